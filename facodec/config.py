@@ -1,0 +1,36 @@
+"""Constants of the frame format and the sizes of each model, as frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SAMPLE_RATE = 16_000
+"""Samples per second of all audio inside the codec."""
+HOP = 200
+"""Samples per frame: 80 frames a second."""
+PROSODY_LAYERS, CONTENT_LAYERS, DETAIL_LAYERS = 1, 2, 3
+CODE_LAYERS = PROSODY_LAYERS + CONTENT_LAYERS + DETAIL_LAYERS
+"""Codes per frame, in the order prosody, content, detail."""
+MIN_LAYERS = PROSODY_LAYERS + CONTENT_LAYERS
+"""Fewest layers that still decode: the detail layers may be left out, last first."""
+CODE_BITS = 10
+CODEBOOK_SIZE = 1 << CODE_BITS
+TIMBRE_DIM = 256
+ABSENT = -1
+"""In place of a code inside a model: this layer was left out and contributes nothing."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Algorithmic delay in samples, the hop included, free of any computing time.
+
+    ``encoder``: how far past a frame's first sample the encoder must hear before it can emit it.
+    ``decoder``: what the decoder adds to that before the frame's first sample comes out.
+    """
+
+    encoder: int
+    decoder: int
+
+    @property
+    def total(self) -> int:
+        return self.encoder + self.decoder
