@@ -1,0 +1,98 @@
+"""Takes typed fields out of one decoded message, saying what is wrong in a sentence."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class FieldError(ValueError):
+    """A field is missing, of the wrong type or out of range."""
+
+
+class FieldReader:
+    """The fields of one message of type ``kind``. nil counts as missing."""
+
+    def __init__(self, kind: str, values: Mapping[str, Any]) -> None:
+        self._kind = kind
+        self._values = values
+
+    def optional(self, read: Callable[..., T], name: str, *limits: Any) -> T | None:
+        """``read(name, *limits)``, or None where the field is missing."""
+        return None if self._values.get(name) is None else read(name, *limits)
+
+    def integer(self, name: str, low: int, high: int, default: int | None = None) -> int:
+        value = self._get(name, default)
+        if type(value) is not int or not low <= value <= high:
+            raise self._wrong(name, f"an integer from {low} to {high}", value)
+        return value
+
+    def number(self, name: str, default: float | None = None) -> float:
+        value = self._get(name, default)
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise self._wrong(name, "a finite number", value)
+        return float(value)
+
+    def text(self, name: str, longest: int) -> str:
+        value = self._get(name, None)
+        if not isinstance(value, str) or not 0 < len(value) <= longest:
+            raise self._wrong(name, f"a string of 1 to {longest} characters", value)
+        return value
+
+    def name(self, name: str, longest: int) -> str:
+        """A text that is safe in file names and URLs."""
+        value = self.text(name, longest)
+        if not _NAME.fullmatch(value):
+            raise self._wrong(name, "letters, digits, '.', '_' and '-' only", value)
+        return value
+
+    def choice(self, name: str, choices: Sequence[str]) -> str:
+        value = self._get(name, None)
+        if not isinstance(value, str) or value not in choices:
+            raise self._wrong(name, f"one of {', '.join(choices)}", value)
+        return value
+
+    def data(self, name: str) -> bytes:
+        value = self._get(name, None)
+        if not isinstance(value, bytes):
+            raise self._wrong(name, "binary data", value)
+        return value
+
+    def text_or_data(self, name: str, longest_text: int, size: int) -> str | bytes:
+        value = self._get(name, None)
+        if isinstance(value, str):
+            return self.name(name, longest_text)
+        if not isinstance(value, bytes):
+            raise self._wrong(name, f"a name or {size} bytes of binary data", value)
+        return value
+
+    def record(self, name: str) -> FieldReader:
+        value = self._get(name, None)
+        if not isinstance(value, dict):
+            raise self._wrong(name, "a map", value)
+        return FieldReader(f"{self._kind}.{name}", value)
+
+    def _get(self, name: str, default: Any) -> Any:
+        value = self._values.get(name)
+        if value is not None:
+            return value
+        if default is None:
+            raise FieldError(f"{self._kind}: field {name!r} is missing")
+        return default
+
+    def _wrong(self, name: str, wanted: str, value: object) -> FieldError:
+        return FieldError(f"{self._kind}: field {name!r} must be {wanted}, got {_short(value)}")
+
+
+def _short(value: object) -> str:
+    """A value in a sentence: never more than a few words, whatever a client sent."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    text = repr(value) if isinstance(value, (int, float, str)) else type(value).__name__
+    return text if len(text) <= 40 else text[:37] + "..."
