@@ -34,3 +34,22 @@ class Latency:
     @property
     def total(self) -> int:
         return self.encoder + self.decoder
+
+
+@dataclass(frozen=True)
+class LiveConfig:
+    """Sizes of the bundled causal model."""
+
+    content_width: int = 192
+    content_blocks: int = 4
+    detail_blocks: int = 3
+    prosody_width: int = 128
+    prosody_blocks: int = 3
+    timbre_width: int = 128
+    timbre_blocks: int = 2
+    decoder_width: int = 256
+    decoder_blocks: int = 5
+    condition_width: int = 64
+    bands: int = 96
+    """Mel-spaced bands of each spectral envelope."""
+    phase_bands: int = 48

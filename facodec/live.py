@@ -1,0 +1,331 @@
+"""The bundled causal model: FACodec's frames at 25 ms of algorithmic latency.
+
+Encoder: causal log-mels and autocorrelation feed four small ConvNeXt branches at 80 Hz: prosody (a
+pitch classifier; the code is pitch and level themselves), content, detail (sees what content said)
+and timbre. Decoder: ConvNeXt blocks conditioned on the timbre predict two spectral envelopes and a
+phase correction per frame; pulses at the coded pitch and noise are shaped by them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facodec import prosody
+from facodec.causal import CausalStack
+from facodec.config import (
+    ABSENT,
+    CONTENT_LAYERS,
+    DETAIL_LAYERS,
+    HOP,
+    MIN_LAYERS,
+    PROSODY_LAYERS,
+    TIMBRE_DIM,
+    Latency,
+    LiveConfig,
+)
+from facodec.features import HISTORY, LAGS, MEL_BANDS, CausalFeatures
+from facodec.quantizer import ResidualQuantizer
+from facodec.synthesis import SynthesisState, Synthesizer
+
+PITCH_REFERENCE = 150.0
+"""Hz; the last entry of a timbre vector is the speaker's mean pitch in octaves from here."""
+VOICE_DIM = TIMBRE_DIM - 1
+"""Learned entries of a timbre vector, of unit length together."""
+PRIOR_FRAMES = 8.0
+"""Voiced frames the average voice counts for in a running timbre estimate."""
+GLIDE = 0.1
+"""Share of the way to a new timbre the decoder goes in one frame: 125 ms time constant."""
+BLOCK_FRAMES = 2_048
+"""Frames an offline call handles at once, so that its memory does not grow with the audio."""
+
+Pasts = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class VoiceStatistics:
+    """Sums over voiced frames, float64: weight (B,), first and second moment of the timbre
+    branch (B, width), log-pitch in octaves (B,)."""
+
+    weight: Tensor
+    first: Tensor
+    second: Tensor
+    octaves: Tensor
+
+
+@dataclass(frozen=True)
+class EncoderState:
+    """history (B, 600) samples, the pasts of the four branches, and the talker so far."""
+
+    history: Tensor
+    prosody: Pasts
+    content: Pasts
+    detail: Pasts
+    timbre: Pasts
+    voice: VoiceStatistics
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """pasts of the blocks, the timbre (B, 256) gliding to its target, ``fresh`` (B,) before the
+    first frame, the synthesis, and whether the hop before the first frame has been dropped."""
+
+    blocks: Pasts
+    timbre: Tensor
+    fresh: Tensor
+    synthesis: SynthesisState
+    started: bool
+
+
+class LiveModel(nn.Module):
+    """See the module's docstring; implements :class:`facodec.model.CodecModel`."""
+
+    name = "live"
+    latency = Latency(encoder=HOP, decoder=HOP)
+
+    def __init__(self, config: LiveConfig | None = None) -> None:
+        super().__init__()
+        c = self.config = config or LiveConfig()
+        self.features = CausalFeatures()
+        self.prosody = CausalStack(MEL_BANDS + LAGS, c.prosody_width, c.prosody_blocks)
+        self.pitch_head = nn.Linear(c.prosody_width, prosody.PITCH_CLASSES)
+        self.content = CausalStack(MEL_BANDS, c.content_width, c.content_blocks)
+        self.detail = CausalStack(MEL_BANDS + c.content_width, c.content_width, c.detail_blocks)
+        self.content_quantizer = ResidualQuantizer(c.content_width, CONTENT_LAYERS)
+        self.detail_quantizer = ResidualQuantizer(c.content_width, DETAIL_LAYERS)
+        self.timbre = CausalStack(MEL_BANDS, c.timbre_width, c.timbre_blocks)
+        self.voice_head = nn.Linear(2 * c.timbre_width, VOICE_DIM)
+        self.register_buffer("average_first", torch.zeros(c.timbre_width))
+        self.register_buffer("average_second", torch.ones(c.timbre_width))
+
+        self.pitch_embedding = nn.Embedding(prosody.PITCH_CLASSES, c.decoder_width)
+        self.level_embedding = nn.Embedding(prosody.LEVELS, c.decoder_width)
+        self.decoder = CausalStack(2 * c.content_width, c.decoder_width, c.decoder_blocks)
+        self.condition = nn.Sequential(
+            nn.Linear(TIMBRE_DIM, c.condition_width),
+            nn.SiLU(),
+            nn.Linear(c.condition_width, c.decoder_blocks * 2 * c.decoder_width),
+        )
+        self.head_norm = nn.LayerNorm(c.decoder_width)
+        self.head = nn.Linear(c.decoder_width, 2 * c.bands + c.phase_bands)
+        self.synthesizer = Synthesizer(c.bands, c.phase_bands)
+
+    average_first: Tensor
+    average_second: Tensor
+
+    # ------------------------------------------------------------------ encoder
+
+    def encoder_state(self, batch: int = 1) -> EncoderState:
+        like = self.average_first
+        stacks = {
+            name: getattr(self, name).initial_state(batch, like)
+            for name in ("prosody", "content", "detail", "timbre")
+        }
+        zeros = like.new_zeros(batch, dtype=torch.float64)
+        moments = like.new_zeros(batch, like.shape[0], dtype=torch.float64)
+        voice = VoiceStatistics(weight=zeros, first=moments, second=moments, octaves=zeros)
+        return EncoderState(history=like.new_zeros(batch, HISTORY), voice=voice, **stacks)
+
+    def encoder_step(self, audio: Tensor, state: EncoderState) -> tuple[Tensor, EncoderState]:
+        if audio.shape[1] == 0:
+            return audio.new_zeros(audio.shape[0], 6, 0, dtype=torch.long), state
+        padded = torch.cat((state.history, audio), dim=1)
+        mels, correlation, level = self.features(padded)
+        logits, prosody_past = self.pitch_logits(mels, correlation, state.prosody)
+        pitch = logits.argmax(-1)
+        content, content_past = self.content(scale_mels(mels), state.content)
+        content_codes, content_words = self.content_quantizer.encode(content)
+        detail, detail_past = self.detail_latent(mels, content_words, state.detail)
+        detail_codes, _ = self.detail_quantizer.encode(detail)
+        voice, timbre_past = self.hear_voice(mels, pitch, state.voice, state.timbre)
+        prosody_codes = prosody.join(pitch, prosody.level_class(level)).unsqueeze(-1)
+        codes = torch.cat((prosody_codes, content_codes, detail_codes), dim=-1)
+        after = EncoderState(
+            history=padded[:, -HISTORY:],
+            prosody=prosody_past,
+            content=content_past,
+            detail=detail_past,
+            timbre=timbre_past,
+            voice=voice,
+        )
+        return codes.transpose(1, 2), after
+
+    def encoder_flush(self, state: EncoderState) -> Tensor:
+        return state.history.new_zeros(state.history.shape[0], 6, 0, dtype=torch.long)
+
+    def encoder_timbre(self, state: EncoderState) -> Tensor:
+        voice = state.voice
+        weight = (voice.weight + PRIOR_FRAMES).unsqueeze(1)
+        first = (voice.first + PRIOR_FRAMES * self.average_first) / weight
+        second = (voice.second + PRIOR_FRAMES * self.average_second) / weight
+        octaves = voice.octaves.unsqueeze(1) / weight
+        return self.timbre_vector(first.float(), second.float(), octaves.float())
+
+    def encode(self, audio: Tensor) -> Tensor:
+        return self._listen(audio)[0]
+
+    def voice(self, audio: Tensor) -> Tensor:
+        whole = F.pad(audio, (0, -audio.shape[1] % HOP))
+        return self.encoder_timbre(self._listen(whole)[1])[0]
+
+    def encode_with_timbre(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """audio (B, 200 T) -> codes (B, 6, T) and timbre (B, 256), in one pass."""
+        codes, state = self._listen(audio)
+        return codes, self.encoder_timbre(state)
+
+    def _listen(self, audio: Tensor) -> tuple[Tensor, EncoderState]:
+        state, parts = self.encoder_state(audio.shape[0]), []
+        for block in audio.split(BLOCK_FRAMES * HOP, dim=1):
+            codes, state = self.encoder_step(block, state)
+            parts.append(codes)
+        return torch.cat(parts, dim=2), state
+
+    # ------------------------------------------------------- parts the training shares
+
+    def pitch_logits(self, mels: Tensor, correlation: Tensor, past: Pasts) -> tuple[Tensor, Pasts]:
+        """(B, T, 80), (B, T, 256) -> logits (B, T, 128)."""
+        hidden, past = self.prosody(torch.cat((scale_mels(mels), correlation), dim=-1), past)
+        return self.pitch_head(hidden), past
+
+    def detail_latent(self, mels: Tensor, content: Tensor, past: Pasts) -> tuple[Tensor, Pasts]:
+        """log-mels and the content words (B, T, width) -> what is left to say (B, T, width)."""
+        latent: tuple[Tensor, Pasts] = self.detail(
+            torch.cat((scale_mels(mels), content), dim=-1), past
+        )
+        return latent
+
+    def hear_voice(
+        self, mels: Tensor, pitch: Tensor, voice: VoiceStatistics, past: Pasts
+    ) -> tuple[VoiceStatistics, Pasts]:
+        """Add the voiced frames of mels (B, T, 80), pitch classes (B, T), to the statistics."""
+        hidden, past = self.timbre(scale_mels(mels), past)
+        weight = (pitch > prosody.UNVOICED).double()
+        octaves = torch.log2(prosody.pitch_hertz(pitch).clamp_min(1.0) / PITCH_REFERENCE)
+        weighted = hidden.double() * weight.unsqueeze(-1)
+        after = VoiceStatistics(
+            weight=voice.weight + weight.sum(1),
+            first=voice.first + weighted.sum(1),
+            second=voice.second + (weighted * hidden.double()).sum(1),
+            octaves=voice.octaves + (octaves * weight).sum(1),
+        )
+        return after, past
+
+    def timbre_vector(self, first: Tensor, second: Tensor, octaves: Tensor) -> Tensor:
+        """Moments (B, width) and mean pitch (B, 1) in octaves -> timbre (B, 256)."""
+        deviation = torch.sqrt((second - first.square()).clamp_min(1e-5))
+        learned = F.normalize(self.voice_head(torch.cat((first, deviation), dim=-1)), dim=-1)
+        return torch.cat((learned, octaves), dim=-1)
+
+    def envelopes(
+        self, codes: Tensor, content: Tensor, detail: Tensor, timbre: Tensor, past: Pasts
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], Pasts]:
+        """prosody codes (B, T), words (B, T, width) and timbre (B, T or 1, 256) -> natural-log
+        gains of pulses and noise (B, T, bands) and the phase correction (B, T, phase_bands)."""
+        pitch, level = prosody.split(codes)
+        said = torch.cat((content, detail), dim=-1)
+        x = self.decoder.enter(said) + self.pitch_embedding(pitch) + self.level_embedding(level)
+        c = self.config
+        scaled = torch.cat((timbre[..., :-1] * math.sqrt(VOICE_DIM), timbre[..., -1:]), dim=-1)
+        conditions = self.condition(scaled).split(c.decoder_width, dim=-1)
+        after = []
+        for i, block in enumerate(self.decoder.blocks):
+            x, kept = block(x, past[i], (conditions[2 * i], conditions[2 * i + 1]))
+            after.append(kept)
+        out = self.head(self.head_norm(x)).split((c.bands, c.bands, c.phase_bands), dim=-1)
+        harmonic, noise = (GAIN_CENTRE + GAIN_RANGE * torch.tanh(g / GAIN_RANGE) for g in out[:2])
+        return (harmonic, noise, out[2]), tuple(after)
+
+    # ------------------------------------------------------------------ decoder
+
+    def decoder_state(self, batch: int = 1, seed: int = 0) -> DecoderState:
+        like = self.average_first
+        return DecoderState(
+            blocks=self.decoder.initial_state(batch, like),
+            timbre=like.new_zeros(batch, TIMBRE_DIM),
+            fresh=like.new_ones(batch, dtype=torch.bool),
+            synthesis=self.synthesizer.initial_state(batch, seed),
+            started=False,
+        )
+
+    def decoder_step(
+        self, codes: Tensor, timbre: Tensor, state: DecoderState
+    ) -> tuple[Tensor, DecoderState]:
+        frames = codes.shape[2]
+        if frames == 0:
+            return timbre.new_zeros(codes.shape[0], 0), state
+        prosody_codes, content_codes, detail_codes = codes.transpose(1, 2).split(
+            (PROSODY_LAYERS, CONTENT_LAYERS, DETAIL_LAYERS), dim=-1
+        )
+        glide = _glide(timbre, state, frames)
+        (harmonic, noise, correction), blocks = self.envelopes(
+            prosody_codes[..., 0],
+            self.content_quantizer.decode(content_codes),
+            self.detail_quantizer.decode(detail_codes),
+            glide,
+            state.blocks,
+        )
+        pitch = prosody.pitch_hertz(prosody.split(prosody_codes[..., 0])[0])
+        audio, synthesis = self.synthesizer(pitch, harmonic, noise, correction, state.synthesis)
+        after = DecoderState(
+            blocks=blocks,
+            timbre=glide[:, -1],
+            fresh=torch.zeros_like(state.fresh),
+            synthesis=synthesis,
+            started=True,
+        )
+        return audio if state.started else audio[:, HOP:], after
+
+    def decoder_flush(self, timbre: Tensor, state: DecoderState) -> Tensor:
+        return state.synthesis.tail[:, : HOP if state.started else 0]
+
+    def decode(self, codes: Tensor, timbre: Tensor, seed: int = 0) -> Tensor:
+        state, parts = self.decoder_state(codes.shape[0], seed), []
+        for block in codes.split(BLOCK_FRAMES, dim=2):
+            audio, state = self.decoder_step(block, timbre, state)
+            parts.append(audio)
+        return torch.cat((*parts, self.decoder_flush(timbre, state)), dim=1)
+
+    def convert_codes(self, codes: Tensor, source: Tensor | None, target: Tensor) -> Tensor:
+        """Drop the detail, which speaks of the source, and move the pitch to the target's mean."""
+        kept = codes.clone()
+        kept[:, MIN_LAYERS:] = ABSENT
+        if source is not None:
+            kept[:, :1] = prosody.shift(kept[:, :1], (target - source)[:, -1].view(-1, 1, 1))
+        return kept
+
+
+GAIN_CENTRE, GAIN_RANGE = -5.0, 9.0
+"""Natural-log gains are squashed softly into centre +- range: nothing can overflow."""
+
+
+def scale_mels(mels: Tensor) -> Tensor:
+    """log10-mels to about zero mean and unit deviation, by constants."""
+    return (mels + 2.2) / 1.1
+
+
+def _glide(target: Tensor, state: DecoderState, frames: int) -> Tensor:
+    """Timbre (B, frames, 256) on its way to target (B, 256); a first frame starts there."""
+    start = torch.where(state.fresh.unsqueeze(1), target, state.timbre).unsqueeze(1)
+    steps = torch.arange(1, frames + 1, device=target.device, dtype=target.dtype)
+    left = (1.0 - GLIDE) ** steps
+    return target.unsqueeze(1) + (start - target.unsqueeze(1)) * left.view(1, -1, 1)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def state_bytes(state: object) -> int:
+    """Bytes the tensors of a state hold."""
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, tuple):
+        return sum(state_bytes(part) for part in state)
+    if hasattr(state, "__dataclass_fields__"):
+        return sum(state_bytes(getattr(state, f.name)) for f in fields(state))  # type: ignore[arg-type]
+    return 0
