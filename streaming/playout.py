@@ -30,10 +30,10 @@ class PlayoutSettings:
     """Most that may wait. Beyond it the newest samples are dropped and counted as overrun."""
     calm: float = 1.0
     """The margin must have been ample for this long before the delay shrinks."""
+    forget: float = 4.0
+    """After this long without a gap, one growth step of the reserve is given back."""
     splice_every: float = 0.04
     """Least time between two cuts or repeats, so that speech speeds up by 20 % at most."""
-    alarm: float = 0.002
-    """A smaller margin than this is stretched before it becomes a gap."""
     overlap: float = 0.004
     shortest_splice: float = 0.0025
     fade: float = 0.008
@@ -80,10 +80,13 @@ class PlayoutBuffer:
         self._packet = 0
         self._lows = _LowWater(self.settings.calm)
         self._underruns_seen = 0
+        self._relax_at = float("-inf")
         self._next_splice = float("-inf")
         self._cut_off = False
+        self._last = 0.0
         self._ended = False
         # consumer's
+        self._block = 0
         self._playing = False
         self._waited = 0
         self._starved = False
@@ -132,10 +135,12 @@ class PlayoutBuffer:
             self._underruns_seen = underruns
             ceiling = self._ring.capacity // 2
             self._reserve = min(self._reserve + self._samples(self.settings.growth), ceiling)
+            self._relax_at = now + self.settings.forget
             self._lows.restart(now)
         elif self._playing:
             # Between packets the level only falls: before a push it is at its lowest.
             self._lows.note(self._ring.level, now)
+            self._relax(now)
         else:
             self._lows.restart(now)
 
@@ -149,35 +154,40 @@ class PlayoutBuffer:
         if low is not None and low >= self._reserve + shortest:
             changed = shorten(samples, overlap, shortest, low - self._reserve)
             self.counters.cut += len(samples) - len(changed)
-        elif self._ring.level < self._samples(self.settings.alarm):
+        elif self._ring.level < min(self._block, self._reserve):
+            # One more pull before this packet would have been a gap: stretch in good time.
             changed = lengthen(samples, overlap, shortest)
             self.counters.repeated += len(changed) - len(samples)
-        elif low is not None:
-            self._relax(low, now)
         if len(changed) != len(samples):
             self._next_splice = now + self.settings.splice_every
             self._lows.shift(len(changed) - len(samples))
         return changed
 
-    def _relax(self, low: int, now: float) -> None:
-        """A reserve that was never touched below one growth step is larger than it need be."""
-        step = self._samples(self.settings.growth)
+    def _relax(self, now: float) -> None:
         floor = self._samples(self.settings.reserve)
-        if self._reserve > floor and low >= step:
-            self._reserve = max(floor, self._reserve - step)
-            self._lows.restart(now)
+        if self._reserve > floor and now >= self._relax_at:
+            self._reserve = max(floor, self._reserve - self._samples(self.settings.growth))
+            self._relax_at = now + self.settings.forget
 
     def _store(self, samples: np.ndarray) -> None:
-        space = self._ring.space
-        if self._cut_off and space:
-            samples = _faded(samples, self._ramp, start=True)
+        if self._cut_off:
+            samples = self._bridged(samples)
+        taken = self._ring.write(samples)
+        if taken:
+            self._last = float(samples[taken - 1])
             self._cut_off = False
-        if len(samples) > space:
+        if taken < len(samples):
             self.counters.overruns += 1
-            self.counters.dropped += len(samples) - space
-            samples = _faded(samples[:space], self._ramp, start=False)
+            self.counters.dropped += len(samples) - taken
             self._cut_off = True
-        self._ring.write(samples)
+
+    def _bridged(self, samples: np.ndarray) -> np.ndarray:
+        """A copy that starts where the sound was cut off, so that the gap makes no click."""
+        bridged = samples.astype(np.float32, copy=True)
+        count = min(len(bridged), len(self._ramp))
+        weight = self._ramp[:count]
+        bridged[:count] = bridged[:count] * weight + self._last * (1 - weight)
+        return bridged
 
     def _samples(self, seconds: float) -> int:
         return self.settings.samples(seconds)
@@ -192,6 +202,7 @@ class PlayoutBuffer:
 
     def pull_into(self, out: np.ndarray) -> None:
         """Fill ``out`` (n,) with what is to be heard next; copies only, never waits."""
+        self._block = len(out)
         got = self._ring.read_into(out) if self._may_play(len(out)) else 0
         self._fade_in(out[:got])
         self._add_tail(out[:got])
@@ -300,14 +311,3 @@ def _best_lag(pattern: np.ndarray, among: np.ndarray, first: int) -> int:
 def _crossfade(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     weight = np.linspace(0.0, 1.0, len(old), dtype=np.float32)
     return old * (1 - weight) + new * weight
-
-
-def _faded(samples: np.ndarray, ramp: np.ndarray, *, start: bool) -> np.ndarray:
-    """A copy with its start faded in, or its end faded out."""
-    faded = samples.astype(np.float32, copy=True)
-    count = min(len(faded), len(ramp))
-    if start:
-        faded[:count] *= ramp[:count]
-    else:
-        faded[len(faded) - count :] *= ramp[::-1][len(ramp) - count :]
-    return faded
