@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 SAMPLE_RATE = 16_000
@@ -53,3 +54,39 @@ class LiveConfig:
     bands: int = 96
     """Mel-spaced bands of each spectral envelope."""
     phase_bands: int = 48
+
+
+@dataclass(frozen=True)
+class Ns3Config:
+    """Sizes of the published model, whose timbre vectors are as wide as its latents.
+
+    Raises ValueError if the strides do not make up one frame of :data:`HOP` samples.
+    """
+
+    encoder_channels: int = 32
+    decoder_channels: int = 1024
+    strides: tuple[int, ...] = (2, 4, 5, 5)
+    """Of the encoder; the decoder takes them backwards."""
+    dilations: tuple[int, ...] = (1, 3, 9)
+    latent_dim: int = TIMBRE_DIM
+    timbre_layers: int = 4
+    timbre_heads: int = 4
+    timbre_hidden: int = 1024
+    timbre_frames: tuple[int, ...] = (40, 80, 160, 320)
+    """Frames heard at which a stream's running timbre estimate is made anew, ascending."""
+
+    def __post_init__(self) -> None:
+        if math.prod(self.strides) != HOP:
+            raise ValueError(f"got strides {self.strides}, wanted ones whose product is {HOP}")
+
+    @classmethod
+    def small(cls) -> Ns3Config:
+        """A structure of the same kind that is fast enough to try a law on many examples."""
+        return cls(
+            encoder_channels=2,
+            decoder_channels=8,
+            strides=(10, 20),
+            dilations=(1, 3),
+            timbre_layers=1,
+            timbre_hidden=16,
+        )

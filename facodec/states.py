@@ -1,0 +1,83 @@
+"""Working on stream states as values: join several into a batch, take a batch apart, weigh one.
+
+A state is a frozen dataclass, nested as deep as its model, of tensors (batch first), tuples and
+plain values. Streams can share one batched step when their states agree in everything but the
+tensors' contents, which is so for all streams of a model that are past their start-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+S = TypeVar("S")
+
+
+def stack_states(states: Sequence[S]) -> S:
+    """Join states of one or more streams each into the state of one batch, in the given order.
+
+    Raises ValueError if the streams are not in the same phase: a different amount of context,
+    as during start-up, or a different plain value.
+    """
+    if not states:
+        raise ValueError("got no state to stack, wanted at least one")
+    return states[0] if len(states) == 1 else _join(states)
+
+
+def unstack_state(state: S) -> list[S]:
+    """Take the state of a batch apart into one state a stream; each owns its memory, so that
+    keeping one does not keep the batch."""
+    batch = {tensor.shape[0] for tensor in tensors_of(state)}
+    if len(batch) != 1:
+        raise ValueError(f"got tensors of batch sizes {sorted(batch)}, wanted a single size")
+    return [_row(state, i) for i in range(batch.pop())]
+
+
+def tensors_of(state: Any) -> Iterator[Tensor]:
+    """Every tensor in a state, in the order of its fields."""
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, tuple):
+        for part in state:
+            yield from tensors_of(part)
+    elif is_dataclass(state):
+        for field in fields(state):
+            yield from tensors_of(getattr(state, field.name))
+
+
+def state_bytes(state: Any) -> int:
+    """Bytes of all tensors in a state."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(state))
+
+
+def _join(parts: Sequence[Any]) -> Any:
+    first = parts[0]
+    if isinstance(first, Tensor):
+        shapes = {part.shape[1:] for part in parts}
+        if len(shapes) != 1:
+            wanted = sorted(tuple(shape) for shape in shapes)
+            raise ValueError(f"got streams in different phases: contexts of {wanted} values")
+        return torch.cat(list(parts))
+    if isinstance(first, tuple):
+        return tuple(_join(column) for column in zip(*parts, strict=True))
+    if is_dataclass(first) and not isinstance(first, type):
+        names = [field.name for field in fields(first)]
+        return replace(first, **{n: _join([getattr(p, n) for p in parts]) for n in names})
+    if any(part != first for part in parts):
+        raise ValueError(f"got streams in different phases: {sorted(set(parts))}")
+    return first
+
+
+def _row(part: Any, index: int) -> Any:
+    if isinstance(part, Tensor):
+        return part[index : index + 1].clone()
+    if isinstance(part, tuple):
+        return tuple(_row(item, index) for item in part)
+    if is_dataclass(part) and not isinstance(part, type):
+        names = [field.name for field in fields(part)]
+        return replace(part, **{n: _row(getattr(part, n), index) for n in names})
+    return part
