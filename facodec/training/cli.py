@@ -1,0 +1,77 @@
+"""``facodec train``: speech in, weights out."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+
+from facodec.training.config import TrainConfig
+
+EXAMPLES = """examples:
+  facodec train --data speech/ --run runs/mine              train until done; Ctrl-C saves
+  facodec train --data speech/ --run runs/mine --minutes 9  a slice; run it again to go on
+  facodec train --data me/ --run runs/me --init live --steps 500
+                                                            fine-tune the bundled weights
+  facodec train --run runs/mine --export weights/           write the averaged weights for use
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--data", type=Path, help="folder of speech, speakers in sub-folders")
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run; resumes it")
+    parser.add_argument("--config", type=Path, help="settings as JSON (see a run's config.json)")
+    parser.add_argument("--init", metavar="MODEL", help="start from a model's weights, e.g. live")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after about this")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write the weights there")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    for field in fields(TrainConfig):
+        if field.type in ("int", "float"):
+            kind = int if field.type == "int" else float
+            name = "--" + field.name.replace("_", "-")
+            parser.add_argument(name, type=kind, help=f"default {field.default}")
+    parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in float32")
+
+
+def settings(args: argparse.Namespace) -> TrainConfig:
+    """The run's own settings if it has some, else the given file or the defaults; options win."""
+    saved = args.run / "config.json"
+    base = args.config or (saved if saved.exists() else None)
+    config = TrainConfig.load(base) if base else TrainConfig()
+    given = {f.name: getattr(args, f.name) for f in fields(TrainConfig)}
+    changed = {k: v for k, v in given.items() if v is not None and k != "bf16"}
+    return replace(config, bf16=config.bf16 and args.bf16, **changed)
+
+
+def run(args: argparse.Namespace) -> int:
+    import torch
+
+    from facodec.training.corpus import pack
+    from facodec.training.loop import Trainer
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.data is None and args.export is None:
+        raise ValueError("nothing to do: give --data DIR to train, or --export DIR")
+    if args.data is not None:
+        corpus = pack(args.data, args.run.parent / "cache")
+        print(f"{corpus.hours:.2f} h, {len(corpus.lengths)} utterances, "
+              f"{int(corpus.speakers.max()) + 1} speakers", flush=True)
+        trainer = Trainer(corpus, settings(args), args.run, args.device)
+        trainer.train(minutes=args.minutes)
+        print(f"step {trainer.step} of {trainer.config.steps}: saved in {args.run}")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="facodec train")
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,52 @@
+"""Everything a training run is decided by, in one frozen dataclass saved beside the weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Defaults are the recipe of the bundled weights. Lengths are in frames of 12.5 ms."""
+
+    steps: int = 12_000
+    seed: int = 1
+    batch: int = 16
+    frames: int = 80
+    reference_frames: int = 160
+    """Longest reference the timbre is taken from: another utterance of the same speaker."""
+    learning_rate: float = 1.5e-3
+    warmup: int = 200
+    decay: float = 0.3
+    """Share of the steps, at the end, over which the learning rate falls to a hundredth."""
+    weight_decay: float = 0.01
+    clip: float = 5.0
+    average: float = 0.999
+    """Decay of the exponential average of the weights; the average is what is saved for use."""
+    unquantized: int = 400
+    """Steps before the quantizers switch on, their words drawn from data."""
+    restart_every: int = 50
+    truncate: float = 0.5
+    """Share of each batch that hears only 0 to 2 of the 3 detail codes."""
+    perturb: float = 0.5
+    """Share of each batch whose content branch hears a warped and equalised voice."""
+    gain_db: float = 8.0
+    pitch_jitter: float = 0.01
+    mel_weight: float = 15.0
+    pitch_weight: float = 1.0
+    commit_weight: float = 1.0
+    bf16: bool = True
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> TrainConfig:
+        """Read what :meth:`save` wrote; a name it does not know is a ValueError."""
+        values = json.loads(path.read_text())
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"{path}: unknown settings {sorted(unknown)}")
+        return cls(**values)

@@ -1,0 +1,123 @@
+"""Any folder of speech -> one packed corpus: int16 samples, pitch tracks, speakers.
+
+``DIR/<speaker>/*.wav`` (or flac, ogg, opus, mp3) gives speakers; files straight in ``DIR`` count
+as a speaker each. Packing happens once; the result is a folder of four small-to-read arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from facodec.config import HOP, SAMPLE_RATE
+from facodec.training.pitch import track_pitch
+
+SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
+SHORTEST = SAMPLE_RATE // 2
+"""Samples; shorter files are left out."""
+FORMAT = 1
+"""Raised when the packed layout or the pitch teacher changes, so that caches are rebuilt."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """samples int16 (N,), all utterances one after the other; pitch float32 (N / 200,) Hz at each
+    frame's middle, 0 where unvoiced; starts, lengths (U,) in frames; speakers (U,) numbers."""
+
+    samples: NDArray[np.int16]
+    pitch: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    speakers: NDArray[np.int64]
+
+    @property
+    def hours(self) -> float:
+        return float(self.lengths.sum()) * HOP / SAMPLE_RATE / 3600
+
+
+def find_files(folder: Path) -> list[Path]:
+    """Audio files below ``folder``, sorted; an empty or missing folder is a ValueError."""
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not found:
+        wanted = ", ".join(sorted(SUFFIXES))
+        raise ValueError(f"no speech below {folder}: wanted files ending in {wanted}")
+    return found
+
+
+def read_speech(path: Path) -> NDArray[np.float32]:
+    """A file as mono float32 at 16 kHz, cut to whole frames."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = samples.mean(axis=1)
+    if rate != SAMPLE_RATE:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE)
+    return np.asarray(mono[: len(mono) // HOP * HOP], dtype=np.float32)
+
+
+def _prepare(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float32]] | None:
+    torch.set_num_threads(1)
+    samples = read_speech(path)
+    if len(samples) < SHORTEST or not np.isfinite(samples).all():
+        return None
+    integers = np.round(np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
+    return integers, track_pitch(samples)
+
+
+def pack(folder: Path, cache: Path, workers: int = 2) -> Corpus:
+    """Pack the speech below ``folder`` into a sub-folder of ``cache``, or open it if it is there."""
+    files = find_files(folder)
+    listing = "\n".join(f"{p.relative_to(folder)} {p.stat().st_size}" for p in files)
+    key = hashlib.sha256(f"{FORMAT}\n{listing}".encode()).hexdigest()[:12]
+    target = cache / f"{folder.name}-{key}"
+    if not (target / "index.json").exists():
+        _write(folder, files, target, workers)
+    return open_packed(target)
+
+
+def open_packed(target: Path) -> Corpus:
+    """Open what :func:`pack` wrote, memory-mapped."""
+    index = json.loads((target / "index.json").read_text())
+    return Corpus(
+        samples=np.load(target / "samples.npy", mmap_mode="r"),
+        pitch=np.load(target / "pitch.npy"),
+        **{k: np.array(index[k], dtype=np.int64) for k in ("starts", "lengths", "speakers")},
+    )
+
+
+def _write(folder: Path, files: list[Path], target: Path, workers: int) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    samples, pitches, lengths, speakers = [], [], [], []
+    names: dict[str, int] = {}
+    for path, prepared in _prepared(files, workers):
+        if prepared is None:
+            continue
+        name = path.parent.name if path.parent != folder else path.stem
+        samples.append(prepared[0])
+        pitches.append(prepared[1])
+        lengths.append(len(prepared[1]))
+        speakers.append(names.setdefault(name, len(names)))
+    if not lengths:
+        raise ValueError(f"no file below {folder} holds {SHORTEST / SAMPLE_RATE} s of speech")
+    np.save(target / "samples.npy", np.concatenate(samples))
+    np.save(target / "pitch.npy", np.concatenate(pitches))
+    starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).tolist()
+    index = {"starts": starts, "lengths": lengths, "speakers": speakers, "names": list(names)}
+    (target / "index.json").write_text(json.dumps(index))
+
+
+def _prepared(
+    files: list[Path], workers: int
+) -> Iterator[tuple[Path, tuple[NDArray[np.int16], NDArray[np.float32]] | None]]:
+    with ProcessPoolExecutor(max_workers=workers) as pool:
+        results = pool.map(_prepare, files, chunksize=8)
+        yield from tqdm(zip(files, results), total=len(files), desc="packing", unit="file")

@@ -1,0 +1,180 @@
+"""The training loop: optimiser, averaged weights, checkpoints that resume exactly, a log."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from facodec.live import LiveModel
+from facodec.training.batches import Sampler
+from facodec.training.config import TrainConfig
+from facodec.training.corpus import Corpus
+from facodec.training.objective import Objective
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Warm-up, a plateau, then a cosine down to a hundredth over the last ``decay`` of the run."""
+    rise = min(1.0, (step + 1) / max(1, config.warmup))
+    decay_from = config.steps * (1.0 - config.decay)
+    late = min(1.0, max(0.0, (step - decay_from) / max(1.0, config.steps - decay_from)))
+    return config.learning_rate * rise * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * late)))
+
+
+class Trainer:
+    """One run in one folder: ``config.json``, ``checkpoint.pt``, ``log.jsonl``."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        config: TrainConfig,
+        folder: Path,
+        device: str = "cpu",
+        initial: dict[str, torch.Tensor] | None = None,
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.folder = config, folder
+        self.model = LiveModel().to(device)
+        if initial is not None:
+            self.model.load_state_dict(initial)
+        self.average = deepcopy(self.model).requires_grad_(False)
+        self.sampler = Sampler(corpus, config)
+        self.objective = Objective(self.model, config)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.learning_rate,
+            betas=(0.8, 0.99),
+            weight_decay=config.weight_decay,
+        )
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        config.save(folder / "config.json")
+        if (folder / CHECKPOINT).exists():
+            self._resume()
+
+    def train(
+        self,
+        minutes: float = math.inf,
+        save_minutes: float = 3.0,
+        log_every: int = 50,
+        on_save: Callable[[Trainer], None] | None = None,
+    ) -> None:
+        """Train until ``config.steps`` or for about ``minutes``; Ctrl-C saves and returns."""
+        stop = _StopRequest()
+        started = saved = time.monotonic()
+        sums: dict[str, float] = {}
+        bar = tqdm(total=self.config.steps, initial=self.step, desc="training", unit="step")
+        with bar, stop:
+            while self.step < self.config.steps and not stop.asked:
+                numbers = self.train_step()
+                for name, value in numbers.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                bar.update()
+                if self.step % log_every == 0:
+                    means = {name: value / log_every for name, value in sums.items()}
+                    sums = {}
+                    self.log(means)
+                    bar.set_postfix(mel=f"{means['mel']:.4f}", pitch=f"{means['pitch']:.2f}")
+                if time.monotonic() - started > 60.0 * minutes:
+                    break
+                if time.monotonic() - saved > 60.0 * save_minutes:
+                    self.save()
+                    saved = time.monotonic()
+                    if on_save:
+                        on_save(self)
+        self.save()
+        if on_save:
+            on_save(self)
+
+    def train_step(self) -> dict[str, float]:
+        """One optimiser step on one batch; its losses."""
+        c = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, c)
+        batch = self.sampler.draw()
+        device = self.model.average_first.device
+        moved = type(batch)(**{k: v.to(device) for k, v in vars(batch).items()})
+        losses = self.objective(moved, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), c.clip)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        return losses.numbers()
+
+    def log(self, values: dict[str, float]) -> None:
+        """Append one line to the run's log."""
+        line = {"step": self.step, "time": round(time.time(), 1), **values}
+        with (self.folder / LOG).open("a") as f:
+            f.write(json.dumps(line) + "\n")
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        rate = max(1.0 - self.config.average, 1.0 / (self.step + 1))
+        for ours, theirs in zip(
+            self.average.state_dict().values(), self.model.state_dict().values(), strict=True
+        ):
+            ours.lerp_(theirs, rate)
+
+    def save(self) -> None:
+        """Write everything the next step depends on; the old file stays until the new one is."""
+        state = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "usage": {k: v.usage for k, v in self.objective.keepers.items()},
+            "random": self.objective.random.get_state(),
+            "torch_random": torch.get_rng_state(),
+            "sampler": json.dumps(self.sampler.random.bit_generator.state),
+        }
+        temporary = self.folder / (CHECKPOINT + ".new")
+        torch.save(state, temporary)
+        temporary.replace(self.folder / CHECKPOINT)
+
+    def _resume(self) -> None:
+        path = self.folder / CHECKPOINT
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        self.step = int(state["step"])
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, usage in state["usage"].items():
+            self.objective.keepers[name].usage = usage
+        self.objective.random.set_state(state["random"])
+        torch.set_rng_state(state["torch_random"])
+        self.sampler.random.bit_generator.state = json.loads(state["sampler"])
+
+
+class _StopRequest:
+    """While open, SIGINT and SIGTERM ask the loop to save and return instead of killing it."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _StopRequest:
+        for which in (signal.SIGINT, signal.SIGTERM):
+            self._before[which] = signal.signal(which, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for which, handler in self._before.items():
+            signal.signal(which, handler)
+
+    def _ask(self, _signum: int, _frame: FrameType | None) -> None:
+        self.asked = True

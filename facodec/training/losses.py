@@ -1,0 +1,47 @@
+"""Spectral distances between what went in and what came out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from facodec.features import mel_filterbank
+
+WINDOWS = {128: 10, 256: 20, 512: 40, 1024: 80, 2048: 120}
+"""STFT window in samples -> mel bands compared at that resolution."""
+LINEAR_WEIGHT = 0.3
+FLOOR = 1e-5
+
+
+class MelDistance(nn.Module):
+    """Mean L1 of log10-mels over several resolutions, plus 0.3 of the same on linear mels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for size, bands in WINDOWS.items():
+            self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
+            self.register_buffer(f"basis_{size}", mel_filterbank(bands, size), persistent=False)
+
+    def forward(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        """ours, theirs (B, N) -> scalar."""
+        total = ours.new_zeros(())
+        both = torch.cat((ours, theirs))
+        for size in WINDOWS:
+            window, basis = getattr(self, f"window_{size}"), getattr(self, f"basis_{size}")
+            spectrum = torch.stft(both, size, size // 4, window=window, return_complex=True)
+            # The small constant keeps the gradient of the magnitude finite at zero.
+            magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
+            a, b = (magnitude.transpose(1, 2) @ basis).chunk(2)
+            logs = (a.clamp_min(FLOOR).log10() - b.clamp_min(FLOOR).log10()).abs().mean()
+            total = total + logs + LINEAR_WEIGHT * (a - b).abs().mean()
+        return total / len(WINDOWS)
+
+
+def pitch_targets(classes: Tensor, count: int) -> Tensor:
+    """Pitch classes (B, T) -> soft targets (B, T, count): voiced ones blurred over neighbours."""
+    grid = torch.arange(count, device=classes.device)
+    distance = (grid - classes.unsqueeze(-1)).float()
+    blurred = torch.exp(-0.5 * distance.square()) * (grid > 0)
+    blurred = blurred / blurred.sum(-1, keepdim=True)
+    unvoiced = (grid == 0).float().expand_as(blurred)
+    return torch.where((classes > 0).unsqueeze(-1), blurred, unvoiced)

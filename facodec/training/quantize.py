@@ -1,0 +1,80 @@
+"""Training-time quantization: straight-through words, codebook losses, restarts of dead words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facodec.quantizer import ResidualQuantizer, VectorQuantizer
+
+COMMITMENT = 0.25
+USAGE_DECAY = 0.99
+DEAD = 0.03
+"""A word used less than this share of its fair share is restarted."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """words (B, T, dim), the loss that ties words and vectors together, codes (B, T, layers)."""
+
+    words: Tensor
+    loss: Tensor
+    codes: Tensor
+
+
+class CodebookKeeper:
+    """Remembers how often each word of a chain was used and restarts those that died."""
+
+    def __init__(self, layers: int, size: int) -> None:
+        self.usage = torch.ones(layers, size)
+
+    def count(self, codes: Tensor) -> None:
+        """codes (B, T, layers) of one batch."""
+        size = self.usage.shape[1]
+        for i in range(self.usage.shape[0]):
+            used = torch.bincount(codes[..., i].flatten().cpu(), minlength=size).float()
+            fair = used / used.sum() * size
+            self.usage[i].mul_(USAGE_DECAY).add_(fair, alpha=1 - USAGE_DECAY)
+
+    @torch.no_grad()
+    def restart(self, index: int, layer: VectorQuantizer, vectors: Tensor) -> int:
+        """Give the dead words of a layer the places of random vectors (N, code_dim)."""
+        dead = torch.nonzero(self.usage[index] < DEAD).flatten()
+        pick = torch.randint(len(vectors), (len(dead),))
+        layer._codebook.weight[dead] = vectors[pick].to(layer._codebook.weight)
+        self.usage[index][dead] = 1.0
+        return len(dead)
+
+
+def quantize(
+    chain: ResidualQuantizer, latent: Tensor, kept: Tensor, switched_on: bool
+) -> tuple[Quantized, list[Tensor]]:
+    """Quantize latent (B, T, dim) with a straight-through gradient.
+
+    ``kept`` (B,): how many layers of each row are heard. Before ``switched_on`` the vectors pass
+    the projections alone. Also returns each layer's projected vectors (N, code_dim).
+    """
+    total = torch.zeros_like(latent)
+    heard = torch.zeros_like(latent)
+    loss = latent.new_zeros(())
+    codes, vectors = [], []
+    for i, layer in enumerate(chain.layers):
+        assert isinstance(layer, VectorQuantizer)
+        projected = layer.in_proj(latent - total).float()
+        code = layer.nearest(projected.detach())
+        if switched_on:
+            word = layer._codebook(code)
+            loss = loss + F.mse_loss(word, projected.detach())
+            loss = loss + COMMITMENT * F.mse_loss(projected, word.detach())
+            passed = projected + (word - projected).detach()
+        else:
+            passed = projected
+        out = layer.out_proj(passed)
+        total = total + out
+        heard = heard + out * (kept > i).to(out).view(-1, 1, 1)
+        codes.append(code)
+        vectors.append(projected.detach().flatten(0, 1))
+    return Quantized(heard, loss, torch.stack(codes, dim=-1)), vectors
