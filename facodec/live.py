@@ -9,7 +9,7 @@ phase correction per frame; pulses at the coded pitch and noise are shaped by th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -86,6 +86,7 @@ class LiveModel(nn.Module):
 
     name = "live"
     latency = Latency(encoder=HOP, decoder=HOP)
+    follows_source = True
 
     def __init__(self, config: LiveConfig | None = None) -> None:
         super().__init__()
@@ -318,14 +319,3 @@ def _glide(target: Tensor, state: DecoderState, frames: int) -> Tensor:
 def parameter_count(model: nn.Module) -> int:
     """Trainable parameters."""
     return sum(p.numel() for p in model.parameters())
-
-
-def state_bytes(state: object) -> int:
-    """Bytes the tensors of a state hold."""
-    if isinstance(state, Tensor):
-        return state.numel() * state.element_size()
-    if isinstance(state, tuple):
-        return sum(state_bytes(part) for part in state)
-    if hasattr(state, "__dataclass_fields__"):
-        return sum(state_bytes(getattr(state, f.name)) for f in fields(state))  # type: ignore[arg-type]
-    return 0

@@ -20,7 +20,12 @@ class CodecModel(Protocol):
     """
 
     name: str
-    latency: Latency
+    follows_source: bool
+    """Whether :meth:`convert_codes` depends on the source's timbre."""
+
+    @property
+    def latency(self) -> Latency:
+        """Algorithmic delay of a stream in samples."""
 
     def encode(self, audio: Tensor) -> Tensor:
         """audio (B, 200 T) -> codes (B, 6, T), int64."""

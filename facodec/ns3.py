@@ -41,6 +41,7 @@ class Ns3Model(nn.Module):
     """Version 1 of the published model; implements :class:`facodec.model.CodecModel`."""
 
     name = "ns3"
+    follows_source = False
 
     def __init__(self, config: Ns3Config | None = None) -> None:
         super().__init__()

@@ -74,7 +74,7 @@ def _prepare(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float32]] | None
 
 
 def pack(folder: Path, cache: Path, workers: int = 2) -> Corpus:
-    """Pack the speech below ``folder`` into a sub-folder of ``cache``, or open it if it is there."""
+    """Pack the speech below ``folder`` into a sub-folder of ``cache``, or open what is there."""
     files = find_files(folder)
     listing = "\n".join(f"{p.relative_to(folder)} {p.stat().st_size}" for p in files)
     key = hashlib.sha256(f"{FORMAT}\n{listing}".encode()).hexdigest()[:12]
@@ -120,4 +120,5 @@ def _prepared(
 ) -> Iterator[tuple[Path, tuple[NDArray[np.int16], NDArray[np.float32]] | None]]:
     with ProcessPoolExecutor(max_workers=workers) as pool:
         results = pool.map(_prepare, files, chunksize=8)
-        yield from tqdm(zip(files, results), total=len(files), desc="packing", unit="file")
+        pairs = zip(files, results, strict=True)
+        yield from tqdm(pairs, total=len(files), desc="packing", unit="file")

@@ -39,7 +39,7 @@ class Losses:
 
 
 class Objective:
-    """Runs the model as it will run live, but in parallel over time and with the teacher's pitch."""
+    """Runs the model as it will run live, but all frames at once and with the teacher's pitch."""
 
     def __init__(self, model: LiveModel, config: TrainConfig) -> None:
         self.model, self.config = model, config
@@ -152,7 +152,7 @@ class Objective:
         return model.timbre_vector(first, second, octaves).float()
 
     def _synthesize(self, pitch: Tensor, envelopes: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Audio (B, 200 T) from the hop before the first frame on, excited at the jittered pitch."""
+        """Audio (B, 200 T) from the hop before the first frame on, at the jittered pitch."""
         jitter = 1.0 + self.config.pitch_jitter * torch.randn(
             pitch.shape, generator=self.random
         ).to(pitch)

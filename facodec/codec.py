@@ -1,0 +1,316 @@
+"""What users call: a codec, and streams of it that take any chunk length.
+
+Arrays go in as numpy or tensors and come out as numpy: audio and timbre float32, codes int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from facodec.bitstream import check_codes
+from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE, TIMBRE_DIM, Latency
+from facodec.model import CodecModel, State
+
+Audio = NDArray[np.float32]
+Codes = NDArray[np.int64]
+Timbre = NDArray[np.float32]
+LOUDEST = 16.0
+"""Largest sample taken; full scale is 1, so more is surely not scaled as wanted."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """codes (6, T), timbre (256,)."""
+
+    codes: Codes
+    timbre: Timbre
+
+
+class Codec:
+    """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
+
+    One codec may serve many streams. Calls from several threads at once are safe: nothing that
+    changes hangs on the codec.
+    """
+
+    sample_rate = SAMPLE_RATE
+    hop = HOP
+
+    def __init__(self, model: CodecModel) -> None:
+        self.model = model
+        module = cast(nn.Module, model)
+        module.eval().requires_grad_(False)
+        self.device = next(module.parameters()).device
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def latency(self) -> Latency:
+        """Algorithmic delay in samples."""
+        return self.model.latency
+
+    @torch.inference_mode()
+    def encode(self, audio: ArrayLike | Tensor) -> Frames:
+        """audio (N,) at 16 kHz -> frames; the last one is filled up with silence."""
+        x = self._audio(audio)
+        codes = self.model.encode(x)
+        return Frames(_numpy(codes[0]), _numpy(self.model.voice(x)))
+
+    @torch.inference_mode()
+    def decode(self, codes: ArrayLike | Tensor, timbre: ArrayLike | Tensor, seed: int = 0) -> Audio:
+        """codes (K, T), K = 3..6 (missing ones are detail left out) and timbre (256,) -> audio
+        (200 T,). ``seed`` fixes any noise in the synthesis."""
+        prepared = self.tensor_codes(codes)
+        if prepared.shape[2] == 0:
+            return np.zeros(0, dtype=np.float32)
+        voice = self.tensor_timbre(timbre)
+        return cast(Audio, _numpy(self.model.decode(prepared, voice, seed)[0]))
+
+    @torch.inference_mode()
+    def voice(self, audio: ArrayLike | Tensor) -> Timbre:
+        """Timbre (256,) of the speaker in audio (N,): three seconds or more are best."""
+        return _numpy(self.model.voice(self._audio(audio)))
+
+    def convert(
+        self, audio: ArrayLike | Tensor, timbre: ArrayLike | Tensor, seed: int = 0
+    ) -> Audio:
+        """audio (N,) spoken with the voice ``timbre`` (256,): what a converter stream gives,
+        (200 T,) samples."""
+        stream = self.converter_stream(timbre, seed)
+        samples = as_samples(audio)
+        if not len(samples):
+            raise ValueError("audio is empty: wanted at least one sample")
+        return np.concatenate((stream.push(samples), stream.flush()))
+
+    @torch.inference_mode()
+    def convert_codes(
+        self, codes: ArrayLike | Tensor, source: ArrayLike | Tensor | None, target: ArrayLike
+    ) -> Codes:
+        """What conversion makes of codes (K, n) spoken with timbre ``source`` (256,), to be
+        decoded with ``target`` (256,): codes (3, n), the detail left out."""
+        here = None if source is None else self.tensor_timbre(source)
+        there = self.tensor_timbre(target)
+        converted = self.model.convert_codes(self.tensor_codes(codes), here, there)
+        return _numpy(converted[0, :MIN_LAYERS])
+
+    def encoder_stream(self) -> EncoderStream:
+        return EncoderStream(self)
+
+    def decoder_stream(self, timbre: ArrayLike | Tensor, seed: int = 0) -> DecoderStream:
+        return DecoderStream(self, timbre, seed)
+
+    def converter_stream(self, timbre: ArrayLike | Tensor, seed: int = 0) -> ConverterStream:
+        return ConverterStream(self, timbre, seed)
+
+    def tensor_codes(self, codes: ArrayLike | Tensor) -> Tensor:
+        """Checked codes (K, n) -> (1, 6, n) for the model, layers left out marked absent."""
+        checked = torch.from_numpy(np.ascontiguousarray(check_codes(_array(codes))))
+        filled = torch.full((1, CODE_LAYERS, checked.shape[1]), ABSENT, dtype=torch.long)
+        filled[0, : checked.shape[0]] = checked
+        return filled.to(self.device)
+
+    def tensor_timbre(self, timbre: ArrayLike | Tensor) -> Tensor:
+        """Checked timbre (256,) -> (1, 256) for the model."""
+        array = np.asarray(_array(timbre), dtype=np.float32)
+        if array.shape != (TIMBRE_DIM,):
+            raise ValueError(f"timbre of shape {array.shape}: wanted ({TIMBRE_DIM},)")
+        if not np.isfinite(array).all():
+            raise ValueError("timbre holds NaN or infinity: wanted finite numbers")
+        return torch.from_numpy(array.copy()).unsqueeze(0).to(self.device)
+
+    def _audio(self, audio: ArrayLike | Tensor) -> Tensor:
+        samples = as_samples(audio)
+        if not len(samples):
+            raise ValueError("audio is empty: wanted at least one sample")
+        padded = np.pad(samples, (0, -len(samples) % HOP))
+        return torch.from_numpy(padded).unsqueeze(0).to(self.device)
+
+
+class EncoderStream:
+    """Audio in, codes out, for any chunk lengths; the same codes as :meth:`Codec.encode`."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything heard."""
+        self._waiting: Audio = np.zeros(0, dtype=np.float32)
+        self._state: State = self._codec.model.encoder_state(1)
+
+    @torch.inference_mode()
+    def push(self, samples: ArrayLike | Tensor) -> Codes:
+        """samples (n,), n >= 0 -> codes (6, m) of the frames that became complete."""
+        heard = np.concatenate((self._waiting, as_samples(samples)))
+        whole = len(heard) // HOP * HOP
+        self._waiting = heard[whole:].copy()
+        if not whole:
+            return np.zeros((CODE_LAYERS, 0), dtype=np.int64)
+        audio = torch.from_numpy(heard[:whole]).unsqueeze(0).to(self._codec.device)
+        codes, self._state = self._codec.model.encoder_step(audio, self._state)
+        return _numpy(codes[0])
+
+    @property
+    def wanted(self) -> int:
+        """Samples, 1..200, until the next frame is complete."""
+        return HOP - len(self._waiting)
+
+    @torch.inference_mode()
+    def flush(self) -> Codes:
+        """End of the input: the frames (6, m) still owed, the last filled up with silence."""
+        rest = np.zeros(-len(self._waiting) % HOP, dtype=np.float32)
+        last = self.push(rest)
+        owed = _numpy(self._codec.model.encoder_flush(self._state)[0])
+        return np.concatenate((last, owed), axis=1)
+
+    @property
+    @torch.inference_mode()
+    def timbre(self) -> Timbre | None:
+        """Running estimate (256,) of the talker's timbre, None while there is nothing to tell."""
+        timbre = self._codec.model.encoder_timbre(self._state)
+        return None if timbre is None else _numpy(timbre[0])
+
+    def snapshot(self) -> Any:
+        """A value that :meth:`restore` continues from, bit for bit."""
+        return self._waiting.copy(), self._state
+
+    def restore(self, snapshot: Any) -> None:
+        waiting, self._state = snapshot
+        self._waiting = waiting.copy()
+
+
+class DecoderStream:
+    """Codes in, audio out; the same audio as :meth:`Codec.decode` while the timbre stays."""
+
+    def __init__(self, codec: Codec, timbre: ArrayLike | Tensor, seed: int = 0) -> None:
+        self._codec, self._seed = codec, seed
+        self.timbre = timbre
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything decoded; the timbre stays."""
+        self._state: State = self._codec.model.decoder_state(1, self._seed)
+
+    @property
+    def timbre(self) -> Timbre:
+        """The voice (256,) it speaks with; set another at any time."""
+        return _numpy(self._timbre[0])
+
+    @timbre.setter
+    def timbre(self, timbre: ArrayLike | Tensor) -> None:
+        self._timbre = self._codec.tensor_timbre(timbre)
+
+    @torch.inference_mode()
+    def push(self, codes: ArrayLike | Tensor) -> Audio:
+        """codes (K, n), K = 3..6, n >= 0 -> the samples (200 m,) that became complete."""
+        prepared = self._codec.tensor_codes(codes)
+        if prepared.shape[2] == 0:
+            return np.zeros(0, dtype=np.float32)
+        step = self._codec.model.decoder_step
+        audio, self._state = step(prepared, self._timbre, self._state)
+        return cast(Audio, _numpy(audio[0]))
+
+    @torch.inference_mode()
+    def flush(self) -> Audio:
+        """End of the codes: the samples (200 m,) still owed."""
+        audio = self._codec.model.decoder_flush(self._timbre, self._state)
+        return cast(Audio, _numpy(audio[0]))
+
+    def snapshot(self) -> Any:
+        """A value that :meth:`restore` continues from, bit for bit."""
+        return self._timbre.clone(), self._state
+
+    def restore(self, snapshot: Any) -> None:
+        timbre, self._state = snapshot
+        self._timbre = timbre.clone()
+
+
+class ConverterStream:
+    """Audio in, audio in another voice out: encoder, what conversion does to codes, decoder.
+
+    The result does not depend on how the input was cut.
+    """
+
+    def __init__(self, codec: Codec, timbre: ArrayLike | Tensor, seed: int = 0) -> None:
+        self._codec = codec
+        self._encoder = codec.encoder_stream()
+        self._decoder = codec.decoder_stream(timbre, seed)
+
+    @property
+    def timbre(self) -> Timbre:
+        """The target voice (256,); set another at any time."""
+        return self._decoder.timbre
+
+    @timbre.setter
+    def timbre(self, timbre: ArrayLike | Tensor) -> None:
+        self._decoder.timbre = timbre
+
+    def push(self, samples: ArrayLike | Tensor) -> Audio:
+        """samples (n,), n >= 0 -> the samples (200 m,) that became complete."""
+        return self._decoder.push(self.push_codes(samples))
+
+    def push_codes(self, samples: ArrayLike | Tensor) -> Codes:
+        """samples (n,) -> converted codes (3, m), to be decoded with :attr:`timbre`."""
+        heard = as_samples(samples)
+        cuts: Iterable[int] = ()
+        if self._codec.model.follows_source:  # what is known of the source must not run ahead
+            cuts = range(self._encoder.wanted, len(heard), HOP)
+        parts = [self._converted(self._encoder.push(p)) for p in np.split(heard, list(cuts))]
+        return np.concatenate(parts, axis=1)
+
+    def flush_codes(self) -> Codes:
+        """The converted codes (3, m) still owed when the input has ended."""
+        return self._converted(self._encoder.flush())
+
+    def flush(self) -> Audio:
+        """End of the input: the samples still owed."""
+        last = self._decoder.push(self.flush_codes())
+        return np.concatenate((last, self._decoder.flush()))
+
+    def _converted(self, codes: Codes) -> Codes:
+        return self._codec.convert_codes(codes, self._encoder.timbre, self._decoder.timbre)
+
+
+def as_samples(audio: ArrayLike | Tensor) -> Audio:
+    """Checked audio as float32 (n,): mono, finite, about full scale 1; else a ValueError."""
+    array = _array(audio)
+    if array.ndim != 1:
+        raise ValueError(f"audio of shape {array.shape}: wanted one channel, (samples,)")
+    if not np.issubdtype(array.dtype, np.floating):
+        if array.size == 0:
+            return np.zeros(0, dtype=np.float32)
+        raise ValueError(f"audio of type {array.dtype}: wanted floats of full scale 1.0")
+    samples = array.astype(np.float32, copy=False)
+    if not np.isfinite(samples).all():
+        raise ValueError("audio holds NaN or infinity: wanted finite samples")
+    if samples.size and float(np.abs(samples).max()) > LOUDEST:
+        raise ValueError(
+            f"audio reaches {float(np.abs(samples).max()):.4g}: wanted full scale 1.0"
+        )
+    return samples
+
+
+def _array(values: ArrayLike | Tensor) -> NDArray[Any]:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _numpy(tensor: Tensor) -> NDArray[Any]:
+    return np.ascontiguousarray(tensor.cpu().numpy())
+
+
+def untrained_live(seed: int = 0) -> Codec:
+    """A codec around the live model with random weights, for tests that need no good sound."""
+    from facodec.live import LiveModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Codec(LiveModel())
