@@ -1,0 +1,64 @@
+"""What waits to go out to one client, and the coroutine that sends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+
+class Outbox:
+    """Messages in order, counted in frames of media.
+
+    Bounded by its owner: a session stops reading its client while :attr:`frames` is high, and a
+    listener of a room is dropped when it gets too high. ``clock``: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._messages: deque[tuple[bytes, int]] = deque()
+        self._frames = 0
+        self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._emptied.set()
+        self._sending_since: float | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames of media that wait."""
+        return self._frames
+
+    def put(self, data: bytes, frames: int = 0) -> None:
+        self._messages.append((data, frames))
+        self._frames += frames
+        self._filled.set()
+        self._emptied.clear()
+
+    def clear(self) -> None:
+        """Forgets what waits; a message that is being sent still goes out."""
+        self._messages.clear()
+        self._frames = 0
+
+    def stuck(self) -> float:
+        """Seconds since the message being sent was handed to the socket; 0 when none is."""
+        return 0.0 if self._sending_since is None else self._clock() - self._sending_since
+
+    async def emptied(self) -> None:
+        """Waits until everything has been handed to the socket."""
+        await self._emptied.wait()
+
+    async def send_all(
+        self, send: Callable[[bytes], Awaitable[None]], progress: Callable[[], None]
+    ) -> None:
+        """Sends whatever comes, for ever; ``progress`` is called after each message."""
+        while True:
+            while self._messages:
+                data, frames = self._messages.popleft()
+                self._frames -= frames
+                self._sending_since = self._clock()
+                await send(data)
+                self._sending_since = None
+                progress()
+            self._emptied.set()
+            self._filled.clear()
+            await self._filled.wait()

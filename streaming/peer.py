@@ -1,0 +1,305 @@
+"""One connected client: its socket, session, stream in the engine and place in a room."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from facodec.config import MIN_LAYERS
+from streaming import protocol
+from streaming.engine import Outcome, Stream
+from streaming.media import Media
+from streaming.outbox import Outbox
+from streaming.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
+from streaming.rooms import Broadcast, Room, stamps_of
+from streaming.runtime import FRAMES_PER_SECOND, Runtime
+from streaming.session import Arrived, Ended, Event, Opened, Reply, Session
+
+log = logging.getLogger(__name__)
+
+GOODBYE = 2.0
+"""Seconds a failed client has to take its error event before its socket is cut."""
+PAUSE = 0.1
+"""Seconds after which a paused reader looks again at limits that move with time."""
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How the connection is to be closed; ``error`` goes out in place of all that still waits."""
+
+    close_code: int
+    reason: str = ""
+    error: bytes | None = None
+
+
+class Peer:
+    """Runs one connection from its hello to its close. All on the event loop.
+
+    ``trusted``: it has shown a token already, in the HTTP request.
+    """
+
+    def __init__(self, socket: ServerConnection, runtime: Runtime, trusted: bool) -> None:
+        settings = runtime.settings
+        self._socket = socket
+        self._runtime = runtime
+        self._trusted = trusted
+        self._session = Session(runtime.new_identity(), runtime.limits, settings.hello_timeout)
+        self._outbox = Outbox(runtime.clock)
+        self._backlog = settings.backlog * FRAMES_PER_SECOND
+        self._outbox_limit = settings.outbox * FRAMES_PER_SECOND
+        self._stream: Stream | None = None
+        self._room: Room | None = None
+        self._room_deadline: float | None = None
+        self._done_reason: DoneReason = "end"
+        self._progress = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+        self._ending: asyncio.Future[_Ending] = asyncio.get_running_loop().create_future()
+        self.wants: Format = "pcm"
+
+    # ------------------------------------------------------------------------------- life and end
+
+    async def run(self) -> None:
+        """Serves the client until its session has ended and the socket is closed."""
+        self._reader = asyncio.ensure_future(self._guard(self._read()))
+        writer = asyncio.ensure_future(self._guard(self._write()))
+        try:
+            ending = await self._ending
+            self._reader.cancel()
+            self._leave()
+            await self._say_goodbye(ending, writer)
+        finally:
+            self._leave()
+            self._reader.cancel()
+            writer.cancel()
+
+    def check(self, now: float) -> None:
+        """Ends a client that keeps the server waiting; called about once a second."""
+        patience = self._runtime.settings.idle_timeout
+        if self._outbox.stuck() > patience:
+            if self._ending.done():
+                self.cut()
+            self._fail(ProtocolError("too-slow", f"took nothing for {patience:g} s"))
+            return
+        try:
+            self._session.check(now)
+            self._check_room(now)
+        except ProtocolError as error:
+            self._fail(error)
+
+    def refuse(self, code: str, sentence: str) -> None:
+        """Ends the session with an error before it has begun."""
+        self._fail(ProtocolError(code, sentence))
+
+    def shut_down(self) -> None:
+        """Finishes what has arrived, then says done and closes: the server is going away."""
+        self._done_reason = "shutdown"
+        if not self._session.is_open:
+            self._end(_Ending(1001, "server shutting down"))
+        elif self._stream is not None:
+            if self._reader is not None:
+                self._reader.cancel()
+            self._stream.end()
+
+    def cut(self) -> None:
+        """Drops the connection without a word."""
+        self._end(_Ending(1001))
+        self._socket.transport.abort()
+
+    def _end(self, ending: _Ending) -> None:
+        if not self._ending.done():
+            self._ending.set_result(ending)
+
+    def _fail(self, error: ProtocolError) -> None:
+        if self._ending.done():
+            return
+        self._runtime.metrics.errors[error.code] += 1
+        event = protocol.encode(protocol.Error(error.code, error.sentence))
+        self._end(_Ending(error.close_code, error.code, event))
+
+    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+        """Turns whatever ends the reader or the writer into the end of the session."""
+        try:
+            await work
+        except ProtocolError as error:
+            self._fail(error)
+        except ConnectionClosed:
+            self._end(_Ending(1000))
+        except Exception:
+            log.exception("a connection failed")
+            self._fail(ProtocolError("internal", "the server failed in this session"))
+
+    def _leave(self) -> None:
+        """Gives back what the session holds of the engine and of a room."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        room, self._room = self._room, None
+        if room is None:
+            return
+        hello = self._session.hello
+        name = hello.room or ""
+        if hello.role == "publish":
+            shutdown = self._done_reason == "shutdown"
+            self._runtime.rooms.close(name, "shutdown" if shutdown else "publisher-left")
+        else:
+            self._runtime.rooms.leave(name, room, self)
+
+    async def _say_goodbye(self, ending: _Ending, writer: asyncio.Future[None]) -> None:
+        patience: float | None = None
+        if ending.error is not None:
+            self._outbox.clear()
+            self._outbox.put(ending.error)
+            patience = GOODBYE
+        emptied = asyncio.ensure_future(self._outbox.emptied())
+        await asyncio.wait(
+            {emptied, writer}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+        )
+        emptied.cancel()
+        with contextlib.suppress(ConnectionClosed):
+            await self._socket.close(ending.close_code, ending.reason)
+
+    # ------------------------------------------------------------------------- the two directions
+
+    async def _write(self) -> None:
+        await self._outbox.send_all(self._socket.send, self._progress.set)
+
+    async def _read(self) -> None:
+        clock = self._runtime.clock
+        while True:
+            await self._wait_for_space()
+            self._session.listen(clock())
+            data = await self._socket.recv()
+            self._on_event(self._session.receive(data, clock()))
+
+    async def _wait_for_space(self) -> None:
+        """Stops the reading of the socket while this session has enough queued, so that TCP
+        slows the client down. A live client never gets here while the server keeps up."""
+        if not self._is_full():
+            return
+        self._runtime.metrics.paused += 1
+        while self._is_full():
+            self._progress.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._progress.wait(), PAUSE)
+
+    def _is_full(self) -> bool:
+        if self._stream is None or self._session.has_ended:
+            return False
+        if self._stream.backlog >= self._backlog or self._outbox.frames >= self._outbox_limit:
+            return True
+        return self._room is not None and self._room.holds_back()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Reply):
+            self._outbox.put(event.data)
+        elif isinstance(event, Opened):
+            self._on_hello(event.hello)
+        elif isinstance(event, Arrived) and self._stream is not None:
+            self._stream.submit(event.item, event.t)
+        elif isinstance(event, Ended):
+            self._on_client_end()
+
+    # ---------------------------------------------------------------------------------- the session
+
+    def _on_hello(self, hello: Hello) -> None:
+        if not self._trusted and not self._runtime.admits(hello.token):
+            raise ProtocolError("unauthorized", "this server wants a token, got none that fits")
+        if hello.role == "subscribe":
+            self._join(hello)
+        else:
+            self._start(hello)
+        self._runtime.metrics.sessions[hello.role] += 1
+
+    def _start(self, hello: Hello) -> None:
+        codec, make = self._runtime.plan(hello)
+        converts_codes = hello.role == "convert" and hello.formats()[1] == "codes"
+        # Conversion drops the detail layers: they speak of the talker who was.
+        layers = MIN_LAYERS if converts_codes else hello.layers
+        if hello.role == "publish" and hello.room is not None:
+            broadcast = Broadcast(codec.name, codec.latency, layers)
+            self._room = self._runtime.rooms.publish(hello.room, broadcast)
+        self._outbox.put(self._session.open(codec.name, codec.latency, layers))
+        self._stream = self._runtime.open_stream(make, self._on_outcome)
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        """A turn of this session's stream is done."""
+        if outcome.error is not None:
+            self._fail(outcome.error)
+            return
+        self._account(outcome)
+        if self._room is not None:
+            self._room.publish(outcome)
+        else:
+            stamps = stamps_of(outcome)
+            for item in outcome.media:
+                self._put_media(item, stamps)
+        self._progress.set()
+        if outcome.ended:
+            self._finish(self._done_reason)
+
+    def _on_client_end(self) -> None:
+        if self._stream is not None:
+            self._stream.end()
+        else:
+            self._finish("end")
+
+    def _finish(self, reason: DoneReason) -> None:
+        for data, frames in self._session.finish(reason):
+            self._outbox.put(data, frames)
+        self._runtime.metrics.frames_in += self._session.totals.frames_in
+        going = reason == "shutdown"
+        self._end(_Ending(1001, "server shutting down") if going else _Ending(1000))
+
+    def _put_media(self, item: Media, stamps: Stamps | None) -> None:
+        for data, frames in self._session.send(item, stamps):
+            self._outbox.put(data, frames)
+            self._runtime.metrics.frames_out += frames
+
+    def _account(self, outcome: Outcome) -> None:
+        self._session.totals.add(outcome.queue, outcome.encode, outcome.decode)
+        self._runtime.metrics.queue.add(outcome.queue)
+        self._runtime.metrics.compute.add(outcome.encode + outcome.decode)
+
+    # ------------------------------------------------------------------------ a listener in a room
+
+    def _join(self, hello: Hello) -> None:
+        self.wants = hello.formats()[1] or "pcm"
+        name = hello.room or ""
+        self._room_deadline = self._runtime.clock() + self._runtime.settings.room_wait
+        self._room = self._runtime.rooms.join(name, self)
+
+    def _check_room(self, now: float) -> None:
+        waits = self._room_deadline is not None and not self._session.is_open
+        if waits and self._room_deadline is not None and now > self._room_deadline:
+            wait = self._runtime.settings.room_wait
+            raise ProtocolError("unknown-room", f"no publisher came within {wait:g} s")
+
+    @property
+    def lags(self) -> bool:
+        return self._outbox.frames > self._outbox_limit / 2
+
+    def on_ready(self, broadcast: Broadcast, first_frame: int) -> None:
+        ready = self._session.open(
+            broadcast.model, broadcast.latency, broadcast.layers, first_frame
+        )
+        self._outbox.put(ready)
+
+    def on_media(self, item: Media, stamps: Stamps | None) -> None:
+        if self._ending.done():
+            return
+        self._put_media(item, stamps)
+        if self._outbox.frames > self._outbox_limit:
+            seconds = self._runtime.settings.outbox
+            self._fail(ProtocolError("too-slow", f"more than {seconds:g} s behind the room"))
+
+    def on_end(self, reason: DoneReason) -> None:
+        self._finish(reason)
+
+    def on_failure(self, error: ProtocolError) -> None:
+        self._fail(error)

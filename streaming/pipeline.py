@@ -1,0 +1,297 @@
+"""What each role does with the codec: media in, media out. Runs in a model thread.
+
+A pipeline is a chain of stages; each stage is one small class with :meth:`Stage.feed` and
+:meth:`Stage.finish`. Results depend on the stream alone, not on how it was cut into packets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import torch
+
+from facodec.codec import Codec
+from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
+from streaming.media import Frames, Media, Sound, Timbre
+from streaming.protocol import Format, Hello, ProtocolError
+
+VOICE_INTERVAL = 8
+"""Frames between two looks at the running timbre, counted from the start of the stream."""
+VOICE_MOVED = 0.1
+"""A running timbre is sent when it is further than this from the last one sent, relative to its
+length. It is a mean over what was heard, so it moves by 1/n and few messages are ever sent."""
+NEUTRAL = np.zeros(TIMBRE_DIM, np.float32)
+"""The voice a decoder starts with when none is known yet."""
+
+
+@dataclass
+class Result:
+    """What a pipeline made of some input, and the seconds it took by kind of stage."""
+
+    media: list[Media] = field(default_factory=list)
+    encode: float = 0.0
+    decode: float = 0.0
+
+    def add(self, other: Result) -> None:
+        self.media.extend(other.media)
+        self.encode += other.encode
+        self.decode += other.decode
+
+
+class Stage(Protocol):
+    """One step of a pipeline. ``decodes``: whose account its time goes to."""
+
+    decodes: bool
+
+    def feed(self, item: Media) -> list[Media]:
+        """What comes out because the item went in."""
+
+    def finish(self) -> list[Media]:
+        """What was still owed at the end of the stream."""
+
+
+class Pipeline:
+    """A chain of stages, each fed with what the one before it gives."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._stages = list(stages)
+
+    def push(self, item: Media) -> Result:
+        return self._run([item], flush=False)
+
+    def flush(self) -> Result:
+        return self._run([], flush=True)
+
+    def _run(self, media: list[Media], flush: bool) -> Result:
+        result = Result()
+        for stage in self._stages:
+            started = time.perf_counter()
+            media = [out for item in media for out in stage.feed(item)]
+            if flush:
+                media += stage.finish()
+            spent = time.perf_counter() - started
+            if stage.decodes:
+                result.decode += spent
+            else:
+                result.encode += spent
+        result.media = media
+        return result
+
+
+MakePipeline: TypeAlias = Callable[[], Pipeline]
+
+
+class Encode:
+    """Sound -> frames of ``layers`` codes, and an estimate of the talker's timbre before the first
+    of them and wherever it has moved. A timbre fed in passes through."""
+
+    decodes = False
+
+    def __init__(self, codec: Codec, layers: int) -> None:
+        self._stream = codec.encoder_stream()
+        self._layers = layers
+        self._heard = 0
+        self._sent: np.ndarray | None = None
+
+    def feed(self, item: Media) -> list[Media]:
+        if isinstance(item, Timbre):
+            return [item]
+        if not isinstance(item, Sound):
+            raise TypeError(f"wanted sound, got {type(item).__name__}")
+        out: list[Media] = []
+        for samples in self._to_next_look(item.samples):
+            out += self._look()
+            self._heard += len(samples)
+            out.append(self._frames(self._stream.push(samples)))
+        return out
+
+    def finish(self) -> list[Media]:
+        return [*self._look(), self._frames(self._stream.flush())]
+
+    def _to_next_look(self, samples: np.ndarray) -> list[np.ndarray]:
+        """The samples, cut where the running timbre is to be looked at."""
+        interval = VOICE_INTERVAL * HOP
+        cuts = range(-self._heard % interval, len(samples), interval)
+        return [part for part in np.split(samples, cuts) if len(part)]
+
+    def _frames(self, codes: np.ndarray) -> Frames:
+        return Frames(codes[: self._layers])
+
+    def _look(self) -> list[Media]:
+        """The running timbre, if this is the place to look at it and it has moved."""
+        timbre = self._stream.timbre
+        if self._heard % (VOICE_INTERVAL * HOP) or timbre is None:
+            return []
+        # The receiver gets float16: what is compared and used here is what it will get.
+        rounded = timbre.astype(np.float16).astype(np.float32)
+        if self._sent is not None and not has_moved(self._sent, rounded):
+            return []
+        self._sent = rounded
+        return [Timbre(rounded, exact=False)]
+
+
+class Given:
+    """Lets a voice given by somebody outrank every estimate.
+
+    ``voice`` goes before everything else; from there on, or from the first exact timbre that
+    comes by, estimates are dropped."""
+
+    decodes = False
+
+    def __init__(self, voice: np.ndarray | None) -> None:
+        self._to_announce = voice
+        self._given = voice is not None
+
+    def feed(self, item: Media) -> list[Media]:
+        announced = self._announce()
+        if isinstance(item, Timbre):
+            self._given = self._given or item.exact
+            return announced if self._given and not item.exact else [*announced, item]
+        return [*announced, item]
+
+    def finish(self) -> list[Media]:
+        return self._announce()
+
+    def _announce(self) -> list[Media]:
+        voice, self._to_announce = self._to_announce, None
+        return [] if voice is None else [Timbre(voice, exact=True)]
+
+
+class Decode:
+    """Frames -> sound, in the timbre last fed in; neutral before the first."""
+
+    decodes = True
+
+    def __init__(self, codec: Codec, seed: int) -> None:
+        self._stream = codec.decoder_stream(NEUTRAL, seed=seed)
+
+    def feed(self, item: Media) -> list[Media]:
+        if isinstance(item, Timbre):
+            self._stream.timbre = item.vector
+            return []
+        if not isinstance(item, Frames):
+            raise TypeError(f"wanted codes, got {type(item).__name__}")
+        return [Sound(self._stream.push(item.codes))]
+
+    def finish(self) -> list[Media]:
+        return [Sound(self._stream.flush())]
+
+
+class ConvertSound:
+    """Sound -> frames for another voice, which goes before them; a timbre fed in is the next."""
+
+    decodes = False
+
+    def __init__(self, codec: Codec, voice: np.ndarray) -> None:
+        self._stream = codec.converter_stream(voice)
+        self._given = Given(voice)
+
+    def feed(self, item: Media) -> list[Media]:
+        if isinstance(item, Timbre):
+            self._stream.timbre = item.vector
+            return self._given.feed(item)
+        if not isinstance(item, Sound):
+            raise TypeError(f"wanted sound, got {type(item).__name__}")
+        return self._given.feed(Frames(self._stream.push_codes(item.samples)))
+
+    def finish(self) -> list[Media]:
+        return self._given.feed(Frames(self._stream.flush_codes()))
+
+
+class ConvertFrames:
+    """Frames -> frames for another voice, which goes before them.
+
+    An exact timbre fed in is the next voice, an estimate tells who is talking.
+    """
+
+    decodes = False
+
+    def __init__(self, codec: Codec, voice: np.ndarray) -> None:
+        self._codec = codec
+        self._target = voice
+        self._source: np.ndarray | None = None
+        self._given = Given(voice)
+
+    def feed(self, item: Media) -> list[Media]:
+        if isinstance(item, Sound):
+            raise TypeError("wanted codes, got sound")
+        if isinstance(item, Frames):
+            converted = self._codec.convert_codes(item.codes, self._source, self._target)
+            return self._given.feed(Frames(converted))
+        if item.exact:
+            self._target = item.vector
+        else:
+            self._source = item.vector
+        return self._given.feed(item)
+
+    def finish(self) -> list[Media]:
+        return self._given.finish()
+
+
+class Enroll:
+    """Sound, all of it, -> the voice heard in it. Holds at most ``longest`` seconds."""
+
+    decodes = False
+
+    def __init__(self, codec: Codec, longest: float) -> None:
+        self._codec = codec
+        self._longest = longest
+        self._parts: list[np.ndarray] = []
+        self._heard = 0
+
+    def feed(self, item: Media) -> list[Media]:
+        if not isinstance(item, Sound):
+            raise TypeError(f"wanted sound, got {type(item).__name__}")
+        self._heard += len(item.samples)
+        if self._heard > self._longest * SAMPLE_RATE:
+            raise ProtocolError("too-long", f"enrol a voice with at most {self._longest:g} s")
+        self._parts.append(item.samples)
+        return []
+
+    def finish(self) -> list[Media]:
+        if self._heard < HOP:
+            raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
+        return [Timbre(self._codec.voice(np.concatenate(self._parts)), exact=True)]
+
+
+def has_moved(sent: np.ndarray, now: np.ndarray) -> bool:
+    """Whether a running timbre is so far from the one last sent that it is worth a message."""
+    length = float(np.linalg.norm(now))
+    return float(np.linalg.norm(now - sent)) > VOICE_MOVED * length
+
+
+def plan(hello: Hello, codec: Codec, voice: np.ndarray | None, enroll: float) -> MakePipeline:
+    """How to build the pipeline that a hello asks for. ``enroll``: longest enrolment, s.
+
+    Raises ProtocolError where the role needs a voice and has none."""
+    if hello.role == "enroll":
+        return lambda: Pipeline([Enroll(codec, enroll)])
+    source, sink = hello.formats()
+    make = [*_front(hello, codec, voice, source)]
+    if sink == "pcm":
+        make.append(partial(Decode, codec, hello.seed))
+    return lambda: Pipeline([make_stage() for make_stage in make])
+
+
+def _front(
+    hello: Hello, codec: Codec, voice: np.ndarray | None, source: Format | None
+) -> list[Callable[[], Stage]]:
+    """The stages that turn the input into frames, with the voice they are to be heard in."""
+    if hello.role == "convert":
+        if voice is None:
+            raise ProtocolError("no-voice", "role 'convert' needs a voice in hello, got none")
+        return [partial(ConvertSound if source == "pcm" else ConvertFrames, codec, voice)]
+    if source == "pcm":
+        return [partial(Encode, codec, hello.layers), partial(Given, voice)]
+    return [partial(Given, voice)]
+
+
+def prepare_thread() -> None:
+    """Settings of a model thread: one hop is too little work to share between cores, and the
+    other cores are for the event loop and for other streams."""
+    torch.set_num_threads(1)

@@ -1,0 +1,52 @@
+"""Voices a server knows by name: a directory of profiles, one ``NAME.voice`` file each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from streaming.protocol import VOICE_EXACT_BYTES, ProtocolError, voice_vector
+
+SUFFIX = ".voice"
+"""A profile holds the 1024 bytes of an exact voice (256 float32, little-endian), nothing else."""
+
+
+class Voices:
+    """The profiles in ``directory``, read once; None knows no names.
+
+    Raises ValueError for a directory that is not there and for a profile of the wrong size."""
+
+    def __init__(self, directory: str | None) -> None:
+        self._voices: dict[str, np.ndarray] = {}
+        if directory is None:
+            return
+        if not Path(directory).is_dir():
+            raise ValueError(f"the voice directory {directory} does not exist")
+        for path in sorted(Path(directory).glob(f"*{SUFFIX}")):
+            self._voices[path.stem] = _read(path)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._voices)
+
+    def find(self, voice: bytes | str | None) -> np.ndarray | None:
+        """The timbre (256,) float32 that hello's ``voice`` means. Raises ProtocolError."""
+        if voice is None:
+            return None
+        if isinstance(voice, bytes):
+            return voice_vector(voice)
+        if voice not in self._voices:
+            known = ", ".join(self.names) or "none"
+            raise ProtocolError("unknown-voice", f"no voice {voice!r} here, known: {known}")
+        return self._voices[voice]
+
+
+def _read(path: Path) -> np.ndarray:
+    data = path.read_bytes()
+    if len(data) != VOICE_EXACT_BYTES:
+        raise ValueError(f"{path} is not a voice: {len(data)} bytes, wanted {VOICE_EXACT_BYTES}")
+    try:
+        return voice_vector(data)
+    except ProtocolError as error:
+        raise ValueError(f"{path} is not a voice: {error.sentence}") from error
