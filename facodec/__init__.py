@@ -1,6 +1,19 @@
 """FACodec, streamed: a neural speech codec of 80 frames a second and 4.8 kbit/s."""
 
-from facodec.codec import Codec, ConverterStream, DecoderStream, EncoderStream, Frames
-from facodec.load import load
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facodec.codec import Codec, ConverterStream, DecoderStream, EncoderStream, Frames
+    from facodec.load import load
 
 __all__ = ["Codec", "ConverterStream", "DecoderStream", "EncoderStream", "Frames", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch only when a codec is really asked for: what needs no model starts fast."""
+    if name not in __all__:
+        raise AttributeError(f"module 'facodec' has no attribute {name!r}")
+    return getattr(import_module("facodec.load" if name == "load" else "facodec.codec"), name)

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", type=Path, help="folder of speech, speakers in sub-folders")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run; resumes it")
+    parser.add_argument("--valid", type=Path, help="folder of other speech to measure on")
     parser.add_argument("--config", type=Path, help="settings as JSON (see a run's config.json)")
     parser.add_argument("--init", metavar="MODEL", help="start from a model's weights, e.g. live")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after about this")
@@ -50,21 +51,52 @@ def settings(args: argparse.Namespace) -> TrainConfig:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from facodec.training.corpus import pack
-    from facodec.training.loop import Trainer
-
-    if args.threads:
-        torch.set_num_threads(args.threads)
     if args.data is None and args.export is None:
         raise ValueError("nothing to do: give --data DIR to train, or --export DIR")
+    if args.threads:
+        torch.set_num_threads(args.threads)
     if args.data is not None:
-        corpus = pack(args.data, args.run.parent / "cache")
-        print(f"{corpus.hours:.2f} h, {len(corpus.lengths)} utterances, "
-              f"{int(corpus.speakers.max()) + 1} speakers", flush=True)
-        trainer = Trainer(corpus, settings(args), args.run, args.device)
-        trainer.train(minutes=args.minutes)
-        print(f"step {trainer.step} of {trainer.config.steps}: saved in {args.run}")
+        _train(args)
+    if args.export is not None:
+        _export(args.run, args.export)
     return 0
+
+
+def _train(args: argparse.Namespace) -> None:
+    from facodec.training.corpus import pack
+    from facodec.training.loop import LOG, Trainer
+    from facodec.training.report import plot_curves, validate
+
+    corpus = pack(args.data, args.run.parent / "cache")
+    speakers = int(corpus.speakers.max()) + 1
+    print(f"{corpus.hours:.2f} h, {len(corpus.lengths)} utterances, {speakers} speakers", flush=True)
+    initial = None
+    if args.init:
+        import facodec
+
+        initial = facodec.load(args.init).model.state_dict()  # type: ignore[attr-defined]
+    trainer = Trainer(corpus, settings(args), args.run, args.device, initial)
+
+    def report(trainer: Trainer) -> None:
+        if args.valid:
+            trainer.log(validate(trainer.average, args.valid))
+        plot_curves(args.run / LOG, args.run / "curves.png")
+
+    trainer.train(minutes=args.minutes, on_save=report)
+    print(f"step {trainer.step} of {trainer.config.steps}: saved in {args.run}")
+
+
+def _export(run: Path, target: Path) -> None:
+    from facodec.training.loop import CHECKPOINT
+    from facodec.training.report import averaged_model
+    from facodec.weights import save_live
+
+    if not (run / CHECKPOINT).exists():
+        raise ValueError(f"{run} holds no {CHECKPOINT}: train there first")
+    model, step = averaged_model(run / CHECKPOINT)
+    save_live(model, target)
+    TrainConfig.load(run / "config.json").save(target / "train.json")
+    print(f"weights of step {step} written to {target}")
 
 
 def main() -> int:

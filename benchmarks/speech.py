@@ -1,0 +1,27 @@
+"""The clips a benchmark runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facodec.training.corpus import find_files, read_speech
+
+Audio = NDArray[np.float32]
+
+
+def clips(folder: Path, most: int | None = None) -> list[tuple[str, Audio]]:
+    """Speech files below ``folder`` as (name, samples at 16 kHz); ``most`` of them, spread over
+    the folder so that many speakers take part."""
+    files = find_files(folder)
+    if most is not None and most < len(files):
+        files = [files[i * len(files) // most] for i in range(most)]
+    return list(_read(files, folder))
+
+
+def _read(files: list[Path], folder: Path) -> Iterator[tuple[str, Audio]]:
+    for path in files:
+        yield str(path.relative_to(folder)), read_speech(path)
