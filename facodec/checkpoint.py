@@ -51,7 +51,7 @@ def load_ns3(directory: str | Path, config: Ns3Config | None = None) -> Ns3Model
     paths = {part: _find(Path(directory), stem) for part, stem in PARTS.items()}
     for part, path in paths.items():
         _fill(model.get_submodule(part), read_parameters(path), path)
-    return model.eval()
+    return model
 
 
 def save_ns3(model: Ns3Model, directory: str | Path) -> list[Path]:
@@ -78,7 +78,7 @@ def read_parameters(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{path}: not a file of plain tensors: {reason}") from error
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         raise CheckpointError(f"{path}: got {type(found).__name__}, wanted tensors by name")
@@ -138,17 +138,20 @@ def _fill(module: nn.Module, parameters: Mapping[str, Tensor], path: Path) -> No
 
 def _problems(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
     """A line for every name that is missing, unexpected or of a wrong shape."""
-    lines, halves = [], set()
+    lines: list[str] = []
+    halves: set[str] = set()
     for name, target in wanted.items():
         pair = {part for part in (name + "_g", name + "_v") if part in found}
+        if name in found:
+            if found[name].shape != target.shape:
+                got, want = tuple(found[name].shape), tuple(target.shape)
+                lines.append(f"wrong shape: {name} is {got}, wanted {want}")
+            continue
         halves |= pair
-        if name in found and found[name].shape != target.shape:
-            got, want = tuple(found[name].shape), tuple(target.shape)
-            lines.append(f"wrong shape: {name} is {got}, wanted {want}")
-        elif len(pair) == 2:
+        if len(pair) == 2:
             shapes = ", ".join(f"{part} {tuple(found[part].shape)}" for part in sorted(pair))
             lines.append(f"wrong shape: {shapes} do not fit each other")
-        elif name not in found:
+        else:
             half = f" (only {pair.pop()} is there)" if pair else ""
             lines.append(f"missing: {name}{half}")
     lines += [f"unexpected: {name}" for name in found if name not in wanted and name not in halves]

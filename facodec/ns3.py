@@ -1,6 +1,7 @@
 """The published FACodec (version 1), offline and as a stream that gives exactly the same.
 
-Parameters come from :func:`facodec.checkpoint.load_ns3`; a new model has random ones.
+Parameters come from :func:`facodec.checkpoint.load_ns3`; a new model has random ones. There is
+no training here, so no parameter asks for a gradient.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Ns3Model(nn.Module):
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
         self._tracker = TimbreTracker(self.decoder.timbre_encoder, self.config.timbre_frames)
-        self.eval()
+        self.eval().requires_grad_(False)
 
     @property
     def encoder_lookahead(self) -> int:
