@@ -30,7 +30,8 @@ sender cannot hold up a live one for longer than this takes."""
 class Outcome:
     """What one turn of a stream gave.
 
-    ``t``: capture stamp of the newest input that went in. ``queue``: longest wait of an input, s.
+    ``t``: capture stamp of the newest input that went in. ``queue``: how long that input waited
+    for the model, s; ``queue_max``: the longest that any input of this turn did.
     ``encode``, ``decode``: computing, s. ``ended``: the stream has been flushed, nothing follows.
     ``error``: the stream has failed and is closed.
     """
@@ -38,6 +39,7 @@ class Outcome:
     media: tuple[Media, ...] = ()
     t: float | None = None
     queue: float = 0.0
+    queue_max: float = 0.0
     encode: float = 0.0
     decode: float = 0.0
     ended: bool = False
@@ -225,7 +227,7 @@ class Engine:
             if turn.stream._closed:
                 continue
             started = self._clock()
-            queue = max((started - job.arrived for job in turn.jobs), default=0.0)
+            waits = [started - job.arrived for job in turn.jobs] or [0.0]
             try:
                 result = _advance(turn)
             except ProtocolError as error:
@@ -240,7 +242,8 @@ class Engine:
                 yield turn, Outcome(
                     media=tuple(result.media),
                     t=t,
-                    queue=queue,
+                    queue=waits[-1],
+                    queue_max=max(waits),
                     encode=result.encode,
                     decode=result.decode,
                     ended=turn.last,

@@ -262,8 +262,8 @@ class Peer:
             self._runtime.metrics.frames_out += frames
 
     def _account(self, outcome: Outcome) -> None:
-        self._session.totals.add(outcome.queue, outcome.encode, outcome.decode)
-        self._runtime.metrics.queue.add(outcome.queue)
+        self._session.totals.add(outcome.queue_max, outcome.encode, outcome.decode)
+        self._runtime.metrics.queue.add(outcome.queue_max)
         self._runtime.metrics.compute.add(outcome.encode + outcome.decode)
 
     # ------------------------------------------------------------------------ a listener in a room

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming import protocol
+from streaming.protocol import (
+    Audio,
+    Clock,
+    Codes,
+    Done,
+    End,
+    Error,
+    Hello,
+    LatencyInfo,
+    Limits,
+    ProtocolError,
+    Ready,
+    Stamps,
+    Voice,
+)
+
+READY = Ready("s1", "live", 16000, 200, 6, LatencyInfo(200, 200), Limits(1000, 80, 2.0, 60.0))
+CLIENT_MESSAGES = [
+    Hello("loopback"),
+    Hello("convert", "pcm", "codes", "s16", "live", "anna", None, 3, 8, "secret", 5),
+    Hello("publish", room="tea.room-1", voice=bytes(1024)),
+    Audio(0, b"\0\0\0\0"),
+    Audio(7, b"", t=1.5),
+    Codes(3, 2, bytes(15), t=0.0),
+    Voice(bytes(512)),
+    Voice(bytes(1024)),
+    Clock(1.0),
+    End(),
+]
+SERVER_MESSAGES = [
+    READY,
+    Audio(0, b"\0\0", stamps=Stamps(1.0, 0.1, 0.2, 0.3)),
+    Codes(3, 2, bytes(15), stamps=Stamps()),
+    Voice(bytes(512)),
+    Clock(1.0, 2.0),
+    Error("bad-seq", "wanted 3, got 4"),
+    Done(1, 2, 3, 4, 0.5, 0.6, 0.7, "publisher-left"),
+]
+
+
+@pytest.mark.parametrize("message", CLIENT_MESSAGES, ids=repr)
+def test_client_messages_come_back_equal(message: protocol.ClientMessage) -> None:
+    assert protocol.decode_client(protocol.encode(message)) == message
+
+
+@pytest.mark.parametrize("message", SERVER_MESSAGES, ids=repr)
+def test_server_messages_come_back_equal(message: protocol.ServerMessage) -> None:
+    assert protocol.decode_server(protocol.encode(message)) == message
+
+
+def test_unknown_fields_are_ignored_and_nil_is_missing() -> None:
+    data = {"type": "hello", "version": 1, "role": "encode", "colour": "red", "voice": None}
+    assert protocol.decode_client(msgpack.packb(data)) == Hello("encode")
+
+
+def packed(**fields: object) -> bytes:
+    return msgpack.packb(fields)
+
+
+HELLO = {"type": "hello", "version": 1, "role": "encode"}
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "says"),
+    [
+        (b"", "bad-message", "msgpack"),
+        (b"\xc1garbage", "bad-message", "msgpack"),
+        (msgpack.packb([1, 2]), "bad-message", "map"),
+        (msgpack.packb({"role": "encode"}), "bad-message", "type"),
+        (msgpack.packb({"type": "end"}) + b"\0", "bad-message", "msgpack"),
+        (b"\x91" * 5000, "bad-message", "msgpack"),
+        (msgpack.packb({"type": msgpack.ExtType(4, b"x")}), "bad-message", "msgpack"),
+        (packed(type="sing"), "unknown-type", "'sing'"),
+        (packed(type="ready"), "unknown-type", "'ready'"),
+        (packed(**{**HELLO, "version": 2}), "bad-version", "version 2"),
+        (packed(type="hello", role="encode"), "bad-field", "'version' is missing"),
+        (packed(**{**HELLO, "role": "sing"}), "bad-field", "'sing'"),
+        (packed(**{**HELLO, "input": "mp3"}), "bad-field", "'mp3'"),
+        (packed(**{**HELLO, "output": "pcm"}), "bad-role", "pcm -> codes"),
+        (packed(**{**HELLO, "layers": 2}), "bad-field", "from 3 to 6"),
+        (packed(**{**HELLO, "layers": True}), "bad-field", "integer"),
+        (packed(**{**HELLO, "frames_per_packet": 9}), "bad-field", "from 1 to 8"),
+        (packed(**{**HELLO, "room": "../etc"}), "bad-field", "'../etc'"),
+        (packed(**{**HELLO, "voice": "../etc"}), "bad-field", "'../etc'"),
+        (packed(**{**HELLO, "voice": 3}), "bad-field", "1024 bytes"),
+        (packed(**{**HELLO, "voice": b"123"}), "bad-voice", "1024"),
+        (packed(**{**HELLO, "token": "x" * 1000}), "bad-field", "256"),
+        (packed(type="audio", seq=-1, data=b""), "bad-field", "'seq'"),
+        (packed(type="audio", seq=0, data="text"), "bad-field", "binary"),
+        (packed(type="audio", seq=0, data=b"", t=float("nan")), "bad-field", "finite"),
+        (packed(type="audio", seq=0, data=b"", stamps=3), "bad-field", "a map"),
+        (packed(type="codes", seq=0, n=0, data=b""), "bad-field", "from 1 to 80"),
+        (packed(type="voice", data=b"123"), "bad-voice", "512"),
+        (packed(type="voice", data=b"\xff" * 512), "bad-voice", "NaN"),
+        (packed(type="clock"), "bad-field", "'t0' is missing"),
+    ],
+)
+def test_bad_client_messages_are_named(data: bytes, code: str, says: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        protocol.decode_client(data)
+    assert caught.value.code == code
+    assert says in caught.value.sentence
+    assert 1000 < caught.value.close_code < 1015
+
+
+@given(st.binary(max_size=200))
+def test_garbage_never_raises_anything_else(data: bytes) -> None:
+    for decode in (protocol.decode_client, protocol.decode_server):
+        try:
+            decode(data)
+        except ProtocolError as error:
+            assert error.code in protocol.CLOSE_CODES
+
+
+@given(st.data())
+def test_damaged_messages_never_raise_anything_else(data: st.DataObject) -> None:
+    whole = bytearray(protocol.encode(data.draw(st.sampled_from(CLIENT_MESSAGES))))
+    whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        protocol.decode_client(bytes(whole))
+    except ProtocolError as error:
+        assert error.code in protocol.CLOSE_CODES
+
+
+def test_sentences_stay_short_whatever_was_sent() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        protocol.decode_client(packed(**{**HELLO, "role": "x" * 100_000}))
+    assert len(caught.value.sentence) < 300
+
+
+def test_omitted_formats_are_those_of_the_role() -> None:
+    assert Hello("encode").formats() == ("pcm", "codes")
+    assert Hello("loopback", input="codes").formats() == ("codes", "codes")
+    assert Hello("convert", output="codes").formats() == ("pcm", "codes")
+    assert Hello("subscribe").formats() == (None, "pcm")
+
+
+def test_pcm_goes_both_ways() -> None:
+    samples = np.array([0.0, 0.5, -1.0, 0.999], np.float32)
+    as_floats = protocol.pcm_to_bytes(samples, "f32")
+    assert np.array_equal(protocol.pcm_from_bytes(as_floats, "f32"), samples)
+    as_ints = protocol.pcm_from_bytes(protocol.pcm_to_bytes(samples, "s16"), "s16")
+    assert np.abs(as_ints - samples).max() <= 0.5 / 32768
+    loud = protocol.pcm_to_bytes(np.array([2.0, -2.0]), "s16")
+    assert np.frombuffer(loud, "<i2").tolist() == [32767, -32768]
+
+
+@pytest.mark.parametrize(("pcm", "size"), [("f32", 6), ("s16", 3)])
+def test_half_a_sample_is_refused(pcm: protocol.PcmFormat, size: int) -> None:
+    with pytest.raises(ProtocolError, match=f"got {size} bytes"):
+        protocol.pcm_from_bytes(bytes(size), pcm)
+
+
+def test_voice_forms() -> None:
+    vector = np.linspace(-1.0, 1.0, 256).astype(np.float32)
+    exact, estimate = Voice.exact(vector), Voice.estimate(vector)
+    assert exact.is_exact and not estimate.is_exact
+    assert np.array_equal(exact.vector(), vector)
+    assert np.array_equal(estimate.vector(), vector.astype(np.float16).astype(np.float32))
