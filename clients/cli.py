@@ -1,0 +1,95 @@
+"""``facodec``: one entry point, each subcommand imported when it is used."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+COMMANDS = {
+    "demo": "hear the codec in one command: a sample through a server into out.wav",
+    "serve": "run the server",
+    "talk": "microphone -> server -> loudspeaker",
+    "convert": "speak with another voice, live or file to file",
+    "publish": "send a microphone or a file into a room",
+    "listen": "hear a room",
+    "encode": "sound file -> .fac file",
+    "decode": ".fac file -> sound file",
+    "devices": "list sound devices",
+    "voices": "list, add and remove voices",
+    "verify": "check that a model works as it should",
+    "bench": "measure quality and speed",
+    "train": "train the bundled model",
+}
+INTERRUPTED = 130
+"""Exit status after a second Ctrl-C, as shells have it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done (also after Ctrl-C), 1 it failed, 2 it was
+    asked for in the wrong way, 130 cut short by a second Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] not in COMMANDS:
+        _top_parser().parse_args(words)  # --help, --version, or an error
+        _top_parser().print_help()
+        return 2
+    module = import_module(f"clients.commands.{words[0]}")
+    parser = _parser(words[0], module)
+    return _run(parser, module, parser.parse_args(words[1:]))
+
+
+def _run(
+    parser: argparse.ArgumentParser, module: ModuleType, options: argparse.Namespace
+) -> int:
+    from clients.errors import ClientError
+
+    try:
+        return int(module.run(options) or 0)
+    except ClientError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, and wants no word about it
+        return 1
+
+
+def _parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"facodec {name}",
+        description=COMMANDS[name][:1].upper() + COMMANDS[name][1:] + ".",
+        epilog=f"examples:\n{module.EXAMPLES}" if module.EXAMPLES else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    table = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="facodec",
+        description="Talk through FACodec, a speech codec of 4.8 kbit/s, in real time.",
+        epilog=f"commands:\n{table}\n\nfacodec COMMAND --help tells more about each.\n"
+        "Start with: facodec demo",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument("command", metavar="COMMAND", nargs="?", choices=list(COMMANDS))
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"facodec-live {version('facodec-live')}")
+        parser.exit()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""``facodec convert``: speak with another voice."""
+
+from __future__ import annotations
+
+import argparse
+
+from clients import options
+
+EXAMPLES = """\
+  facodec convert --voice friend.wav --serve        live, from the microphone
+  facodec convert --voice rms --input in.wav --output out.wav --fast --serve
+  facodec convert --voice friend --local            a saved voice; encode and decode here
+Three seconds or more of clean speech make a good reference; facodec voices keeps them by name."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_voice(parser, "whose voice: a recording, or a name (facodec voices)", required=True)
+    for add in (
+        options.add_server,
+        options.add_input,
+        options.add_output,
+        options.add_codec,
+        options.add_session,
+    ):
+        add(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from clients.talk import run_live
+
+    return run_live(arguments, "convert")

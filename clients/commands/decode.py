@@ -1,0 +1,39 @@
+"""``facodec decode``: codes as a sound file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from clients import options
+
+EXAMPLES = """\
+  facodec decode speech.fac speech.wav              in the voice it was spoken with
+  facodec decode speech.fac other.flac --voice other.wav --layers 3
+                                                    the same words in the timbre of another
+The suffix chooses the format: .wav, .flac, .ogg or .mp3."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, metavar="FAC")
+    parser.add_argument("output", type=Path, metavar="SOUND")
+    options.add_voice(parser, "decode with this voice: a recording, or a name (facodec voices)")
+    parser.add_argument("--layers", type=options.layers, default=6, metavar="3..6",
+                        help="use at most so many codes a frame (default 6)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the synthesis (default 0)")
+    parser.add_argument("--model", help="model, by name or folder (default: that of the file)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from clients.recordings import decode_file
+
+    samples = decode_file(
+        arguments.input,
+        arguments.output,
+        voice=arguments.voice,
+        layers=arguments.layers,
+        seed=arguments.seed,
+        model=arguments.model,
+    )
+    print(f"{arguments.output}: {samples / 16_000:.2f} s")
+    return 0

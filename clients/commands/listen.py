@@ -1,0 +1,27 @@
+"""``facodec listen``: hear a room."""
+
+from __future__ import annotations
+
+import argparse
+
+from clients import options
+
+EXAMPLES = """\
+  facodec listen kitchen                            on the loudspeaker
+  facodec listen kitchen --local                    codes come in and are decoded here
+  facodec listen kitchen --output kitchen.flac      into a file
+It waits for a publisher, and ends when the publisher leaves (with --reconnect it waits again)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("room", metavar="ROOM", help="name of the room")
+    options.add_server(parser, serve=False)
+    options.add_output(parser)
+    options.add_codec(parser)
+    options.add_session(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from clients.talk import run_live
+
+    return run_live(arguments, "subscribe", arguments.room)

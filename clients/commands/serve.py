@@ -1,0 +1,29 @@
+"""``facodec serve``."""
+
+from __future__ import annotations
+
+import argparse
+
+from streaming import settings
+
+EXAMPLES = """\
+  facodec serve                                   the bundled model at ws://127.0.0.1:8765
+  facodec serve --host 0.0.0.0 --token SECRET     for other machines, with a token
+  facodec serve --model weights/ --port 9000      a model from a folder
+Ctrl-C or SIGTERM lets sessions finish, a second one does not."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    settings.add_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from clients.errors import UsageError
+
+    try:
+        chosen = settings.from_arguments(options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    from streaming import server
+
+    return server.run(chosen)

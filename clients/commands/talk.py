@@ -1,0 +1,33 @@
+"""``facodec talk``: hear yourself through the codec."""
+
+from __future__ import annotations
+
+import argparse
+
+from clients import options
+
+EXAMPLES = """\
+  facodec talk --serve                              start a server too, and talk
+  facodec talk --server ws://host:8765 --local      encode and decode here
+  facodec talk --voice me.wav                       with an enrolled voice, not an estimated one
+  facodec talk --input speech.wav --output out.wav  files in place of devices
+  facodec talk --input speech.mp3 --output out.wav --fast
+Ctrl-C ends: what is under way still comes out, files are complete, exit status 0."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_voice(parser, "your voice: a recording, or a saved name (else it is estimated)")
+    for add in (
+        options.add_server,
+        options.add_input,
+        options.add_output,
+        options.add_codec,
+        options.add_session,
+    ):
+        add(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from clients.talk import run_live
+
+    return run_live(arguments, "loopback")

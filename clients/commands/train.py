@@ -1,0 +1,22 @@
+"""``facodec train``: hands over to the training."""
+
+from __future__ import annotations
+
+import argparse
+
+from facodec.training import cli as training
+
+EXAMPLES = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    training.add_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from clients.errors import ClientError
+
+    try:
+        return training.run(arguments)
+    except (ValueError, OSError) as error:
+        raise ClientError(str(error)) from error

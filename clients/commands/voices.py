@@ -1,0 +1,77 @@
+"""``facodec voices``: list, add, remove."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clients.voices import Enrolled
+
+EXAMPLES = """\
+  facodec voices                                    those you saved and those that come along
+  facodec voices add friend friend.wav              enrol a recording with the bundled model
+  facodec voices add friend friend.wav --server ws://host:8765     let a server do it
+  facodec voices remove friend
+Saved voices are files NAME.voice in ~/.config/facodec/voices (or $XDG_CONFIG_HOME); a server
+started with --voices on that folder knows them by name too."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("list", help="list them (what happens without an action)")
+    add = actions.add_parser("add", help="enrol a recording under a name")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("reference", metavar="FILE", type=Path, help="3 s or more of clean speech")
+    add.add_argument("--server", metavar="URL", help="let this server enrol it (default: here)")
+    add.add_argument("--token", help="where the server wants one")
+    add.add_argument("--model", metavar="NAME", help="model, by name or, without --server, folder")
+    remove = actions.add_parser("remove", help="forget a saved voice")
+    remove.add_argument("name", metavar="NAME")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from clients.voices import BUNDLED, Profiles
+
+    profiles = Profiles()
+    if arguments.action == "add":
+        return _add(arguments)
+    if arguments.action == "remove":
+        profiles.remove(arguments.name)
+        print(f"removed {arguments.name}")
+        return 0
+    for profile in profiles.list():
+        print(f"{profile.name:<16} saved    {profile.model:<8} {profile.source}")
+    for name, path in BUNDLED.items():
+        print(f"{name:<16} bundled  any      {path.name}")
+    return 0
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    from clients.voices import Profiles, check_name
+
+    check_name(arguments.name)
+    enrolled = _enrol(arguments)
+    saved = Profiles().add(
+        arguments.name, enrolled.timbre, model=enrolled.model, source=arguments.reference.name
+    )
+    print(f"saved {saved.path}; use it with --voice {saved.name}")
+    return 0
+
+
+def _enrol(arguments: argparse.Namespace) -> Enrolled:
+    from clients.options import token
+    from clients.voices import enrol, enrol_here
+
+    if arguments.server is None:
+        return enrol_here(arguments.reference, arguments.model)
+    return asyncio.run(
+        enrol(
+            arguments.reference,
+            arguments.server,
+            model=arguments.model,
+            token=token(arguments),
+        )
+    )

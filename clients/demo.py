@@ -1,0 +1,50 @@
+"""A first taste: a server of our own, a sample or the microphone, and the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from clients.devices import choose, list_devices
+from clients.errors import ClientError
+from clients.live import LiveOptions, LiveRun
+from clients.local_server import LocalServer
+from clients.status import Reporter
+from clients.talk import interruptible
+from clients.voices import BUNDLED
+
+NEXT = """\
+Listen to {output}, then try
+  facodec talk --serve                                 your own voice, live{microphone}
+  facodec convert --voice rms --serve --input {sample} --output rms.wav
+  facodec talk --help"""
+
+
+def demo(output: Path, *, model: str | None, microphone: bool) -> int:
+    """Sample (or microphone) -> server -> ``output``. Raises ClientError."""
+    asyncio.run(_demo(output, model, microphone))
+    print(NEXT.format(output=output, sample=BUNDLED["slt"], microphone=_microphone()))
+    return 0
+
+
+async def _demo(output: Path, model: str | None, microphone: bool) -> None:
+    reporter = Reporter()
+    reporter.say("starting a server with the bundled model" if model is None else
+                 f"starting a server with {model}")  # fmt: skip
+    async with LocalServer(*(("--model", model) if model is not None else ())) as server:
+        options = LiveOptions(
+            url=server.url,
+            role="loopback",
+            input=None if microphone else BUNDLED["slt"],
+            output=output,
+        )
+        await interruptible(LiveRun(options, reporter, None))
+
+
+def _microphone() -> str:
+    """Which microphone there is, or what to do without."""
+    try:
+        found = choose(list_devices(), None, "input")
+    except ClientError as error:
+        return f"\n    ({error})"
+    return f" (microphone found: {found.name})"

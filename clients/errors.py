@@ -1,0 +1,76 @@
+"""What goes wrong for a user: one sentence each, that says what to do."""
+
+from __future__ import annotations
+
+
+class ClientError(Exception):
+    """A sentence for the user, without a traceback; the command exits with ``exit_code``."""
+
+    exit_code = 1
+
+
+class UsageError(ClientError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class AudioFileError(ClientError):
+    """A sound file is missing, unreadable, empty or holds what is no sound."""
+
+
+class DeviceError(ClientError):
+    """No device, no permission, no PortAudio, or the device went away."""
+
+
+class ConnectError(ClientError):
+    """No session came about. ``retryable``: it may work a little later."""
+
+    retryable = False
+
+
+class ServerUnreachable(ConnectError):
+    """Nothing answers at the address."""
+
+    retryable = True
+
+
+class ServerFull(ConnectError):
+    """The server takes no more sessions. ``retry_after``: its advice, s."""
+
+    retryable = True
+
+    def __init__(self, sentence: str, retry_after: float | None) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
+
+
+class NotAuthorized(ConnectError):
+    """The server wants a token, or another one."""
+
+
+class WrongProtocol(ConnectError):
+    """What answers there does not speak facodec.v1."""
+
+
+class ServerError(ClientError):
+    """The server ended the session and said why. ``code``: see docs/protocol.md."""
+
+    RETRYABLE = frozenset(
+        {"too-slow", "overloaded", "internal", "too-many-rooms", "room-full", "unknown-room"}
+    )
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(f"the server says: {sentence} ({code})")
+        self.code = code
+        self.retryable = code in self.RETRYABLE
+
+
+class ConnectionLost(ClientError):
+    """The connection broke, or the server went away, in the middle of a session."""
+
+    retryable = True
+
+
+class FinishTimeout(ClientError):
+    """The server did not answer the end of the stream in time."""

@@ -1,0 +1,84 @@
+"""Where the milliseconds go: a bounded sample of durations for each stage of the way."""
+
+from __future__ import annotations
+
+import random
+
+KEPT = 2048
+"""Durations remembered per stage, a uniform sample of all: 1 % of error at the median."""
+
+STAGES = ("capture", "look-ahead", "encode", "network", "queue", "decode", "playout", "sum")
+MEANING = {
+    "capture": "sound card and packet, until it is sent",
+    "look-ahead": "the codec's own, frame included",
+    "encode": "computing",
+    "network": "both ways, sockets included",
+    "queue": "waiting for the model",
+    "decode": "computing",
+    "playout": "jitter buffer and sound card",
+    "sum": "mouth to ear",
+}
+
+
+class Reservoir:
+    """A uniform random sample of a stream of values (Vitter's algorithm R, 1985)."""
+
+    def __init__(self, capacity: int = KEPT, seed: int = 0) -> None:
+        self.count = 0
+        self._capacity = capacity
+        self._values: list[float] = []
+        self._random = random.Random(seed)
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        if len(self._values) < self._capacity:
+            self._values.append(value)
+        else:
+            place = self._random.randrange(self.count)
+            if place < self._capacity:
+                self._values[place] = value
+
+    def quantile(self, fraction: float) -> float | None:
+        """The value that ``fraction`` of all lie below; None before the first."""
+        if not self._values:
+            return None
+        ordered = sorted(self._values)
+        return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]
+
+
+class Ledger:
+    """Durations in s by stage."""
+
+    def __init__(self) -> None:
+        self._stages = {stage: Reservoir() for stage in STAGES}
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Raises KeyError for a stage that is none of :data:`STAGES`."""
+        self._stages[stage].add(seconds)
+
+    def as_dict(self) -> dict[str, dict[str, float | int]]:
+        """{stage: {p50_ms, p95_ms, count}} of the stages that were seen."""
+        table: dict[str, dict[str, float | int]] = {}
+        for stage, reservoir in self._stages.items():
+            middle, high = reservoir.quantile(0.5), reservoir.quantile(0.95)
+            if middle is not None and high is not None:
+                table[stage] = {
+                    "p50_ms": round(middle * 1000, 2),
+                    "p95_ms": round(high * 1000, 2),
+                    "count": reservoir.count,
+                }
+        return table
+
+    def brief(self) -> str:
+        """The sum in one phrase."""
+        total = self.as_dict().get("sum")
+        return f"{total['p50_ms']:.0f}/{total['p95_ms']:.0f} ms" if total else "-"
+
+    def table(self) -> str:
+        """A table for people; stages that do not occur are left out."""
+        rows = [f"{'latency':<12}{'p50 ms':>8}{'p95 ms':>8}"]
+        for stage, row in self.as_dict().items():
+            rows.append(
+                f"{stage:<12}{row['p50_ms']:>8.1f}{row['p95_ms']:>8.1f}   {MEANING[stage]}"
+            )
+        return "\n".join(rows) if len(rows) > 1 else "latency      nothing was measured"

@@ -1,0 +1,109 @@
+"""Options that several commands share. Imports nothing slow: ``--help`` must be quick."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+DEFAULT_URL = "ws://127.0.0.1:8765"
+TOKEN_VARIABLE = "FACODEC_TOKEN"
+
+
+def add_server(parser: argparse.ArgumentParser, *, serve: bool = True) -> None:
+    """``serve``: whether starting a server of one's own makes sense for this command."""
+    group = parser.add_argument_group("server")
+    group.add_argument(
+        "--server", metavar="URL", help=f"ws:// or wss:// address (default {DEFAULT_URL})"
+    )
+    if serve:
+        group.add_argument(
+            "--serve", action="store_true", help="start a server for the duration of this command"
+        )
+    group.add_argument("--token", help=f"where the server wants one (default ${TOKEN_VARIABLE})")
+    group.add_argument(
+        "--model", metavar="NAME", help="model, by name; where it is loaded here also a folder"
+    )
+
+
+def add_codec(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("codec")
+    group.add_argument(
+        "--layers", type=layers, default=6, metavar="3..6", help="codes a frame (default 6)"
+    )
+    group.add_argument(
+        "--frames-per-packet",
+        type=_frames,
+        default=1,
+        metavar="1..8",
+        help="more mean fewer headers and 12.5 ms more delay each (default 1)",
+    )
+    group.add_argument("--seed", type=int, default=0, help="of the synthesis (default 0)")
+    group.add_argument(
+        "--local", action="store_true", help="encode and decode here, so that only codes travel"
+    )
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("input")
+    group.add_argument(
+        "--input", type=Path, metavar="FILE", help="a sound file in place of the microphone"
+    )
+    group.add_argument(
+        "--device-in", metavar="DEVICE", help="microphone, by number or name: facodec devices"
+    )
+    group.add_argument(
+        "--save-input", type=Path, metavar="FILE", help="also write what was sent to a file"
+    )
+    group.add_argument(
+        "--fast", action="store_true", help="send a file as fast as possible, not at its pace"
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--output", type=Path, metavar="FILE", help="a sound file in place of the loudspeaker"
+    )
+    group.add_argument(
+        "--device-out", metavar="DEVICE", help="loudspeaker, by number or name: facodec devices"
+    )
+
+
+def add_session(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("session")
+    group.add_argument(
+        "--reconnect", action="store_true", help="come back after a lost connection"
+    )
+    group.add_argument(
+        "--json", action="store_true", help="JSON lines on stdout, a summary object at the end"
+    )
+
+
+def add_voice(parser: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
+    parser.add_argument("--voice", metavar="FILE|NAME", required=required, help=text)
+
+
+def token(options: argparse.Namespace) -> str | None:
+    """The token given, or that of the environment."""
+    given: str | None = options.token or os.environ.get(TOKEN_VARIABLE)
+    return given
+
+
+def layers(text: str) -> int:
+    """For argparse: codes a frame."""
+    return _between(text, 3, 6)
+
+
+def _frames(text: str) -> int:
+    return _between(text, 1, 8)
+
+
+def _between(text: str, low: int, high: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from {low} to {high}, got {text}")
+    return value

@@ -1,0 +1,214 @@
+"""What a live command shows while it runs and at its end: for people, or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+import numpy as np
+
+from clients.ledger import Ledger
+from clients.packets import WireCount
+from facodec.config import HOP, SAMPLE_RATE
+
+SILENCE_DB = -99.0
+METER_DB, METER_WIDTH = 50.0, 10
+HEADER_BYTES = 6 + 20 + 32
+"""Beneath a message's payload: WebSocket (2 to 8), IPv4 (20), TCP with time stamps (32)."""
+
+
+class LevelMeter:
+    """Peak of the input since it was last looked at."""
+
+    def __init__(self) -> None:
+        self._peak = 0.0
+
+    def add(self, samples: np.ndarray) -> None:
+        self._peak = max(self._peak, float(np.abs(samples).max(initial=0.0)))
+
+    def take(self) -> float:
+        """dB of full scale, and start anew."""
+        peak, self._peak = self._peak, 0.0
+        return max(SILENCE_DB, 20 * math.log10(peak)) if peak > 0 else SILENCE_DB
+
+
+@dataclass
+class Progress:
+    """Running totals of a live command, over all its sessions."""
+
+    started: float
+    samples_in: int = 0
+    samples_out: int = 0
+    underruns: int = 0
+    overruns: int = 0
+    playout: dict[str, int] | None = None
+    """Counters of the playout buffer, None where a file is written."""
+    reconnects: int = 0
+    wire: WireCount = field(default_factory=WireCount)
+    level: LevelMeter = field(default_factory=LevelMeter)
+    ledger: Ledger = field(default_factory=Ledger)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One moment of a live command. Rates are of the time since the last one."""
+
+    seconds: float
+    level_db: float
+    up_kbps: float
+    down_kbps: float
+    frames_in: int
+    frames_out: int
+    lag_ms: float
+    underruns: int
+    overruns: int
+    ledger: dict[str, dict[str, float | int]]
+    brief: str
+
+    def as_line(self) -> str:
+        filled = round((self.level_db + METER_DB) / METER_DB * METER_WIDTH)
+        meter = "#" * max(0, min(METER_WIDTH, filled))
+        return (
+            f"{self.seconds:6.1f} s  in [{meter:<{METER_WIDTH}}]  "
+            f"up {self.up_kbps:5.1f}  down {self.down_kbps:5.1f} kbit/s  "
+            f"frames {self.frames_in}/{self.frames_out}  lag {self.lag_ms:.0f} ms  "
+            f"underruns {self.underruns}  sum {self.brief}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "type": "status",
+            "seconds": round(self.seconds, 3),
+            "level_db": round(self.level_db, 1),
+            "up_kbps": round(self.up_kbps, 2),
+            "down_kbps": round(self.down_kbps, 2),
+            "frames_in": self.frames_in,
+            "frames_out": self.frames_out,
+            "lag_ms": round(self.lag_ms, 1),
+            "underruns": self.underruns,
+            "overruns": self.overruns,
+            "ledger": self.ledger,
+        }
+
+
+class Sampler:
+    """Makes snapshots of a :class:`Progress`; the time is passed in."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._last = progress.started
+        self._up = self._down = 0
+
+    def take(self, now: float) -> Snapshot:
+        progress, wire = self._progress, self._progress.wire
+        elapsed = max(now - self._last, 1e-6)
+        up, down = wire.bytes_up - self._up, wire.bytes_down - self._down
+        self._last, self._up, self._down = now, wire.bytes_up, wire.bytes_down
+        behind = progress.samples_in - progress.samples_out
+        return Snapshot(
+            seconds=now - progress.started,
+            level_db=progress.level.take(),
+            up_kbps=up * 8e-3 / elapsed,
+            down_kbps=down * 8e-3 / elapsed,
+            frames_in=progress.samples_in // HOP,
+            frames_out=progress.samples_out // HOP,
+            lag_ms=max(0, behind) / SAMPLE_RATE * 1000 if progress.samples_out else 0.0,
+            underruns=progress.underruns,
+            overruns=progress.overruns,
+            ledger=progress.ledger.as_dict(),
+            brief=progress.ledger.brief(),
+        )
+
+
+class Reporter:
+    """Tells the user: messages and the live line on ``errors`` (the line only on a terminal),
+    the final table on ``out``; with ``as_json`` instead one JSON object a line on ``out``."""
+
+    def __init__(
+        self, *, as_json: bool = False, out: TextIO | None = None, errors: TextIO | None = None
+    ) -> None:
+        self.as_json = as_json
+        self._out = out or sys.stdout
+        self._errors = errors or sys.stderr
+        self._line_shown = False
+
+    def say(self, sentence: str) -> None:
+        if self.as_json:
+            self._json({"type": "message", "message": sentence})
+        else:
+            self._end_line()
+            print(sentence, file=self._errors, flush=True)
+
+    def show(self, snapshot: Snapshot) -> None:
+        if self.as_json:
+            self._json(snapshot.as_dict())
+        elif self._errors.isatty():
+            self._errors.write(f"\r\x1b[K{snapshot.as_line()}")
+            self._errors.flush()
+            self._line_shown = True
+
+    def conclude(self, progress: Progress, now: float) -> None:
+        """The ledger and the totals."""
+        if self.as_json:
+            self._json(summary(progress, now))
+            return
+        self._end_line()
+        print(progress.ledger.table(), file=self._out)
+        print(totals(progress, now), file=self._out, flush=True)
+
+    def _end_line(self) -> None:
+        if self._line_shown:
+            self._errors.write("\n")
+            self._line_shown = False
+
+    def _json(self, value: dict[str, Any]) -> None:
+        print(json.dumps(value), file=self._out, flush=True)
+
+
+def summary(progress: Progress, now: float) -> dict[str, Any]:
+    """All totals, for machines. Byte counts are WebSocket payloads, headers excluded."""
+    wire = progress.wire
+    return {
+        "type": "summary",
+        "seconds": round(now - progress.started, 3),
+        "frames_in": progress.samples_in // HOP,
+        "frames_out": progress.samples_out // HOP,
+        "bytes_up": wire.bytes_up,
+        "bytes_down": wire.bytes_down,
+        "messages_up": wire.messages_up,
+        "messages_down": wire.messages_down,
+        "overruns": progress.overruns,
+        "underruns": progress.underruns,
+        "playout": progress.playout,
+        "reconnects": progress.reconnects,
+        "ledger": progress.ledger.as_dict(),
+    }
+
+
+def totals(progress: Progress, now: float) -> str:
+    """All totals in a few lines for people."""
+    lines = [
+        f"frames       {progress.samples_in // HOP} in, {progress.samples_out // HOP} out"
+        f" in {now - progress.started:.1f} s"
+    ]
+    speech = max(progress.samples_in, progress.samples_out) / SAMPLE_RATE
+    wire = progress.wire
+    for way, size, count in (
+        ("up", wire.bytes_up, wire.messages_up),
+        ("down", wire.bytes_down, wire.messages_down),
+    ):
+        if count and speech:
+            payload, whole = size * 8e-3 / speech, (size + count * HEADER_BYTES) * 8e-3 / speech
+            lines.append(
+                f"wire {way:<8}{payload:.1f} kbit/s of speech in WebSocket payload, "
+                f"about {whole:.1f} with headers"
+            )
+    if progress.playout is not None:
+        lines.append(
+            f"playout      {progress.underruns} underruns, {progress.overruns} overruns, "
+            f"{progress.playout['concealed'] / SAMPLE_RATE * 1000:.0f} ms concealed"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,111 @@
+"""Runs a live command from its parsed options: server, voice, signals."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+
+import numpy as np
+
+from clients import options as given
+from clients import voices
+from clients.errors import UsageError
+from clients.live import LiveOptions, LiveRun
+from clients.local_server import LocalServer
+from clients.status import Progress, Reporter
+from streaming.protocol import Role
+
+
+def run_live(options: argparse.Namespace, role: Role, room: str | None = None) -> int:
+    """The live command of this role. Raises ClientError."""
+    _check(options)
+    asyncio.run(_live(options, role, room))
+    return 0
+
+
+async def interruptible(run: LiveRun) -> Progress:
+    """Run; Ctrl-C or SIGTERM ends the input and lets the rest come out, a second one ends all."""
+    task = asyncio.ensure_future(run.run())
+    told = False
+
+    def on_signal() -> None:
+        nonlocal told
+        if told:
+            task.cancel()
+        told = True
+        run.stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        return await task
+    except asyncio.CancelledError as error:
+        raise KeyboardInterrupt from error
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def _live(options: argparse.Namespace, role: Role, room: str | None) -> None:
+    reporter = Reporter(as_json=options.json)
+    serve = getattr(options, "serve", False)
+    async with AsyncExitStack() as stack:
+        local = None
+        if getattr(options, "local", False):
+            from clients.local import LocalCodec
+
+            local = LocalCodec(options.model)
+            stack.callback(local.close)
+        url = options.server or given.DEFAULT_URL
+        if serve:
+            chosen = ("--model", options.model) if options.model else ()
+            server = await stack.enter_async_context(LocalServer(*chosen))
+            url = server.url
+        model = None if serve or local is not None else options.model
+        live = LiveOptions(
+            url=url,
+            role=role,
+            voice=await _voice(options, url, model),
+            room=room,
+            model=model,
+            token=given.token(options),
+            layers=options.layers,
+            frames_per_packet=options.frames_per_packet,
+            seed=options.seed,
+            local=local is not None,
+            reconnect=options.reconnect,
+            fast=getattr(options, "fast", False),
+            input=getattr(options, "input", None),
+            output=getattr(options, "output", None),
+            device_in=getattr(options, "device_in", None),
+            device_out=getattr(options, "device_out", None),
+            save_input=getattr(options, "save_input", None),
+        )
+        await interruptible(LiveRun(live, reporter, local))
+
+
+async def _voice(
+    options: argparse.Namespace, url: str, model: str | None
+) -> np.ndarray | str | None:
+    voice = getattr(options, "voice", None)
+    return await voices.resolve(voice, url, model=model, token=given.token(options))
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Combinations that cannot be. Raises UsageError."""
+    serve = getattr(options, "serve", False)
+    if serve and options.server:
+        raise UsageError("--serve starts a server of its own: leave out --server, or --serve")
+    if serve and options.reconnect:
+        raise UsageError("--reconnect is for a server that outlives this command, not for --serve")
+    if getattr(options, "fast", False) and options.input is None:
+        raise UsageError("--fast needs --input FILE: nobody speaks faster than real time")
+    if getattr(options, "fast", False) and "output" in options and options.output is None:
+        raise UsageError("--fast needs --output FILE: nobody listens faster than real time")
+    files = [getattr(options, name, None) for name in ("input", "output", "save_input")]
+    paths = [path.resolve() for path in files if path is not None]
+    if len(set(paths)) < len(paths):
+        raise UsageError("--input, --output and --save-input must be different files")
