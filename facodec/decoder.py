@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facodec.activation import Activation
 from facodec.config import (
     CONTENT_LAYERS,
     DETAIL_LAYERS,
@@ -14,8 +15,9 @@ from facodec.config import (
     TIMBRE_DIM,
     Ns3Config,
 )
-from facodec.layers import Activation, Chain, Composite, Conv, ConvTranspose, Layer, ResidualUnit
+from facodec.layers import Chain, Composite, Conv, ConvTranspose, Layer
 from facodec.quantizer import ResidualQuantizer
+from facodec.residual import ResidualUnit
 from facodec.timbre import TimbreEncoder
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from facodec.activation import Activation
 from facodec.config import Ns3Config
-from facodec.layers import Activation, Composite, Conv, Layer, ResidualUnit
+from facodec.layers import Composite, Conv, Layer
+from facodec.residual import ResidualUnit
 
 
 class EncoderBlock(Composite):

@@ -12,15 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from facodec.layers import (
-    Activation,
-    Chain,
-    Conv,
-    ConvTranspose,
-    Layer,
-    ResidualUnit,
-    resampling_filter,
-)
+from facodec.activation import Activation, resampling_filter
+from facodec.layers import Chain, Conv, ConvTranspose, Layer
+from facodec.residual import ResidualUnit
 from facodec.states import tensors_of
 
 CHANNELS = 3
