@@ -204,10 +204,10 @@ def test_ten_minutes_take_constant_memory_and_time_per_hop(small_ns3: Ns3Model) 
     heard, spoken = small_ns3.encoder_state(), small_ns3.decoder_state()
     seconds, held, frames, resident = [], set(), 0, 0
     for step in range(steps):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         codes, heard = small_ns3.encoder_step(audio, heard)
         spoken_audio, spoken = small_ns3.decoder_step(codes, timbre, spoken)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.thread_time() - begin)
         frames += spoken_audio.shape[1] // HOP
         if step == tenth:
             resident = resident_bytes()
