@@ -49,10 +49,19 @@ def _opus(kbit: int) -> Transmit:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             soundfile.write(folder / "in.wav", audio, SAMPLE_RATE)
-            _run("opusenc", "--quiet", "--speech", "--bitrate", str(kbit), "in.wav", "out.opus",
-                 cwd=folder)
-            _run("opusdec", "--quiet", "--rate", str(SAMPLE_RATE), "out.opus", "out.wav",
-                 cwd=folder)
+            _run(
+                "opusenc",
+                "--quiet",
+                "--speech",
+                "--bitrate",
+                str(kbit),
+                "in.wav",
+                "out.opus",
+                cwd=folder,
+            )
+            _run(
+                "opusdec", "--quiet", "--rate", str(SAMPLE_RATE), "out.opus", "out.wav", cwd=folder
+            )
             decoded, _ = soundfile.read(folder / "out.wav", dtype="float32")
         return align(audio, decoded)
 

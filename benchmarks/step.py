@@ -60,15 +60,20 @@ def run(args: argparse.Namespace) -> int:
         "decode": time_calls(lambda: decoder.push(codes), warm, args.calls),
     }
     result = {
-        name: dict(zip(("p50", "p95", "p99"), np.percentile(t, (50, 95, 99)) * 1e3 / args.hops,
-                       strict=True))
+        name: dict(
+            zip(
+                ("p50", "p95", "p99"), np.percentile(t, (50, 95, 99)) * 1e3 / args.hops, strict=True
+            )
+        )
         for name, t in rows.items()
     }
     if args.json:
         print(json.dumps({k: {q: float(v) for q, v in row.items()} for k, row in result.items()}))
         return 0
-    print(f"{codec.name}: {args.hops} hop(s) of 12.5 ms a call, {args.threads} thread(s), "
-          f"float32, {args.calls} calls; ms per hop")
+    print(
+        f"{codec.name}: {args.hops} hop(s) of 12.5 ms a call, {args.threads} thread(s), "
+        f"float32, {args.calls} calls; ms per hop"
+    )
     print("| | p50 | p95 | p99 |\n|---|---|---|---|")
     for name, row in result.items():
         print(f"| {name} | " + " | ".join(f"{row[q]:.2f}" for q in ("p50", "p95", "p99")) + " |")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facodec.codec import Codec, ConverterStream, DecoderStream, EncoderStream, Frames
-    from facodec.load import load
+    from facodec.loading import load
 
 __all__ = ["Codec", "ConverterStream", "DecoderStream", "EncoderStream", "Frames", "load"]
 
@@ -16,4 +16,4 @@ def __getattr__(name: str) -> Any:
     """Import torch only when a codec is really asked for: what needs no model starts fast."""
     if name not in __all__:
         raise AttributeError(f"module 'facodec' has no attribute {name!r}")
-    return getattr(import_module("facodec.load" if name == "load" else "facodec.codec"), name)
+    return getattr(import_module("facodec.loading" if name == "load" else "facodec.codec"), name)

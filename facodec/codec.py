@@ -293,9 +293,7 @@ def as_samples(audio: ArrayLike | Tensor) -> Audio:
     if not np.isfinite(samples).all():
         raise ValueError("audio holds NaN or infinity: wanted finite samples")
     if samples.size and float(np.abs(samples).max()) > LOUDEST:
-        raise ValueError(
-            f"audio reaches {float(np.abs(samples).max()):.4g}: wanted full scale 1.0"
-        )
+        raise ValueError(f"audio reaches {float(np.abs(samples).max()):.4g}: wanted full scale 1.0")
     return samples
 
 

@@ -68,9 +68,7 @@ class Sampler:
         pitch[kept:] = 0.0
         return audio, pitch
 
-    def _crop(
-        self, utterance: int, frames: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _crop(self, utterance: int, frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """``frames`` frames from a random place, with what came before; zeros past the ends."""
         corpus = self.corpus
         length, start = int(corpus.lengths[utterance]), int(corpus.starts[utterance])

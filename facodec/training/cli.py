@@ -69,7 +69,8 @@ def _train(args: argparse.Namespace) -> None:
 
     corpus = pack(args.data, args.run.parent / "cache")
     speakers = int(corpus.speakers.max()) + 1
-    print(f"{corpus.hours:.2f} h, {len(corpus.lengths)} utterances, {speakers} speakers", flush=True)
+    count = len(corpus.lengths)
+    print(f"{corpus.hours:.2f} h, {count} utterances, {speakers} speakers", flush=True)
     initial = None
     if args.init:
         import facodec

@@ -68,7 +68,7 @@ class Objective:
             codes, content.words, detail.words, timbre.unsqueeze(1), self._past("decoder", size)
         )
         audio = self._synthesize(batch.pitch, envelopes)
-        mel = self.distance(audio[:, HOP:], batch.audio[:, HISTORY : -HOP].float())
+        mel = self.distance(audio[:, HOP:], batch.audio[:, HISTORY:-HOP].float())
         targets = pitch_targets(classes, prosody.PITCH_CLASSES)
         pitch = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(0, 1))
         commit = content.loss + detail.loss
@@ -113,9 +113,11 @@ class Objective:
             keeper.usage.zero_()
         on = step >= c.unquantized
         with torch.no_grad():
-            _, vectors = quantize(chain, latent, kept.to(latent.device), False) if (
-                step == c.unquantized
-            ) else (None, [])
+            _, vectors = (
+                quantize(chain, latent, kept.to(latent.device), False)
+                if (step == c.unquantized)
+                else (None, [])
+            )
         for i, layer_vectors in enumerate(vectors):
             self._restart(keeper, i, chain, layer_vectors)
         quantized, vectors = quantize(chain, latent, kept.to(latent.device), on)

@@ -10,7 +10,6 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -47,4 +46,4 @@ def load_live(folder: Path) -> LiveModel:
         model.load_state_dict({k: v.float() for k, v in weights.items()})
     except RuntimeError as e:
         raise ValueError(f"{folder / WEIGHTS} does not fit its {SIZES}: {e}") from e
-    return model.eval().to(torch.float32)
+    return model.eval()

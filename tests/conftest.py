@@ -1,0 +1,51 @@
+"""What tests of all folders share: clips, and the codecs to try."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+import facodec
+from facodec.codec import Codec, untrained_live
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "tests" / "data"
+SPEECH = ROOT.parent / "shared" / "speech"
+"""Real speech, which is not part of the repository: what needs it is skipped without it."""
+
+
+@pytest.fixture(scope="session")
+def hello() -> NDArray[np.float32]:
+    """Synthetic speech, a woman's voice, 6.5 s at 16 kHz."""
+    return soundfile.read(DATA / "hello.flac", dtype="float32")[0]
+
+
+@pytest.fixture(scope="session")
+def reply() -> NDArray[np.float32]:
+    """Synthetic speech, a man's voice, 7.2 s at 16 kHz."""
+    return soundfile.read(DATA / "reply.flac", dtype="float32")[0]
+
+
+@pytest.fixture(scope="session")
+def speech_folder() -> Path:
+    """Real speech of speakers that the bundled model never heard."""
+    folder = SPEECH / "valid"
+    if not folder.is_dir():
+        pytest.skip("no real speech beside the repository (../shared/speech/valid)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def live() -> Codec:
+    """The bundled codec."""
+    return facodec.load("live")
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Codec:
+    """The live model with random weights."""
+    return untrained_live()

@@ -1,0 +1,127 @@
+"""The recipe learns, resumes exactly, and survives what users feed it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import facodec
+from facodec.training.cli import add_arguments, run
+from facodec.training.config import TrainConfig
+from facodec.training.corpus import Corpus, pack
+from facodec.training.loop import Trainer, learning_rate
+from facodec.training.report import plot_curves, read_log
+
+TINY = TrainConfig(
+    steps=24, batch=2, frames=24, reference_frames=24, unquantized=3, restart_every=4, warmup=2
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, hello: np.ndarray, reply: np.ndarray) -> Path:
+    """Two speakers; one recording is at 24 kHz and in stereo, one is too short."""
+    folder = tmp_path_factory.mktemp("speech")
+    for speaker, audio in (("she", hello), ("he", reply)):
+        (folder / speaker).mkdir()
+        soundfile.write(folder / speaker / "a.flac", audio[:40_000], 16_000)
+        soundfile.write(folder / speaker / "b.wav", audio[40_000:], 16_000)
+    soundfile.write(folder / "she" / "c.wav", np.stack((hello, hello), 1)[:48_000], 24_000)
+    soundfile.write(folder / "she" / "short.wav", hello[:300], 16_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return pack(folder, tmp_path_factory.mktemp("cache"), workers=1)
+
+
+def test_packing(corpus: Corpus, folder: Path, tmp_path: Path) -> None:
+    assert len(corpus.lengths) == 5 and set(corpus.speakers) == {0, 1}
+    assert len(corpus.samples) == len(corpus.pitch) * 200 == corpus.lengths.sum() * 200
+    assert 160 <= corpus.lengths[corpus.speakers == 1][2] <= 161  # 2 s at 24 kHz
+    voiced = [
+        np.median(p[p > 0])
+        for s in (0, 1)
+        for p in [corpus.pitch[corpus.starts[corpus.speakers == s][0] :][:100]]
+    ]
+    assert min(voiced) < 140 < max(voiced)
+    with pytest.raises(ValueError, match="no speech below"):
+        pack(tmp_path, tmp_path)
+
+
+def test_the_loss_falls(corpus: Corpus, tmp_path: Path) -> None:
+    trainer = Trainer(corpus, TINY, tmp_path)
+    losses = [trainer.train_step()["mel"] for _ in range(TINY.steps)]
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4]), losses
+
+
+def test_resuming_goes_on_as_if_never_stopped(corpus: Corpus, tmp_path: Path) -> None:
+    straight = Trainer(corpus, TINY, tmp_path / "straight")
+    wanted = [straight.train_step() for _ in range(8)]
+    first = Trainer(corpus, TINY, tmp_path / "cut")
+    for _ in range(5):
+        first.train_step()
+    first.save()
+    second = Trainer(corpus, TINY, tmp_path / "cut")
+    assert second.step == 5
+    assert [second.train_step() for _ in range(3)] == wanted[5:]
+    for name, value in straight.average.state_dict().items():
+        assert torch.equal(second.average.state_dict()[name], value), name
+
+
+def test_the_command_trains_exports_and_loads(
+    folder: Path, tmp_path: Path, hello: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    common = ["--run", str(tmp_path / "run")]
+    options = [
+        "--steps",
+        "4",
+        "--batch",
+        "2",
+        "--frames",
+        "24",
+        "--reference-frames",
+        "24",
+        "--unquantized",
+        "2",
+    ]
+    valid = ["--valid", str(folder / "he")]
+    assert run(parser.parse_args([*common, "--data", str(folder), *options, *valid])) == 0
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 1_000
+    logged = read_log(tmp_path / "run" / "log.jsonl")
+    assert logged[-1]["step"] == 4 and logged[-1]["valid_log_mel"] > 0
+    assert run(parser.parse_args([*common, "--export", str(tmp_path / "out")])) == 0
+    assert "step 4" in capsys.readouterr().out
+    codec = facodec.load(tmp_path / "out")
+    frames = codec.encode(hello[:8_000])
+    assert np.isfinite(codec.decode(frames.codes, frames.timbre)).all()
+    with pytest.raises(ValueError, match="nothing to do"):
+        run(parser.parse_args(common))
+
+
+def test_settings_survive_their_file(tmp_path: Path) -> None:
+    TINY.save(tmp_path / "c.json")
+    assert TrainConfig.load(tmp_path / "c.json") == TINY
+    (tmp_path / "c.json").write_text('{"stepz": 3}')
+    with pytest.raises(ValueError, match="stepz"):
+        TrainConfig.load(tmp_path / "c.json")
+
+
+def test_the_learning_rate_rises_stays_and_falls() -> None:
+    config = TrainConfig(steps=1000, warmup=100, decay=0.3, learning_rate=1.0)
+    rates = [learning_rate(step, config) for step in (0, 99, 500, 699, 850, 999)]
+    assert rates[0] == pytest.approx(0.01) and rates[1:4] == pytest.approx([1.0] * 3)
+    assert 0.4 < rates[4] < 0.6 and rates[5] == pytest.approx(0.01, abs=1e-3)
+
+
+def test_a_cut_log_still_plots(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "mel": 2.0}\n{"step": 2, "mel": 1.0}\n{"st')
+    plot_curves(tmp_path / "log.jsonl", tmp_path / "c.png")
+    assert (tmp_path / "c.png").stat().st_size > 1_000
