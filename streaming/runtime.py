@@ -7,7 +7,6 @@ import contextlib
 import hmac
 import logging
 import secrets
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -40,7 +39,7 @@ class Runtime:
         self,
         settings: ServerSettings,
         codecs: dict[str, Codec],
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float],
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -105,7 +104,9 @@ class Runtime:
         return stream
 
     def warm_up(self) -> None:
-        """Runs each model once: the first steps of a process are slow, and no client's."""
+        """Runs each model once, in this thread: the first steps of a process are slow, and should
+        be no client's."""
+        prepare_thread()
         for name in self.codecs:
             hello = Hello("loopback", model=name)
             pipeline = self.plan(hello)[1]()

@@ -8,7 +8,8 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -42,11 +43,17 @@ class Server:
     """One listening socket, its peers and what they share.
 
     ``async with Server(settings, codecs) as server: ... server.url``; leaving drains.
+    ``clock``: monotonic seconds.
     """
 
-    def __init__(self, settings: ServerSettings, codecs: dict[str, Codec]) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        codecs: dict[str, Codec],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.settings = settings
-        self.runtime = Runtime(settings, codecs)
+        self.runtime = Runtime(settings, codecs, clock)
         self._peers: dict[Peer, asyncio.Task[Any] | None] = {}
         self._listening: WebSocketServer | None = None
         self._checker: asyncio.Task[None] | None = None

@@ -1,4 +1,4 @@
-"""Voices a server knows by name: a directory of profiles, one ``NAME.voice`` file each."""
+"""Voices a server knows by name: profiles in a directory, one ``NAME.voice`` file each."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from pathlib import Path
 
 import numpy as np
 
+import facodec
 from streaming.protocol import VOICE_EXACT_BYTES, ProtocolError, voice_vector
 
 SUFFIX = ".voice"
 """A profile holds the 1024 bytes of an exact voice (256 float32, little-endian), nothing else."""
 
 
+BUNDLED = Path(facodec.__file__).parent / "weights" / "voices"
+"""The voices that come with the package, if any."""
+
+
 class Voices:
-    """The profiles in ``directory``, read once; None knows no names.
+    """The bundled voices and the profiles in ``directory``, which win; read once.
 
     Raises ValueError for a directory that is not there and for a profile of the wrong size."""
 
     def __init__(self, directory: str | None) -> None:
-        self._voices: dict[str, np.ndarray] = {}
-        if directory is None:
-            return
-        if not Path(directory).is_dir():
+        if directory is not None and not Path(directory).is_dir():
             raise ValueError(f"the voice directory {directory} does not exist")
-        for path in sorted(Path(directory).glob(f"*{SUFFIX}")):
-            self._voices[path.stem] = _read(path)
+        folders = [BUNDLED] if directory is None else [BUNDLED, Path(directory)]
+        files = [path for folder in folders for path in sorted(folder.glob(f"*{SUFFIX}"))]
+        self._voices = {path.stem: _read(path) for path in files}
 
     @property
     def names(self) -> list[str]:
