@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -16,6 +18,13 @@ ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
 SPEECH = ROOT.parent / "shared" / "speech"
 """Real speech, which is not part of the repository: what needs it is skipped without it."""
+
+
+def missing(what: str) -> NoReturn:
+    """Skip for want of ``what``, or fail where everything is required (as in CI)."""
+    if os.environ.get("FACODEC_TESTS_REQUIRE_ALL"):
+        pytest.fail(f"required here, but missing: {what}")
+    pytest.skip(f"missing: {what}")
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +44,7 @@ def speech_folder() -> Path:
     """Real speech of speakers that the bundled model never heard."""
     folder = SPEECH / "valid"
     if not folder.is_dir():
-        pytest.skip("no real speech beside the repository (../shared/speech/valid)")
+        missing("real speech beside the repository (../shared/speech/valid)")
     return folder
 
 

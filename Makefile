@@ -1,0 +1,43 @@
+# `make run` and `make test` set up everything they need; `make help` lists the rest.
+PYTHON ?= python3
+# Set TORCH='torch' for the newest build, or to a wheel of your own.
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+
+.PHONY: help run test check serve clean
+
+help:
+	@echo 'make run    start a server, send a sample through it, write out.wav'
+	@echo 'make test   lint, types and the whole test suite'
+	@echo 'make check  lint and types only'
+	@echo 'make serve  a server with the bundled model'
+	@echo 'make clean  remove the environment'
+
+run: .venv/run.stamp
+	$(BIN)/facodec demo
+
+serve: .venv/run.stamp
+	$(BIN)/facodec serve
+
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.venv/run.stamp: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo 'Python 3.10 or newer is needed: make PYTHON=/path/to/python3'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo 'Installing into .venv (about a minute) ...'
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/test.stamp: .venv/run.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv
