@@ -42,9 +42,9 @@ async def _demo(output: Path, model: str | None, microphone: bool) -> None:
 
 
 def _microphone() -> str:
-    """Which microphone there is, or what to do without."""
+    """Which microphone there is."""
     try:
         found = choose(list_devices(), None, "input")
-    except ClientError as error:
-        return f"\n    ({error})"
+    except ClientError:
+        return " (no microphone found here)"
     return f" (microphone found: {found.name})"

@@ -26,9 +26,14 @@ class Feed:
         self._source = source
         self._clock = clock
         self._queue: asyncio.Queue[Block | None] = asyncio.Queue(WAITING)
+        self._not_before = float("-inf")
         self._ended = False
         self._error: ClientError | None = None
         self._pump = asyncio.create_task(self._run())
+
+    def start_afresh(self) -> None:
+        """A session begins: what a microphone heard before it is not sent any more."""
+        self._not_before = self._clock()
 
     async def get(self) -> Block | None:
         """The next block, None after the last. Raises what the source raised (ClientError)."""
@@ -36,13 +41,16 @@ class Feed:
             block = await self._queue.get()
             if block is None:
                 self._ended = True
-            elif not self._source.live or self._clock() - block.captured < TOO_LATE:
+            elif not self._source.live or block.captured > self._oldest():
                 return block
             else:
                 self.skipped += 1
         if self._error is not None:
             raise self._error
         return None
+
+    def _oldest(self) -> float:
+        return max(self._not_before, self._clock() - TOO_LATE)
 
     async def close(self) -> None:
         self._pump.cancel()

@@ -57,6 +57,8 @@ class LiveOptions:
     device_in: str | None = None
     device_out: str | None = None
     save_input: Path | None = None
+    playout: float | None = None
+    """Smallest margin of the playout buffer, s."""
 
     @property
     def listens(self) -> bool:
@@ -146,7 +148,7 @@ class LiveRun:
         if wanted.save_input is not None:
             self._recording = stack.enter_context(AudioWriter(wanted.save_input))
         if wanted.plays:
-            self._sink = open_sink(wanted.output, wanted.device_out)
+            self._sink = open_sink(wanted.output, wanted.device_out, wanted.playout)
             stack.callback(self._sink.close)
             self._sink.start()
 
@@ -246,6 +248,7 @@ class LiveRun:
         if self._feed is None:
             await self._stop.wait()
         else:
+            self._feed.start_afresh()
             encoder = None
             if self._local is not None:
                 encoder = self._local.encoder(self._options.layers)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import facodec
 from clients.errors import ClientError
 from clients.packets import CodesPacket, VoicePacket
 from facodec.codec import Codec
-from facodec.load import load
 from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import Decode, Encode, Pipeline, Result, prepare_thread
 
@@ -93,6 +93,6 @@ def samples_of(computed: Computed) -> np.ndarray:
 def load_codec(model: str | None) -> Codec:
     """The model by name or folder, the bundled one for None. Raises ClientError."""
     try:
-        return load(model) if model is not None else load()
+        return facodec.load(model) if model is not None else facodec.load()
     except (ValueError, OSError) as error:
         raise ClientError(f"the model cannot be loaded: {error}") from error

@@ -68,6 +68,12 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--device-out", metavar="DEVICE", help="loudspeaker, by number or name: facodec devices"
     )
+    group.add_argument(
+        "--playout",
+        type=_milliseconds,
+        metavar="MS",
+        help="smallest margin of the playout buffer (default 15); it grows by itself where needed",
+    )
 
 
 def add_session(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +103,11 @@ def layers(text: str) -> int:
 
 def _frames(text: str) -> int:
     return _between(text, 1, 8)
+
+
+def _milliseconds(text: str) -> float:
+    """Seconds."""
+    return _between(text, 5, 400) / 1000
 
 
 def _between(text: str, low: int, high: int) -> int:

@@ -65,6 +65,7 @@ class Snapshot:
     lag_ms: float
     underruns: int
     overruns: int
+    playout: dict[str, int] | None
     ledger: dict[str, dict[str, float | int]]
     brief: str
 
@@ -90,6 +91,7 @@ class Snapshot:
             "lag_ms": round(self.lag_ms, 1),
             "underruns": self.underruns,
             "overruns": self.overruns,
+            "playout": self.playout,
             "ledger": self.ledger,
         }
 
@@ -113,11 +115,12 @@ class Sampler:
             level_db=progress.level.take(),
             up_kbps=up * 8e-3 / elapsed,
             down_kbps=down * 8e-3 / elapsed,
-            frames_in=progress.samples_in // HOP,
-            frames_out=progress.samples_out // HOP,
+            frames_in=frames(progress.samples_in),
+            frames_out=frames(progress.samples_out),
             lag_ms=max(0, behind) / SAMPLE_RATE * 1000 if progress.samples_out else 0.0,
             underruns=progress.underruns,
             overruns=progress.overruns,
+            playout=progress.playout,
             ledger=progress.ledger.as_dict(),
             brief=progress.ledger.brief(),
         )
@@ -156,7 +159,8 @@ class Reporter:
             self._json(summary(progress, now))
             return
         self._end_line()
-        print(progress.ledger.table(), file=self._out)
+        if table := progress.ledger.table():
+            print(table, file=self._out)
         print(totals(progress, now), file=self._out, flush=True)
 
     def _end_line(self) -> None:
@@ -168,14 +172,19 @@ class Reporter:
         print(json.dumps(value), file=self._out, flush=True)
 
 
+def frames(samples: int) -> int:
+    """How many frames that is; a part of one counts."""
+    return -(-samples // HOP)
+
+
 def summary(progress: Progress, now: float) -> dict[str, Any]:
     """All totals, for machines. Byte counts are WebSocket payloads, headers excluded."""
     wire = progress.wire
     return {
         "type": "summary",
         "seconds": round(now - progress.started, 3),
-        "frames_in": progress.samples_in // HOP,
-        "frames_out": progress.samples_out // HOP,
+        "frames_in": frames(progress.samples_in),
+        "frames_out": frames(progress.samples_out),
         "bytes_up": wire.bytes_up,
         "bytes_down": wire.bytes_down,
         "messages_up": wire.messages_up,
@@ -191,7 +200,7 @@ def summary(progress: Progress, now: float) -> dict[str, Any]:
 def totals(progress: Progress, now: float) -> str:
     """All totals in a few lines for people."""
     lines = [
-        f"frames       {progress.samples_in // HOP} in, {progress.samples_out // HOP} out"
+        f"frames       {frames(progress.samples_in)} in, {frames(progress.samples_out)} out"
         f" in {now - progress.started:.1f} s"
     ]
     speech = max(progress.samples_in, progress.samples_out) / SAMPLE_RATE

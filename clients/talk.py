@@ -83,6 +83,7 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
             device_in=getattr(options, "device_in", None),
             device_out=getattr(options, "device_out", None),
             save_input=getattr(options, "save_input", None),
+            playout=getattr(options, "playout", None),
         )
         await interruptible(LiveRun(live, reporter, local))
 
