@@ -61,9 +61,8 @@ class Codec:
     @torch.inference_mode()
     def encode(self, audio: ArrayLike | Tensor) -> Frames:
         """audio (N,) at 16 kHz -> frames; the last one is filled up with silence."""
-        x = self._audio(audio)
-        codes = self.model.encode(x)
-        return Frames(_numpy(codes[0]), _numpy(self.model.voice(x)))
+        codes, timbre = self.model.encode_with_timbre(self._audio(audio))
+        return Frames(_numpy(codes[0]), _numpy(timbre[0]))
 
     @torch.inference_mode()
     def decode(self, codes: ArrayLike | Tensor, timbre: ArrayLike | Tensor, seed: int = 0) -> Audio:

@@ -30,6 +30,9 @@ class CodecModel(Protocol):
     def encode(self, audio: Tensor) -> Tensor:
         """audio (B, 200 T) -> codes (B, 6, T), int64."""
 
+    def encode_with_timbre(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """audio (B, 200 T) -> codes (B, 6, T) and each row's timbre (B, 256), in one pass."""
+
     def voice(self, audio: Tensor) -> Tensor:
         """Timbre (256,) of the speaker heard in audio (1, N)."""
 

@@ -86,6 +86,12 @@ class Ns3Model(nn.Module):
         return self.decoder.quantize(self.latent(audio))
 
     @torch.inference_mode()
+    def encode_with_timbre(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """audio (B, 200 T), T >= 1 -> codes (B, 6, T) and timbre (B, 256), in one pass."""
+        latent = self.latent(audio)
+        return self.decoder.quantize(latent), self.decoder.timbre_encoder(latent)
+
+    @torch.inference_mode()
     def voice(self, audio: Tensor) -> Tensor:
         """Timbre (256,) of the speaker heard in audio (1, 200 T), T >= 1."""
         if audio.shape[0] != 1 or not audio.shape[1]:

@@ -9,10 +9,14 @@ from typing import NoReturn
 import numpy as np
 import pytest
 import soundfile
+import torch
 from numpy.typing import NDArray
 
 import facodec
 from facodec.codec import Codec, untrained_live
+
+# Steps are far too small to share between threads, which would only wait for each other.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"

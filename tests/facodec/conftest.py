@@ -15,9 +15,6 @@ from facodec.checkpoint import load_ns3
 from facodec.config import Ns3Config
 from facodec.ns3 import Ns3Model
 
-# Steps are far too small to share between threads, which would only wait for each other.
-torch.set_num_threads(1)
-
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
 
