@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from streaming.media import Media, join, split
+from streaming.media import Media, join, load, split
 from streaming.pipeline import Pipeline, Result
 from streaming.protocol import ProtocolError
 
@@ -102,7 +102,7 @@ class _Turn:
 
     @property
     def frames(self) -> float:
-        return sum(job.item.frames for job in self.jobs)
+        return sum(load(job.item) for job in self.jobs)
 
 
 class Engine:
@@ -146,7 +146,7 @@ class Engine:
             if stream._closed or stream._ending:
                 return
             stream._jobs.extend(_Job(part, now, t) for part in split(item, TURN_FRAMES))
-            stream._queued += item.frames
+            stream._queued += load(item)
             self._schedule(stream)
 
     def end(self, stream: Stream) -> None:
@@ -239,14 +239,17 @@ class Engine:
                 yield turn, Outcome(error=ProtocolError("internal", sentence))
             else:
                 t = next((job.t for job in reversed(turn.jobs) if job.t is not None), None)
-                yield turn, Outcome(
-                    media=tuple(result.media),
-                    t=t,
-                    queue=waits[-1],
-                    queue_max=max(waits),
-                    encode=result.encode,
-                    decode=result.decode,
-                    ended=turn.last,
+                yield (
+                    turn,
+                    Outcome(
+                        media=tuple(result.media),
+                        t=t,
+                        queue=waits[-1],
+                        queue_max=max(waits),
+                        encode=result.encode,
+                        decode=result.decode,
+                        ended=turn.last,
+                    ),
                 )
 
     def _deliver(self, turn: _Turn, outcome: Outcome) -> None:
@@ -270,7 +273,7 @@ def _take_turn(stream: Stream) -> _Turn:
     frames = 0.0
     while stream._jobs and frames < TURN_FRAMES:
         jobs.append(stream._jobs.popleft())
-        frames += jobs[-1].item.frames
+        frames += load(jobs[-1].item)
     return _Turn(stream, jobs, last=stream._ending and not stream._jobs)
 
 

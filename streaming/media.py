@@ -49,6 +49,12 @@ class Timbre:
 Media: TypeAlias = Sound | Frames | Timbre
 
 
+def load(item: Media) -> float:
+    """What the item counts for where a queue is bounded: its frames, and one for a timbre, of
+    which nobody may pile up any number either."""
+    return 1.0 if isinstance(item, Timbre) else item.frames
+
+
 def split(item: Media, most: int) -> list[Media]:
     """The item in pieces of at most ``most`` frames each; nothing for empty media."""
     if isinstance(item, Sound):

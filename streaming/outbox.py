@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 
 class Outbox:
-    """Messages in order, counted in frames of media.
+    """Messages in order, counted in frames of media; one without any counts as one.
 
     Bounded by its owner: a session stops reading its client while :attr:`frames` is high, and a
     listener of a room is dropped when it gets too high. ``clock``: monotonic seconds.
@@ -29,8 +29,9 @@ class Outbox:
         return self._frames
 
     def put(self, data: bytes, frames: int = 0) -> None:
-        self._messages.append((data, frames))
-        self._frames += frames
+        weight = max(frames, 1)
+        self._messages.append((data, weight))
+        self._frames += weight
         self._filled.set()
         self._emptied.clear()
 
@@ -53,8 +54,8 @@ class Outbox:
         """Sends whatever comes, for ever; ``progress`` is called after each message."""
         while True:
             while self._messages:
-                data, frames = self._messages.popleft()
-                self._frames -= frames
+                data, weight = self._messages.popleft()
+                self._frames -= weight
                 self._sending_since = self._clock()
                 await send(data)
                 self._sending_since = None

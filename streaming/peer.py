@@ -129,10 +129,17 @@ class Peer:
         except ProtocolError as error:
             self._fail(error)
         except ConnectionClosed:
-            self._end(_Ending(1000))
+            self._on_hang_up()
         except Exception:
             log.exception("a connection failed")
             self._fail(ProtocolError("internal", "the server failed in this session"))
+
+    def _on_hang_up(self) -> None:
+        """The client is gone. What a publisher has sent still belongs to its listeners."""
+        if self._room is not None and self._stream is not None and not self._ending.done():
+            self._stream.end()
+        else:
+            self._end(_Ending(1000))
 
     def _leave(self) -> None:
         """Gives back what the session holds of the engine and of a room."""
@@ -157,9 +164,7 @@ class Peer:
             self._outbox.put(ending.error)
             patience = GOODBYE
         emptied = asyncio.ensure_future(self._outbox.emptied())
-        await asyncio.wait(
-            {emptied, writer}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait({emptied, writer}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         emptied.cancel()
         with contextlib.suppress(ConnectionClosed):
             await self._socket.close(ending.close_code, ending.reason)
@@ -189,9 +194,11 @@ class Peer:
                 await asyncio.wait_for(self._progress.wait(), PAUSE)
 
     def _is_full(self) -> bool:
+        if self._outbox.frames >= self._outbox_limit:
+            return True
         if self._stream is None or self._session.has_ended:
             return False
-        if self._stream.backlog >= self._backlog or self._outbox.frames >= self._outbox_limit:
+        if self._stream.backlog >= self._backlog:
             return True
         return self._room is not None and self._room.holds_back()
 

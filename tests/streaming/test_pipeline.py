@@ -74,9 +74,7 @@ def test_encode_gives_the_offline_codes(
     assert np.array_equal(codes(out), live.encode(speech).codes[:layers])
 
 
-def test_running_voice_does_not_depend_on_the_cuts(
-    live: facodec.Codec, speech: np.ndarray
-) -> None:
+def test_running_voice_does_not_depend_on_the_cuts(live: facodec.Codec, speech: np.ndarray) -> None:
     one = timbres(run(start(live, Hello("encode")), pieces(speech, 1)))
     other = timbres(run(start(live, Hello("encode")), [Sound(speech)]))
     assert [at for at, _ in one] == [at for at, _ in other]
@@ -180,9 +178,7 @@ def test_codes_echo(live: facodec.Codec) -> None:
     assert np.array_equal(codes(out), given)
 
 
-def test_enroll_hears_the_voice(
-    live: facodec.Codec, speech: np.ndarray, voice: np.ndarray
-) -> None:
+def test_enroll_hears_the_voice(live: facodec.Codec, speech: np.ndarray, voice: np.ndarray) -> None:
     (heard,) = run(start(live, Hello("enroll")), pieces(speech, 5))
     assert isinstance(heard, Timbre) and heard.exact
     np.testing.assert_allclose(heard.vector, voice, atol=TOLERANCE)

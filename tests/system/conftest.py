@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -146,10 +146,9 @@ class Raw:
             client = RawClient(socket)
 
             async def talk() -> None:
-                try:
+                # A server that closed has said why: that is read below.
+                with suppress(ConnectionClosed):
                     await client.send(hello, *media, protocol.End())
-                except ConnectionClosed:
-                    pass  # the server's last words are read below
 
             talking = asyncio.ensure_future(talk())
             heard = await client.rest()

@@ -1,0 +1,117 @@
+"""What the server answers before, or instead of, the upgrade."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from facodec.codec import Codec
+from streaming.protocol import End, Hello, Ready
+from streaming.server import Server
+from streaming.settings import ServerSettings
+
+
+async def get(url: str, path: str, **headers: str) -> tuple[int, dict[str, str], str]:
+    """A plain HTTP request from a thread: status, headers, body."""
+
+    def fetch() -> tuple[int, dict[str, str], str]:
+        request = Request(url.replace("ws://", "http://") + path, headers=headers)
+        try:
+            with urlopen(request, timeout=10) as answer:
+                return answer.status, dict(answer.headers), answer.read().decode()
+        except HTTPError as error:
+            return error.code, dict(error.headers), error.read().decode()
+
+    return await asyncio.to_thread(fetch)
+
+
+async def refusal(raw: Any, url: str, **options: Any) -> tuple[int, Any]:
+    with pytest.raises(InvalidStatus) as caught:
+        async with raw.connect(url, **options):
+            pass
+    return caught.value.response.status_code, caught.value.response.headers
+
+
+def test_health_and_metrics(raw: Any, untrained: Codec) -> None:
+    async def scenario() -> None:
+        async with Server(ServerSettings(port=0, max_sessions=3), {"live": untrained}) as server:
+            async with raw.connect(server.url) as socket:
+                client = raw.client(socket)
+                await client.send(Hello("loopback"), *raw.audio(np.zeros(4000, np.float32)))
+                await client.until(Ready)
+                status, headers, body = await get(server.url, "/healthz")
+                health = json.loads(body)
+                assert (status, health["status"]) == (200, "ok")
+                assert headers["Content-Type"].startswith("application/json")
+                assert (health["sessions"], health["capacity"]) == (1, 3)
+                assert health["models"] == ["live"] and health["backlog_frames"] >= 0
+                await client.send(End())
+                await client.rest()
+            _, _, text = await get(server.url, "/metrics")
+            assert 'facodec_sessions_total{role="loopback"} 1' in text
+            assert "facodec_frames_in_total 20" in text
+            assert 'facodec_compute_seconds{quantile="0.95"}' in text
+
+    raw.run(scenario())
+
+
+def test_full_is_503_with_retry_after(raw: Any, untrained: Codec) -> None:
+    async def scenario() -> None:
+        async with Server(ServerSettings(port=0, max_sessions=1), {"live": untrained}) as server:
+            async with raw.connect(server.url) as socket:
+                await raw.client(socket).send(Hello("encode"))
+                await raw.client(socket).until(Ready)
+                status, headers = await refusal(raw, server.url)
+                assert status == 503 and int(headers["Retry-After"]) > 0
+                assert (await get(server.url, "/healthz"))[0] == 200
+                await raw.client(socket).send(End())
+                await raw.client(socket).rest()
+            heard = await raw.session(server.url, Hello("encode"))
+            assert heard.close_code == 1000
+            assert server.health()["metrics"]["refused_total"] == {"503": 1}
+
+    raw.run(scenario())
+
+
+def test_tokens_before_the_upgrade(raw: Any, untrained: Codec) -> None:
+    settings = ServerSettings(port=0, tokens=("secret",))
+
+    async def admitted(url: str, **options: Any) -> bool:
+        async with raw.connect(url, **options) as socket:
+            client = raw.client(socket)
+            await client.send(Hello("encode"))
+            return isinstance(await client.next(), Ready)
+
+    async def scenario() -> None:
+        async with Server(settings, {"live": untrained}) as server:
+            bearer = {"additional_headers": {"Authorization": "Bearer secret"}}
+            assert await admitted(server.url, **bearer)
+            assert await admitted(server.url + "/?token=secret")
+            wrong = {"additional_headers": {"Authorization": "Bearer guess"}}
+            assert (await refusal(raw, server.url, **wrong))[0] == 401
+            assert (await refusal(raw, server.url + "/?token=guess"))[0] == 401
+            assert not await admitted(server.url)
+
+    raw.run(scenario())
+
+
+def test_who_does_not_speak_the_protocol_gets_426(raw: Any, untrained: Codec) -> None:
+    async def scenario() -> None:
+        async with Server(ServerSettings(port=0), {"live": untrained}) as server:
+            status, headers, body = await get(server.url, "/")
+            assert status == 426 and "facodec.v1" in body
+            assert headers["Sec-WebSocket-Protocol"] == "facodec.v1"
+            assert (await refusal(raw, server.url, subprotocols=None))[0] == 426
+            assert (await refusal(raw, server.url, subprotocols=["chat"]))[0] == 426
+            heard_both = raw.connect(server.url, subprotocols=["chat", "facodec.v1"])
+            async with heard_both as socket:
+                assert socket.subprotocol == "facodec.v1"
+
+    raw.run(scenario())
