@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket as sockets
 from typing import Any
 
 import msgpack
@@ -84,6 +85,31 @@ def test_a_flood_of_a_message_is_cut_off_while_it_arrives(raw: Any, untrained: C
 
     heard = raw.run(scenario())
     assert heard.close_code == 1009 and not heard.all(Error)
+
+
+def test_who_takes_nothing_is_not_waited_for_forever(raw: Any, untrained: Codec) -> None:
+    settings = ServerSettings(port=0, outbox=0.5, idle_timeout=1.0)
+
+    async def scenario() -> None:
+        async with Server(settings, {"live": untrained}) as server:
+            host, port = server.url.removeprefix("ws://").split(":")
+            narrow = sockets.socket()
+            narrow.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+            narrow.connect((host, int(port)))
+            async with raw.connect(
+                server.url, sock=narrow, max_queue=1, close_timeout=0.1
+            ) as socket:
+                client = raw.client(socket)
+                echo = [Codes(80 * i, 80, bytes(600)) for i in range(2000)]
+                sending = asyncio.ensure_future(client.send(Hello("loopback", "codes"), *echo))
+                while server.health()["metrics"]["errors_total"] != {"too-slow": 1}:
+                    await asyncio.sleep(0.01)
+                while server.sessions:
+                    await asyncio.sleep(0.01)
+                sending.cancel()
+                await asyncio.wait({sending})
+
+    raw.run(scenario())
 
 
 def test_wrong_codes_cannot_reach_the_model(raw: Any, untrained: Codec) -> None:
