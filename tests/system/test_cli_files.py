@@ -1,0 +1,209 @@
+"""File to file through a real server process, as fast as it goes: exact and complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from facodec.codec import Codec
+
+FACODEC = [sys.executable, "-m", "clients.cli"]
+HELLO = Path(__file__).parents[1] / "data" / "hello.flac"
+REPLY = HELLO.with_name("reply.flac")
+TIMEOUT = 120
+EXACT = 1e-5
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    process = subprocess.Popen(
+        [*FACODEC, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith("serving at "), line
+    yield line.split()[2]
+    process.terminate()
+    process.wait(TIMEOUT)
+
+
+def facodec(*words: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*FACODEC, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        env=os.environ | (env or {}),
+    )
+
+
+def read(path: Path) -> np.ndarray:
+    sound, rate = soundfile.read(path, dtype="float32")
+    assert rate == 16000 and sound.ndim == 1
+    return sound
+
+
+@pytest.fixture(scope="module")
+def timbre(live: Codec, reply: np.ndarray) -> np.ndarray:
+    return live.voice(reply)
+
+
+@pytest.mark.parametrize("extra", [(), ("--local",), ("--frames-per-packet", "8")])
+def test_talk_with_a_voice_equals_offline(
+    extra: tuple[str, ...],
+    server: str,
+    tmp_path: Path,
+    live: Codec,
+    hello: np.ndarray,
+    timbre: np.ndarray,
+) -> None:
+    out = tmp_path / "out.wav"
+    done = facodec(
+        "talk", "--server", server, "--fast", "--input", HELLO, "--output", out, "--voice", REPLY,
+        "--seed", "5", "--json", *extra,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected = live.decode(live.encode(hello).codes, timbre, seed=5)
+    np.testing.assert_allclose(read(out), np.clip(expected, -1, 1), atol=EXACT)
+    *_, summary = map(json.loads, done.stdout.splitlines())
+    assert summary["type"] == "summary"
+    assert summary["frames_in"] == summary["frames_out"] == len(expected) // 200
+    assert summary["playout"] is None and summary["underruns"] == 0
+    kilobits = summary["bytes_up"] * 8e-3 / (len(hello) / 16000)
+    assert (kilobits < 15) == ("--local" in extra)
+
+
+def test_fewer_layers(server: str, tmp_path: Path, live: Codec, hello: np.ndarray) -> None:
+    out = tmp_path / "out.flac"
+    done = facodec(
+        "talk", "--server", server, "--fast", "--input", HELLO, "--output", out, "--voice", HELLO,
+        "--layers", "3",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected = live.decode(live.encode(hello).codes[:3], live.voice(hello))
+    np.testing.assert_allclose(read(out), np.clip(expected, -1, 1), atol=EXACT)
+
+
+def test_conversion_equals_offline(
+    server: str, tmp_path: Path, live: Codec, hello: np.ndarray, timbre: np.ndarray
+) -> None:
+    out = tmp_path / "out.wav"
+    done = facodec(
+        "convert", "--server", server, "--fast", "--input", HELLO, "--output", out,
+        "--voice", REPLY,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(read(out), np.clip(live.convert(hello, timbre), -1, 1), atol=EXACT)
+    assert "frames       523 in, 523 out" in done.stdout
+
+
+def test_any_sound_file_goes_in(server: str, tmp_path: Path, hello: np.ndarray) -> None:
+    stereo = soxr.resample(np.stack([hello, hello], axis=1), 16000, 44100)
+    soundfile.write(tmp_path / "in.mp3", stereo, 44100)
+    out = tmp_path / "out.ogg"
+    done = facodec(
+        "talk", "--server", server, "--fast", "--input", tmp_path / "in.mp3", "--output", out
+    )
+    assert done.returncode == 0, done.stderr
+    assert abs(len(read(out)) - len(hello)) < 3200
+
+
+def test_a_room_carries_codes_from_one_to_another(
+    server: str, tmp_path: Path, live: Codec, hello: np.ndarray, timbre: np.ndarray
+) -> None:
+    """The listener waits first, so it hears all; both sides compute themselves."""
+    out = tmp_path / "heard.wav"
+    listener = subprocess.Popen(
+        [*FACODEC, "listen", "hall", "--server", server, "--output", str(out), "--local"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    publisher = subprocess.Popen(
+        [
+            *FACODEC, "publish", "hall", "--server", server, "--input", str(HELLO), "--local",
+            "--voice", str(REPLY),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    told = publisher.communicate(timeout=TIMEOUT)
+    heard = listener.communicate(timeout=TIMEOUT)
+    assert publisher.returncode == 0, told
+    assert listener.returncode == 0, heard
+    assert "the publisher left room hall" in heard[1]
+    sound = read(out)
+    expected = np.clip(live.decode(live.encode(hello).codes, timbre), -1, 1)
+    # How much it missed depends on who was first; a late joiner starts with another noise phase.
+    assert len(sound) % 200 == 0 and 0 < len(sound) <= len(expected)
+
+
+def test_recordings_to_codes_and_back(
+    tmp_path: Path, live: Codec, hello: np.ndarray, timbre: np.ndarray
+) -> None:
+    fac, out = tmp_path / "hello.fac", tmp_path / "out.wav"
+    done = facodec("encode", HELLO, fac)
+    assert done.returncode == 0, done.stderr
+    assert "4.8 kbit/s" in done.stdout
+    assert fac.stat().st_size < 523 * 7.5 + 1500
+    frames = live.encode(hello)
+    assert facodec("decode", fac, out).returncode == 0
+    expected = np.clip(live.decode(frames.codes, frames.timbre), -1, 1)[: len(hello)]
+    np.testing.assert_allclose(read(out), expected, atol=EXACT)
+    done = facodec("decode", fac, out, "--voice", REPLY, "--layers", 4, "--seed", 9)
+    assert done.returncode == 0, done.stderr
+    expected = np.clip(live.decode(frames.codes[:4], timbre, seed=9), -1, 1)[: len(hello)]
+    np.testing.assert_allclose(read(out), expected, atol=EXACT)
+
+
+def test_voices_are_saved_here_or_by_a_server_and_used_by_name(
+    server: str, tmp_path: Path, timbre: np.ndarray
+) -> None:
+    env = {"XDG_CONFIG_HOME": str(tmp_path)}
+    added = facodec("voices", "add", "here", REPLY, env=env)
+    assert added.returncode == 0, added.stderr
+    added = facodec("voices", "add", "there", REPLY, "--server", server, env=env)
+    assert added.returncode == 0, added.stderr
+    listed = facodec("voices", env=env).stdout
+    assert "here " in listed and "there " in listed and "rms " in listed
+    for name in ("here", "there"):
+        saved = tmp_path / "facodec" / "voices" / f"{name}.voice"
+        np.testing.assert_allclose(np.fromfile(saved, "<f4"), timbre, atol=1e-5)
+    out = tmp_path / "out.wav"
+    done = facodec(
+        "talk", "--server", server, "--fast", "--input", HELLO, "--output", out, "--voice", "here",
+        env=env,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert facodec("voices", "remove", "here", env=env).returncode == 0
+    unknown = facodec(
+        "talk", "--server", server, "--fast", "--input", HELLO, "--output", out, "--voice", "here",
+        env=env,
+    )  # fmt: skip
+    assert unknown.returncode == 1
+    assert "no voice 'here' here" in unknown.stderr
+
+
+def test_verify_says_ok_line_by_line() -> None:
+    done = facodec("verify")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 6 and all(line.startswith("OK") for line in lines)
+
+
+def test_the_demo_writes_a_file_and_shows_the_ledger(tmp_path: Path) -> None:
+    out = tmp_path / "out.wav"
+    done = facodec("demo", "--output", out)
+    assert done.returncode == 0, done.stderr
+    assert len(read(out)) == 523 * 200
+    assert "mouth to ear" in done.stdout and f"Listen to {out}" in done.stdout
