@@ -81,10 +81,6 @@ class Room:
     def is_empty(self) -> bool:
         return self._broadcast is None and not self._listeners
 
-    @property
-    def has_publisher(self) -> bool:
-        return self._broadcast is not None
-
     # --------------------------------------------------------------------------- the publisher
 
     def open(self, broadcast: Broadcast) -> None:
@@ -198,8 +194,6 @@ class Rooms:
     def publish(self, name: str, broadcast: Broadcast) -> Room:
         """The room, opened. Raises ProtocolError("room-taken" or "too-many-rooms")."""
         room = self._find(name)
-        if room.has_publisher:
-            raise ProtocolError("room-taken", f"room {name!r} has a publisher already")
         room.open(broadcast)
         return room
 
