@@ -101,6 +101,11 @@ class RawClient:
             raw = isinstance(message, (bytes, str))
             await self.socket.send(message if raw else protocol.encode(message))  # type: ignore[arg-type]
 
+    async def settle(self) -> None:
+        """Waits until the server has read all that was sent: it answers a clock in its turn."""
+        await self.send(protocol.Clock(0.0))
+        await self.until(protocol.Clock)
+
     async def next(self) -> protocol.ServerMessage:
         message = protocol.decode_server(await self.socket.recv())  # type: ignore[arg-type]
         self.heard.messages.append(message)

@@ -116,6 +116,7 @@ def test_six_sessions_of_mixed_roles_and_two_that_go_wrong(
         async with raw.connect(server.url) as socket:
             listener = raw.client(socket)
             await listener.send(Hello("subscribe", room="tea"))
+            await listener.settle()
             request = with_voice("publish", voice, room="tea")
             listening = asyncio.ensure_future(listener.rest())
             await raw.session(server.url, request, raw.audio(hello))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from facodec.codec import Codec
-from streaming.protocol import Audio, Clock, Codes, Hello, Ready, Voice
+from streaming.protocol import Audio, Codes, Hello, Ready, Voice
 from streaming.server import Server
 from streaming.settings import ServerSettings
 
@@ -18,10 +18,8 @@ TOLERANCE = 1e-5
 
 
 async def settled(server: Server, client: Any) -> None:
-    """Waits until the server has read and computed all that the client has sent: it reads in
-    order, so it has read everything before a clock that it answers."""
-    await client.send(Clock(0.0))
-    await client.until(Clock)
+    """Waits until the server has read and computed all that the client has sent."""
+    await client.settle()
     while server.runtime.engine.backlog:
         await asyncio.sleep(0.001)
 
@@ -44,6 +42,8 @@ def test_early_and_late_listeners_of_codes_and_sound(
                     return await client.rest()
 
             early = [asyncio.ensure_future(listen(output)) for output in ("codes", "pcm", "pcm")]
+            while server.runtime.metrics.sessions["subscribe"] < len(early):
+                await asyncio.sleep(0.001)
             async with raw.connect(server.url) as socket:
                 publisher = raw.client(socket)
                 packets = raw.audio(clip)

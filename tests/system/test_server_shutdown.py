@@ -32,7 +32,9 @@ def test_sessions_are_flushed_and_finished(
         ):
             talker, listener, waiting = (raw.client(socket) for socket in (one, two, three))
             await waiting.send(Hello("subscribe", room="nobody"))
+            await waiting.settle()
             await listener.send(Hello("subscribe", room="a"))
+            await listener.settle()
             request = Hello("publish", room="a", voice=Voice.exact(voice).data)
             await talker.send(request, *raw.audio(clip))
             while not (isinstance(await listener.next(), Audio) and _is_last(listener, clip)):
