@@ -92,6 +92,7 @@ def samples_of(computed: Computed) -> np.ndarray:
 
 def load_codec(model: str | None) -> Codec:
     """The model by name or folder, the bundled one for None. Raises ClientError."""
+    prepare_thread()
     try:
         return facodec.load(model) if model is not None else facodec.load()
     except (ValueError, OSError) as error:

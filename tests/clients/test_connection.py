@@ -205,7 +205,7 @@ def test_a_full_server_and_a_wrong_token(untrained: Codec) -> None:
         async with connect(url, role="loopback"):
             await just_connect(url)
 
-    with pytest.raises(ServerFull, match="is full .*try again in 5 s") as caught:
+    with pytest.raises(ServerFull, match=r"is full .*try again in 5 s") as caught:
         with_server(untrained, second, max_sessions=1)
     assert caught.value.retry_after == 5 and caught.value.retryable
 
@@ -248,7 +248,7 @@ def test_an_address_that_is_none(url: str) -> None:
 
 
 def test_an_unknown_host() -> None:
-    with pytest.raises(ServerUnreachable, match="is unknown|cannot connect"):
+    with pytest.raises(ServerUnreachable, match=r"is unknown|cannot connect"):
         run(just_connect("ws://no-such-host.invalid:1"))
 
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,19 @@ import soundfile
 FACODEC = [sys.executable, "-m", "clients.cli"]
 HELLO = Path(__file__).parents[1] / "data" / "hello.flac"
 TIMEOUT = 120
+
+
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays() -> Iterator[None]:
+    """Whatever a failed test leaves behind is killed."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait(TIMEOUT)
 
 
 class Running:
@@ -30,10 +43,11 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
         )
+        STARTED.append(self.process)
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._read)
+        self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
@@ -73,6 +87,7 @@ class Server:
         self.process = subprocess.Popen(
             [*FACODEC, "serve", "--port", str(port)], stdout=subprocess.PIPE, text=True
         )
+        STARTED.append(self.process)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("serving at "), line

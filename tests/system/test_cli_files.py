@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 import soundfile
 import soxr
 
+from clients.cli import main
 from facodec.codec import Codec
 
 FACODEC = [sys.executable, "-m", "clients.cli"]
@@ -36,13 +36,9 @@ def server() -> Iterator[str]:
     process.wait(TIMEOUT)
 
 
-def facodec(*words: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def facodec(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*FACODEC, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        env=os.environ | (env or {}),
+        [*FACODEC, *map(str, words)], capture_output=True, text=True, timeout=TIMEOUT
     )
 
 
@@ -118,10 +114,11 @@ def test_any_sound_file_goes_in(server: str, tmp_path: Path, hello: np.ndarray) 
 
 
 def test_a_room_carries_codes_from_one_to_another(
-    server: str, tmp_path: Path, live: Codec, hello: np.ndarray, timbre: np.ndarray
+    server: str, tmp_path: Path, hello: np.ndarray
 ) -> None:
-    """The listener waits first, so it hears all; both sides compute themselves."""
-    out = tmp_path / "heard.wav"
+    """Both sides compute themselves."""
+    spoken, out = tmp_path / "spoken.wav", tmp_path / "heard.wav"
+    soundfile.write(spoken, hello[:40_000], 16000)
     listener = subprocess.Popen(
         [*FACODEC, "listen", "hall", "--server", server, "--output", str(out), "--local"],
         stdout=subprocess.PIPE,
@@ -130,74 +127,78 @@ def test_a_room_carries_codes_from_one_to_another(
     )
     publisher = subprocess.Popen(
         [
-            *FACODEC, "publish", "hall", "--server", server, "--input", str(HELLO), "--local",
+            *FACODEC, "publish", "hall", "--server", server, "--input", str(spoken), "--local",
             "--voice", str(REPLY),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
-    told = publisher.communicate(timeout=TIMEOUT)
-    heard = listener.communicate(timeout=TIMEOUT)
+    try:
+        told = publisher.communicate(timeout=TIMEOUT)
+        heard = listener.communicate(timeout=TIMEOUT)
+    finally:
+        publisher.kill()
+        listener.kill()
     assert publisher.returncode == 0, told
     assert listener.returncode == 0, heard
     assert "the publisher left room hall" in heard[1]
     sound = read(out)
-    expected = np.clip(live.decode(live.encode(hello).codes, timbre), -1, 1)
-    # How much it missed depends on who was first; a late joiner starts with another noise phase.
-    assert len(sound) % 200 == 0 and 0 < len(sound) <= len(expected)
+    # How much it missed depends on who was first.
+    assert len(sound) % 200 == 0 and 0 < len(sound) <= 40_000
+    assert np.abs(sound).max() > 0.01
 
 
 def test_recordings_to_codes_and_back(
-    tmp_path: Path, live: Codec, hello: np.ndarray, timbre: np.ndarray
+    tmp_path: Path,
+    live: Codec,
+    hello: np.ndarray,
+    timbre: np.ndarray,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    fac, out = tmp_path / "hello.fac", tmp_path / "out.wav"
-    done = facodec("encode", HELLO, fac)
-    assert done.returncode == 0, done.stderr
-    assert "4.8 kbit/s" in done.stdout
-    assert fac.stat().st_size < 523 * 7.5 + 1500
+    fac, out = str(tmp_path / "hello.fac"), tmp_path / "out.wav"
+    assert main(["encode", str(HELLO), fac]) == 0
+    assert "4.8 kbit/s" in capsys.readouterr().out
+    assert Path(fac).stat().st_size < 523 * 7.5 + 1500
     frames = live.encode(hello)
-    assert facodec("decode", fac, out).returncode == 0
+    assert main(["decode", fac, str(out)]) == 0
     expected = np.clip(live.decode(frames.codes, frames.timbre), -1, 1)[: len(hello)]
     np.testing.assert_allclose(read(out), expected, atol=EXACT)
-    done = facodec("decode", fac, out, "--voice", REPLY, "--layers", 4, "--seed", 9)
-    assert done.returncode == 0, done.stderr
+    more = ["--voice", str(REPLY), "--layers", "4", "--seed", "9"]
+    assert main(["decode", fac, str(out), *more]) == 0
     expected = np.clip(live.decode(frames.codes[:4], timbre, seed=9), -1, 1)[: len(hello)]
     np.testing.assert_allclose(read(out), expected, atol=EXACT)
 
 
 def test_voices_are_saved_here_or_by_a_server_and_used_by_name(
-    server: str, tmp_path: Path, timbre: np.ndarray
+    server: str,
+    tmp_path: Path,
+    timbre: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    env = {"XDG_CONFIG_HOME": str(tmp_path)}
-    added = facodec("voices", "add", "here", REPLY, env=env)
-    assert added.returncode == 0, added.stderr
-    added = facodec("voices", "add", "there", REPLY, "--server", server, env=env)
-    assert added.returncode == 0, added.stderr
-    listed = facodec("voices", env=env).stdout
-    assert "here " in listed and "there " in listed and "rms " in listed
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert main(["voices", "add", "here", str(REPLY)]) == 0
+    assert main(["voices", "add", "there", str(REPLY), "--server", server]) == 0
+    capsys.readouterr()
+    assert main(["voices"]) == 0
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {
+        "here", "there", "slt", "rms",
+    }  # fmt: skip
     for name in ("here", "there"):
         saved = tmp_path / "facodec" / "voices" / f"{name}.voice"
         np.testing.assert_allclose(np.fromfile(saved, "<f4"), timbre, atol=1e-5)
     out = tmp_path / "out.wav"
-    done = facodec(
-        "talk", "--server", server, "--fast", "--input", HELLO, "--output", out, "--voice", "here",
-        env=env,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert facodec("voices", "remove", "here", env=env).returncode == 0
-    unknown = facodec(
-        "talk", "--server", server, "--fast", "--input", HELLO, "--output", out, "--voice", "here",
-        env=env,
-    )  # fmt: skip
-    assert unknown.returncode == 1
-    assert "no voice 'here' here" in unknown.stderr
+    talk = ["talk", "--server", server, "--fast", "--input", str(HELLO), "--output", str(out)]
+    assert main([*talk, "--voice", "here"]) == 0
+    assert main(["voices", "remove", "here"]) == 0
+    assert main([*talk, "--voice", "here"]) == 1
+    assert "no voice 'here' here" in capsys.readouterr().err
 
 
-def test_verify_says_ok_line_by_line() -> None:
-    done = facodec("verify")
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = done.stdout.splitlines()
+def test_verify_says_ok_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify"]) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 and all(line.startswith("OK") for line in lines)
 
 

@@ -37,6 +37,10 @@ def need_tools() -> None:
         pytest.skip(f"missing: {', '.join(missing)}")
 
 
+STARTED: list[subprocess.Popen] = []
+"""Killed at the end if a failed test left them behind."""
+
+
 class Pulse:
     """A PulseAudio of our own with a mouth (its monitor is the microphone) and a speaker."""
 
@@ -89,9 +93,10 @@ class Recorder:
             env=pulse.env,
             stdout=subprocess.PIPE,
         )  # fmt: skip
+        STARTED.append(self._process)
         self._data = bytearray()
         self.began = float("inf")
-        self._thread = threading.Thread(target=self._read)
+        self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
@@ -121,11 +126,13 @@ class Talk:
             [sys.executable, "-m", "clients.cli", "talk", "--json", *options],
             env=pulse.env,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
+        STARTED.append(self._process)
         self.reports: list[dict] = []
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._read)
+        self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
@@ -159,11 +166,16 @@ class Talk:
                 break
         return latest
 
-    def stop(self) -> dict:
-        self._process.send_signal(signal.SIGINT)
+    def end(self) -> tuple[int, str]:
+        """Exit status, and what it said."""
         status = self._process.wait(DEADLINE)
         self._thread.join(DEADLINE)
-        assert status == 0
+        assert self._process.stderr is not None
+        return status, self._process.stderr.read()
+
+    def stop(self) -> dict:
+        self._process.send_signal(signal.SIGINT)
+        assert self.end()[0] == 0
         return next(r for r in self.reports if r["type"] == "summary")
 
 
@@ -172,7 +184,10 @@ def pulse(tmp_path: Path) -> Iterator[Pulse]:
     need_tools()
     pulse = Pulse(tmp_path / "pulse")
     yield pulse
-    pulse.close()
+    pulse.close()  # which ends recorders and players too
+    for process in STARTED:
+        process.kill()
+        process.wait(DEADLINE)
 
 
 @pytest.fixture
@@ -265,3 +280,12 @@ def test_speech_through_virtual_devices(
         f"\nmouth to ear {delay * 1000:.0f} ms measured with a playout margin of 150 ms; "
         f"the ledger says {total['p50_ms']:.0f} ms; match {np.median(likeness):.3f}"
     )
+
+
+def test_devices_that_go_away_end_the_talk_with_a_sentence(pulse: Pulse, server: str) -> None:
+    talk = Talk(pulse, "--server", server, "--device-in", "pulse", "--device-out", "pulse")
+    talk.wait_status()
+    pulse.close()
+    status, errors = talk.end()
+    assert status == 1
+    assert "was it unplugged?" in errors and "Traceback" not in errors
