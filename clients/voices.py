@@ -20,6 +20,8 @@ from streaming.voices import SUFFIX
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SHORTEST_REFERENCE = 0.5
+LONGEST_REFERENCE = 60
+"""Seconds; more of a recording says nothing new about a voice and is left out."""
 ENROL_TIMEOUT = 60.0
 SAMPLES = Path(__file__).resolve().parent / "samples"
 BUNDLED = {"slt": SAMPLES / "hello.flac", "rms": SAMPLES / "reply.flac"}
@@ -144,7 +146,7 @@ def read_reference(path: Path) -> np.ndarray:
             f"{path} is too short for a voice: {len(samples) / SAMPLE_RATE:.2f} s, "
             f"wanted at least {SHORTEST_REFERENCE:g} s and better 3 s or more"
         )
-    return samples
+    return samples[: LONGEST_REFERENCE * SAMPLE_RATE]
 
 
 async def resolve(

@@ -16,6 +16,7 @@ from clients.devices import Device, choose, list_devices
 from clients.errors import DeviceError, UsageError
 from clients.microphone import BlockCutter, CaptureRing
 from clients.resample import LiveResampler
+from streaming.playout import PlayoutBuffer, PlayoutSettings
 
 
 def device(number: int, name: str, inputs: int = 1, outputs: int = 0, **more: Any) -> Device:
@@ -144,3 +145,19 @@ def test_48_khz_capture_gives_blocks_without_holding_sound_back() -> None:
         assert len(new) == 1
         blocks += new
     assert blocks[10].captured == pytest.approx(11 / 80 - 0.001)
+
+
+def test_a_48_khz_loudspeaker_plays_the_resampled_sound() -> None:
+    sound = band_limited(1.0, 16000)
+    resampler, playout = LiveResampler(16000, 48000), PlayoutBuffer(PlayoutSettings(48000))
+    heard = []
+    for index in range(80):
+        now = index / 80
+        playout.push(resampler.push(sound[index * 200 : (index + 1) * 200]), now)
+        heard.append(playout.pull(600))
+    got = np.concatenate(heard)
+    start = 2 * 600 + 48  # the playout's first margin, two blocks here, and the filter
+    wanted = soxr.resample(sound, 16000, 48000, quality="VHQ")[: len(got) - start]
+    assert playout.counters.underruns == playout.counters.cut == 0
+    error = got[start:] - wanted
+    assert np.sqrt(np.mean(error[300:-300] ** 2)) < 1e-3 * np.sqrt(np.mean(wanted**2))

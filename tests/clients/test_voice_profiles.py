@@ -77,5 +77,8 @@ def test_a_reference_must_last_a_while(tmp_path: Path) -> None:
     soundfile.write(path, np.zeros(1600), 16000)
     with pytest.raises(ClientError, match=r"too short for a voice: 0\.10 s"):
         voices.read_reference(path)
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.zeros(70 * 8000), 8000)
+    assert len(voices.read_reference(long)) == 60 * 16000
     for bundled in BUNDLED.values():
         assert len(voices.read_reference(bundled)) > 3 * 16000
