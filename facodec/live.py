@@ -30,7 +30,7 @@ from facodec.config import (
 )
 from facodec.features import HISTORY, LAGS, MEL_BANDS, CausalFeatures
 from facodec.quantizer import ResidualQuantizer
-from facodec.synthesis import SynthesisState, Synthesizer
+from facodec.synthesis import SUBFRAMES, SynthesisState, Synthesizer
 
 PITCH_REFERENCE = 150.0
 """Hz; the last entry of a timbre vector is the speaker's mean pitch in octaves from here."""
@@ -112,7 +112,7 @@ class LiveModel(nn.Module):
             nn.Linear(c.condition_width, c.decoder_blocks * 2 * c.decoder_width),
         )
         self.head_norm = nn.LayerNorm(c.decoder_width)
-        self.head = nn.Linear(c.decoder_width, 2 * c.bands + c.phase_bands)
+        self.head = nn.Linear(c.decoder_width, SUBFRAMES * (2 * c.bands + c.phase_bands))
         self.synthesizer = Synthesizer(c.bands, c.phase_bands)
 
     average_first: Tensor
@@ -225,7 +225,7 @@ class LiveModel(nn.Module):
         self, codes: Tensor, content: Tensor, detail: Tensor, timbre: Tensor, past: Pasts
     ) -> tuple[tuple[Tensor, Tensor, Tensor], Pasts]:
         """prosody codes (B, T), words (B, T, width) and timbre (B, T or 1, 256) -> natural-log
-        gains of pulses and noise (B, T, bands) and the phase correction (B, T, phase_bands)."""
+        gains of pulses and noise (B, 2 T, bands), phase correction (B, 2 T, phase_bands)."""
         pitch, level = prosody.split(codes)
         said = torch.cat((content, detail), dim=-1)
         x = self.decoder.enter(said) + self.pitch_embedding(pitch) + self.level_embedding(level)
@@ -236,7 +236,8 @@ class LiveModel(nn.Module):
         for i, block in enumerate(self.decoder.blocks):
             x, kept = block(x, past[i], (conditions[2 * i], conditions[2 * i + 1]))
             after.append(kept)
-        out = self.head(self.head_norm(x)).split((c.bands, c.bands, c.phase_bands), dim=-1)
+        predicted = self.head(self.head_norm(x)).unflatten(-1, (SUBFRAMES, -1)).flatten(1, 2)
+        out = predicted.split((c.bands, c.bands, c.phase_bands), dim=-1)
         harmonic, noise = (GAIN_CENTRE + GAIN_RANGE * torch.tanh(g / GAIN_RANGE) for g in out[:2])
         return (harmonic, noise, out[2]), tuple(after)
 

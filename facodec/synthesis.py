@@ -1,8 +1,8 @@
 """Source-filter synthesis with explicit state: pulses and noise, shaped per frame, overlap-added.
 
-Frame t shapes a 400-sample window of excitation, its own hop and the one before it, and completes
-the hop before it: one hop of delay. The filters are minimum-phase with a learned correction, so
-their response only reaches forward in time.
+A frame has two sub-frames, each a filter for a window of 200 samples: frame t's are centred on
+samples 200 t - 100 and 200 t, and complete the hop that ends at 200 t: one hop of delay. Filters
+are minimum-phase with a learned correction, so their response only reaches forward in time.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from facodec.config import HOP, SAMPLE_RATE
 from facodec.features import mel_frequencies
 from facodec.prosody import pitch_hertz
 
-WINDOW = 2 * HOP
+SUBFRAMES = 2
+"""Filters per frame: at one per 12.5 ms, WORLD itself scores 0.3 PESQ less than at one per 6.25."""
+SUBHOP = HOP // SUBFRAMES
+WINDOW = 2 * SUBHOP
 N_FFT = 512
 BINS = N_FFT // 2 + 1
-TAIL = N_FFT - HOP
+TAIL = N_FFT - SUBHOP
 """Samples of a frame's response that reach past the hop it completes."""
-NOISE_FRAMES = 1024
+NOISE_FRAMES = 2048
 REST_PITCH = 120.0
 """Hz, the pulse rate before the first voiced frame."""
 TOP_HARMONIC = 7_900.0
@@ -34,8 +37,8 @@ class SynthesisState:
     """What the synthesis remembers. Tensors are batch first.
 
     phase (B,) float64 cycles; pitch (B,) float64 Hz, the last voiced one; voiced (B,) bool;
-    pulses (B, 200) excitation of the hop before; noise (B,) int64 position in the noise table;
-    tail (B, 312) responses still sounding.
+    pulses (B, 100) the newest excitation; noise (B,) int64 position in the noise table;
+    tail (B, 412) responses still sounding.
     """
 
     phase: Tensor
@@ -69,9 +72,9 @@ def minimum_phase(log_magnitude: Tensor) -> Tensor:
 
 def noise_table(seed: int = 20_240_305) -> Tensor:
     """STFT frames (NOISE_FRAMES, BINS) of one endless loop of unit white noise."""
-    samples = np.random.Generator(np.random.PCG64(seed)).standard_normal(NOISE_FRAMES * HOP)
-    looped = torch.from_numpy(np.concatenate((samples, samples[:HOP]))).float()
-    return torch.fft.rfft(looped.unfold(0, WINDOW, HOP) * torch.hann_window(WINDOW), N_FFT)
+    samples = np.random.Generator(np.random.PCG64(seed)).standard_normal(NOISE_FRAMES * SUBHOP)
+    looped = torch.from_numpy(np.concatenate((samples, samples[:SUBHOP]))).float()
+    return torch.fft.rfft(looped.unfold(0, WINDOW, SUBHOP) * torch.hann_window(WINDOW), N_FFT)
 
 
 class Synthesizer(nn.Module):
@@ -105,7 +108,7 @@ class Synthesizer(nn.Module):
             phase=zeros,
             pitch=zeros + REST_PITCH,
             voiced=zeros > 0,
-            pulses=self.window.new_zeros(batch, HOP),
+            pulses=self.window.new_zeros(batch, SUBHOP),
             noise=zeros.long() + int(start),
             tail=self.window.new_zeros(batch, TAIL),
         )
@@ -120,13 +123,15 @@ class Synthesizer(nn.Module):
     ) -> tuple[Tensor, SynthesisState]:
         """One hop of audio per frame; the first is the hop *before* the first frame.
 
-        pitch (B, T) Hz, 0 where unvoiced; harmonic, noise (B, T, bands) natural-log gains;
-        correction (B, T, phase_bands) radians -> audio (B, 200 T) and the state after it.
+        pitch (B, T) Hz, 0 where unvoiced; per sub-frame, harmonic, noise (B, 2 T, bands)
+        natural-log gains and correction (B, 2 T, phase_bands) radians -> audio (B, 200 T) and the
+        state after it.
         """
         pulses, state = self._pulses(pitch.double(), state)
-        spectrum = torch.fft.rfft(self._windows(pulses, state) * self.window, N_FFT)
+        windows = torch.cat((state.pulses, pulses), dim=1).unfold(1, WINDOW, SUBHOP)
+        spectrum = torch.fft.rfft(windows * self.window, N_FFT)
         spectrum = spectrum * self._filter(harmonic, correction)
-        steps = torch.arange(pitch.shape[1], device=pitch.device)
+        steps = torch.arange(harmonic.shape[1], device=pitch.device)
         index = (state.noise.unsqueeze(1) + steps) % NOISE_FRAMES
         spectrum = spectrum + self.noise_frames[index] * self._filter(noise, None)
         audio, tail = self._overlap_add(torch.fft.irfft(spectrum, N_FFT), state.tail)
@@ -134,8 +139,8 @@ class Synthesizer(nn.Module):
             phase=state.phase,
             pitch=state.pitch,
             voiced=state.voiced,
-            pulses=pulses[:, -HOP:],
-            noise=(state.noise + pitch.shape[1]) % NOISE_FRAMES,
+            pulses=pulses[:, -SUBHOP:],
+            noise=(state.noise + harmonic.shape[1]) % NOISE_FRAMES,
             tail=tail,
         )
         return audio, after
@@ -145,9 +150,6 @@ class Synthesizer(nn.Module):
         if correction is not None:
             phase = phase + correction @ self.phase_correction
         return torch.polar(torch.exp(log_bands @ self.log_gain), phase)
-
-    def _windows(self, pulses: Tensor, state: SynthesisState) -> Tensor:
-        return torch.cat((state.pulses, pulses), dim=1).unfold(1, WINDOW, HOP)
 
     def _pulses(self, pitch: Tensor, state: SynthesisState) -> tuple[Tensor, SynthesisState]:
         """Band-limited pulse train (B, 200 T) of unit power; pitch glides over each hop."""
@@ -174,18 +176,14 @@ class Synthesizer(nn.Module):
         return pulses, after
 
     def _overlap_add(self, blocks: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-        """blocks (B, T, N_FFT) placed a hop apart, on top of what still sounds."""
-        batch, frames, _ = blocks.shape
-        total = (frames - 1) * HOP + N_FFT
-        if frames == 1:
-            summed = blocks[:, 0]
-        else:
-            folded = nn.functional.fold(
-                blocks.transpose(1, 2), (1, total), kernel_size=(1, N_FFT), stride=(1, HOP)
-            )
-            summed = folded.view(batch, total)
-        summed = summed + nn.functional.pad(tail, (0, total - TAIL))
-        return summed[:, : frames * HOP], summed[:, frames * HOP :]
+        """blocks (B, n, N_FFT) placed a sub-hop apart, on top of what still sounds."""
+        batch, count, _ = blocks.shape
+        total = (count - 1) * SUBHOP + N_FFT
+        folded = nn.functional.fold(
+            blocks.transpose(1, 2), (1, total), kernel_size=(1, N_FFT), stride=(1, SUBHOP)
+        )
+        summed = folded.view(batch, total) + nn.functional.pad(tail, (0, total - TAIL))
+        return summed[:, : count * SUBHOP], summed[:, count * SUBHOP :]
 
 
 def _hold_last(pitch: Tensor, before: Tensor) -> Tensor:

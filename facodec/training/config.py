@@ -11,7 +11,7 @@ from pathlib import Path
 class TrainConfig:
     """Defaults are the recipe of the bundled weights. Lengths are in frames of 12.5 ms."""
 
-    steps: int = 12_000
+    steps: int = 9_000
     seed: int = 1
     batch: int = 16
     frames: int = 80
@@ -34,7 +34,11 @@ class TrainConfig:
     """Share of each batch whose content branch hears a warped and equalised voice."""
     gain_db: float = 8.0
     pitch_jitter: float = 0.01
+    own_pitch: float = 0.5
+    """Share of each batch that is spoken at the pitch the encoder found, not the teacher's."""
+    own_pitch_from: int = 1_500
     mel_weight: float = 15.0
+    level_weight: float = 0.3
     pitch_weight: float = 1.0
     commit_weight: float = 1.0
     bf16: bool = True

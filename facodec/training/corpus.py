@@ -26,14 +26,14 @@ from facodec.training.pitch import track_pitch
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 SHORTEST = SAMPLE_RATE // 2
 """Samples; shorter files are left out."""
-FORMAT = 1
+FORMAT = 2
 """Raised when the packed layout or the pitch teacher changes, so that caches are rebuilt."""
 
 
 @dataclass(frozen=True)
 class Corpus:
     """samples int16 (N,), all utterances one after the other; pitch float32 (N / 200,) Hz at each
-    frame's middle, 0 where unvoiced; starts, lengths (U,) in frames; speakers (U,) numbers."""
+    frame's start, 0 where unvoiced; starts, lengths (U,) in frames; speakers (U,) numbers."""
 
     samples: NDArray[np.int16]
     pitch: NDArray[np.float32]
@@ -70,7 +70,8 @@ def _prepare(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float32]] | None
     if len(samples) < SHORTEST or not np.isfinite(samples).all():
         return None
     integers = np.round(np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
-    return integers, track_pitch(samples)
+    # Half a hop early: the frame's sub-frames lie around its start, and less has to be foreseen.
+    return integers, track_pitch(np.pad(samples, (HOP // 2, 0))[: len(samples)])
 
 
 def pack(folder: Path, cache: Path, workers: int = 2) -> Corpus:

@@ -37,6 +37,14 @@ class MelDistance(nn.Module):
         return total / len(WINDOWS)
 
 
+def level_difference(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Mean distance of the rows' levels, ours, theirs (B, N), in bel: log-mels alone would rather
+    be too quiet than too loud."""
+    powers = (x.square().mean(1) + 1e-7 for x in (ours, theirs))
+    a, b = (power.log10() for power in powers)
+    return (a - b).abs().mean()
+
+
 def pitch_targets(classes: Tensor, count: int) -> Tensor:
     """Pitch classes (B, T) -> soft targets (B, T, count): voiced ones blurred over neighbours."""
     grid = torch.arange(count, device=classes.device)

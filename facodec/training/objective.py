@@ -12,10 +12,10 @@ from facodec import prosody
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, DETAIL_LAYERS, HOP
 from facodec.features import HISTORY
 from facodec.live import PITCH_REFERENCE, LiveModel, Pasts, scale_mels
-from facodec.quantizer import ResidualQuantizer, VectorQuantizer
+from facodec.quantizer import ResidualQuantizer
 from facodec.training.batches import Batch
 from facodec.training.config import TrainConfig
-from facodec.training.losses import MelDistance, pitch_targets
+from facodec.training.losses import MelDistance, level_difference, pitch_targets
 from facodec.training.perturb import perturb
 from facodec.training.quantize import CodebookKeeper, Quantized, quantize
 
@@ -31,6 +31,7 @@ class Losses:
     mel: Tensor
     pitch: Tensor
     commit: Tensor
+    level: Tensor
     pitch_accuracy: Tensor
     words_used: Tensor
 
@@ -63,16 +64,20 @@ class Objective:
         logits, _ = model.pitch_logits(mels, correlation, self._past("prosody", size))
         timbre = self._timbre(batch)
         content, detail = self._codes(mels, step)
-        codes = prosody.join(classes, prosody.level_class(level))
+        spoken, excitation = self._pitch_to_speak(batch.pitch, classes, logits, step)
+        codes = prosody.join(spoken, prosody.level_class(level))
         envelopes, _ = model.envelopes(
             codes, content.words, detail.words, timbre.unsqueeze(1), self._past("decoder", size)
         )
-        audio = self._synthesize(batch.pitch, envelopes)
-        mel = self.distance(audio[:, HOP:], batch.audio[:, HISTORY:-HOP].float())
+        audio = self._synthesize(excitation, envelopes)[:, HOP:]
+        wanted = batch.audio[:, HISTORY:-HOP].float()
+        mel = self.distance(audio, wanted)
+        louder = level_difference(audio, wanted)
         targets = pitch_targets(classes, prosody.PITCH_CLASSES)
         pitch = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(0, 1))
         commit = content.loss + detail.loss
         total = c.mel_weight * mel + c.pitch_weight * pitch + c.commit_weight * commit
+        total = total + c.level_weight * louder
         near = (logits.argmax(-1) - classes).abs() <= 3
         same = (logits.argmax(-1) > 0) == (classes > 0)
         return Losses(
@@ -80,6 +85,7 @@ class Objective:
             mel=mel,
             pitch=pitch,
             commit=commit,
+            level=louder,
             pitch_accuracy=(near & same).float().mean(),
             words_used=torch.tensor(float(len(content.codes[..., 0].unique()))),
         )
@@ -109,31 +115,16 @@ class Objective:
     def _quantize(self, name: str, latent: Tensor, kept: Tensor, step: int) -> Quantized:
         chain: ResidualQuantizer = getattr(self.model, f"{name}_quantizer")
         keeper, c = self.keepers[name], self.config
+        kept, switched_on = kept.to(latent.device), step >= c.unquantized
         if step == c.unquantized:
-            keeper.usage.zero_()
-        on = step >= c.unquantized
-        with torch.no_grad():
-            _, vectors = (
-                quantize(chain, latent, kept.to(latent.device), False)
-                if (step == c.unquantized)
-                else (None, [])
-            )
-        for i, layer_vectors in enumerate(vectors):
-            self._restart(keeper, i, chain, layer_vectors)
-        quantized, vectors = quantize(chain, latent, kept.to(latent.device), on)
-        if on:
+            keeper.usage.zero_()  # every word begins as a vector of this batch
+            keeper.restart(chain, quantize(chain, latent.detach(), kept, False)[1])
+        quantized, vectors = quantize(chain, latent, kept, switched_on)
+        if switched_on:
             keeper.count(quantized.codes)
             if step % c.restart_every == 0:
-                for i, layer_vectors in enumerate(vectors):
-                    self._restart(keeper, i, chain, layer_vectors)
+                keeper.restart(chain, vectors)
         return quantized
-
-    def _restart(
-        self, keeper: CodebookKeeper, i: int, chain: ResidualQuantizer, vectors: Tensor
-    ) -> None:
-        layer = chain.layers[i]
-        assert isinstance(layer, VectorQuantizer)
-        keeper.restart(i, layer, vectors)
 
     def _timbre(self, batch: Batch) -> Tensor:
         """Timbre (B, 256) of the references; also lets the average voice follow."""
@@ -152,6 +143,18 @@ class Objective:
             model.average_first.lerp_(first.mean(0), AVERAGE_VOICE_RATE)
             model.average_second.lerp_(second.mean(0), AVERAGE_VOICE_RATE)
         return model.timbre_vector(first, second, octaves).float()
+
+    def _pitch_to_speak(
+        self, pitch: Tensor, classes: Tensor, logits: Tensor, step: int
+    ) -> tuple[Tensor, Tensor]:
+        """Pitch classes and Hz (B, T) that the decoder gets: the teacher's, or in some rows, as it
+        will be in use, what the encoder found."""
+        c = self.config
+        share = c.own_pitch if step >= c.own_pitch_from else 0.0
+        own = (torch.rand(len(pitch), generator=self.random) < share).to(pitch.device)
+        found = logits.detach().argmax(-1)
+        spoken = torch.where(own.unsqueeze(1), found, classes)
+        return spoken, torch.where(own.unsqueeze(1), prosody.pitch_hertz(found).float(), pitch)
 
     def _synthesize(self, pitch: Tensor, envelopes: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Audio (B, 200 T) from the hop before the first frame on, at the jittered pitch."""

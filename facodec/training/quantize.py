@@ -40,13 +40,14 @@ class CodebookKeeper:
             self.usage[i].mul_(USAGE_DECAY).add_(fair, alpha=1 - USAGE_DECAY)
 
     @torch.no_grad()
-    def restart(self, index: int, layer: VectorQuantizer, vectors: Tensor) -> int:
-        """Give the dead words of a layer the places of random vectors (N, code_dim)."""
-        dead = torch.nonzero(self.usage[index] < DEAD).flatten()
-        pick = torch.randint(len(vectors), (len(dead),))
-        layer._codebook.weight[dead] = vectors[pick].to(layer._codebook.weight)
-        self.usage[index][dead] = 1.0
-        return len(dead)
+    def restart(self, chain: ResidualQuantizer, vectors: list[Tensor]) -> None:
+        """Give the dead words of each layer the places of random vectors (N, code_dim)."""
+        for usage, layer, points in zip(self.usage, chain.layers, vectors, strict=True):
+            assert isinstance(layer, VectorQuantizer)
+            dead = torch.nonzero(usage < DEAD).flatten()
+            pick = torch.randint(len(points), (len(dead),))
+            layer._codebook.weight[dead] = points[pick].to(layer._codebook.weight)
+            usage[dead] = 1.0
 
 
 def quantize(
