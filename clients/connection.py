@@ -31,6 +31,7 @@ from clients.errors import (
     ServerError,
     ServerUnreachable,
 )
+from clients.options import DEFAULT_URL
 from clients.packets import AudioPacket, CodesPacket, Packet, Times, VoicePacket, WireCount
 from clients.refusals import explain_close, explain_handshake, unreachable
 from facodec.config import HOP, MIN_LAYERS
@@ -52,7 +53,6 @@ from streaming.protocol import (
     Voice,
 )
 
-DEFAULT_URL = "ws://127.0.0.1:8765"
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
 FINISH_TIMEOUT = 10.0
