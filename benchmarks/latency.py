@@ -74,7 +74,15 @@ def through_devices(
     import soundfile
 
     import facodec
-    from benchmarks.virtual_devices import WINDOW, Pulse, Recorder, Talk, find, loud_windows
+    from benchmarks.virtual_devices import (
+        WINDOW,
+        Pulse,
+        Recorder,
+        Talk,
+        end_all,
+        find,
+        loud_windows,
+    )
 
     said, _ = soundfile.read(speech, dtype="float32")
     codec = facodec.load(model)
@@ -97,6 +105,7 @@ def through_devices(
             summary = talk.stop()
         finally:
             pulse.close()
+            end_all()
     in_mouth, _ = find(said, spoken)
     delays = [
         ear.began - mouth.began + (find(expected[at : at + WINDOW], heard)[0] - in_mouth - at)

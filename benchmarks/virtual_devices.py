@@ -30,6 +30,17 @@ DEADLINE = 120.0
 """Seconds after which waiting for another process is given up."""
 
 
+STARTED: list[subprocess.Popen[Any]] = []
+"""Killed by :func:`end_all` if what started them failed and left them behind."""
+
+
+def end_all() -> None:
+    """Kill every recorder and client that is still running."""
+    for process in STARTED:
+        process.kill()
+        process.wait(DEADLINE)
+
+
 def missing_tools() -> list[str]:
     """Command-line tools that the virtual devices need and this machine lacks."""
     return [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -87,9 +98,10 @@ class Recorder:
             env=pulse.env,
             stdout=subprocess.PIPE,
         )  # fmt: skip
+        STARTED.append(self._process)
         self._data = bytearray()
         self.began = float("inf")
-        self._thread = threading.Thread(target=self._read)
+        self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
@@ -120,11 +132,13 @@ class Talk:
             [sys.executable, "-m", "clients.cli", "talk", "--json", *options],
             env=pulse.env,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
+        STARTED.append(self._process)
         self.reports: list[dict[str, Any]] = []
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._read)
+        self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
@@ -158,11 +172,18 @@ class Talk:
                 break
         return latest
 
-    def stop(self) -> dict[str, Any]:
-        self._process.send_signal(signal.SIGINT)
+    def end(self) -> tuple[int, str]:
+        """Exit status, and what it said."""
         status = self._process.wait(DEADLINE)
         self._thread.join(DEADLINE)
-        assert status == 0
+        assert self._process.stderr is not None
+        return status, self._process.stderr.read()
+
+    def stop(self) -> dict[str, Any]:
+        self._process.send_signal(signal.SIGINT)
+        status, said = self.end()
+        if status != 0:
+            raise RuntimeError(f"facodec talk ended with {status}: {said}")
         return next(r for r in self.reports if r["type"] == "summary")
 
 

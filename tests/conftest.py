@@ -62,3 +62,11 @@ def live() -> Codec:
 def untrained() -> Codec:
     """The live model with random weights."""
     return untrained_live()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests measured on the way: ``record_property("measured", sentence)``."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(f"measured: {value}")
