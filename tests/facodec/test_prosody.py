@@ -7,7 +7,7 @@ import torch
 
 from facodec import prosody
 from facodec.features import HISTORY, MIN_LAG, CausalFeatures
-from facodec.synthesis import N_FFT, Synthesizer, minimum_phase
+from facodec.synthesis import N_FFT, SUBFRAMES, Synthesizer, minimum_phase
 from facodec.training.pitch import track_pitch
 
 
@@ -53,10 +53,11 @@ def test_the_synthesis_speaks_at_the_pitch_it_is_given() -> None:
     synthesizer = Synthesizer(96, 48)
     frames = 120
     pitch = torch.linspace(100, 200, frames).unsqueeze(0)
-    harmonic = torch.full((1, frames, 96), -3.0)
-    noise = torch.full((1, frames, 96), -12.0)
+    filters = SUBFRAMES * frames
+    harmonic = torch.full((1, filters, 96), -3.0)
+    noise = torch.full((1, filters, 96), -12.0)
     audio, _ = synthesizer(
-        pitch, harmonic, noise, torch.zeros(1, frames, 48), synthesizer.initial_state(1, 0)
+        pitch, harmonic, noise, torch.zeros(1, filters, 48), synthesizer.initial_state(1, 0)
     )
     heard = track_pitch(audio[0, 200:].numpy())[5:-5]  # the first hop lies before the first frame
     assert (heard > 0).all()
