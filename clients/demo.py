@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 from pathlib import Path
 
 from clients.devices import choose, list_devices
@@ -15,15 +17,16 @@ from clients.voices import BUNDLED
 
 NEXT = """\
 Listen to {output}, then try
-  facodec talk --serve                                 your own voice, live{microphone}
-  facodec convert --voice rms --serve --input {sample} --output rms.wav
-  facodec talk --help"""
+  {facodec} talk --serve          your own voice, live{microphone}
+  {facodec} convert --voice rms --serve --input {sample} --output rms.wav
+  {facodec} talk --help"""
 
 
 def demo(output: Path, *, model: str | None, microphone: bool) -> int:
     """Sample (or microphone) -> server -> ``output``. Raises ClientError."""
     asyncio.run(_demo(output, model, microphone))
-    print(NEXT.format(output=output, sample=BUNDLED["slt"], microphone=_microphone()))
+    hints = {"sample": _short(BUNDLED["slt"]), "microphone": _microphone(), "facodec": _command()}
+    print(NEXT.format(output=output, **hints))
     return 0
 
 
@@ -39,6 +42,16 @@ async def _demo(output: Path, model: str | None, microphone: bool) -> None:
             output=output,
         )
         await interruptible(LiveRun(options, reporter, None))
+
+
+def _command() -> str:
+    """How this program can be called from here: it may lie in an environment that is not active."""
+    return "facodec" if shutil.which("facodec") else str(_short(Path(sys.argv[0])))
+
+
+def _short(path: Path) -> Path:
+    """Relative to the current folder where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _microphone() -> str:
