@@ -7,6 +7,7 @@ from importlib import import_module
 
 PARTS = {
     "quality": "PESQ, STOI, log-mel distance and pitch of a model on a folder of speech",
+    "voice": "voice conversion, the words it keeps, and what the codes leak",
     "step": "computing time per hop of encoder and decoder",
     "latency": "mouth to ear through virtual sound devices, with the ledger",
 }

@@ -1,0 +1,131 @@
+"""Who speaks in a folder of speech, and pairs of (what is said, whose voice it shall have)."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations, zip_longest
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from facodec.config import SAMPLE_RATE
+from facodec.training.corpus import find_files, read_speech
+
+Audio = NDArray[np.float32]
+UNKNOWN = "?"
+MANIFEST = "manifest.tsv"
+REFERENCE_SECONDS = 3.0
+"""A voice is given by one utterance, or by as many as make up this length."""
+LONGEST_SECONDS = 10.0
+"""Of a source or a reference; what comes later is cut off."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A file, whose it is, and that speaker's sex: "f", "m" or "?"."""
+
+    path: Path
+    speaker: str
+    sex: str = UNKNOWN
+
+
+@dataclass(frozen=True)
+class Pair:
+    """``source`` is to be spoken with the voice heard in ``reference``, all of one speaker."""
+
+    source: Utterance
+    reference: tuple[Utterance, ...]
+
+    @property
+    def direction(self) -> str:
+        """Sexes of source and target, "f>m" for instance."""
+        return f"{self.source.sex}>{self.reference[0].sex}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.source.path.stem}_to_{self.reference[0].speaker}"
+
+
+def find_utterances(folder: Path) -> list[Utterance]:
+    """All files below ``folder``: ``<speaker>/*.wav``; those straight in it are a speaker each."""
+    sexes = read_sexes(folder)
+    found = []
+    for path in find_files(folder):
+        speaker = path.parent.name if path.parent != folder else path.stem
+        found.append(Utterance(path, speaker, sexes.get(speaker, UNKNOWN)))
+    return found
+
+
+def read_sexes(folder: Path) -> dict[str, str]:
+    """Speaker -> "f" or "m" by the columns ``speaker`` and ``gender`` of a tab-separated
+    ``manifest.tsv`` in the folder or beside it; empty without one."""
+    for path in (folder / MANIFEST, folder.absolute().parent / MANIFEST):
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as lines:
+                rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+            named = ((row.get("speaker"), (row.get("gender") or "")[:1].lower()) for row in rows)
+            return {speaker: sex for speaker, sex in named if speaker and sex in ("f", "m")}
+    return {}
+
+
+def by_speaker(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
+    grouped = defaultdict(list)
+    for utterance in utterances:
+        grouped[utterance.speaker].append(utterance)
+    return dict(grouped)
+
+
+def make_pairs(utterances: Sequence[Utterance], count: int, seed: int = 0) -> list[Pair]:
+    """``count`` pairs of different speakers, taking turns between the directions (f>m, m>m, ...);
+    a pair of speakers comes again only when all have had their turn."""
+    rng = np.random.default_rng(seed)
+    speakers = by_speaker(utterances)
+    targets = {name for name, own in speakers.items() if _draw_reference(own, rng)}
+    couples = [(s, t) for s, t in permutations(sorted(speakers), 2) if t in targets]
+    if not couples:
+        raise ValueError(
+            f"got {len(speakers)} speaker(s), {len(targets)} of them with {REFERENCE_SECONDS:g} s "
+            "of speech: wanted two speakers, one of them with that much"
+        )
+    pairs: list[Pair] = []
+    while len(pairs) < count:
+        for source, target in _taking_turns(couples, speakers, rng):
+            spoken = speakers[source][int(rng.integers(len(speakers[source])))]
+            pairs.append(Pair(spoken, _draw_reference(speakers[target], rng)))
+    return pairs[:count]
+
+
+def _taking_turns(
+    couples: list[tuple[str, str]],
+    speakers: dict[str, list[Utterance]],
+    rng: np.random.Generator,
+) -> list[tuple[str, str]]:
+    directions = defaultdict(list)
+    for place in rng.permutation(len(couples)):
+        source, target = couples[place]
+        directions[speakers[source][0].sex, speakers[target][0].sex].append(couples[place])
+    rounds = zip_longest(*(directions[key] for key in sorted(directions)))
+    return [couple for turn in rounds for couple in turn if couple is not None]
+
+
+def _draw_reference(own: list[Utterance], rng: np.random.Generator) -> tuple[Utterance, ...]:
+    """Utterances in random order until they are long enough; none if all of them are not."""
+    drawn: list[Utterance] = []
+    seconds = 0.0
+    for place in rng.permutation(len(own)):
+        drawn.append(own[place])
+        seconds += soundfile.info(own[place].path).duration
+        if seconds >= REFERENCE_SECONDS:
+            return tuple(drawn)
+    return ()
+
+
+def read(utterances: Sequence[Utterance]) -> Audio:
+    """The utterances one after the other, at most :data:`LONGEST_SECONDS`."""
+    joined = np.concatenate([read_speech(utterance.path) for utterance in utterances])
+    return joined[: int(LONGEST_SECONDS * SAMPLE_RATE)]

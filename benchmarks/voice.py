@@ -1,0 +1,196 @@
+"""``facodec bench voice``: voice conversion, the words kept, and what the codes leak."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from benchmarks.speakers import Pair, Utterance
+    from facodec import Codec
+
+Audio = NDArray[np.float32]
+Report = dict[str, Any]
+EXAMPLES = """examples:
+  facodec bench voice --data speech/valid                         the bundled model, 100 pairs
+  facodec bench voice --data speech/valid --probe-data speech/train
+                                               speakers of the leakage probe from elsewhere
+  facodec bench voice --data speech/valid --parts conversion --pairs 20 --out report
+                                               audio to hear, similarity matrix, pitch tracks
+
+A manifest.tsv in or beside the folder (columns speaker, gender) tells the sexes.
+"""
+PARTS = ("conversion", "words", "leakage")
+LISTEN = 20
+"""Pairs whose audio is kept."""
+MATRIX = 12
+"""Pairs in the similarity matrix."""
+WORD_TARGETS = 12
+"""Voices that take turns when the words are measured."""
+PROSODY_CLIPS = 40
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--data", type=Path, required=True, help="folder of speech")
+    parser.add_argument("--model", default="live", help="name or folder (default: live)")
+    parser.add_argument("--pairs", type=_count, default=100, help="conversions (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of pairs (default: 0)")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)"
+    )
+    parser.add_argument(
+        "--probe-data",
+        type=Path,
+        metavar="DIR",
+        help="folder with 4 or more utterances a speaker, to probe leakage (default: --data)",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write audio, plots and JSON there")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, wanted a whole number from 1 up")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    import facodec
+    from benchmarks.speakers import find_utterances, make_pairs
+    from benchmarks.voice_tables import tables
+
+    codec = facodec.load(args.model)
+    found = find_utterances(args.data)
+    pairs = make_pairs(found, args.pairs, args.seed)
+    report: Report = {"model": codec.name, "notes": []}
+    if "conversion" in args.parts:
+        report["conversion"] = measure_conversion(codec, found, pairs, args.out)
+    if "words" in args.parts:
+        add_words(report, codec, pairs)
+    if "leakage" in args.parts:
+        add_leakage(report, codec, found, args.probe_data)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "voice.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report) if args.json else tables(report))
+    return 0
+
+
+def measure_conversion(
+    codec: Codec, found: list[Utterance], pairs: list[Pair], out: Path | None = None
+) -> Report:
+    """Means per kind of audio, those of the conversions per group of pairs, anchors, and every
+    pair by itself; with ``out`` audio and pictures of the first pairs are kept."""
+    from tqdm import tqdm
+
+    from benchmarks import conversion as c
+    from benchmarks.speakers import read
+
+    rows, shown = [], []
+    for number, pair in enumerate(tqdm(pairs, desc="converting", unit="pair", leave=False)):
+        reference = read(pair.reference)
+        made = c.convert_pair(codec, read([pair.source]), reference)
+        rows.append(c.judge_pair(made, reference))
+        if out and number < LISTEN:
+            _keep(out / "audio" / f"{number:02}_{pair.name}", made, reference)
+            shown.append((pair, made, reference))
+    if out:
+        _draw(out, shown[:MATRIX])
+    everything = range(len(pairs))
+    places = {"all": list(everything), **c.groups([pair.direction for pair in pairs])}
+    return {
+        "kinds": {kind: c.summarise([row[kind] for row in rows]) for kind in c.KINDS},
+        "groups": {
+            name: {k: c.summarise([rows[i][k] for i in own]) for k in (c.CONVERTED, c.DETAILED)}
+            for name, own in places.items()
+        },
+        "anchors": c.anchors(found),
+        "pairs": [
+            {"pair": pair.name, "direction": pair.direction, **row[c.CONVERTED]}
+            for pair, row in zip(pairs, rows, strict=True)
+        ],
+    }
+
+
+def add_words(report: Report, codec: Codec, pairs: list[Pair]) -> None:
+    """Word error rates into ``report["words"]``, or a note why there are none."""
+    from benchmarks.speakers import read
+    from benchmarks.words import measure_words, missing_tools
+
+    lacking = missing_tools()
+    if lacking:
+        report["notes"].append(f"words left out: {lacking}")
+        return
+    timbres = [codec.voice(read(pair.reference)) for pair in pairs[:WORD_TARGETS]]
+    report["words"] = measure_words(codec, timbres)
+
+
+def add_leakage(
+    report: Report, codec: Codec, found: list[Utterance], probe_data: Path | None
+) -> None:
+    """What codes tell beyond their task into ``report["leakage"]``; a note for what is left
+    out."""
+    from benchmarks import leakage
+    from benchmarks.speakers import find_utterances, read
+
+    audios = [read([utterance]) for utterance in found[:PROSODY_CLIPS]]
+    report["prosody"] = leakage.measure_prosody(codec, audios)
+    probed = found if probe_data is None else find_utterances(probe_data)
+    lacking = leakage.lacking(probed)
+    if lacking:
+        report["notes"].append(f"leakage probes left out: {lacking}")
+        return
+    chosen = leakage.choose_utterances(probed)
+    coded = leakage.encode_speakers(codec, chosen)
+    report["leakage"] = {
+        "speakers": len(chosen),
+        "utterances": len(coded),
+        "speaker": leakage.measure_speaker(codec, coded),
+        "pitch": leakage.measure_pitch_leakage(coded),
+    }
+
+
+def _keep(folder: Path, made: dict[str, Audio], reference: Audio) -> None:
+    import soundfile
+
+    from benchmarks.conversion import CONVERTED, DETAILED, PLAIN, SOURCE
+    from facodec.config import SAMPLE_RATE
+
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {
+        "source": made[SOURCE],
+        "target_reference": reference,
+        "codec": made[PLAIN],
+        "converted": made[CONVERTED],
+        "converted_with_detail": made[DETAILED],
+    }
+    for name, audio in kept.items():
+        soundfile.write(folder / f"{name}.wav", audio, SAMPLE_RATE)
+
+
+def _draw(out: Path, shown: list[tuple[Pair, dict[str, Audio], Audio]]) -> None:
+    from benchmarks.conversion import CONVERTED, SOURCE
+    from benchmarks.plots import pitch_tracks, similarity_matrices
+    from benchmarks.similarity import embed, similarity_matrix
+    from facodec.training.pitch import track_pitch
+
+    voices = [embed(reference) for _, _, reference in shown]
+    similarity_matrices(
+        {
+            kind: similarity_matrix([embed(made[kind]) for _, made, _ in shown], voices)
+            for kind in (SOURCE, CONVERTED)
+        },
+        [pair.source.speaker for pair, _, _ in shown],
+        [pair.reference[0].speaker for pair, _, _ in shown],
+        out / "similarity.png",
+    )
+    _, made, reference = shown[0]
+    tracks = {"source": made[SOURCE], "converted": made[CONVERTED], "target": reference}
+    pitch_tracks({k: track_pitch(audio) for k, audio in tracks.items()}, out / "pitch.png")
