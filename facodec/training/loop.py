@@ -76,16 +76,18 @@ class Trainer:
         stop = _StopRequest()
         started = saved = time.monotonic()
         sums: dict[str, float] = {}
+        counted = 0  # fewer than log_every after resuming between two lines
         bar = tqdm(total=self.config.steps, initial=self.step, desc="training", unit="step")
         with bar, stop:
             while self.step < self.config.steps and not stop.asked:
                 numbers = self.train_step()
                 for name, value in numbers.items():
                     sums[name] = sums.get(name, 0.0) + value
+                counted += 1
                 bar.update()
                 if self.step % log_every == 0:
-                    means = {name: value / log_every for name, value in sums.items()}
-                    sums = {}
+                    means = {name: value / counted for name, value in sums.items()}
+                    sums, counted = {}, 0
                     self.log(means)
                     bar.set_postfix(mel=f"{means['mel']:.4f}", pitch=f"{means['pitch']:.2f}")
                 if time.monotonic() - started > 60.0 * minutes:
