@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.similarity import Embedding, embed, similarity
-from benchmarks.speakers import Utterance, by_speaker, read
+from benchmarks.similarity import Embedding, embed, similarity, similarity_matrix
+from benchmarks.speakers import Pair, Utterance, by_speaker, read
 from facodec.config import MIN_LAYERS
 from facodec.metrics import level_change
 from facodec.training.pitch import track_pitch
@@ -54,22 +55,51 @@ def median_pitch(audio: Audio) -> float:
     return float(np.median(track[track > 0])) if (track > 0).any() else float("nan")
 
 
-def judge_pair(made: dict[str, Audio], reference: Audio) -> dict[str, Row]:
-    """Kind -> similarity to target and source, pitch and level. ``pitch_off`` is the distance of
-    median log-F0 to the target's in natural-log units (0.15 is about 15 %)."""
-    there, here = embed(reference), embed(made[SOURCE])
-    wanted = np.log(median_pitch(reference))
-    rows = {}
-    for kind, audio in made.items():
-        voice = embed(audio)
-        off = float(np.log(median_pitch(audio)) - wanted)
-        rows[kind] = {
-            "to_target": similarity(voice, there),
-            "to_source": similarity(voice, here),
-            "pitch_off": off,
+@dataclass(frozen=True)
+class Judged:
+    """A pair, the voice of its reference and of every kind of audio, and each kind's measures."""
+
+    pair: Pair
+    reference: Embedding
+    voices: dict[str, Embedding]
+    rows: dict[str, Row]
+
+
+def judge_pair(pair: Pair, made: dict[str, Audio], reference: Audio) -> Judged:
+    """Measures of every kind of audio: similarity to target and source, pitch and level.
+    ``pitch_off`` is the distance of median log-F0 to the target's in natural-log units."""
+    there, wanted = embed(reference), np.log(median_pitch(reference))
+    voices = {kind: embed(audio) for kind, audio in made.items()}
+    rows = {
+        kind: {
+            "to_target": similarity(voices[kind], there),
+            "to_source": similarity(voices[kind], voices[SOURCE]),
+            "pitch_off": float(np.log(median_pitch(audio)) - wanted),
             "level_db": level_change(reference if kind == TARGET else made[SOURCE], audio),
         }
-    return rows
+        for kind, audio in made.items()
+    }
+    return Judged(pair, there, voices, rows)
+
+
+def summary(judged: Sequence[Judged], kind: str) -> Row:
+    """:func:`summarise` of one kind, and how alike it is to targets it was not made for."""
+    row = summarise([one.rows[kind] for one in judged])
+    return {**row, "to_others": similarity_to_others(judged, kind)}
+
+
+def similarity_to_others(judged: Sequence[Judged], kind: str) -> float:
+    """Mean similarity to the references of speakers who are neither source nor target; NaN
+    without any. Conversions as near to these as to their target all have one voice."""
+    matrix = similarity_matrix(
+        [one.voices[kind] for one in judged], [one.reference for one in judged]
+    )
+    strangers = [
+        [other.pair.target not in (one.pair.source.speaker, one.pair.target) for other in judged]
+        for one in judged
+    ]
+    chosen = matrix[np.array(strangers)]
+    return float(chosen.mean()) if chosen.size else float("nan")
 
 
 def summarise(rows: Sequence[Row]) -> Row:

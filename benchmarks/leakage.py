@@ -89,7 +89,8 @@ def encode_speakers(codec: Codec, chosen: list[list[Utterance]]) -> list[Coded]:
 
 def pitch_at_starts(audio: Audio) -> NDArray[np.float32]:
     """Reference pitch (T,) in Hz around the start of each frame, which is what codes are about."""
-    return track_pitch(np.pad(audio, (HOP // 2, 0))[: len(audio)])
+    filled = np.pad(audio, (HOP // 2, -len(audio) % HOP))
+    return track_pitch(filled[: len(filled) - HOP // 2])
 
 
 def measure_speaker(codec: Codec, coded: list[Coded]) -> dict[str, float]:

@@ -19,7 +19,7 @@ DECAYS = (1e-4, 1e-3, 1e-2, 1e-1)
 TEST_SHARE = 0.25
 CONTEXT = 4
 """Frames on either side that the pitch probe sees."""
-EMBEDDING, HIDDEN, BATCH, STEPS = 16, 64, 1024, 1_200
+EMBEDDING, HIDDEN, BATCH, STEPS = 16, 64, 512, 1_200
 
 
 def split_utterances(utterances: Numbers, speakers: Numbers, seed: int = 0) -> NDArray[np.bool_]:

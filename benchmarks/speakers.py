@@ -42,13 +42,18 @@ class Pair:
     reference: tuple[Utterance, ...]
 
     @property
+    def target(self) -> str:
+        """The speaker of the reference."""
+        return self.reference[0].speaker
+
+    @property
     def direction(self) -> str:
         """Sexes of source and target, "f>m" for instance."""
         return f"{self.source.sex}>{self.reference[0].sex}"
 
     @property
     def name(self) -> str:
-        return f"{self.source.path.stem}_to_{self.reference[0].speaker}"
+        return f"{self.source.path.stem}_to_{self.target}"
 
 
 def find_utterances(folder: Path) -> list[Utterance]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from benchmarks.conversion import Judged
     from benchmarks.speakers import Pair, Utterance
     from facodec import Codec
 
@@ -68,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
     codec = facodec.load(args.model)
     found = find_utterances(args.data)
-    pairs = make_pairs(found, args.pairs, args.seed)
+    converts = {"conversion", "words"} & set(args.parts)
+    pairs = make_pairs(found, args.pairs, args.seed) if converts else []
     report: Report = {"model": codec.name, "notes": []}
     if "conversion" in args.parts:
         report["conversion"] = measure_conversion(codec, found, pairs, args.out)
@@ -93,28 +95,28 @@ def measure_conversion(
     from benchmarks import conversion as c
     from benchmarks.speakers import read
 
-    rows, shown = [], []
+    judged = []
     for number, pair in enumerate(tqdm(pairs, desc="converting", unit="pair", leave=False)):
         reference = read(pair.reference)
         made = c.convert_pair(codec, read([pair.source]), reference)
-        rows.append(c.judge_pair(made, reference))
+        judged.append(c.judge_pair(pair, made, reference))
         if out and number < LISTEN:
             _keep(out / "audio" / f"{number:02}_{pair.name}", made, reference)
-            shown.append((pair, made, reference))
+        if out and number == 0:
+            _draw_pitch(out, made, reference)
     if out:
-        _draw(out, shown[:MATRIX])
-    everything = range(len(pairs))
-    places = {"all": list(everything), **c.groups([pair.direction for pair in pairs])}
+        _draw_similarity(out, judged[:MATRIX])
+    places = {"all": list(range(len(pairs))), **c.groups([pair.direction for pair in pairs])}
     return {
-        "kinds": {kind: c.summarise([row[kind] for row in rows]) for kind in c.KINDS},
+        "kinds": {kind: c.summary(judged, kind) for kind in c.KINDS},
         "groups": {
-            name: {k: c.summarise([rows[i][k] for i in own]) for k in (c.CONVERTED, c.DETAILED)}
+            name: {k: c.summary([judged[i] for i in own], k) for k in (c.CONVERTED, c.DETAILED)}
             for name, own in places.items()
         },
         "anchors": c.anchors(found),
         "pairs": [
-            {"pair": pair.name, "direction": pair.direction, **row[c.CONVERTED]}
-            for pair, row in zip(pairs, rows, strict=True)
+            {"pair": one.pair.name, "direction": one.pair.direction, **one.rows[c.CONVERTED]}
+            for one in judged
         ],
     }
 
@@ -175,22 +177,27 @@ def _keep(folder: Path, made: dict[str, Audio], reference: Audio) -> None:
         soundfile.write(folder / f"{name}.wav", audio, SAMPLE_RATE)
 
 
-def _draw(out: Path, shown: list[tuple[Pair, dict[str, Audio], Audio]]) -> None:
+def _draw_pitch(out: Path, made: dict[str, Audio], reference: Audio) -> None:
     from benchmarks.conversion import CONVERTED, SOURCE
-    from benchmarks.plots import pitch_tracks, similarity_matrices
-    from benchmarks.similarity import embed, similarity_matrix
+    from benchmarks.plots import pitch_tracks
     from facodec.training.pitch import track_pitch
 
-    voices = [embed(reference) for _, _, reference in shown]
-    similarity_matrices(
-        {
-            kind: similarity_matrix([embed(made[kind]) for _, made, _ in shown], voices)
-            for kind in (SOURCE, CONVERTED)
-        },
-        [pair.source.speaker for pair, _, _ in shown],
-        [pair.reference[0].speaker for pair, _, _ in shown],
-        out / "similarity.png",
-    )
-    _, made, reference = shown[0]
     tracks = {"source": made[SOURCE], "converted": made[CONVERTED], "target": reference}
     pitch_tracks({k: track_pitch(audio) for k, audio in tracks.items()}, out / "pitch.png")
+
+
+def _draw_similarity(out: Path, judged: list[Judged]) -> None:
+    from benchmarks.conversion import CONVERTED, SOURCE
+    from benchmarks.plots import similarity_matrices
+    from benchmarks.similarity import similarity_matrix
+
+    references = [one.reference for one in judged]
+    similarity_matrices(
+        {
+            kind: similarity_matrix([one.voices[kind] for one in judged], references)
+            for kind in (SOURCE, CONVERTED)
+        },
+        [one.pair.source.speaker for one in judged],
+        [one.pair.target for one in judged],
+        out / "similarity.png",
+    )

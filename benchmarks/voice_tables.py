@@ -9,6 +9,7 @@ from typing import Any
 COLUMNS = {
     "to_target": ("to target", "{:.2f}"),
     "to_source": ("to source", "{:.2f}"),
+    "to_others": ("to other targets", "{:.2f}"),
     "closer": ("closer to target", "{:.0%}"),
     "pitch_within": ("pitch within 15 %", "{:.0%}"),
     "pitch_off": ("pitch off, median", "{:.0%}"),
