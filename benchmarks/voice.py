@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +79,21 @@ def run(args: argparse.Namespace) -> int:
         add_words(report, codec, pairs)
     if "leakage" in args.parts:
         add_leakage(report, codec, found, args.probe_data)
+    report = without_nan(report)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "voice.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report) if args.json else tables(report))
     return 0
+
+
+def without_nan(value: Any) -> Any:
+    """The value with None for every NaN in it, which JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def measure_conversion(

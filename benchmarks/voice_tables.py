@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +17,7 @@ COLUMNS = {
 
 
 def tables(report: dict[str, Any]) -> str:
-    """All parts that the report holds, then its notes."""
+    """All parts that the report holds, then its notes; None stands for what could not be told."""
     parts = []
     if "conversion" in report:
         parts.append(_conversion(report["conversion"]))
@@ -39,14 +38,19 @@ def markdown(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: dict[str, float]) -> list[str]:
-    cells = ((row[key], form) for key, (_, form) in COLUMNS.items())
-    return ["-" if math.isnan(value) else form.format(value) for value, form in cells]
+def _cells(row: dict[str, float | None]) -> list[str]:
+    return [_cell(row[key], form) for key, (_, form) in COLUMNS.items()]
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
 
 
 def _conversion(part: dict[str, Any]) -> str:
     titles = [title for title, _ in COLUMNS.values()]
-    anchors = part["anchors"]
+    same, different = (
+        _cell(part["anchors"][name], "{:.2f}") for name in ("same_speaker", "different_speakers")
+    )
     kinds = ([kind, *_cells(row)] for kind, row in part["kinds"].items())
     groups = (
         [name, kind, f"{row['pairs']:.0f}", *_cells(row)]
@@ -56,8 +60,7 @@ def _conversion(part: dict[str, Any]) -> str:
     return "\n\n".join(
         (
             f"Voice conversion, {len(part['pairs'])} pairs. Similarity is the cosine of speaker "
-            f"embeddings; untouched recordings of one speaker: {anchors['same_speaker']:.2f}, of "
-            f"two: {anchors['different_speakers']:.2f}.",
+            f"embeddings; untouched recordings of one speaker: {same}, of two: {different}.",
             markdown(["audio", *titles], kinds),
             markdown(["pairs", "audio", "n", *titles], groups),
         )

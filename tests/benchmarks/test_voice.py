@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -212,9 +213,11 @@ def test_word_errors_are_counted(said: str, heard: str, errors: int) -> None:
 
 
 def test_clear_speech_is_understood_and_noise_is_not() -> None:
-    lacking_tool = missing_tools()
-    if lacking_tool:
-        pytest.skip(lacking_tool)
+    wanting = missing_tools()
+    if wanting and os.environ.get("FACODEC_TESTS_REQUIRE_ALL"):
+        pytest.fail(f"required here, but missing: {wanting}")
+    if wanting:
+        pytest.skip(f"missing: {wanting}")
     recogniser, rng = Recogniser(), np.random.default_rng(0)
     said = SENTENCES[1].split()
     for voice in VOICES:
@@ -331,7 +334,8 @@ def test_two_pairs_end_to_end(
     assert {pair["pair"] for pair in pairs} == {"hello_to_reply", "reply_to_hello"}
     kinds = report["conversion"]["kinds"]
     assert kinds[SOURCE]["to_source"] > 0.999 and kinds[CONVERTED]["to_source"] < 0.95
-    assert np.isnan(report["conversion"]["anchors"]["same_speaker"])
+    assert report["conversion"]["anchors"]["same_speaker"] is None  # one utterance each
+    assert "of one speaker: -, of two: 0." in printed
     for picture in ("similarity.png", "pitch.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     folders = sorted((tmp_path / "audio").iterdir())
