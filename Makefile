@@ -37,6 +37,8 @@ check: .venv/test.stamp
 
 .venv/test.stamp: .venv/run.stamp
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]' || \
+	    echo 'No C compiler? Tests that need PESQ or Resemblyzer will be skipped.'
 	@touch $@
 
 clean:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,6 +51,15 @@ def speech_folder() -> Path:
     if not folder.is_dir():
         missing("real speech beside the repository (../shared/speech/valid)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bench_tools() -> None:
+    """What ``pip install facodec-live[bench]`` brings, parts of which need a compiler."""
+    wanted = ("pesq", "pystoi", "matplotlib", "pocketsphinx", "resemblyzer")
+    absent = [name for name in wanted if find_spec(name) is None]
+    if absent:
+        missing(f"{', '.join(absent)}: pip install 'facodec-live[bench]'")
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from benchmarks.peers import align, installed_peers
 from benchmarks.quality import COLUMNS, table
 from facodec.metrics import level_change, log_mel_distance, pitch_agreement, quality
+
+pytestmark = pytest.mark.usefixtures("bench_tools")
 
 
 def test_a_perfect_copy_is_perfect(hello: np.ndarray) -> None:

@@ -62,6 +62,8 @@ Audio = NDArray[np.float32]
 DATA = Path(__file__).parents[1] / "data"
 SPEAKERS, UTTERANCES = 6, 8
 
+pytestmark = pytest.mark.usefixtures("bench_tools")
+
 
 @pytest.fixture(scope="module")
 def talkers(tmp_path_factory: pytest.TempPathFactory, hello: Audio, reply: Audio) -> Path:

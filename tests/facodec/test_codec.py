@@ -167,6 +167,7 @@ def test_the_bundled_model_is_small_and_documented() -> None:
     assert "CC BY 4.0" in card and "facodec train" in card
 
 
+@pytest.mark.usefixtures("bench_tools")
 def test_unseen_speakers_are_intelligible(live: Codec, speech_folder: Path) -> None:
     """A third of the clips; the whole folder is what ``facodec bench quality`` runs."""
     from benchmarks.quality import measure
