@@ -33,11 +33,13 @@ from facodec.quantizer import ResidualQuantizer
 from facodec.synthesis import SUBFRAMES, SynthesisState, Synthesizer
 
 PITCH_REFERENCE = 150.0
-"""Hz; the last entry of a timbre vector is the speaker's mean pitch in octaves from here."""
+"""Hz; the last entry of a timbre vector is the speaker's median pitch in octaves from here."""
 VOICE_DIM = TIMBRE_DIM - 1
 """Learned entries of a timbre vector, of unit length together."""
 PRIOR_FRAMES = 8.0
 """Voiced frames the average voice counts for in a running timbre estimate."""
+PITCH_PRIOR_FRAMES = 2.0
+"""The same for the pitch, of which few frames tell more."""
 GLIDE = 0.1
 """Share of the way to a new timbre the decoder goes in one frame: 125 ms time constant."""
 BLOCK_FRAMES = 2_048
@@ -49,12 +51,12 @@ Pasts = tuple[Tensor, ...]
 @dataclass(frozen=True)
 class VoiceStatistics:
     """Sums over voiced frames, float64: weight (B,), first and second moment of the timbre
-    branch (B, width), log-pitch in octaves (B,)."""
+    branch (B, width), and how often each pitch class was heard (B, 128)."""
 
     weight: Tensor
     first: Tensor
     second: Tensor
-    octaves: Tensor
+    pitches: Tensor
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ class LiveModel(nn.Module):
         }
         zeros = like.new_zeros(batch, dtype=torch.float64)
         moments = like.new_zeros(batch, like.shape[0], dtype=torch.float64)
-        voice = VoiceStatistics(weight=zeros, first=moments, second=moments, octaves=zeros)
+        pitches = like.new_zeros(batch, prosody.PITCH_CLASSES, dtype=torch.float64)
+        voice = VoiceStatistics(weight=zeros, first=moments, second=moments, pitches=pitches)
         return EncoderState(history=like.new_zeros(batch, HISTORY), voice=voice, **stacks)
 
     def encoder_step(self, audio: Tensor, state: EncoderState) -> tuple[Tensor, EncoderState]:
@@ -163,7 +166,7 @@ class LiveModel(nn.Module):
         weight = (voice.weight + PRIOR_FRAMES).unsqueeze(1)
         first = (voice.first + PRIOR_FRAMES * self.average_first) / weight
         second = (voice.second + PRIOR_FRAMES * self.average_second) / weight
-        octaves = voice.octaves.unsqueeze(1) / weight
+        octaves = _median_octaves(voice.pitches).unsqueeze(1)
         return self.timbre_vector(first.float(), second.float(), octaves.float())
 
     def encode(self, audio: Tensor) -> Tensor:
@@ -205,18 +208,17 @@ class LiveModel(nn.Module):
         """Add the voiced frames of mels (B, T, 80), pitch classes (B, T), to the statistics."""
         hidden, past = self.timbre(scale_mels(mels), past)
         weight = (pitch > prosody.UNVOICED).double()
-        octaves = torch.log2(prosody.pitch_hertz(pitch).clamp_min(1.0) / PITCH_REFERENCE)
         weighted = hidden.double() * weight.unsqueeze(-1)
         after = VoiceStatistics(
             weight=voice.weight + weight.sum(1),
             first=voice.first + weighted.sum(1),
             second=voice.second + (weighted * hidden.double()).sum(1),
-            octaves=voice.octaves + (octaves * weight).sum(1),
+            pitches=voice.pitches.scatter_add(1, pitch, weight),
         )
         return after, past
 
     def timbre_vector(self, first: Tensor, second: Tensor, octaves: Tensor) -> Tensor:
-        """Moments (B, width) and mean pitch (B, 1) in octaves -> timbre (B, 256)."""
+        """Moments (B, width) and typical pitch (B, 1) in octaves -> timbre (B, 256)."""
         deviation = torch.sqrt((second - first.square()).clamp_min(1e-5))
         learned = F.normalize(self.voice_head(torch.cat((first, deviation), dim=-1)), dim=-1)
         return torch.cat((learned, octaves), dim=-1)
@@ -292,7 +294,8 @@ class LiveModel(nn.Module):
         return torch.cat((*parts, self.decoder_flush(timbre, state)), dim=1)
 
     def convert_codes(self, codes: Tensor, source: Tensor | None, target: Tensor) -> Tensor:
-        """Drop the detail, which speaks of the source, and move the pitch to the target's mean."""
+        """Drop the detail, which speaks of the source, and move the pitch by the distance of the
+        two medians."""
         kept = codes.clone()
         kept[:, MIN_LAYERS:] = ABSENT
         if source is not None:
@@ -307,6 +310,19 @@ GAIN_CENTRE, GAIN_RANGE = -5.0, 9.0
 def scale_mels(mels: Tensor) -> Tensor:
     """log10-mels to about zero mean and unit deviation, by constants."""
     return (mels + 2.2) / 1.1
+
+
+def _median_octaves(pitches: Tensor) -> Tensor:
+    """Median (B,) in octaves from the reference of voiced pitch classes counted in (B, 128).
+
+    A median, as some frames are an octave off. The reference counts a little, to begin with.
+    """
+    reference = int(prosody.pitch_class(torch.tensor(PITCH_REFERENCE)))
+    counts = pitches.clone()
+    counts[:, reference] += PITCH_PRIOR_FRAMES
+    below = counts.cumsum(1)
+    middle = (below < below[:, -1:] / 2).sum(1)
+    return torch.log2(prosody.pitch_hertz(middle) / PITCH_REFERENCE)
 
 
 def _glide(target: Tensor, state: DecoderState, frames: int) -> Tensor:
