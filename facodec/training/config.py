@@ -11,7 +11,7 @@ from pathlib import Path
 class TrainConfig:
     """Defaults are the recipe of the bundled weights. Lengths are in frames of 12.5 ms."""
 
-    steps: int = 11_000
+    steps: int = 10_000
     seed: int = 1
     batch: int = 16
     frames: int = 80
