@@ -380,6 +380,8 @@ class Session:
             await asyncio.wait([self._tasks[0]], timeout=CLOSE_TIMEOUT)
 
     def _reason(self) -> ClientError:
+        if self._failure is None and self.totals is not None and self.totals.reason == "shutdown":
+            return ConnectionLost("the server is shutting down")
         return self._failure or ConnectionLost("the session is over")
 
     def _stamp(self, captured: float | None) -> float | None:

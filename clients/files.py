@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ import soundfile
 import soxr
 
 from clients.errors import AudioFileError
-from facodec.config import HOP, SAMPLE_RATE
+from facodec.config import HOP, LOUDEST, SAMPLE_RATE
 
 READ_SECONDS = 1.0
 """How much of a long file is in memory at a time."""
@@ -26,7 +27,7 @@ class AudioReader:
     """A sound file as mono float32 samples at 16 kHz, read and resampled piece by piece.
 
     Raises AudioFileError, with a sentence, for a missing, unreadable or empty file, and while
-    reading for samples that are not finite numbers.
+    reading for samples that are not finite numbers or far louder than full scale.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -71,6 +72,11 @@ class AudioReader:
             raise AudioFileError(f"{self.path} is damaged: {error}") from error
         if not np.isfinite(piece).all():
             raise AudioFileError(f"{self.path} holds samples that are not finite (NaN or infinite)")
+        peak = float(np.abs(piece).max(initial=0.0))
+        if peak > LOUDEST:
+            raise AudioFileError(
+                f"{self.path} reaches {peak:.3g} times full scale: bring its samples down to 1.0"
+            )
         return piece
 
 
@@ -89,12 +95,15 @@ def read_audio(path: str | Path) -> np.ndarray:
 class AudioWriter:
     """Writes 16 kHz mono sound as it comes; the file is complete whenever this is closed.
 
-    The format follows from the suffix (wav, flac, ogg, mp3). Use it as a context manager.
+    The format follows from the suffix (wav, flac, ogg, mp3). The file is made, or an older one of
+    this name replaced, when the first samples come: whoever fails before that destroys nothing.
+    Use it as a context manager. Raises AudioFileError where it cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.samples = 0
+        self._file: soundfile.SoundFile | None = None
         suffix = self.path.suffix.lower()
         known = {f".{name.lower()}" for name in soundfile.available_formats()}
         if suffix not in known:
@@ -102,24 +111,27 @@ class AudioWriter:
                 f"cannot tell a sound format from {self.path.name!r}: "
                 "give it the suffix .wav, .flac, .ogg or .mp3"
             )
-        _need_folder(self.path)
-        try:
-            self._file = soundfile.SoundFile(
-                self.path, "w", samplerate=SAMPLE_RATE, channels=1, subtype=SUBTYPES.get(suffix)
-            )
-        except (soundfile.LibsndfileError, OSError, ValueError) as error:
-            raise AudioFileError(f"cannot write {self.path}: {error}") from error
+        _need_writable(self.path)
 
     def write(self, samples: np.ndarray) -> None:
         """Append samples (n,), full scale 1.0; louder is clipped."""
         try:
+            if self._file is None:
+                self._file = self._open()
             self._file.write(np.asarray(samples, np.float32))
-        except (soundfile.LibsndfileError, OSError) as error:
+        except (soundfile.LibsndfileError, OSError, ValueError) as error:
             raise AudioFileError(f"cannot write {self.path}: {error}") from error
         self.samples += len(samples)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self) -> soundfile.SoundFile:
+        subtype = SUBTYPES.get(self.path.suffix.lower())
+        return soundfile.SoundFile(
+            self.path, "w", samplerate=SAMPLE_RATE, channels=1, subtype=subtype
+        )
 
     def __enter__(self) -> AudioWriter:
         return self
@@ -172,6 +184,11 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _need_folder(path: Path) -> None:
+def _need_writable(path: Path) -> None:
+    """Says early what the first write would run into."""
     if not path.parent.is_dir():
         raise AudioFileError(f"cannot write {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise AudioFileError(f"cannot write {path}: it is a folder")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise AudioFileError(f"cannot write {path}: no permission")

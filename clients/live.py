@@ -153,6 +153,8 @@ class LiveRun:
             self._sink.start()
 
     async def _connected(self) -> None:
+        if self._options.role == "subscribe":
+            self._reporter.say(f"waiting for a publisher in room {self._options.room}")
         if not self._options.reconnect:
             async with self._connect() as session:
                 await self._use(session)

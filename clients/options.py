@@ -38,10 +38,14 @@ def add_codec(parser: argparse.ArgumentParser) -> None:
         metavar="1..8",
         help="more mean fewer headers and 12.5 ms more delay each (default 1)",
     )
-    group.add_argument("--seed", type=int, default=0, help="of the synthesis (default 0)")
+    add_seed(group)
     group.add_argument(
         "--local", action="store_true", help="encode and decode here, so that only codes travel"
     )
+
+
+def add_seed(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--seed", type=_seed, default=0, help="of the synthesis (default 0)")
 
 
 def add_input(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +107,10 @@ def layers(text: str) -> int:
 
 def _frames(text: str) -> int:
     return _between(text, 1, 8)
+
+
+def _seed(text: str) -> int:
+    return _between(text, 0, 2**31 - 1)
 
 
 def _milliseconds(text: str) -> float:

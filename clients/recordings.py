@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.errors import ClientError
+from clients.errors import ClientError, UsageError
 from clients.files import AudioReader, AudioWriter
 from clients.local import load_codec
 from clients.voices import BUNDLED, Profiles, is_file, read_reference
@@ -22,6 +22,8 @@ STEP_FRAMES = 800
 
 def encode_file(source: Path, target: Path, *, layers: int, model: str | None) -> FacFile:
     """Sound file -> ``.fac`` file, which is returned too. Raises ClientError."""
+    if target.resolve() == source.resolve():
+        raise UsageError("the .fac file would replace the sound file: give it another name")
     reader = AudioReader(source)
     codec = load_codec(model)
     stream = codec.encoder_stream()

@@ -9,12 +9,14 @@ import ssl
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from clients.errors import ConnectError, NotAuthorized, ServerFull, WrongProtocol
+from clients.errors import ConnectError, NotAuthorized, ServerFull, ServerUnreachable, WrongProtocol
 from streaming.protocol import SUBPROTOCOL
 
 
 def explain_handshake(url: str, error: InvalidHandshake) -> ConnectError:
     """The refusal of an HTTP upgrade as the exception that fits it."""
+    if isinstance(error.__cause__, EOFError):
+        return ServerUnreachable(f"the server at {url} went away before it answered")
     if not isinstance(error, InvalidStatus):
         return WrongProtocol(f"what answers at {url} is no facodec server ({error})")
     response = error.response

@@ -26,7 +26,8 @@ def run_live(options: argparse.Namespace, role: Role, room: str | None = None) -
 
 
 async def interruptible(run: LiveRun) -> Progress:
-    """Run; Ctrl-C or SIGTERM ends the input and lets the rest come out, a second one ends all."""
+    """Run; Ctrl-C, SIGTERM or the terminal's closing ends the input and lets the rest come out, a
+    second one ends all."""
     task = asyncio.ensure_future(run.run())
     told = False
 
@@ -38,15 +39,22 @@ async def interruptible(run: LiveRun) -> Progress:
         run.stop()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = _endings()
+    for number in numbers:
         loop.add_signal_handler(number, on_signal)
     try:
         return await task
     except asyncio.CancelledError as error:
         raise KeyboardInterrupt from error
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def _endings() -> list[signal.Signals]:
+    """SIGHUP counts unless ``nohup`` had it ignored: a server of our own must not stay behind."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
 
 
 async def _live(options: argparse.Namespace, role: Role, room: str | None) -> None:

@@ -77,7 +77,10 @@ def read_parameters(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+    except pickle.UnpicklingError as error:  # PyTorch's own words recommend to read it anyway
+        reason = "it is damaged, or holds objects that would run code"
+        raise CheckpointError(f"{path}: not a file of plain tensors: {reason}") from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{path}: not a file of plain tensors: {reason}") from error
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):

@@ -15,14 +15,22 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from facodec.bitstream import check_codes
-from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE, TIMBRE_DIM, Latency
+from facodec.config import (
+    ABSENT,
+    CODE_LAYERS,
+    HOP,
+    LARGEST_TIMBRE,
+    LOUDEST,
+    MIN_LAYERS,
+    SAMPLE_RATE,
+    TIMBRE_DIM,
+    Latency,
+)
 from facodec.model import CodecModel, State
 
 Audio = NDArray[np.float32]
 Codes = NDArray[np.int64]
 Timbre = NDArray[np.float32]
-LOUDEST = 16.0
-"""Largest sample taken; full scale is 1, so more is surely not scaled as wanted."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +130,11 @@ class Codec:
         array = np.asarray(_array(timbre), dtype=np.float32)
         if array.shape != (TIMBRE_DIM,):
             raise ValueError(f"timbre of shape {array.shape}: wanted ({TIMBRE_DIM},)")
-        if not np.isfinite(array).all():
-            raise ValueError("timbre holds NaN or infinity: wanted finite numbers")
+        largest = float(np.abs(array).max())
+        if not largest <= LARGEST_TIMBRE:
+            raise ValueError(
+                f"timbre reaches {largest:g}: wanted finite numbers up to {LARGEST_TIMBRE:g}"
+            )
         return torch.from_numpy(array.copy()).unsqueeze(0).to(self.device)
 
     def _audio(self, audio: ArrayLike | Tensor) -> Tensor:

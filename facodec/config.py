@@ -9,6 +9,11 @@ SAMPLE_RATE = 16_000
 """Samples per second of all audio inside the codec."""
 HOP = 200
 """Samples per frame: 80 frames a second."""
+LOUDEST = 16.0
+"""Largest sample taken; full scale is 1, so more is surely not scaled as wanted."""
+LARGEST_TIMBRE = 1e4
+"""Largest number taken in a timbre vector; those of speech stay far below, and float32 that comes
+near its end overflows on the way through a model."""
 PROSODY_LAYERS, CONTENT_LAYERS, DETAIL_LAYERS = 1, 2, 3
 CODE_LAYERS = PROSODY_LAYERS + CONTENT_LAYERS + DETAIL_LAYERS
 """Codes per frame, in the order prosody, content, detail."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from facodec.codec import Codec
 from facodec.weights import bundled_path, load_live
 
@@ -15,8 +17,10 @@ def load(model: str | Path = BUNDLED, device: str = "cpu") -> Codec:
 
     A folder holds either the official ``ns3_facodec_encoder.bin`` and ``ns3_facodec_decoder.bin``
     (or the same as ``.safetensors``), or ``live.safetensors`` that ``facodec train`` exported.
-    Raises ValueError where there is neither, saying what was looked for.
+    ``device``: as PyTorch names it (``cpu``, ``cuda``, ``cuda:1``, ``mps``).
+    Raises ValueError where there is neither, saying what was looked for, or no such device.
     """
+    _check_device(device)
     folder = bundled_path() if str(model) == BUNDLED else Path(model)
     if not folder.is_dir():
         raise ValueError(
@@ -27,3 +31,11 @@ def load(model: str | Path = BUNDLED, device: str = "cpu") -> Codec:
     from facodec.checkpoint import load_ns3
 
     return Codec(load_ns3(folder).to(device))
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device {device!r} cannot be used here: {reason}") from error

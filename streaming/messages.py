@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from facodec.config import CODE_BITS, CODE_LAYERS, TIMBRE_DIM
+from facodec.config import CODE_BITS, CODE_LAYERS, LARGEST_TIMBRE, TIMBRE_DIM
 
 VERSION = 1
 SUBPROTOCOL = "facodec.v1"
@@ -287,8 +287,11 @@ def voice_vector(data: bytes) -> np.ndarray:
         )
     kind = "<f2" if len(data) == VOICE_ESTIMATE_BYTES else "<f4"
     vector = np.frombuffer(data, dtype=kind).astype(np.float32)
-    if not np.isfinite(vector).all():
-        raise ProtocolError("bad-voice", "a voice holds NaN or infinite values")
+    largest = float(np.abs(vector).max())
+    if not largest <= LARGEST_TIMBRE:
+        raise ProtocolError(
+            "bad-voice", f"a voice holds numbers up to {LARGEST_TIMBRE:g}, got {largest:g}"
+        )
     return vector
 
 

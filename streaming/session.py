@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from facodec import bitstream
-from facodec.config import HOP, SAMPLE_RATE, Latency
+from facodec.config import HOP, LOUDEST, SAMPLE_RATE, Latency
 from streaming import protocol
 from streaming.media import Frames, Media, Sound, Timbre
 from streaming.packets import Packetizer
@@ -33,9 +33,6 @@ from streaming.protocol import (
     Stamps,
     Voice,
 )
-
-MAX_PEAK = 16.0
-"""The codec takes no larger samples either: they are surely not at full scale 1.0."""
 
 ROLES_WITHOUT_VOICE = ("subscribe", "enroll")
 """Roles that have no use for a ``voice``."""
@@ -208,7 +205,7 @@ class Session:
         if len(samples) > most:
             raise ProtocolError("bad-size", f"at most {most} samples a message, got {len(samples)}")
         peak = float(np.abs(samples).max(initial=0.0))
-        if not peak <= MAX_PEAK:
+        if not peak <= LOUDEST:
             raise ProtocolError(
                 "bad-audio", f"samples must be finite and at full scale 1.0, got a peak of {peak:g}"
             )

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_voice(parser, "decode with this voice: a recording, or a name (facodec voices)")
     parser.add_argument("--layers", type=options.layers, default=6, metavar="3..6",
                         help="use at most so many codes a frame (default 6)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the synthesis (default 0)")
+    options.add_seed(parser)
     parser.add_argument("--model", help="model, by name or folder (default: that of the file)")
 
 

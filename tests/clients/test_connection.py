@@ -267,6 +267,20 @@ def test_refusals_before_the_upgrade(status: int, kind: type[ClientError], sente
         with_refusal(response, just_connect)
 
 
+def test_a_server_that_dies_while_it_is_connected_to_may_come_back() -> None:
+    async def work() -> None:
+        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            await just_connect(f"ws://127.0.0.1:{port}")
+
+    with pytest.raises(ServerUnreachable, match="went away before it answered"):
+        run(work())
+
+
 def test_what_is_no_websocket_server() -> None:
     async def work() -> None:
         async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -280,6 +294,21 @@ def test_what_is_no_websocket_server() -> None:
 
     with pytest.raises(ConnectError, match="no facodec server"):
         run(work())
+
+
+def test_a_sender_learns_that_the_server_shuts_down() -> None:
+    async def talk(peer: ServerConnection) -> None:
+        await opened(peer)
+        await peer.send(protocol.encode(Done(0, 0, reason="shutdown")))
+        await peer.close(1001)
+
+    async def sending(url: str) -> None:
+        async with connect(url, role="loopback") as session:
+            while True:
+                await session.send_audio(np.zeros(200, np.float32))
+
+    with pytest.raises(ConnectionLost, match="the server is shutting down"):
+        with_fake(talk, sending)
 
 
 def test_a_connection_that_breaks_says_so_to_reader_and_sender() -> None:

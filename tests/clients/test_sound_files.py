@@ -103,6 +103,24 @@ def test_samples_that_are_not_finite(tmp_path: Path) -> None:
         read_audio(path)
 
 
+def test_samples_far_beyond_full_scale(tmp_path: Path) -> None:
+    path = tmp_path / "loud.wav"
+    soundfile.write(path, np.full(1000, 3000.0), 16000, subtype="FLOAT")
+    with pytest.raises(AudioFileError, match="3e.03 times full scale"):
+        read_audio(path)
+
+
+def test_an_older_file_stays_until_there_is_sound_to_replace_it(tmp_path: Path) -> None:
+    path = tmp_path / "out.wav"
+    path.write_bytes(b"precious")
+    with AudioWriter(path):
+        pass
+    assert path.read_bytes() == b"precious"
+    with AudioWriter(path) as writer:
+        writer.write(np.zeros(7, np.float32))
+    assert soundfile.info(path).frames == 7
+
+
 def test_a_long_file_is_not_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     soundfile.write(path, np.zeros(601 * 100), 100)
@@ -115,5 +133,8 @@ def test_where_one_cannot_write(tmp_path: Path) -> None:
         AudioWriter(tmp_path / "no" / "out.wav")
     with pytest.raises(AudioFileError, match="give it the suffix"):
         AudioWriter(tmp_path / "out.xyz")
+    (tmp_path / "folder.wav").mkdir()
+    with pytest.raises(AudioFileError, match="it is a folder"):
+        AudioWriter(tmp_path / "folder.wav")
     with pytest.raises(AudioFileError, match="give it the suffix"):
         AudioWriter(tmp_path / "out")

@@ -128,7 +128,7 @@ def test_bad_codes_are_refused_with_a_reason(live: Codec, codes: np.ndarray, wan
 
 
 @pytest.mark.parametrize(
-    ("timbre", "wanted"), [(np.zeros(255), "255"), (np.full(256, np.inf), "infinity")]
+    ("timbre", "wanted"), [(np.zeros(255), "255"), (np.full(256, np.inf), "reaches inf")]
 )
 def test_bad_timbres_are_refused_with_a_reason(
     live: Codec, timbre: np.ndarray, wanted: str
@@ -142,6 +142,8 @@ def test_loading_what_is_not_there(tmp_path: Path) -> None:
         facodec.load("nowhere")
     with pytest.raises(ValueError, match="ns3_facodec_encoder"):
         facodec.load(tmp_path)
+    with pytest.raises(ValueError, match="device 'abacus' cannot be used here"):
+        facodec.load("live", device="abacus")
 
 
 def test_saving_and_loading_live_weights(tmp_path: Path, untrained: Codec) -> None:

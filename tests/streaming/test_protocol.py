@@ -100,7 +100,8 @@ HELLO = {"type": "hello", "version": 1, "role": "encode"}
         (packed(type="audio", seq=0, data=b"", stamps=3), "bad-field", "a map"),
         (packed(type="codes", seq=0, n=0, data=b""), "bad-field", "from 1 to 80"),
         (packed(type="voice", data=b"123"), "bad-voice", "512"),
-        (packed(type="voice", data=b"\xff" * 512), "bad-voice", "NaN"),
+        (packed(type="voice", data=b"\xff" * 512), "bad-voice", "got nan"),
+        (packed(type="voice", data=b"\x00\x00\x80\x7e" * 256), "bad-voice", "got 8.50706e"),
         (packed(type="clock"), "bad-field", "'t0' is missing"),
     ],
 )

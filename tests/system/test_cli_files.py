@@ -170,6 +170,16 @@ def test_recordings_to_codes_and_back(
     np.testing.assert_allclose(read(out), expected, atol=EXACT)
 
 
+def test_a_recording_is_not_replaced_by_its_codes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speech = tmp_path / "speech.flac"
+    speech.write_bytes(HELLO.read_bytes())
+    assert main(["encode", str(speech), str(tmp_path / "." / "speech.flac")]) == 2
+    assert "would replace the sound file" in capsys.readouterr().err
+    assert speech.read_bytes() == HELLO.read_bytes()
+
+
 def test_voices_are_saved_here_or_by_a_server_and_used_by_name(
     server: str,
     tmp_path: Path,

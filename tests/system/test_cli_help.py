@@ -58,6 +58,7 @@ def test_no_command_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -> 
         (["talk", "--layers", "7"], "from 3 to 6, got 7"),
         (["talk", "--layers", "many"], "from 3 to 6, got many"),
         (["talk", "--frames-per-packet", "9"], "from 1 to 8, got 9"),
+        (["talk", "--seed", "-1"], "from 0 to 2147483647, got -1"),
         (["convert"], "required: --voice"),
         (["publish"], "required: ROOM"),
         (["serve", "--port", "x"], "invalid int value"),
