@@ -32,10 +32,11 @@ class LocalServer:
         return self._process.pid
 
     async def __aenter__(self) -> LocalServer:
-        command = [sys.executable, "-m", "clients.cli", "serve", "--port", "0", *self._options]
+        serve = [sys.executable, "-m", "clients.cli", "serve", "--port", "0"]
         # A session of its own: Ctrl-C in the terminal is for the command, which then ends this.
+        # The pipe ends with the command, even where that is killed, and the server with the pipe.
         self._process = await asyncio.create_subprocess_exec(
-            *command, stdout=PIPE, start_new_session=True
+            *serve, "--until-eof", *self._options, stdin=PIPE, stdout=PIPE, start_new_session=True
         )
         try:
             self.url = await asyncio.wait_for(self._wait_ready(), START_TIMEOUT)

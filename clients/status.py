@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -69,15 +70,24 @@ class Snapshot:
     ledger: dict[str, dict[str, float | int]]
     brief: str
 
-    def as_line(self) -> str:
+    def as_line(self, width: int) -> str:
+        """What fits into ``width`` columns, the most important first: a line that is broken by the
+        terminal cannot be written over."""
         filled = round((self.level_db + METER_DB) / METER_DB * METER_WIDTH)
         meter = "#" * max(0, min(METER_WIDTH, filled))
-        return (
-            f"{self.seconds:6.1f} s  in [{meter:<{METER_WIDTH}}]  "
-            f"up {self.up_kbps:5.1f}  down {self.down_kbps:5.1f} kbit/s  "
-            f"frames {self.frames_in}/{self.frames_out}  lag {self.lag_ms:.0f} ms  "
-            f"underruns {self.underruns}  sum {self.brief}"
+        line, *fields = (
+            f"{self.seconds:6.1f} s  [{meter:<{METER_WIDTH}}]",
+            f"up {self.up_kbps:5.1f} down {self.down_kbps:5.1f} kbit/s",
+            f"lag {self.lag_ms:.0f} ms",
+            f"underruns {self.underruns}",
+            f"sum {self.brief}",
+            f"frames {self.frames_in}/{self.frames_out}",
         )
+        for part in fields:
+            if len(line) + 2 + len(part) > width:
+                break
+            line = f"{line}  {part}"
+        return line
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -149,7 +159,8 @@ class Reporter:
         if self.as_json:
             self._json(snapshot.as_dict())
         elif self._errors.isatty():
-            self._errors.write(f"\r\x1b[K{snapshot.as_line()}")
+            width = shutil.get_terminal_size().columns - 1
+            self._errors.write(f"\r\x1b[K{snapshot.as_line(width)}")
             self._errors.flush()
             self._line_shown = True
 

@@ -6,6 +6,7 @@ import asyncio
 import http
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -207,8 +208,9 @@ class Server:
 
 
 def run(settings: ServerSettings) -> int:
-    """Serves until SIGTERM or Ctrl-C, then drains; a second one ends it at once. Prints one line
-    with the URL when ready. Returns the exit status: 0, or 1 when it could not start."""
+    """Serves until SIGTERM or Ctrl-C (or the end of stdin, if so set), then drains; a second one
+    ends it at once. Prints one line with the URL when ready. Returns the exit status: 0, or 1 when
+    it could not start."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         codecs = load_codecs(settings)
@@ -227,6 +229,8 @@ async def _serve(settings: ServerSettings, codecs: dict[str, Codec]) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
+    if settings.until_eof:
+        loop.add_reader(sys.stdin.fileno(), _on_input, told)
     server = Server(settings, codecs)
     await server.start()
     print(_ready_line(server), flush=True)
@@ -234,6 +238,16 @@ async def _serve(settings: ServerSettings, codecs: dict[str, Codec]) -> int:
     print(f"finishing {server.sessions} sessions; once more to leave at once", flush=True)
     await server.stop(told_twice)
     return 0
+
+
+def _on_input(told: asyncio.Event) -> None:
+    """Whatever comes in is ignored; its end means that whoever started the server is gone."""
+    if os.read(sys.stdin.fileno(), 4096):
+        return
+    asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+    with open(os.devnull, "w") as nowhere:  # nor does anybody read what we print
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    told.set()
 
 
 def _ready_line(server: Server) -> str:

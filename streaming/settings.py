@@ -31,6 +31,7 @@ class ServerSettings:
     idle_timeout: float = 60.0
     room_wait: float = 60.0
     drain: float = 5.0
+    until_eof: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -82,7 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _seconds(parser, "--hello-timeout", default.hello_timeout, "wait for a client's hello")
     _seconds(parser, "--idle-timeout", default.idle_timeout, "wait for a silent or stuck client")
     _seconds(parser, "--room-wait", default.room_wait, "a listener's wait for a publisher")
-    _seconds(parser, "--drain", default.drain, "finishing sessions at shutdown")  # fmt: skip
+    _seconds(parser, "--drain", default.drain, "finishing sessions at shutdown")
+    add("--until-eof", action="store_true",
+        help="stop when standard input ends: for programs that start a server")  # fmt: skip
 
 
 def from_arguments(options: argparse.Namespace) -> ServerSettings:
@@ -110,6 +113,7 @@ def from_arguments(options: argparse.Namespace) -> ServerSettings:
         idle_timeout=options.idle_timeout,
         room_wait=options.room_wait,
         drain=options.drain,
+        until_eof=options.until_eof,
     )
 
 

@@ -75,7 +75,8 @@ def test_rates_are_those_since_the_last_snapshot() -> None:
     assert sampler.take(13.0).up_kbps == pytest.approx(6.0)
 
 
-def test_the_line_is_for_terminals_only() -> None:
+def test_the_line_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     line, terminal, pipe = Sampler(progress()).take(11.0), Terminal(), io.StringIO()
     Reporter(errors=terminal, out=io.StringIO()).show(line)
     Reporter(errors=pipe, out=io.StringIO()).show(line)
@@ -83,6 +84,12 @@ def test_the_line_is_for_terminals_only() -> None:
     for word in ("up   6.0", "frames 80/75", "lag 62 ms", "underruns 0", "sum 10/10 ms", "[####"):
         assert word in terminal.getvalue()
     assert pipe.getvalue() == ""
+
+
+def test_the_line_fits_the_terminal() -> None:
+    snapshot = Sampler(progress()).take(11.0)
+    assert snapshot.as_line(77).endswith("lag 62 ms  underruns 0")
+    assert all(len(snapshot.as_line(width)) <= width for width in range(22, 120))
 
 
 def test_messages_do_not_tear_the_line() -> None:

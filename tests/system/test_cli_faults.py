@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,26 @@ def test_no_server_is_a_sentence_that_says_what_to_do(tmp_path: Path) -> None:
     assert status == 1
     assert "start one with `facodec serve`, or add --serve" in errors
     assert "Traceback" not in errors
+
+
+def test_a_server_of_its_own_does_not_outlive_a_killed_command(tmp_path: Path) -> None:
+    command = Running(
+        "talk", "--serve", "--input", HELLO, "--output", tmp_path / "out.wav", "--json"
+    )
+    command.wait_for(flows)
+    (connected,) = (line for line in command.objects() if line["type"] == "message")
+    port = int(connected["message"].split(": ")[0].rpartition(":")[2])
+    command.tell(signal.SIGKILL)
+    command.end()
+    deadline = time.monotonic() + TIMEOUT
+    while _listens(port):
+        assert time.monotonic() < deadline, "the server stayed"
+        time.sleep(0.05)  # nothing tells of the end of a process that is not a child
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_serve_starts_and_stops_a_server_of_its_own(tmp_path: Path) -> None:
