@@ -90,6 +90,12 @@ def add_session(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_live(parser: argparse.ArgumentParser) -> None:
+    """All that a command with sound both ways takes."""
+    for add in (add_server, add_input, add_output, add_codec, add_session):
+        add(parser)
+
+
 def add_voice(parser: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
     parser.add_argument("--voice", metavar="FILE|NAME", required=required, help=text)
 

@@ -50,7 +50,14 @@ def decode_file(
 ) -> int:
     """``.fac`` file -> sound file; returns its samples. Raises ClientError."""
     saved = read_fac(source)
-    codec = load_codec(model or saved.model)
+    try:
+        codec = load_codec(model or saved.model)
+    except ClientError as error:
+        if model is not None:
+            raise
+        raise ClientError(
+            f"{source} holds codes of model {saved.model!r}: give the folder with it by --model"
+        ) from error
     if codec.name != saved.model:
         raise ClientError(
             f"{source} holds codes of model {saved.model!r}, not of {codec.name!r}"

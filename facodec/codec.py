@@ -110,12 +110,15 @@ class Codec:
         return _numpy(converted[0, :MIN_LAYERS])
 
     def encoder_stream(self) -> EncoderStream:
+        """A live encoder: samples in, codes (6, m) out."""
         return EncoderStream(self)
 
     def decoder_stream(self, timbre: ArrayLike | Tensor, seed: int = 0) -> DecoderStream:
+        """A live decoder in the voice ``timbre`` (256,): codes (K, n) in, samples out."""
         return DecoderStream(self, timbre, seed)
 
     def converter_stream(self, timbre: ArrayLike | Tensor, seed: int = 0) -> ConverterStream:
+        """A live change of voice into ``timbre`` (256,): samples in, samples out."""
         return ConverterStream(self, timbre, seed)
 
     def tensor_codes(self, codes: ArrayLike | Tensor) -> Tensor:
@@ -194,6 +197,7 @@ class EncoderStream:
         return self._waiting.copy(), self._state
 
     def restore(self, snapshot: Any) -> None:
+        """Continue from what :meth:`snapshot` gave, of this or another stream of the codec."""
         waiting, self._state = snapshot
         self._waiting = waiting.copy()
 
@@ -240,6 +244,7 @@ class DecoderStream:
         return self._timbre.clone(), self._state
 
     def restore(self, snapshot: Any) -> None:
+        """Continue from what :meth:`snapshot` gave, of this or another stream of the codec."""
         timbre, self._state = snapshot
         self._timbre = timbre.clone()
 

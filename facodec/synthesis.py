@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.features import mel_frequencies
-from facodec.prosody import pitch_hertz
 
 SUBFRAMES = 2
 """Filters per frame: at one per 12.5 ms, WORLD itself scores 0.3 PESQ less than at one per 6.25."""
@@ -201,8 +200,3 @@ def _dirichlet(phase: Tensor, harmonics: Tensor) -> Tensor:
     ratio = torch.sin((2 * harmonics + 1) * math.pi * phase) / (2 * safe)
     total = torch.where(half.abs() < 1e-4, harmonics, ratio - 0.5)
     return total * torch.sqrt(2.0 / harmonics)
-
-
-def class_pitch(classes: Tensor) -> Tensor:
-    """Pitch classes -> Hz for :class:`Synthesizer` (0 where unvoiced)."""
-    return pitch_hertz(classes)

@@ -105,10 +105,6 @@ class PlayoutBuffer:
         return min(self._reserve + self._packet, self._ring.capacity)
 
     @property
-    def playing(self) -> bool:
-        return self._playing
-
-    @property
     def drained(self) -> bool:
         """The end was announced and everything, its fade included, has been played."""
         return self._ended and not self._ring.level and not len(self._tail)

@@ -6,27 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-import facodec
 from streaming.protocol import VOICE_EXACT_BYTES, ProtocolError, voice_vector
 
 SUFFIX = ".voice"
 """A profile holds the 1024 bytes of an exact voice (256 float32, little-endian), nothing else."""
 
 
-BUNDLED = Path(facodec.__file__).parent / "weights" / "voices"
-"""The voices that come with the package, if any."""
-
-
 class Voices:
-    """The bundled voices and the profiles in ``directory``, which win; read once.
+    """The profiles in ``directory``, read once; none where there is no directory.
 
     Raises ValueError for a directory that is not there and for a profile of the wrong size."""
 
     def __init__(self, directory: str | None) -> None:
         if directory is not None and not Path(directory).is_dir():
             raise ValueError(f"the voice directory {directory} does not exist")
-        folders = [BUNDLED] if directory is None else [BUNDLED, Path(directory)]
-        files = [path for folder in folders for path in sorted(folder.glob(f"*{SUFFIX}"))]
+        files = [] if directory is None else sorted(Path(directory).glob(f"*{SUFFIX}"))
         self._voices = {path.stem: _read(path) for path in files}
 
     @property

@@ -15,14 +15,7 @@ Three seconds or more of clean speech make a good reference; facodec voices keep
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_voice(parser, "whose voice: a recording, or a name (facodec voices)", required=True)
-    for add in (
-        options.add_server,
-        options.add_input,
-        options.add_output,
-        options.add_codec,
-        options.add_session,
-    ):
-        add(parser)
+    options.add_live(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

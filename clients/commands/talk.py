@@ -17,14 +17,7 @@ Ctrl-C ends: what is under way still comes out, files are complete, exit status 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_voice(parser, "your voice: a recording, or a saved name (else it is estimated)")
-    for add in (
-        options.add_server,
-        options.add_input,
-        options.add_output,
-        options.add_codec,
-        options.add_session,
-    ):
-        add(parser)
+    options.add_live(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
