@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from clients.devices import DeviceFormat, lost, negotiate, open_stream, start_stream
+from clients.heartbeat import LOOK_EVERY, Heartbeat
 from clients.resample import LiveResampler
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.ring import SampleRing
@@ -18,8 +20,6 @@ from streaming.ring import SampleRing
 RING_SECONDS = 1.0
 """Most sound that waits for the pump. Policy: when full the newest samples are dropped and counted
 as an overrun; a pump one second behind has lost the thread anyway."""
-SILENCE_MEANS_LOST = 3.0
-"""Seconds without a callback after which the device counts as gone."""
 PLAUSIBLE_DELAY = 1.0
 """Some drivers report nonsense as capture time; a longer delay than this is one."""
 
@@ -91,6 +91,7 @@ class Microphone:
         self._cutter = BlockCutter(self._shape.rate)
         self._bell = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._heartbeat = Heartbeat(time.monotonic())
         self._stopped = False
         self._finished = False
         self._stream: Any = open_stream(
@@ -127,10 +128,11 @@ class Microphone:
         self._stream.close()
 
     async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._bell.wait(), SILENCE_MEANS_LOST)
-        except asyncio.TimeoutError as error:
-            raise lost("input", self.name) from error
+        while not self._bell.is_set():
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._bell.wait(), LOOK_EVERY)
+            if self._heartbeat.lost(time.monotonic()):
+                raise lost("input", self.name)
         self._bell.clear()
         if self._finished and not self._stopped:
             raise lost("input", self.name)
@@ -141,6 +143,7 @@ class Microphone:
         if not 0 <= delay <= PLAUSIBLE_DELAY:
             delay = self._stream.latency
         self._ring.write(samples, time.monotonic() - delay)
+        self._heartbeat.beat()
         self._loop.call_soon_threadsafe(self._bell.set)
 
     def _finish(self) -> None:

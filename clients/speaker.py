@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from clients.devices import DeviceFormat, lost, negotiate, open_stream, start_stream
+from clients.heartbeat import Heartbeat
 from clients.microphone import PLAUSIBLE_DELAY
 from clients.resample import LiveResampler
 from facodec.config import SAMPLE_RATE
 from streaming.playout import PlayoutBuffer, PlayoutCounters, PlayoutSettings
 
-SILENCE_MEANS_LOST = 3.0
-"""Seconds without a callback after which the device counts as gone."""
 DRAIN_POLL = 0.01
 DRAIN_DEADLINE = 3.0
 
@@ -32,7 +31,7 @@ class Speaker:
         self._playout = PlayoutBuffer(settings)
         self._resampler = LiveResampler(SAMPLE_RATE, rate)
         self._device_delay = 0.0
-        self._called = 0.0
+        self._heartbeat = Heartbeat(time.monotonic())
         self._finished = False
         self._closing = False
         self._stream: Any = open_stream(
@@ -48,7 +47,6 @@ class Speaker:
         return self._playout.counters
 
     def start(self) -> None:
-        self._called = time.monotonic()
         start_stream(self._stream, "output", self.name)
 
     def play(self, samples: np.ndarray) -> float:
@@ -56,7 +54,7 @@ class Speaker:
 
         Raises DeviceError if the device went away."""
         now = time.monotonic()
-        if self._finished or now - self._called > SILENCE_MEANS_LOST:
+        if self._finished or self._heartbeat.lost(now):
             raise lost("output", self.name)
         wait = self._playout.push(self._resampler.push(samples), now)
         return wait + self._resampler.delay + self._device_delay
@@ -78,7 +76,7 @@ class Speaker:
     def _fill(self, out: np.ndarray, frames: int, times: Any, status: Any) -> None:
         delay = times.outputBufferDacTime - times.currentTime
         self._device_delay = delay if 0 <= delay <= PLAUSIBLE_DELAY else self._stream.latency
-        self._called = time.monotonic()
+        self._heartbeat.beat()
         self._playout.pull_into(out[:, 0])
         out[:, 1:] = out[:, :1]
 
