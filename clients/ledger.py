@@ -16,7 +16,7 @@ MEANING = {
     "queue": "waiting for the model",
     "decode": "computing",
     "playout": "jitter buffer and sound card",
-    "sum": "mouth to ear",
+    "sum": "all of it",
 }
 
 

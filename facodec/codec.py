@@ -318,12 +318,3 @@ def _array(values: ArrayLike | Tensor) -> NDArray[Any]:
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:
     return np.ascontiguousarray(tensor.cpu().numpy())
-
-
-def untrained_live(seed: int = 0) -> Codec:
-    """A codec around the live model with random weights, for tests that need no good sound."""
-    from facodec.live import LiveModel
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Codec(LiveModel())

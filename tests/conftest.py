@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 import facodec
-from facodec.codec import Codec, untrained_live
+from facodec.codec import Codec
+from facodec.live import LiveModel
 
 # Steps are far too small to share between threads, which would only wait for each other.
 torch.set_num_threads(1)
@@ -71,7 +72,9 @@ def live() -> Codec:
 @pytest.fixture(scope="session")
 def untrained() -> Codec:
     """The live model with random weights."""
-    return untrained_live()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Codec(LiveModel())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

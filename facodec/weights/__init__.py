@@ -30,6 +30,7 @@ def save_live(model: LiveModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     half = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
     save_file(half, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes files that their owner alone can read
     (folder / SIZES).write_text(json.dumps(asdict(model.config), indent=2) + "\n")
 
 

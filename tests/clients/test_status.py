@@ -120,7 +120,7 @@ def test_the_end_has_the_ledger_and_the_wire() -> None:
     state.playout = {"concealed": 1600}
     Reporter(out=out, errors=io.StringIO()).conclude(state, 11.0)
     text = out.getvalue()
-    assert "mouth to ear" in text and "frames       80 in, 75 out" in text
+    assert "all of it" in text and "frames       80 in, 75 out" in text
     assert "6.0 kbit/s of speech in WebSocket payload, about 43.1 with headers" in text
     assert "0 underruns, 0 overruns, 100 ms concealed" in text
 

@@ -217,4 +217,4 @@ def test_the_demo_writes_a_file_and_shows_the_ledger(tmp_path: Path) -> None:
     done = facodec("demo", "--output", out)
     assert done.returncode == 0, done.stderr
     assert len(read(out)) == 523 * 200
-    assert "mouth to ear" in done.stdout and f"Listen to {out}" in done.stdout
+    assert "all of it" in done.stdout and f"Listen to {out}" in done.stdout
