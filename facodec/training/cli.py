@@ -6,8 +6,12 @@ import argparse
 import math
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from facodec.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXAMPLES = """examples:
   facodec train --data speech/ --run runs/mine              train until done; Ctrl-C saves
@@ -71,12 +75,11 @@ def _train(args: argparse.Namespace) -> None:
     speakers = int(corpus.speakers.max()) + 1
     count = len(corpus.lengths)
     print(f"{corpus.hours:.2f} h, {count} utterances, {speakers} speakers", flush=True)
-    initial = None
+    initial, config = None, settings(args)
     if args.init:
-        import facodec
-
-        initial = facodec.load(args.init).model.state_dict()  # type: ignore[attr-defined]
-    trainer = Trainer(corpus, settings(args), args.run, args.device, initial)
+        initial = _weights_of(args.init)
+        config = replace(config, unquantized=-1, own_pitch_from=0)
+    trainer = Trainer(corpus, config, args.run, args.device, initial)
 
     def report(trainer: Trainer) -> None:
         if args.valid:
@@ -85,6 +88,16 @@ def _train(args: argparse.Namespace) -> None:
 
     trainer.train(minutes=args.minutes, on_save=report)
     print(f"step {trainer.step} of {trainer.config.steps}: saved in {args.run}")
+
+
+def _weights_of(model: str) -> dict[str, Tensor]:
+    import facodec
+    from facodec.live import LiveModel
+
+    found = facodec.load(model).model
+    if not isinstance(found, LiveModel):
+        raise ValueError(f"{model} is a model {found.name!r}: only the live model is trained here")
+    return found.state_dict()
 
 
 def _export(run: Path, target: Path) -> None:

@@ -26,7 +26,8 @@ class TrainConfig:
     average: float = 0.999
     """Decay of the exponential average of the weights; the average is what is saved for use."""
     unquantized: int = 400
-    """Steps before the quantizers switch on, their words drawn from data."""
+    """Steps before the quantizers switch on, their words drawn from data; -1 where the initial
+    weights have words already."""
     restart_every: int = 50
     truncate: float = 0.5
     """Share of each batch that hears only 0 to 2 of the 3 detail codes."""

@@ -50,7 +50,9 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def plot_curves(log: Path, picture: Path) -> None:
-    """Draw every logged number over the steps, a panel each, as a PNG."""
+    """Draw every logged number over the steps, a panel each, as a PNG; nothing without a log."""
+    if not log.exists():
+        return
     import matplotlib
 
     matplotlib.use("Agg")

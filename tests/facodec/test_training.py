@@ -11,11 +11,13 @@ import soundfile
 import torch
 
 import facodec
+from facodec.codec import Codec
+from facodec.live import LiveModel
 from facodec.training.cli import add_arguments, run
 from facodec.training.config import TrainConfig
 from facodec.training.corpus import Corpus, pack
 from facodec.training.loop import Trainer, learning_rate
-from facodec.training.report import plot_curves, read_log
+from facodec.training.report import averaged_model, plot_curves, read_log
 
 TINY = TrainConfig(
     steps=24, batch=2, frames=24, reference_frames=24, unquantized=3, restart_every=4, warmup=2
@@ -104,6 +106,21 @@ def test_the_command_trains_exports_and_loads(
     assert np.isfinite(codec.decode(frames.codes, frames.timbre)).all()
     with pytest.raises(ValueError, match="nothing to do"):
         run(parser.parse_args(common))
+
+
+def test_fine_tuning_goes_on_from_the_weights_it_is_given(
+    folder: Path, tmp_path: Path, live: Codec
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    sizes = {"steps": 2, "batch": 2, "frames": 24, "reference-frames": 24, "learning-rate": 1e-6}
+    options = [word for name, n in sizes.items() for word in (f"--{name}", str(n))]
+    where = ["--run", str(tmp_path / "mine"), "--data", str(folder)]
+    assert run(parser.parse_args([*where, "--init", "live", *options])) == 0
+    tuned, _ = averaged_model(tmp_path / "mine" / "checkpoint.pt")
+    assert isinstance(live.model, LiveModel)
+    for name, value in live.model.named_parameters():
+        torch.testing.assert_close(tuned.get_parameter(name), value, rtol=0, atol=1e-4)
 
 
 def test_settings_survive_their_file(tmp_path: Path) -> None:
