@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import facodec
+from benchmarks.peers import Transmit, installed_peers
 from facodec.codec import Codec
 from facodec.live import LiveModel
 
@@ -61,6 +62,15 @@ def bench_tools() -> None:
     absent = [name for name in wanted if find_spec(name) is None]
     if absent:
         missing(f"{', '.join(absent)}: pip install 'facodec-live[bench]'")
+
+
+@pytest.fixture(scope="session")
+def peers() -> dict[str, tuple[float, Transmit]]:
+    """The other codecs that ``facodec bench quality --peers`` finds; at least one."""
+    found = installed_peers()
+    if not found:
+        missing("opus-tools or codec2")
+    return found
 
 
 @pytest.fixture(scope="session")
