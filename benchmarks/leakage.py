@@ -27,7 +27,7 @@ from benchmarks.speakers import Audio, Utterance, by_speaker, read
 from facodec import prosody
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, MIN_LAYERS, PROSODY_LAYERS, SAMPLE_RATE
 from facodec.features import HISTORY, CausalFeatures
-from facodec.live import LiveModel, scale_mels
+from facodec.live import LiveModel
 from facodec.metrics import pitch_agreement
 from facodec.training.pitch import track_pitch
 
@@ -148,7 +148,7 @@ def _latents(codec: Codec, one: Coded) -> dict[str, Features]:
     values: dict[str, Tensor] = {"log-mels": mels}
     if isinstance(codec.model, LiveModel):
         past = codec.model.encoder_state(1).content
-        latent, _ = codec.model.content(scale_mels(mels).to(codec.device), past)
+        latent, _ = codec.model.content_latent(mels.to(codec.device), past)
         values["content before quantization"] = latent
     return {name: value[0].cpu().numpy() for name, value in values.items()}
 

@@ -47,6 +47,8 @@ class LiveConfig:
     """Sizes of the bundled causal model."""
 
     content_width: int = 192
+    content_cepstra: int = 20
+    """Cepstral coefficients of the log-mels that the content branch is shown."""
     content_blocks: int = 4
     detail_blocks: int = 3
     prosody_width: int = 128

@@ -49,6 +49,16 @@ def mel_filterbank(bands: int, n_fft: int, top: float = SAMPLE_RATE / 2) -> Tens
     return torch.minimum(rising, falling).clamp_min(0.0) * (2.0 / (high - low))
 
 
+def cepstral_lifter(bands: int, kept: int) -> Tensor:
+    """Matrix (bands, bands) that smooths log-mels to their first ``kept`` cepstral coefficients
+    (DCT-II): formants stay, the harmonics of the voice go."""
+    order = torch.arange(kept, dtype=torch.float64).unsqueeze(1)
+    place = torch.arange(bands, dtype=torch.float64) + 0.5
+    cosines = torch.cos(math.pi * order * place / bands)
+    cosines = cosines / cosines.square().sum(1, keepdim=True).sqrt()
+    return (cosines.t() @ cosines).float()
+
+
 class CausalFeatures(nn.Module):
     """Audio with its history -> log-mels, autocorrelation and level of every frame."""
 

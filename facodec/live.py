@@ -28,7 +28,7 @@ from facodec.config import (
     Latency,
     LiveConfig,
 )
-from facodec.features import HISTORY, LAGS, MEL_BANDS, CausalFeatures
+from facodec.features import HISTORY, LAGS, MEL_BANDS, CausalFeatures, cepstral_lifter
 from facodec.quantizer import ResidualQuantizer
 from facodec.synthesis import SUBFRAMES, SynthesisState, Synthesizer
 
@@ -96,6 +96,8 @@ class LiveModel(nn.Module):
         self.features = CausalFeatures()
         self.prosody = CausalStack(MEL_BANDS + LAGS, c.prosody_width, c.prosody_blocks)
         self.pitch_head = nn.Linear(c.prosody_width, prosody.PITCH_CLASSES)
+        lifter = cepstral_lifter(MEL_BANDS, c.content_cepstra)
+        self.register_buffer("lifter", lifter, persistent=False)
         self.content = CausalStack(MEL_BANDS, c.content_width, c.content_blocks)
         self.detail = CausalStack(MEL_BANDS + c.content_width, c.content_width, c.detail_blocks)
         self.content_quantizer = ResidualQuantizer(c.content_width, CONTENT_LAYERS)
@@ -117,6 +119,7 @@ class LiveModel(nn.Module):
         self.head = nn.Linear(c.decoder_width, SUBFRAMES * (2 * c.bands + c.phase_bands))
         self.synthesizer = Synthesizer(c.bands, c.phase_bands)
 
+    lifter: Tensor
     average_first: Tensor
     average_second: Tensor
 
@@ -141,7 +144,7 @@ class LiveModel(nn.Module):
         mels, correlation, level = self.features(padded)
         logits, prosody_past = self.pitch_logits(mels, correlation, state.prosody)
         pitch = logits.argmax(-1)
-        content, content_past = self.content(scale_mels(mels), state.content)
+        content, content_past = self.content_latent(mels, state.content)
         content_codes, content_words = self.content_quantizer.encode(content)
         detail, detail_past = self.detail_latent(mels, content_words, state.detail)
         detail_codes, _ = self.detail_quantizer.encode(detail)
@@ -194,6 +197,11 @@ class LiveModel(nn.Module):
         """(B, T, 80), (B, T, 256) -> logits (B, T, 128)."""
         hidden, past = self.prosody(torch.cat((scale_mels(mels), correlation), dim=-1), past)
         return self.pitch_head(hidden), past
+
+    def content_latent(self, mels: Tensor, past: Pasts) -> tuple[Tensor, Pasts]:
+        """log-mels (B, T, 80) -> what is said (B, T, width), from the spectral envelope alone."""
+        latent: tuple[Tensor, Pasts] = self.content(scale_mels(mels) @ self.lifter, past)
+        return latent
 
     def detail_latent(self, mels: Tensor, content: Tensor, past: Pasts) -> tuple[Tensor, Pasts]:
         """log-mels and the content words (B, T, width) -> what is left to say (B, T, width)."""

@@ -19,12 +19,13 @@ from facodec.training.corpus import Corpus
 @dataclass(frozen=True)
 class Batch:
     """audio (B, HISTORY + 200 T); pitch (B, T) Hz; reference (B, HISTORY + 200 R), its pitch
-    (B, R) Hz, zero beyond each reference's own length."""
+    (B, R) Hz, zero beyond each reference's own length; speaker (B,) numbers."""
 
     audio: Tensor
     pitch: Tensor
     reference: Tensor
     reference_pitch: Tensor
+    speaker: Tensor
 
 
 class Sampler:
@@ -55,6 +56,7 @@ class Sampler:
             pitch=torch.from_numpy(np.stack([r[1] for r in rows])),
             reference=torch.from_numpy(np.stack([r[0] for r in references])),
             reference_pitch=torch.from_numpy(np.stack([r[1] for r in references])),
+            speaker=torch.from_numpy(self.corpus.speakers[chosen]),
         )
 
     def _reference(self, utterance: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -78,7 +78,7 @@ def _train(args: argparse.Namespace) -> None:
     initial, config = None, settings(args)
     if args.init:
         initial = _weights_of(args.init)
-        config = replace(config, unquantized=-1, own_pitch_from=0)
+        config = replace(config, unquantized=-1, own_pitch_from=0, convert_from=0)
     trainer = Trainer(corpus, config, args.run, args.device, initial)
 
     def report(trainer: Trainer) -> None:

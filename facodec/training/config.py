@@ -29,10 +29,18 @@ class TrainConfig:
     """Steps before the quantizers switch on, their words drawn from data; -1 where the initial
     weights have words already."""
     restart_every: int = 50
-    truncate: float = 0.5
-    """Share of each batch that hears only 0 to 2 of the 3 detail codes."""
-    perturb: float = 0.5
+    no_detail: float = 0.3
+    """Share of each batch that hears none of the detail codes."""
+    truncate: float = 0.2
+    """Share of each batch that hears 1 or 2 of the 3 detail codes."""
+    perturb: float = 1.0
     """Share of each batch whose content branch hears a warped and equalised voice."""
+    convert: float = 0.5
+    """Share of each batch that the model first speaks in another voice of the batch; the content
+    branch hears that."""
+    convert_from: int = 3_000
+    convert_semitones: float = 2.0
+    """Standard deviation of the pitch of those other voices around their own."""
     gain_db: float = 8.0
     pitch_jitter: float = 0.01
     own_pitch: float = 0.5
@@ -42,6 +50,13 @@ class TrainConfig:
     level_weight: float = 0.3
     pitch_weight: float = 1.0
     commit_weight: float = 1.0
+    agree_weight: float = 1.0
+    """Of the distance between content heard from the voice itself and from another."""
+    speaker_weight: float = 0.2
+    """Of telling speakers by their timbre, and of conversions being told as their targets."""
+    adversary_weight: float = 0.2
+    adversary_rise: int = 2_000
+    """Steps over which the adversary who tells speakers by content gets its full weight."""
     bf16: bool = True
 
     def save(self, path: Path) -> None:

@@ -52,9 +52,10 @@ class Trainer:
             self.model.load_state_dict(initial)
         self.average = deepcopy(self.model).requires_grad_(False)
         self.sampler = Sampler(corpus, config)
-        self.objective = Objective(self.model, config)
+        self.objective = Objective(self.model, config, int(corpus.speakers.max()) + 1)
+        networks = self.objective.networks
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            [*self.model.parameters(), *networks.parameters()],
             lr=config.learning_rate,
             betas=(0.8, 0.99),
             weight_decay=config.weight_decay,
@@ -139,6 +140,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "networks": self.objective.networks.state_dict(),
             "usage": {k: v.usage for k, v in self.objective.keepers.items()},
             "random": self.objective.random.get_state(),
             "torch_random": torch.get_rng_state(),
@@ -155,6 +157,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.objective.networks.load_state_dict(state["networks"])
         for name, usage in state["usage"].items():
             self.objective.keepers[name].usage = usage
         self.objective.random.set_state(state["random"])

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from facodec import prosody
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, DETAIL_LAYERS, HOP
 from facodec.features import HISTORY
-from facodec.live import PITCH_REFERENCE, LiveModel, Pasts, scale_mels
+from facodec.live import PITCH_REFERENCE, VOICE_DIM, LiveModel, Pasts, scale_mels
 from facodec.quantizer import ResidualQuantizer
 from facodec.training.batches import Batch
 from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference, pitch_targets
 from facodec.training.perturb import perturb
 from facodec.training.quantize import CodebookKeeper, Quantized, quantize
+from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, frozen
 
 AVERAGE_VOICE_RATE = 0.01
 """Rate at which the average voice, the prior of a running timbre, follows the batches."""
@@ -32,6 +33,10 @@ class Losses:
     pitch: Tensor
     commit: Tensor
     level: Tensor
+    agree: Tensor
+    speaker: Tensor
+    converted: Tensor
+    adversary: Tensor
     pitch_accuracy: Tensor
     words_used: Tensor
 
@@ -39,12 +44,29 @@ class Losses:
         return {name: float(value.detach()) for name, value in vars(self).items()}
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What the encoder hears of a batch: log-mels (B, T, 80), the teacher's pitch classes and the
+    levels in dB (B, T), content of the voice itself (B, T, width), timbre (B, 256)."""
+
+    mels: Tensor
+    classes: Tensor
+    level: Tensor
+    content: Tensor
+    timbre: Tensor
+
+
 class Objective:
     """Runs the model as it will run live, but all frames at once and with the teacher's pitch."""
 
-    def __init__(self, model: LiveModel, config: TrainConfig) -> None:
+    def __init__(self, model: LiveModel, config: TrainConfig, speakers: int) -> None:
         self.model, self.config = model, config
-        self.distance = MelDistance().to(model.average_first.device)
+        device, width = model.average_first.device, model.config.content_width
+        self.distance = MelDistance().to(device)
+        self.judge = SpeakerJudge(VOICE_DIM, speakers)
+        self.adversary = SpeakerAdversary(width, speakers)
+        self.networks = nn.ModuleDict({"judge": self.judge, "adversary": self.adversary})
+        self.networks.to(device)
         self.random = torch.Generator().manual_seed(config.seed)
         self.keepers = {
             "content": CodebookKeeper(CONTENT_LAYERS, CODEBOOK_SIZE),
@@ -62,22 +84,29 @@ class Objective:
         size = len(mels)
         classes = prosody.pitch_class(batch.pitch)
         logits, _ = model.pitch_logits(mels, correlation, self._past("prosody", size))
-        timbre = self._timbre(batch)
-        content, detail = self._codes(mels, step)
+        clean, _ = model.content_latent(mels, self._past("content", size))
+        heard = Heard(mels, classes, level, clean, self._timbre(batch))
+        other_mels, converted = self._in_other_voices(heard, batch, step)
+        content, detail, agree = self._codes(heard, other_mels, step)
         spoken, excitation = self._pitch_to_speak(batch.pitch, classes, logits, step)
-        codes = prosody.join(spoken, prosody.level_class(level))
-        envelopes, _ = model.envelopes(
-            codes, content.words, detail.words, timbre.unsqueeze(1), self._past("decoder", size)
-        )
-        audio = self._synthesize(excitation, envelopes)[:, HOP:]
-        wanted = batch.audio[:, HISTORY:-HOP].float()
-        mel = self.distance(audio, wanted)
-        louder = level_difference(audio, wanted)
+        audio = self._speak(heard, spoken, excitation, content.words, detail.words, heard.timbre)
+        audio, wanted = audio[:, HOP:-HOP], batch.audio[:, HISTORY:-HOP].float()
+        mel, louder = self.distance(audio, wanted), level_difference(audio, wanted)
         targets = pitch_targets(classes, prosody.PITCH_CLASSES)
         pitch = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(0, 1))
         commit = content.loss + detail.loss
-        total = c.mel_weight * mel + c.pitch_weight * pitch + c.commit_weight * commit
-        total = total + c.level_weight * louder
+        speaker = self.judge(heard.timbre[:, :VOICE_DIM], batch.speaker)
+        reversal = c.adversary_weight * min(1.0, step / max(1, c.adversary_rise))
+        adversary = self.adversary(clean, batch.speaker, reversal)
+        total = (
+            c.mel_weight * mel
+            + c.pitch_weight * pitch
+            + c.commit_weight * commit
+            + c.level_weight * louder
+            + c.agree_weight * agree
+            + c.speaker_weight * (speaker + converted)
+            + adversary
+        )
         near = (logits.argmax(-1) - classes).abs() <= 3
         same = (logits.argmax(-1) > 0) == (classes > 0)
         return Losses(
@@ -86,12 +115,16 @@ class Objective:
             pitch=pitch,
             commit=commit,
             level=louder,
+            agree=agree,
+            speaker=speaker,
+            converted=converted,
+            adversary=adversary,
             pitch_accuracy=(near & same).float().mean(),
             words_used=torch.tensor(float(len(content.codes[..., 0].unique()))),
         )
 
     def _features(self, audio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.autocast(audio.device.type, enabled=False), torch.no_grad():
+        with torch.autocast(audio.device.type, enabled=False):
             features: tuple[Tensor, Tensor, Tensor] = self.model.features(audio)
         return features
 
@@ -99,18 +132,62 @@ class Objective:
         past: Pasts = getattr(self.model, stack).initial_state(batch, self.model.average_first)
         return past
 
-    def _codes(self, mels: Tensor, step: int) -> tuple[Quantized, Quantized]:
+    # ------------------------------------------------------------------ other voices
+
+    def _in_other_voices(self, heard: Heard, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Log-mels (B, T, 80), the first rows of them as the model itself says them in the voice
+        of another row, and how far those are from being told as that voice.
+
+        Training to say the original from such a conversion is SelfVC's idea (Neekhara et al.
+        2023): voices differ then in every way the decoder can make them differ.
+        """
+        model, c = self.model, self.config
+        rows = int(len(heard.mels) * c.convert) if step >= c.convert_from else 0
+        if rows == 0:
+            return heard.mels, heard.mels.new_zeros(())
+        some = Heard(*(value[:rows] for value in vars(heard).values()))
+        target, speaker = heard.timbre.roll(1, 0)[:rows].detach(), batch.speaker.roll(1)[:rows]
+        drift = torch.randn(rows, generator=self.random).to(target) * c.convert_semitones / 12.0
+        octaves = (target - some.timbre.detach())[:, -1] + drift
+        codes = prosody.shift(prosody.join(some.classes, 0 * some.classes), octaves.unsqueeze(1))
+        spoken, _ = prosody.split(codes)
+        with torch.no_grad():
+            words = model.content_quantizer.encode(some.content.float())[1]
+        audio = self._speak(
+            some, spoken, prosody.pitch_hertz(spoken).float(), words, 0.0 * words, target
+        )
+        mels, _, _ = self._features(F.pad(audio[:, HOP:], (HISTORY, 0)))
+        with frozen(model.timbre, model.voice_head, self.judge):
+            voice = self._voice_of(mels, some.classes > 0)
+            told = self.judge(F.normalize(voice, dim=-1), speaker)
+        return torch.cat((mels.detach(), heard.mels[rows:])), told
+
+    # ------------------------------------------------------------------ encoder
+
+    def _codes(self, heard: Heard, mels: Tensor, step: int) -> tuple[Quantized, Quantized, Tensor]:
+        """Content as heard from ``mels`` perturbed, detail as heard from the voice itself, and
+        how far that content is from what the voice itself would have given."""
         model, c = self.model, self.config
         size = len(mels)
-        heard = perturb(mels, c.perturb, self.random)
-        content_latent, _ = model.content(scale_mels(heard), self._past("content", size))
+        perturbed = perturb(mels, c.perturb, self.random)
+        latent, _ = model.content_latent(perturbed, self._past("content", size))
         everything = torch.full((size,), CONTENT_LAYERS)
-        content = self._quantize("content", content_latent, everything, step)
-        detail_latent, _ = model.detail_latent(mels, content.words, self._past("detail", size))
-        truncated = torch.rand(size, generator=self.random) < c.truncate
-        fewer = torch.randint(0, DETAIL_LAYERS, (size,), generator=self.random)
-        kept = torch.where(truncated, fewer, torch.tensor(DETAIL_LAYERS))
-        return content, self._quantize("detail", detail_latent, kept, step)
+        content = self._quantize("content", latent, everything, step)
+        toward = model.content_quantizer.layers[0].in_proj  # type: ignore[union-attr]
+        ours, theirs = toward(latent).float(), toward(heard.content).float().detach()  # type: ignore[operator]
+        agree = 1.0 - F.cosine_similarity(ours, theirs, dim=-1).mean()
+        detail_latent, _ = model.detail_latent(
+            heard.mels, content.words, self._past("detail", size)
+        )
+        return content, self._quantize("detail", detail_latent, self._kept(size), step), agree
+
+    def _kept(self, size: int) -> Tensor:
+        """How many detail codes each row hears (B,)."""
+        c = self.config
+        draw = torch.rand(size, generator=self.random)
+        fewer = torch.randint(1, DETAIL_LAYERS, (size,), generator=self.random)
+        kept = torch.where(draw < c.no_detail + c.truncate, fewer, torch.tensor(DETAIL_LAYERS))
+        return torch.where(draw < c.no_detail, torch.tensor(0), kept)
 
     def _quantize(self, name: str, latent: Tensor, kept: Tensor, step: int) -> Quantized:
         chain: ResidualQuantizer = getattr(self.model, f"{name}_quantizer")
@@ -128,21 +205,33 @@ class Objective:
 
     def _timbre(self, batch: Batch) -> Tensor:
         """Timbre (B, 256) of the references; also lets the average voice follow."""
-        model = self.model
         mels, _, _ = self._features(batch.reference)
-        hidden, _ = model.timbre(scale_mels(mels), self._past("timbre", len(mels)))
-        voiced = (batch.reference_pitch > 0).float()
-        weight = voiced.sum(1, keepdim=True) + 1.0
-        share = (voiced / weight).unsqueeze(-1)
-        rest = 1.0 / weight
-        first = (hidden.float() * share).sum(1) + rest * model.average_first
-        second = (hidden.float().square() * share).sum(1) + rest * model.average_second
+        voiced = batch.reference_pitch > 0
+        first, second = self._moments(mels, voiced)
         logs = torch.log2(batch.reference_pitch.clamp_min(1.0) / PITCH_REFERENCE)
-        octaves = (logs * voiced).sum(1, keepdim=True) / weight
+        octaves = (logs * voiced).sum(1, keepdim=True) / (voiced.sum(1, keepdim=True) + 1.0)
+        model = self.model
         with torch.no_grad():
             model.average_first.lerp_(first.mean(0), AVERAGE_VOICE_RATE)
             model.average_second.lerp_(second.mean(0), AVERAGE_VOICE_RATE)
         return model.timbre_vector(first, second, octaves).float()
+
+    def _voice_of(self, mels: Tensor, voiced: Tensor) -> Tensor:
+        """Learned part of the timbre (B, 255) of log-mels (B, T, 80) where voiced (B, T)."""
+        first, second = self._moments(mels, voiced)
+        return self.model.timbre_vector(first, second, first[:, :1])[:, :VOICE_DIM]
+
+    def _moments(self, mels: Tensor, voiced: Tensor) -> tuple[Tensor, Tensor]:
+        """Moments (B, width) of the timbre branch over voiced frames and one average frame."""
+        model = self.model
+        hidden, _ = model.timbre(scale_mels(mels), self._past("timbre", len(mels)))
+        weight = voiced.sum(1, keepdim=True) + 1.0
+        share, rest = (voiced / weight).unsqueeze(-1), 1.0 / weight
+        first = (hidden.float() * share).sum(1) + rest * model.average_first
+        second = (hidden.float().square() * share).sum(1) + rest * model.average_second
+        return first, second
+
+    # ------------------------------------------------------------------ decoder
 
     def _pitch_to_speak(
         self, pitch: Tensor, classes: Tensor, logits: Tensor, step: int
@@ -156,18 +245,31 @@ class Objective:
         spoken = torch.where(own.unsqueeze(1), found, classes)
         return spoken, torch.where(own.unsqueeze(1), prosody.pitch_hertz(found).float(), pitch)
 
-    def _synthesize(self, pitch: Tensor, envelopes: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Audio (B, 200 T) from the hop before the first frame on, at the jittered pitch."""
+    def _speak(
+        self,
+        heard: Heard,
+        spoken: Tensor,
+        excitation: Tensor,
+        content: Tensor,
+        detail: Tensor,
+        timbre: Tensor,
+    ) -> Tensor:
+        """Audio (B, 200 (T + 1)), from the hop before the first frame to the end of the last, of
+        content and detail words (B, T, width) at pitch classes (B, T), excited at Hz (B, T)."""
+        size = len(spoken)
+        codes = prosody.join(spoken, prosody.level_class(heard.level))
+        envelopes, _ = self.model.envelopes(
+            codes, content, detail, timbre.unsqueeze(1), self._past("decoder", size)
+        )
         jitter = 1.0 + self.config.pitch_jitter * torch.randn(
-            pitch.shape, generator=self.random
-        ).to(pitch)
+            excitation.shape, generator=self.random
+        ).to(excitation)
         synthesizer = self.model.synthesizer
         seed = int(torch.randint(1 << 30, (), generator=self.random))
-        with torch.autocast(pitch.device.type, enabled=False):
-            audio, _ = synthesizer(
-                pitch * jitter,
+        with torch.autocast(excitation.device.type, enabled=False):
+            audio, state = synthesizer(
+                excitation * jitter,
                 *(envelope.float() for envelope in envelopes),
-                synthesizer.initial_state(len(pitch), seed),
+                synthesizer.initial_state(size, seed),
             )
-        result: Tensor = audio
-        return result
+        return torch.cat((audio, state.tail[:, :HOP]), dim=1)

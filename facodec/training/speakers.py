@@ -1,0 +1,75 @@
+"""Networks that tell speakers apart, for training only: one helps the timbre, one is fooled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SHARPNESS = 20.0
+"""Scale of cosines as logits."""
+ADVERSARY_WIDTH = 128
+
+
+class SpeakerJudge(nn.Module):
+    """Names the speaker by the direction of a timbre vector (normalised softmax)."""
+
+    def __init__(self, dim: int, speakers: int) -> None:
+        super().__init__()
+        self.directions = nn.Parameter(torch.randn(speakers, dim) / dim**0.5)
+
+    def forward(self, voice: Tensor, speaker: Tensor) -> Tensor:
+        """voice (B, dim) of unit length, speaker (B,) -> mean cross-entropy."""
+        cosines = voice.float() @ F.normalize(self.directions, dim=-1).t()
+        return F.cross_entropy(SHARPNESS * cosines, speaker)
+
+
+class SpeakerAdversary(nn.Module):
+    """Names the speaker by content; what feeds it learns to give nothing away (gradient reversal,
+    Ganin & Lempitsky 2015)."""
+
+    def __init__(self, dim: int, speakers: int) -> None:
+        super().__init__()
+        self.frame = nn.Sequential(
+            nn.LayerNorm(dim),
+            nn.Linear(dim, ADVERSARY_WIDTH),
+            nn.GELU(),
+            nn.Linear(ADVERSARY_WIDTH, ADVERSARY_WIDTH),
+            nn.GELU(),
+        )
+        self.name = nn.Linear(2 * ADVERSARY_WIDTH, speakers)
+
+    def forward(self, content: Tensor, speaker: Tensor, reversal: float) -> Tensor:
+        """content (B, T, dim), speaker (B,) -> mean cross-entropy; its gradient reaches
+        ``content`` times ``-reversal``."""
+        hidden = self.frame(_Reverse.apply(content, reversal))
+        pooled = torch.cat((hidden.mean(1), hidden.float().std(1).to(hidden)), dim=-1)
+        return F.cross_entropy(self.name(pooled).float(), speaker)
+
+
+class _Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * -ctx.factor, None
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """What is computed inside passes gradients through the modules, but not to their weights."""
+    weights = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
