@@ -59,9 +59,7 @@ def decode_file(
             f"{source} holds codes of model {saved.model!r}: give the folder with it by --model"
         ) from error
     if codec.name != saved.model:
-        raise ClientError(
-            f"{source} holds codes of model {saved.model!r}, not of {codec.name!r}"
-        )
+        raise ClientError(f"{source} holds codes of model {saved.model!r}, not of {codec.name!r}")
     timbre = saved.timbre if voice is None else timbre_of(voice, codec)
     stream = codec.decoder_stream(timbre, seed=seed)
     codes = saved.codes[:layers]
@@ -90,8 +88,10 @@ def timbre_of(voice: str, codec: Codec) -> np.ndarray:
     profile = None if is_file(voice) else Profiles().find(voice)
     if profile is not None:
         return profile.timbre()
+    if voice in codec.voices:
+        return codec.voices[voice]
     if not is_file(voice) and voice not in BUNDLED:
-        known = [saved.name for saved in Profiles().list()] + list(BUNDLED)
+        known = [saved.name for saved in Profiles().list()] + [*codec.voices, *BUNDLED]
         raise ClientError(f"there is no voice {voice!r}; known are: {', '.join(known)}")
     return codec.voice(read_reference(BUNDLED.get(voice, Path(voice))))
 

@@ -5,7 +5,7 @@ Arrays go in as numpy or tensors and come out as numpy: audio and timbre float32
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -51,8 +51,10 @@ class Codec:
     sample_rate = SAMPLE_RATE
     hop = HOP
 
-    def __init__(self, model: CodecModel) -> None:
+    def __init__(self, model: CodecModel, voices: Mapping[str, Timbre] | None = None) -> None:
         self.model = model
+        self.voices = dict(voices or {})
+        """Timbres (256,) that come with the weights, by name."""
         module = cast(nn.Module, model)
         module.eval().requires_grad_(False)
         self.device = next(module.parameters()).device

@@ -82,10 +82,16 @@ class Runtime:
             raise ProtocolError("unknown-model", f"no model {name!r} here, known: {known}")
         return self.codecs[name]
 
+    @property
+    def voice_names(self) -> list[str]:
+        """Voices that a hello may name, for one model at least."""
+        bundled = (name for codec in self.codecs.values() for name in codec.voices)
+        return sorted({*self.voices.names, *bundled})
+
     def plan(self, hello: Hello) -> tuple[Codec, MakePipeline]:
         """The model and the pipeline that a hello asks for. Raises ProtocolError."""
         codec = self.codec(hello.model)
-        voice = self.voices.find(hello.voice)
+        voice = self.voices.find(hello.voice, codec.voices)
         return codec, plan(hello, codec, voice, self.settings.enroll)
 
     def open_stream(self, make: MakePipeline, deliver: Callable[[Outcome], None]) -> Stream:

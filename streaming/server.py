@@ -184,7 +184,7 @@ class Server:
         return {
             "status": "draining" if runtime.draining else "ok",
             "models": list(runtime.codecs),
-            "voices": runtime.voices.names,
+            "voices": runtime.voice_names,
             "sessions": self.sessions,
             "capacity": self.settings.max_sessions,
             "rooms": len(runtime.rooms),

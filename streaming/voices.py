@@ -1,7 +1,9 @@
-"""Voices a server knows by name: profiles in a directory, one ``NAME.voice`` file each."""
+"""Voices a server knows by name: profiles in a directory, one ``NAME.voice`` file each, and
+those that come with a model."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +29,20 @@ class Voices:
     def names(self) -> list[str]:
         return sorted(self._voices)
 
-    def find(self, voice: bytes | str | None) -> np.ndarray | None:
-        """The timbre (256,) float32 that hello's ``voice`` means. Raises ProtocolError."""
+    def find(
+        self, voice: bytes | str | None, bundled: Mapping[str, np.ndarray]
+    ) -> np.ndarray | None:
+        """The timbre (256,) float32 that hello's ``voice`` means, ``bundled`` being those of the
+        session's model. Raises ProtocolError."""
         if voice is None:
             return None
         if isinstance(voice, bytes):
             return voice_vector(voice)
-        if voice not in self._voices:
-            known = ", ".join(self.names) or "none"
-            raise ProtocolError("unknown-voice", f"no voice {voice!r} here, known: {known}")
-        return self._voices[voice]
+        known = {**bundled, **self._voices}
+        if voice not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise ProtocolError("unknown-voice", f"no voice {voice!r} here, known: {names}")
+        return known[voice]
 
 
 def _read(path: Path) -> np.ndarray:

@@ -34,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from clients.voices import BUNDLED, Profiles
+    from facodec.weights import BUNDLED_MODEL, bundled_path
+    from facodec.weights.voices import voice_notes
 
     profiles = Profiles()
     if arguments.action == "add":
@@ -44,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for profile in profiles.list():
         print(f"{profile.name:<16} saved    {profile.model:<8} {profile.source}")
+    for name, notes in voice_notes(bundled_path()).items():
+        print(f"{name:<16} bundled  {BUNDLED_MODEL:<8} {notes['about']}")
     for name, path in BUNDLED.items():
         print(f"{name:<16} bundled  any      {path.name}")
     return 0

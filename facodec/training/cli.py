@@ -19,6 +19,8 @@ EXAMPLES = """examples:
   facodec train --data me/ --run runs/me --init live --steps 500
                                                             fine-tune the bundled weights
   facodec train --run runs/mine --export weights/           write the averaged weights for use
+                                                            (and with --data the voices that
+                                                            weights/voices.json notes)
 """
 
 
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.data is not None:
         _train(args)
     if args.export is not None:
-        _export(args.run, args.export)
+        _export(args.run, args.export, args.data)
     return 0
 
 
@@ -100,10 +102,10 @@ def _weights_of(model: str) -> dict[str, Tensor]:
     return found.state_dict()
 
 
-def _export(run: Path, target: Path) -> None:
+def _export(run: Path, target: Path, data: Path | None) -> None:
     from facodec.training.loop import CHECKPOINT
     from facodec.training.report import averaged_model
-    from facodec.weights import save_live
+    from facodec.weights.storage import save_live
 
     if not (run / CHECKPOINT).exists():
         raise ValueError(f"{run} holds no {CHECKPOINT}: train there first")
@@ -111,6 +113,22 @@ def _export(run: Path, target: Path) -> None:
     save_live(model, target)
     TrainConfig.load(run / "config.json").save(target / "train.json")
     print(f"weights of step {step} written to {target}")
+    _export_voices(target, data)
+
+
+def _export_voices(target: Path, data: Path | None) -> None:
+    """Make the voices noted beside the weights anew: those of other weights mean nothing here."""
+    import facodec
+    from facodec.training.voices import make_voices
+    from facodec.weights.voices import VECTORS, save_voices, voice_notes
+
+    notes = voice_notes(target)
+    (target / VECTORS).unlink(missing_ok=True)
+    if notes and data is None:
+        print("its voices are left out: --data DIR, with their speakers' folders, makes them")
+    elif notes and data is not None:
+        save_voices(target, make_voices(facodec.load(target), notes, data))
+        print(f"voices {', '.join(notes)} written there too")
 
 
 def main() -> int:

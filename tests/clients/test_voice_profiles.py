@@ -38,7 +38,7 @@ def test_a_profile_is_saved_found_listed_and_removed(config: Path) -> None:
 def test_a_server_reads_the_same_folder(config: Path) -> None:
     Profiles().add("anna", TIMBRE, model="live", source="anna.wav")
     known = Voices(str(voices.user_folder()))
-    found = known.find("anna")
+    found = known.find("anna", {})
     assert found is not None
     np.testing.assert_array_equal(found, TIMBRE)
 
