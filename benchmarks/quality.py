@@ -32,6 +32,8 @@ COLUMNS = {
     "estoi": ("ESTOI", "{:.3f}"),
     "log_mel": ("log-mel L1", "{:.3f}"),
     "level_db": ("level dB", "{:+.1f}"),
+    "floor_db": ("noise floor dB", "{:+.1f}"),
+    "clicks": ("clicks", "{:.2f}"),
     "voicing_error": ("voicing err", "{:.1%}"),
     "gross_pitch_error": ("pitch err", "{:.1%}"),
 }
@@ -66,11 +68,19 @@ def transmit(codec: Codec, layers: int) -> Callable[[Audio], Audio]:
 
 def judge(audio: Audio, decoded: Audio) -> Row:
     """All measures of one clip."""
-    from facodec.metrics import level_change, pitch_agreement, quality
+    from facodec.metrics import (
+        clicks,
+        level_change,
+        noise_floor_change,
+        pitch_agreement,
+        quality,
+    )
     from facodec.training.pitch import track_pitch
 
     row = quality(audio, decoded)
     row["level_db"] = level_change(audio, decoded)
+    row["floor_db"] = noise_floor_change(audio, decoded)
+    row["clicks"] = float(clicks(audio, decoded))
     whole = len(audio) // HOP * HOP
     row.update(pitch_agreement(track_pitch(audio[:whole]), track_pitch(decoded[:whole])))
     return row
@@ -128,6 +138,16 @@ def _keep(folder: Path, clip: str, audio: Audio) -> None:
     soundfile.write(path, audio, SAMPLE_RATE)
 
 
+def _draw(audio: Audio, decoded: Audio, out: Path) -> None:
+    from benchmarks.plots import pitch_tracks, spectrogram_pair
+    from facodec.training.pitch import track_pitch
+
+    spectrogram_pair(audio, decoded, out / "spectrogram.png")
+    whole = len(audio) // HOP * HOP
+    tracks = {"in": track_pitch(audio[:whole]), "out": track_pitch(decoded[:whole])}
+    pitch_tracks(tracks, out / "pitch.png")
+
+
 def run(args: argparse.Namespace) -> int:
     import facodec
     from benchmarks.speech import clips
@@ -137,12 +157,9 @@ def run(args: argparse.Namespace) -> int:
     results = measure(codec, speech, args.ladder, args.peers, args.out)
     seconds = sum(len(audio) for _, audio in speech) / SAMPLE_RATE
     if args.out:
-        from benchmarks.plots import spectrogram_pair
-
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "quality.json").write_text(json.dumps(results, indent=2) + "\n")
-        audio = speech[0][1]
-        spectrogram_pair(audio, transmit(codec, CODE_LAYERS)(audio), args.out / "spectrogram.png")
+        _draw(speech[0][1], transmit(codec, CODE_LAYERS)(speech[0][1]), args.out)
     if args.json:
         print(json.dumps(results))
     else:

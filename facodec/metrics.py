@@ -11,6 +11,15 @@ from facodec.features import mel_filterbank
 
 Audio = NDArray[np.float32]
 MEL_FFT, MEL_HOP, MEL_BANDS = 1024, 256, 80
+INAUDIBLE = -80.0
+"""dB of full scale that counts as silence: quieter than that is not told apart."""
+FLOOR_BLOCK, FLOOR_SHARE = 320, 0.1
+"""The noise floor: the level that this share of the blocks of 20 ms stays below."""
+CLICK_BLOCK, CLICK_SURROUNDINGS = 32, 10
+"""A click lasts a block of 2 ms and is judged by as many blocks before and behind it."""
+CLICK_RISE, CLICK_EXCESS = 10.0, 6.0
+"""dB that the changes from sample to sample in a click stand out of what surrounds it, and exceed
+the largest ones there in the reference."""
 
 
 def log_mel_distance(reference: Audio, degraded: Audio) -> float:
@@ -51,3 +60,29 @@ def level_change(reference: Audio, degraded: Audio) -> float:
     """Level of ``degraded`` over that of ``reference`` in dB."""
     power = [float(np.square(x, dtype=np.float64).mean()) + 1e-12 for x in (reference, degraded)]
     return 10.0 * float(np.log10(power[1] / power[0]))
+
+
+def noise_floor_change(reference: Audio, degraded: Audio) -> float:
+    """Noise floor of ``degraded`` over that of ``reference`` in dB, silence being the lowest."""
+    floors = [
+        float(np.quantile(_levels(x, FLOOR_BLOCK), FLOOR_SHARE)) for x in (reference, degraded)
+    ]
+    return max(floors[1], INAUDIBLE) - max(floors[0], INAUDIBLE)
+
+
+def clicks(reference: Audio, degraded: Audio) -> int:
+    """Clicks in ``degraded`` (N,) that ``reference`` (N,) has not: sudden jumps of the waveform."""
+    steps = (np.diff(x, prepend=x[:1]) for x in (reference, degraded))
+    before, after = (np.maximum(_levels(x, CLICK_BLOCK), INAUDIBLE) for x in steps)
+    padded = [np.pad(x, CLICK_SURROUNDINGS, mode="edge") for x in (before, after)]
+    around = [
+        np.lib.stride_tricks.sliding_window_view(x, 2 * CLICK_SURROUNDINGS + 1) for x in padded
+    ]
+    sudden = after > np.median(around[1], axis=1) + CLICK_RISE
+    return int((sudden & (after > around[0].max(axis=1) + CLICK_EXCESS)).sum())
+
+
+def _levels(audio: Audio, block: int) -> NDArray[np.float64]:
+    """Level of each whole block in dB of full scale."""
+    whole = audio[: len(audio) // block * block].reshape(-1, block)
+    return np.asarray(10.0 * np.log10(np.square(whole, dtype=np.float64).mean(axis=1) + 1e-12))

@@ -7,7 +7,14 @@ import pytest
 
 from benchmarks.peers import Transmit, align
 from benchmarks.quality import COLUMNS, table
-from facodec.metrics import level_change, log_mel_distance, pitch_agreement, quality
+from facodec.metrics import (
+    clicks,
+    level_change,
+    log_mel_distance,
+    noise_floor_change,
+    pitch_agreement,
+    quality,
+)
 
 pytestmark = pytest.mark.usefixtures("bench_tools")
 
@@ -28,6 +35,22 @@ def test_half_the_amplitude_is_6_db_less(hello: np.ndarray) -> None:
     assert abs(level_change(hello, hello / 2) + 6.02) < 0.01
     loud = np.abs(hello) + 0.1  # far above the floor of the mels
     assert abs(log_mel_distance(loud, loud / 10) - 1.0) < 0.4
+
+
+def test_clicks_are_counted_and_a_perfect_copy_has_none(hello: np.ndarray) -> None:
+    assert clicks(hello, hello) == 0 and clicks(hello, hello / 3) == 0
+    clicked = hello.copy()
+    places = np.arange(4_000, len(hello), 6_000)
+    clicked[places] += 0.5
+    assert clicks(hello, clicked) >= 0.7 * len(places)
+    assert clicks(clicked, hello) == 0
+
+
+def test_hiss_raises_the_noise_floor_and_silence_has_a_lowest_level(hello: np.ndarray) -> None:
+    quiet = np.concatenate((hello, np.zeros(len(hello) // 2, dtype=np.float32)))
+    noise = np.random.default_rng(0).standard_normal(len(quiet)).astype(np.float32)
+    assert noise_floor_change(quiet, quiet + 1e-6 * noise) == 0.0
+    assert abs(noise_floor_change(quiet, quiet + 1e-3 * noise) - 20.0) < 1.0
 
 
 def test_pitch_errors_are_counted() -> None:
