@@ -139,10 +139,11 @@ def _keep(folder: Path, clip: str, audio: Audio) -> None:
 
 
 def _draw(audio: Audio, decoded: Audio, out: Path) -> None:
-    from benchmarks.plots import pitch_tracks, spectrogram_pair
+    from benchmarks.plots import pitch_tracks
+    from facodec.training.pictures import spectrograms
     from facodec.training.pitch import track_pitch
 
-    spectrogram_pair(audio, decoded, out / "spectrogram.png")
+    spectrograms({"in": audio, "out, after 4.8 kbit/s": decoded}, out / "spectrogram.png")
     whole = len(audio) // HOP * HOP
     tracks = {"in": track_pitch(audio[:whole]), "out": track_pitch(decoded[:whole])}
     pitch_tracks(tracks, out / "pitch.png")

@@ -29,7 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", type=Path, help="folder of speech, speakers in sub-folders")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run; resumes it")
-    parser.add_argument("--valid", type=Path, help="folder of other speech to measure on")
+    parser.add_argument(
+        "--valid", type=Path, help="folder of other speech to measure on and to listen to"
+    )
+    parser.add_argument(
+        "--report-every", type=int, default=1000, help="steps between such reports, default 1000"
+    )
     parser.add_argument("--config", type=Path, help="settings as JSON (see a run's config.json)")
     parser.add_argument("--init", metavar="MODEL", help="start from a model's weights, e.g. live")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after about this")
@@ -70,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> None:
     from facodec.training.corpus import pack
-    from facodec.training.loop import LOG, Trainer
-    from facodec.training.report import plot_curves, validate
+    from facodec.training.loop import Trainer
+    from facodec.training.report import PAGE, keep_examples, validate, write_page
 
     corpus = pack(args.data, args.run.parent / "cache")
     speakers = int(corpus.speakers.max()) + 1
@@ -83,13 +88,21 @@ def _train(args: argparse.Namespace) -> None:
         config = replace(config, unquantized=-1, own_pitch_from=0, convert_from=0)
     trainer = Trainer(corpus, config, args.run, args.device, initial)
 
+    reported = trainer.step
+
     def report(trainer: Trainer) -> None:
-        if args.valid:
+        nonlocal reported
+        due = trainer.step - reported >= args.report_every or trainer.step == config.steps
+        if args.valid and due:
+            reported = trainer.step
             trainer.log(validate(trainer.average, args.valid))
-        plot_curves(args.run / LOG, args.run / "curves.png")
+            examples = args.run / "examples" / f"step_{trainer.step:07}"
+            keep_examples(trainer.average, args.valid, examples)
+        write_page(args.run)
 
     trainer.train(minutes=args.minutes, on_save=report)
     print(f"step {trainer.step} of {trainer.config.steps}: saved in {args.run}")
+    print(f"curves and examples: {args.run / PAGE}")
 
 
 def _weights_of(model: str) -> dict[str, Tensor]:

@@ -1,31 +1,36 @@
-"""How a run is doing: a validation through the real codec path, and curves to look at."""
+"""How a run is doing: measured through the real codec path, and a page to look at and listen to."""
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 
 from facodec.codec import Codec
-from facodec.config import HOP
+from facodec.config import HOP, SAMPLE_RATE
 from facodec.live import LiveModel
 from facodec.metrics import level_change, log_mel_distance, pitch_agreement
+from facodec.training import pictures
 from facodec.training.corpus import find_files, read_speech
 from facodec.training.pitch import track_pitch
 
 CLIPS = 12
+"""Clips that are measured."""
+HEARD = 4
+"""Clips that the page lets one hear."""
+PAGE = "report.html"
 
 
 def validate(model: LiveModel, folder: Path) -> dict[str, float]:
     """Mean measures, ``valid_*``, of a dozen clips of ``folder`` sent through the codec."""
-    files = find_files(folder)
-    chosen = [files[i * len(files) // CLIPS] for i in range(CLIPS)] if len(files) > CLIPS else files
     was_training, codec = model.training, Codec(model)
     rows = []
-    for path in chosen:
+    for path in _spread(find_files(folder), CLIPS):
         audio = read_speech(path)
         frames = codec.encode(audio)
         decoded = codec.decode(frames.codes, frames.timbre)[: len(audio)]
@@ -38,6 +43,76 @@ def validate(model: LiveModel, folder: Path) -> dict[str, float]:
     return {f"valid_{k}": float(np.mean([row[k] for row in rows])) for k in rows[0]}
 
 
+def keep_examples(model: LiveModel, folder: Path, target: Path) -> None:
+    """Write a few clips of ``folder`` into ``target``: as they went in, as they came out, and in
+    the next one's voice, with a picture of the three."""
+    was_training, codec = model.training, Codec(model)
+    target.mkdir(parents=True, exist_ok=True)
+    clips = [read_speech(path) for path in _spread(find_files(folder), HEARD)]
+    for number, audio in enumerate(clips):
+        frames = codec.encode(audio)
+        other = codec.voice(clips[(number + 1) % len(clips)])
+        heard = {
+            "in": audio,
+            "out": codec.decode(frames.codes, frames.timbre),
+            "other_voice": codec.convert(audio, other),
+        }
+        for name, samples in heard.items():
+            soundfile.write(target / f"{number}_{name}.wav", samples, SAMPLE_RATE)
+        pictures.spectrograms(heard, target / f"{number}.png")
+    model.train(was_training)
+
+
+def write_page(run: Path) -> None:
+    """Draw the run's curves, and its page: them, the measures so far and the newest examples."""
+    lines = read_log(run / "log.jsonl") if (run / "log.jsonl").exists() else []
+    if not lines:
+        return
+    pictures.curves(lines, run / "curves.png")
+    measured = [line for line in lines if "valid_log_mel" in line]
+    examples = sorted(run.glob("examples/step_*"))
+    body = [
+        f"<h1>{html.escape(run.name)}: step {lines[-1]['step']}</h1>",
+        '<img src="curves.png" alt="every logged number over the steps">',
+        _table(measured),
+        _players(examples[-1], run) if examples else "",
+    ]
+    style = "<style>body{font:16px sans-serif;margin:2em;max-width:70em}img{max-width:100%}</style>"
+    page = f'<!doctype html><meta charset="utf-8"><title>{html.escape(run.name)}</title>{style}\n'
+    (run / PAGE).write_text(page + "\n".join(body) + "\n")
+
+
+def _table(measured: list[dict[str, Any]]) -> str:
+    if not measured:
+        return "<p>Give <code>--valid DIR</code> to measure on other speech and to hear it.</p>"
+    names = [name for name in measured[-1] if name.startswith("valid_")]
+    head = "".join(f"<th>{name.removeprefix('valid_')}</th>" for name in names)
+    rows = [
+        f"<tr><td>{line['step']}</td>"
+        + "".join(f"<td>{line.get(name, float('nan')):.3f}</td>" for name in names)
+        for line in measured
+    ]
+    return f"<table><tr><th>step</th>{head}</tr>{''.join(rows)}</table>"
+
+
+def _players(examples: Path, run: Path) -> str:
+    parts = [f"<h2>Heard at {examples.name.replace('_', ' ')}</h2>"]
+    for picture in sorted(examples.glob("*.png")):
+        where = picture.relative_to(run)
+        parts.append(f'<img src="{where}" alt="spectrograms">')
+        for audio in sorted(examples.glob(f"{picture.stem}_*.wav")):
+            name = audio.stem.partition("_")[2].replace("_", " ")
+            parts.append(f'<p>{name} <audio controls src="{audio.relative_to(run)}"></audio></p>')
+    return "\n".join(parts)
+
+
+def _spread(files: list[Path], count: int) -> list[Path]:
+    """At most ``count`` of the files, evenly spread."""
+    if len(files) <= count:
+        return files
+    return [files[i * len(files) // count] for i in range(count)]
+
+
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The lines of a run's log; one cut short by a kill is left out."""
     lines = []
@@ -47,31 +122,6 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return lines
-
-
-def plot_curves(log: Path, picture: Path) -> None:
-    """Draw every logged number over the steps, a panel each, as a PNG; nothing without a log."""
-    if not log.exists():
-        return
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    lines = read_log(log)
-    names = list(dict.fromkeys(k for line in lines for k in line if k not in ("step", "time")))
-    rows = max(1, -(-len(names) // 3))
-    figure, axes = pyplot.subplots(
-        rows, 3, figsize=(11, 2.4 * rows), squeeze=False, layout="constrained"
-    )
-    for axis, name in zip(axes.flat, names, strict=False):
-        points = [(line["step"], line[name]) for line in lines if name in line]
-        axis.plot(*zip(*points, strict=True), linewidth=1)
-        axis.set_title(name, loc="left", fontsize=9)
-    for axis in list(axes.flat)[len(names) :]:
-        axis.set_visible(False)
-    figure.savefig(picture, dpi=100)
-    pyplot.close(figure)
 
 
 def averaged_model(checkpoint: Path) -> tuple[LiveModel, int]:

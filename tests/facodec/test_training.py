@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,21 @@ from facodec.codec import Codec
 from facodec.live import LiveModel
 from facodec.training.cli import add_arguments, run
 from facodec.training.config import TrainConfig
-from facodec.training.corpus import Corpus, pack
+from facodec.training.corpus import Corpus, pack, read_speech
 from facodec.training.loop import Trainer, learning_rate
-from facodec.training.report import averaged_model, plot_curves, read_log
+from facodec.training.perturb import perturb
+from facodec.training.report import averaged_model, read_log, write_page
+from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, frozen
 
 TINY = TrainConfig(
-    steps=24, batch=2, frames=24, reference_frames=24, unquantized=3, restart_every=4, warmup=2
+    steps=24,
+    batch=2,
+    frames=24,
+    reference_frames=24,
+    unquantized=3,
+    restart_every=4,
+    warmup=2,
+    convert_from=4,
 )
 
 
@@ -97,6 +107,10 @@ def test_the_command_trains_exports_and_loads(
     valid = ["--valid", str(folder / "he")]
     assert run(parser.parse_args([*common, "--data", str(folder), *options, *valid])) == 0
     assert (tmp_path / "run" / "curves.png").stat().st_size > 1_000
+    page = (tmp_path / "run" / "report.html").read_text()
+    for name in re.findall(r'src="([^"]+)"', page):
+        assert (tmp_path / "run" / name).stat().st_size > 1_000, name
+    assert "0_other_voice.wav" in page and "log_mel" in page
     logged = read_log(tmp_path / "run" / "log.jsonl")
     assert logged[-1]["step"] == 4 and logged[-1]["valid_log_mel"] > 0
     assert run(parser.parse_args([*common, "--export", str(tmp_path / "out")])) == 0
@@ -140,5 +154,68 @@ def test_the_learning_rate_rises_stays_and_falls() -> None:
 
 def test_a_cut_log_still_plots(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 1, "mel": 2.0}\n{"step": 2, "mel": 1.0}\n{"st')
-    plot_curves(tmp_path / "log.jsonl", tmp_path / "c.png")
-    assert (tmp_path / "c.png").stat().st_size > 1_000
+    write_page(tmp_path)
+    assert (tmp_path / "curves.png").stat().st_size > 1_000
+    assert "step 2" in (tmp_path / "report.html").read_text()
+
+
+def test_voices_are_made_with_the_weights_and_dropped_when_they_cannot_be(
+    folder: Path, tmp_path: Path, live: Codec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options = ["--steps", "1", "--batch", "2", "--frames", "24", "--run", str(tmp_path / "run")]
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "voices.json").write_text('{"oak": {"about": "a man", "speaker": "he"}}')
+    export = [*options, "--export", str(weights)]
+    assert run(parser.parse_args([*export, "--data", str(folder)])) == 0
+    made = facodec.load(weights).voices["oak"]
+    he = np.concatenate([read_speech(path) for path in sorted((folder / "he").iterdir())])
+    np.testing.assert_array_equal(made, facodec.load(weights).voice(he))
+    assert run(parser.parse_args(export)) == 0
+    assert facodec.load(weights).voices == {} and "left out" in capsys.readouterr().out
+    (weights / "voices.json").write_text('{"oak": {"about": "nobody", "speaker": "it"}}')
+    with pytest.raises(ValueError, match=r"'oak'.*it, wanted that speaker"):
+        run(parser.parse_args([*export, "--data", str(folder)]))
+
+
+def test_perturbed_mels_are_of_another_voice_and_the_rest_stays() -> None:
+    mels = torch.linspace(-4.0, 0.0, 80).repeat(8, 5, 1)
+    random = torch.Generator().manual_seed(0)
+    assert torch.equal(perturb(mels, 0.0, random), mels)
+    changed = perturb(mels, 1.0, random)
+    assert (changed - mels).abs().mean() > 0.05
+    assert torch.equal(changed[:, 0], changed[:, 4])  # the same for all frames of a row
+
+
+def test_the_adversary_pushes_content_away_from_what_it_learns() -> None:
+    torch.manual_seed(0)
+    adversary = SpeakerAdversary(16, 3)
+    speaker, content = torch.tensor([0, 1, 2]), torch.randn(3, 5, 16)
+    gradients = {}
+    for reversal in (-1.0, 0.5):
+        given = content.clone().requires_grad_()
+        adversary(given, speaker, reversal).backward()
+        assert given.grad is not None
+        gradients[reversal] = given.grad
+    torch.testing.assert_close(gradients[0.5], -0.5 * gradients[-1.0])
+
+
+def test_a_judge_learns_and_a_frozen_one_does_not() -> None:
+    torch.manual_seed(0)
+    judge, speaker = SpeakerJudge(8, 4), torch.arange(4)
+    voice = torch.randn(4, 8, requires_grad=True)
+    with frozen(judge):
+        judge(torch.nn.functional.normalize(voice, dim=-1), speaker).backward()
+    assert voice.grad is not None and voice.grad.abs().sum() > 0
+    assert judge.directions.grad is None and judge.directions.requires_grad
+    optimizer = torch.optim.SGD([judge.directions], lr=0.1)
+    losses = []
+    for _ in range(20):
+        loss = judge(torch.nn.functional.normalize(voice.detach(), dim=-1), speaker)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
