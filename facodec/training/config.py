@@ -52,7 +52,7 @@ class TrainConfig:
     commit_weight: float = 1.0
     agree_weight: float = 1.0
     """Of the distance between content heard from the voice itself and from another."""
-    speaker_weight: float = 0.2
+    speaker_weight: float = 0.5
     """Of telling speakers by their timbre, and of conversions being told as their targets."""
     adversary_weight: float = 0.2
     adversary_rise: int = 2_000

@@ -10,11 +10,16 @@ from facodec.features import mel_filterbank
 WINDOWS = {128: 10, 256: 20, 512: 40, 1024: 80, 2048: 120}
 """STFT window in samples -> mel bands compared at that resolution."""
 LINEAR_WEIGHT = 0.3
+LOUDNESS_WEIGHT = 3.0
+LOUDNESS_POWER, LOUDNESS_FLOOR = 0.3, 1e-4
+"""Loudness grows with the 0.3rd power of intensity (Stevens 1957); taken of amplitudes here, it
+weighs loud bands more than a logarithm and less than the amplitude itself."""
 FLOOR = 1e-5
 
 
 class MelDistance(nn.Module):
-    """Mean L1 of log10-mels over several resolutions, plus 0.3 of the same on linear mels."""
+    """Mean L1 of log10-mels over several resolutions, plus some of the same on linear mels and
+    on mels compressed as loudness is."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,8 +38,13 @@ class MelDistance(nn.Module):
             magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
             a, b = (magnitude.transpose(1, 2) @ basis).chunk(2)
             logs = (a.clamp_min(FLOOR).log10() - b.clamp_min(FLOOR).log10()).abs().mean()
-            total = total + logs + LINEAR_WEIGHT * (a - b).abs().mean()
+            loud = (_loudness(a) - _loudness(b)).abs().mean()
+            total = total + logs + LINEAR_WEIGHT * (a - b).abs().mean() + LOUDNESS_WEIGHT * loud
         return total / len(WINDOWS)
+
+
+def _loudness(mels: Tensor) -> Tensor:
+    return (mels + LOUDNESS_FLOOR) ** LOUDNESS_POWER
 
 
 def level_difference(ours: Tensor, theirs: Tensor) -> Tensor:
