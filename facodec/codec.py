@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -26,6 +27,8 @@ from facodec.config import (
     TIMBRE_DIM,
     Latency,
 )
+from facodec.fast import FastLive
+from facodec.live import LiveModel
 from facodec.model import CodecModel, State
 
 Audio = NDArray[np.float32]
@@ -58,6 +61,12 @@ class Codec:
         module = cast(nn.Module, model)
         module.eval().requires_grad_(False)
         self.device = next(module.parameters()).device
+
+    @cached_property
+    def steps(self) -> CodecModel | FastLive:
+        """What streams run: the model itself, or the bundled one prepared for single hops, with
+        the weights it has when this is first asked for."""
+        return FastLive(self.model) if isinstance(self.model, LiveModel) else self.model
 
     @property
     def name(self) -> str:
@@ -160,7 +169,7 @@ class EncoderStream:
     def reset(self) -> None:
         """Forget everything heard."""
         self._waiting: Audio = np.zeros(0, dtype=np.float32)
-        self._state: State = self._codec.model.encoder_state(1)
+        self._state: State = self._codec.steps.encoder_state(1)
 
     @torch.inference_mode()
     def push(self, samples: ArrayLike | Tensor) -> Codes:
@@ -171,7 +180,7 @@ class EncoderStream:
         if not whole:
             return np.zeros((CODE_LAYERS, 0), dtype=np.int64)
         audio = torch.from_numpy(heard[:whole]).unsqueeze(0).to(self._codec.device)
-        codes, self._state = self._codec.model.encoder_step(audio, self._state)
+        codes, self._state = self._codec.steps.encoder_step(audio, self._state)
         return _numpy(codes[0])
 
     @property
@@ -184,14 +193,14 @@ class EncoderStream:
         """End of the input: the frames (6, m) still owed, the last filled up with silence."""
         rest = np.zeros(-len(self._waiting) % HOP, dtype=np.float32)
         last = self.push(rest)
-        owed = _numpy(self._codec.model.encoder_flush(self._state)[0])
+        owed = _numpy(self._codec.steps.encoder_flush(self._state)[0])
         return np.concatenate((last, owed), axis=1)
 
     @property
     @torch.inference_mode()
     def timbre(self) -> Timbre | None:
         """Running estimate (256,) of the talker's timbre, None while there is nothing to tell."""
-        timbre = self._codec.model.encoder_timbre(self._state)
+        timbre = self._codec.steps.encoder_timbre(self._state)
         return None if timbre is None else _numpy(timbre[0])
 
     def snapshot(self) -> Any:
@@ -214,7 +223,7 @@ class DecoderStream:
 
     def reset(self) -> None:
         """Forget everything decoded; the timbre stays."""
-        self._state: State = self._codec.model.decoder_state(1, self._seed)
+        self._state: State = self._codec.steps.decoder_state(1, self._seed)
 
     @property
     def timbre(self) -> Timbre:
@@ -231,14 +240,14 @@ class DecoderStream:
         prepared = self._codec.tensor_codes(codes)
         if prepared.shape[2] == 0:
             return np.zeros(0, dtype=np.float32)
-        step = self._codec.model.decoder_step
+        step = self._codec.steps.decoder_step
         audio, self._state = step(prepared, self._timbre, self._state)
         return cast(Audio, _numpy(audio[0]))
 
     @torch.inference_mode()
     def flush(self) -> Audio:
         """End of the codes: the samples (200 m,) still owed."""
-        audio = self._codec.model.decoder_flush(self._timbre, self._state)
+        audio = self._codec.steps.decoder_flush(self._timbre, self._state)
         return cast(Audio, _numpy(audio[0]))
 
     def snapshot(self) -> Any:

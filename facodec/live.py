@@ -169,7 +169,7 @@ class LiveModel(nn.Module):
         weight = (voice.weight + PRIOR_FRAMES).unsqueeze(1)
         first = (voice.first + PRIOR_FRAMES * self.average_first) / weight
         second = (voice.second + PRIOR_FRAMES * self.average_second) / weight
-        octaves = _median_octaves(voice.pitches).unsqueeze(1)
+        octaves = median_octaves(voice.pitches).unsqueeze(1)
         return self.timbre_vector(first.float(), second.float(), octaves.float())
 
     def encode(self, audio: Tensor) -> Tensor:
@@ -311,16 +311,18 @@ class LiveModel(nn.Module):
         return kept
 
 
+MEL_CENTRE, MEL_SPREAD = -2.2, 1.1
+"""Mean and deviation of log10-mels of speech, about."""
 GAIN_CENTRE, GAIN_RANGE = -5.0, 9.0
 """Natural-log gains are squashed softly into centre +- range: nothing can overflow."""
 
 
 def scale_mels(mels: Tensor) -> Tensor:
     """log10-mels to about zero mean and unit deviation, by constants."""
-    return (mels + 2.2) / 1.1
+    return (mels - MEL_CENTRE) / MEL_SPREAD
 
 
-def _median_octaves(pitches: Tensor) -> Tensor:
+def median_octaves(pitches: Tensor) -> Tensor:
     """Median (B,) in octaves from the reference of voiced pitch classes counted in (B, 128).
 
     A median, as some frames are an octave off. The reference counts a little, to begin with.

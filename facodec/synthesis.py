@@ -163,7 +163,7 @@ class Synthesizer(nn.Module):
         rise = (before.unsqueeze(2) + slope * self.ramp) * self.ramp / SAMPLE_RATE
         phase = ((ends - cycles).unsqueeze(2) + rise) % 1.0
         harmonics = (TOP_HARMONIC / torch.maximum(before, held)).floor().unsqueeze(2)
-        pulses = _dirichlet(phase.float(), harmonics.float()).flatten(1)
+        pulses = dirichlet(phase.float(), harmonics.float()).flatten(1)
         after = SynthesisState(
             phase=ends[:, -1] % 1.0,
             pitch=held[:, -1],
@@ -193,7 +193,7 @@ def _hold_last(pitch: Tensor, before: Tensor) -> Tensor:
     return series.gather(1, last)[:, 1:]
 
 
-def _dirichlet(phase: Tensor, harmonics: Tensor) -> Tensor:
+def dirichlet(phase: Tensor, harmonics: Tensor) -> Tensor:
     """sum_{k=1..K} cos(2 pi k phase), scaled to unit power, by Dirichlet's closed form."""
     half = torch.sin(math.pi * phase)
     safe = torch.where(half.abs() < 1e-4, torch.ones_like(half), half)

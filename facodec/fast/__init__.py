@@ -1,0 +1,64 @@
+"""The bundled model for streams: one hop a call in a few fused operations, states of 64 KiB."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from facodec.config import HOP
+from facodec.fast.decoder import FastDecoder
+from facodec.fast.encoder import FastEncoder
+from facodec.fast.states import FastDecoderState, FastEncoderState
+from facodec.live import LiveModel
+
+
+class FastLive:
+    """Streams of a :class:`LiveModel`, equal to its own but for rounding; the weights as they are
+    when this is made. Calls with more than one hop go to the model, which is then faster.
+    """
+
+    def __init__(self, model: LiveModel) -> None:
+        self._model = model
+        self._encoder = FastEncoder(model)
+        self._decoder = FastDecoder(model)
+
+    def encoder_state(self, batch: int = 1) -> FastEncoderState:
+        """State of ``batch`` encoders that have heard nothing."""
+        return self._encoder.initial_state(batch)
+
+    def encoder_step(
+        self, audio: Tensor, state: FastEncoderState
+    ) -> tuple[Tensor, FastEncoderState]:
+        """audio (B, 200 n) -> codes (B, 6, n)."""
+        if audio.shape[1] == HOP:
+            return self._encoder.step(audio, state)
+        codes, after = self._model.encoder_step(audio, self._encoder.expand(state))
+        if not codes.shape[2]:
+            return codes, state
+        return codes, self._encoder.compress(after, state, audio, codes)
+
+    def encoder_flush(self, state: FastEncoderState) -> Tensor:
+        """Nothing (B, 6, 0): this model has no look-ahead."""
+        return state.words.new_zeros(state.words.shape[0], 6, 0)
+
+    def encoder_timbre(self, state: FastEncoderState) -> Tensor:
+        """Running estimate (B, 256) of the talkers' timbre."""
+        return self._encoder.timbre(state)
+
+    def decoder_state(self, batch: int = 1, seed: int = 0) -> FastDecoderState:
+        """State of ``batch`` decoders before their first frame; ``seed`` fixes the noise."""
+        return self._decoder.initial_state(batch, seed)
+
+    def decoder_step(
+        self, codes: Tensor, timbre: Tensor, state: FastDecoderState
+    ) -> tuple[Tensor, FastDecoderState]:
+        """codes (B, 6, n), timbre (B, 256) -> audio (B, 200 m)."""
+        if codes.shape[2] == 1:
+            return self._decoder.step(codes, timbre, state)
+        audio, after = self._model.decoder_step(codes, timbre, self._decoder.expand(state))
+        if not codes.shape[2]:
+            return audio, state
+        return audio, self._decoder.compress(after, state, codes)
+
+    def decoder_flush(self, timbre: Tensor, state: FastDecoderState) -> Tensor:
+        """The audio (B, 200 m) still owed."""
+        return self._decoder.flush(state)

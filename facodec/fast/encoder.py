@@ -1,0 +1,246 @@
+"""The bundled model's encoder, one hop a call: as :mod:`facodec.live` computes it, but for
+rounding, in a third of the operations."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from facodec import prosody
+from facodec.causal import CONTEXT, CausalStack
+from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
+from facodec.fast.blocks import FastStack, Kept, constant, matrix
+from facodec.fast.chains import FastChain, word_table
+from facodec.fast.states import FastEncoderState, Talker, later
+from facodec.features import (
+    ENERGY_FLOOR,
+    HISTORY,
+    MAX_LAG,
+    MEL_BANDS,
+    MEL_FLOOR,
+    MEL_WINDOW,
+    MIN_LAG,
+    PITCH_WINDOW,
+)
+from facodec.live import (
+    MEL_CENTRE,
+    MEL_SPREAD,
+    PRIOR_FRAMES,
+    EncoderState,
+    LiveModel,
+    VoiceStatistics,
+    median_octaves,
+)
+
+PITCH_FFT = 1152
+"""Long enough that no lag up to :data:`MAX_LAG` wraps around, and of small factors."""
+
+
+class FastEncoder:
+    """Steps of one model's encoder; takes its weights as they are when it is made."""
+
+    def __init__(self, model: LiveModel) -> None:
+        self._model = model
+        self._features = FastFeatures(model)
+        self._stacks = {
+            name: FastStack.of(getattr(model, name))
+            for name in ("prosody", "content", "detail", "timbre")
+        }
+        prosody_blocks, *others = (stack.blocks for stack in self._stacks.values())
+        self._kept = Kept.of([*prosody_blocks, *(b for blocks in others for b in blocks[1:])])
+        self._counts = [len(prosody_blocks), *(len(blocks) - 1 for blocks in others)]
+        self._enter_prosody = self._prosody_entry()
+        self._enter_mels = torch.cat(
+            [_mel_entry(model, n) for n in ("content", "detail", "timbre")], 1
+        )
+        first = [blocks[0] for blocks in others]
+        self._widths = [len(block.last) for block in first]
+        self._filter = torch.cat(
+            [torch.cat((block.past_filter, block.last.unsqueeze(0))) for block in first], dim=1
+        )
+        self._filter_bias = torch.cat([block.bias for block in first])
+        detail = slice(self._widths[0], self._widths[0] + self._widths[1])
+        self._detail_filter = self._filter[:, detail].contiguous()
+        enter = matrix(model.detail.enter)[MEL_BANDS:]
+        self._words = word_table(model.content_quantizer, enter)
+        self._word_rows = (torch.arange(CONTENT_LAYERS) * (CODEBOOK_SIZE + 1) + 1).to(enter.device)
+        self._content = FastChain.of(model.content_quantizer, self._stacks["content"].offset)
+        self._detail = FastChain.of(model.detail_quantizer, self._stacks["detail"].offset)
+        head = matrix(model.pitch_head)
+        self._pitch = constant(head)
+        lacking = self._stacks["prosody"].offset.double() @ head
+        self._pitch_bias = constant(model.pitch_head.bias.detach().double() + lacking)
+
+    def initial_state(self, batch: int) -> FastEncoderState:
+        like = self._model.average_first
+        width = like.shape[0]
+        return FastEncoderState(
+            history=like.new_zeros(batch, HISTORY),
+            mels=like.new_zeros(batch, CONTEXT, MEL_BANDS + 1),
+            words=like.new_full((batch, CONTEXT, CONTENT_LAYERS), -1, dtype=torch.long),
+            past=like.new_zeros(batch, CONTEXT, sum(self._kept.widths)),
+            talker=Talker(
+                pitches=like.new_zeros(batch, prosody.PITCH_CLASSES),
+                moments=like.new_zeros(batch, 2 * width),
+            ),
+        )
+
+    def step(self, audio: Tensor, state: FastEncoderState) -> tuple[Tensor, FastEncoderState]:
+        """audio (B, 200) -> codes (B, 6, 1)."""
+        heard = torch.cat((state.history, audio), dim=1)
+        mels, correlation, level = self._features(heard)
+        pasts = iter(self._kept.contributions(state.past))
+        stacks, counts = self._stacks, iter(self._counts)
+
+        x = torch.addmm(
+            self._enter_prosody[1], torch.cat((mels, correlation), 1), self._enter_prosody[0]
+        )
+        past = tuple(islice(pasts, next(counts)))
+        first = stacks["prosody"].blocks[0]
+        said = [x, *stacks["prosody"].run(x, torch.addcmul(past[0], x, first.last), past[1:])]
+        pitch = torch.addmm(self._pitch_bias, said[-1], self._pitch).argmax(1)
+
+        frames = torch.cat((state.mels, _with_one(mels)), dim=1)
+        entered = frames @ self._enter_mels
+        filtered = (entered * self._filter).sum(1).add_(self._filter_bias).split(self._widths, 1)
+        now = entered[:, -1].split(self._widths, dim=1)
+
+        content = stacks["content"].run(now[0], filtered[0], tuple(islice(pasts, next(counts))))
+        content_codes = self._content.encode(content[-1])
+        words = torch.cat((state.words, torch.stack(content_codes, 1).unsqueeze(1)), dim=1)
+        meant = self._meaning(words)
+        x, y = now[1] + meant[:, -1], (meant * self._detail_filter).sum(1).add_(filtered[1])
+        detail = stacks["detail"].run(x, y, tuple(islice(pasts, next(counts))))
+        detail_codes = self._detail.encode(detail[-1])
+        timbre = stacks["timbre"].run(now[2], filtered[2], tuple(pasts))
+
+        code = torch.add(level, pitch, alpha=prosody.LEVELS)
+        newest = [*said[:-1], *content[:-1], *detail[:-1], *timbre[:-1]]
+        after = FastEncoderState(
+            history=heard[:, HOP:],
+            mels=frames[:, 1:],
+            words=words[:, 1:],
+            past=torch.cat((state.past[:, 1:], self._kept.newest(newest)), dim=1),
+            talker=self._hear(timbre[-1] + stacks["timbre"].offset, pitch, state.talker),
+        )
+        return torch.stack((code, *content_codes, *detail_codes), dim=1).unsqueeze(2), after
+
+    def timbre(self, state: FastEncoderState) -> Tensor:
+        """The running estimate (B, 256)."""
+        model, talker = self._model, state.talker
+        heard = talker.pitches.sum(1, keepdim=True)
+        average = torch.cat((model.average_first, model.average_second))
+        moments = torch.lerp(
+            average.expand_as(talker.moments), talker.moments, heard / (heard + PRIOR_FRAMES)
+        )
+        first, second = moments.chunk(2, dim=1)
+        octaves = median_octaves(talker.pitches.double()).unsqueeze(1)
+        return model.timbre_vector(first, second, octaves.float())
+
+    def expand(self, state: FastEncoderState) -> EncoderState:
+        """The state as :class:`LiveModel` takes it."""
+        talker = state.talker
+        pasts = iter(state.past.split(self._kept.widths, dim=2))
+        entered = list((state.mels @ self._enter_mels).split(self._widths, dim=2))
+        entered[1] = entered[1] + self._meaning(state.words)
+        prosody_blocks, *counts = self._counts
+        prosody_past = tuple(islice(pasts, prosody_blocks))
+        content, detail, timbre = (
+            (x, *islice(pasts, n)) for x, n in zip(entered, counts, strict=True)
+        )
+        weight = talker.pitches.sum(1).double()
+        first, second = (talker.moments.double() * weight.unsqueeze(1)).chunk(2, dim=1)
+        voice = VoiceStatistics(weight, first, second, talker.pitches.double())
+        return EncoderState(state.history, prosody_past, content, detail, timbre, voice)
+
+    def compress(
+        self, after: EncoderState, before: FastEncoderState, audio: Tensor, codes: Tensor
+    ) -> FastEncoderState:
+        """The state after a step of :class:`LiveModel` from ``before`` with audio (B, 200 n),
+        which gave codes (B, 6, n)."""
+        recent = min(codes.shape[2], CONTEXT)
+        heard = torch.cat((before.history, audio), dim=1)
+        mels, _, _ = self._model.features(heard[:, -HISTORY - recent * HOP :])
+        words = codes[:, 1 : 1 + CONTENT_LAYERS, -recent:].transpose(1, 2)
+        pasts = [*after.prosody, *after.content[1:], *after.detail[1:], *after.timbre[1:]]
+        voice = after.voice
+        weight = voice.weight.clamp_min(1.0).unsqueeze(1)
+        moments = torch.cat((voice.first, voice.second), dim=1) / weight
+        return FastEncoderState(
+            history=after.history,
+            mels=later(before.mels, torch.nn.functional.pad(mels, (0, 1), value=1.0)),
+            words=later(before.words, words),
+            past=torch.cat(pasts, dim=2),
+            talker=Talker(voice.pitches.float(), moments.float()),
+        )
+
+    def _prosody_entry(self) -> tuple[Tensor, Tensor]:
+        """Matrix and bias for log-mels and correlation as :class:`FastFeatures` gives them."""
+        enter = self._model.prosody.enter
+        weight, bias = _unscaled(matrix(enter), enter.bias.detach().double())
+        window = self._model.features.window_correlation[MIN_LAG:].double().unsqueeze(1)
+        return constant(torch.cat((weight[:MEL_BANDS], weight[MEL_BANDS:] / window))), constant(
+            bias
+        )
+
+    def _meaning(self, words: Tensor) -> Tensor:
+        """What content codes (B, n, 2) add to what enters the detail branch, (B, n, width)."""
+        rows = (words + self._word_rows).view(-1, CONTENT_LAYERS)
+        meaning = torch.nn.functional.embedding_bag(rows, self._words, mode="sum")
+        return meaning.view(words.shape[0], words.shape[1], -1)
+
+    def _hear(self, hidden: Tensor, pitch: Tensor, talker: Talker) -> Talker:
+        """Count a frame in, if it is voiced."""
+        voiced = (pitch > prosody.UNVOICED).float().unsqueeze(1)
+        pitches = talker.pitches.scatter_add(1, pitch.unsqueeze(1), voiced)
+        share = voiced / pitches.sum(1, keepdim=True).clamp_min_(1.0)
+        moments = torch.lerp(talker.moments, torch.cat((hidden, hidden * hidden), dim=1), share)
+        return Talker(pitches, moments)
+
+
+class FastFeatures:
+    """:class:`facodec.features.CausalFeatures` of one frame, constants left to what follows."""
+
+    def __init__(self, model: LiveModel) -> None:
+        self._own = model.features
+        edges = (
+            prosody.LEVEL_BOTTOM + prosody.LEVEL_STEP * torch.arange(prosody.LEVELS - 1).double()
+        )
+        energy = (10.0 ** (edges / 10.0) - 1e-10) * MEL_WINDOW
+        self._levels = constant(energy).to(model.average_first.device)
+
+    def __call__(self, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """heard (B, 800) -> log10-mels (B, 80), the autocorrelation but for that of the window
+        (B, 256), level class (B,)."""
+        own = self._own
+        recent = heard[:, PITCH_WINDOW - MEL_WINDOW :] * own.mel_window
+        mels = (torch.fft.rfft(recent).abs() @ own.mel_basis).clamp_min_(MEL_FLOOR).log10_()
+        level = torch.bucketize((recent * recent).sum(1), self._levels)
+        spectrum = torch.fft.rfft(heard * own.pitch_window, PITCH_FFT)
+        correlation = torch.fft.irfft(spectrum * spectrum.conj(), PITCH_FFT)
+        energy = correlation[:, :1] + ENERGY_FLOOR * PITCH_WINDOW
+        return mels, correlation[:, MIN_LAG : MAX_LAG + 1] / energy, level
+
+
+def _with_one(mels: Tensor) -> Tensor:
+    """(B, 80) -> (B, 1, 81): the one meets the bias in the matrix."""
+    return torch.nn.functional.pad(mels, (0, 1), value=1.0).unsqueeze(1)
+
+
+def _unscaled(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (in, out) and bias for log-mels as they come, in place of scaled ones; the mels are
+    the first inputs."""
+    mels = weight[:MEL_BANDS] / MEL_SPREAD
+    return torch.cat((mels, weight[MEL_BANDS:])), bias - MEL_CENTRE * mels.sum(0)
+
+
+def _mel_entry(model: LiveModel, name: str) -> Tensor:
+    """Matrix (81, width) from log-mels and a one to what enters a stack."""
+    stack: CausalStack = getattr(model, name)
+    weight = matrix(stack.enter)[:MEL_BANDS]
+    if name == "content":
+        weight = model.lifter.double() @ weight
+    unscaled, bias = _unscaled(weight, stack.enter.bias.detach().double())
+    return constant(torch.cat((unscaled, bias.unsqueeze(0))))
