@@ -8,7 +8,7 @@ from clients import options
 
 EXAMPLES = """\
   facodec convert --voice friend.wav --serve        live, from the microphone
-  facodec convert --voice rms --input in.wav --output out.wav --fast --serve
+  facodec convert --voice rowan --input in.wav --output out.wav --fast --serve
   facodec convert --voice friend --local            a saved voice; encode and decode here
 Three seconds or more of clean speech make a good reference; facodec voices keeps them by name."""
 
