@@ -1,25 +1,67 @@
-"""``facodec bench PART``: one sub-command per part, each in its own module."""
+"""``facodec bench``: all of it in one report, or one part. Each part is a module of its own, which
+is imported when it is asked for."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 PARTS = {
+    "step": "computing time per hop: batches, hops a call, backends, and other codecs beside it",
+    "load": "how many live sessions a server holds before the deadline breaks",
+    "latency": "mouth to ear through virtual sound devices, by stage, and the network alone",
+    "wire": "bits on the wire against packet size, headers included",
+    "startup": "time to start, memory of a server and of each session",
+    "gpu": "all that is to be known of a GPU: batches, precisions, captured graphs",
     "quality": "PESQ, STOI, log-mel distance and pitch of a model on a folder of speech",
     "voice": "voice conversion, the words it keeps, and what the codes leak",
-    "step": "computing time per hop of encoder and decoder",
-    "latency": "mouth to ear through virtual sound devices, with the ledger",
+    "report": "the HTML page and the documents' tables from a report that was made earlier",
 }
+MODULES = {"report": "report_command"}
+SUITE = "suite"
+
+
+class _Lazy(argparse.ArgumentParser):
+    """A part's parser, which gets its options when it is used: numpy and torch take their time."""
+
+    def __init__(self, *words: Any, module: str = "", **options: Any) -> None:
+        super().__init__(*words, **options)
+        self._module = module
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._module:
+            module, self._module = self._module, ""
+            import_module(f"benchmarks.{module}").add_arguments(self)
+        return super().parse_known_args(args, namespace)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
+    from benchmarks import suite
+
+    suite.add_arguments(parser)
+    parts = parser.add_subparsers(
+        dest="part", required=False, metavar="PART", title="parts", parser_class=_Lazy
+    )
     for name, summary in PARTS.items():
-        part = parts.add_parser(name, help=summary, description=summary)
-        import_module(f"benchmarks.{name}").add_arguments(part)
+        text = f"{summary[0].upper()}{summary[1:]}."
+        parts.add_parser(name, help=summary, description=text, module=module_of(name))
+
+
+def module_of(part: str) -> str:
+    """Name of a part's module in this package."""
+    return MODULES.get(part, part)
+
+
+def parse(part: str, words: Sequence[str]) -> argparse.Namespace:
+    """The options of a part, as if it had been called with these words."""
+    parser = argparse.ArgumentParser(prog=f"facodec bench {part}")
+    import_module(f"benchmarks.{module_of(part)}").add_arguments(parser)
+    return parser.parse_args(list(words))
 
 
 def run(args: argparse.Namespace) -> int:
-    result: int = import_module(f"benchmarks.{args.part}").run(args)
+    name = module_of(args.part) if args.part else SUITE
+    result: int = import_module(f"benchmarks.{name}").run(args)
     return result

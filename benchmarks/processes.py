@@ -1,0 +1,107 @@
+"""Processes under measurement: a server of one's own, and what the system knows of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+PATIENCE = 15.0
+"""Seconds a process has to end by itself before it is killed."""
+CLI = (sys.executable, "-m", "clients.cli")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Of a process since it started: CPU seconds, and now: resident MiB and threads."""
+
+    cpu: float
+    memory: float
+    threads: int
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server to measure. ``pid`` is None where somebody else started it; ``ready``: seconds it
+    took from the start of its process to the line that says where it serves."""
+
+    url: str
+    pid: int | None = None
+    ready: float | None = None
+
+    def usage(self) -> Usage | None:
+        """None where the system does not tell, or the process is not ours."""
+        return None if self.pid is None else usage(self.pid)
+
+    def health(self) -> dict[str, Any]:
+        """What /healthz answers. Raises OSError where nothing does."""
+        answer: dict[str, Any] = json.loads(self.get("/healthz"))
+        return answer
+
+    def get(self, path: str) -> str:
+        """Body of a plain HTTP request."""
+        with urlopen(self.url.replace("ws", "http", 1) + path, timeout=PATIENCE) as answer:
+            return str(answer.read().decode())
+
+
+@contextmanager
+def running_server(*options: str) -> Iterator[RunningServer]:
+    """A server process on a free port, with the options of ``facodec serve``.
+
+    It has a process group of its own, so that Ctrl-C reaches the benchmark alone. Raises ValueError
+    with what the server said where it does not start."""
+    began = time.perf_counter()
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            [*CLI, "serve", "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line.startswith("serving at "):
+                process.wait(PATIENCE)
+                errors.seek(0)
+                reason = errors.read().strip() or line.strip() or "it said nothing"
+                raise ValueError(f"the server did not start: {reason.splitlines()[-1]}")
+            yield RunningServer(line.split()[2], process.pid, time.perf_counter() - began)
+        finally:
+            process.terminate()
+            try:
+                process.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+
+def usage(pid: int) -> Usage | None:
+    """Linux only: None elsewhere, and for a process that has gone."""
+    folder = Path("/proc") / str(pid)
+    try:
+        # The second field, the command in parentheses, may hold spaces.
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        status = dict(
+            line.split(":", 1)
+            for line in (folder / "status").read_text().splitlines()
+            if ":" in line
+        )
+    except OSError:
+        return None
+    ticks = os.sysconf("SC_CLK_TCK")
+    user, system = int(fields[11]), int(fields[12])
+    resident = int(status.get("VmRSS", "0 kB").split()[0])
+    return Usage((user + system) / ticks, resident / 1024, int(status["Threads"]))
