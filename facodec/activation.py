@@ -42,6 +42,11 @@ class Fir:
     taps: tuple[tuple[float, ...], ...]
     window: Window
 
+    @staticmethod
+    def block(count: int) -> int:
+        """Windows per product where ``count`` are to be done."""
+        return min(BLOCK, count)
+
     def apply(self, samples: Tensor, count: int) -> Tensor:
         """samples (B, L, C), whole windows in them -> (B, count * len(taps), C).
 
@@ -52,9 +57,9 @@ class Fir:
         outputs = count * len(self.taps)
         if not count:
             return samples.new_zeros(batch, 0, channels)
-        block = min(BLOCK, count)
+        block = self.block(count)
         blocks = -(-count // block)
-        matrix = _banded(self, block, samples.dtype, samples.device)
+        matrix = banded(self, block, samples.dtype, samples.device)
         advance = block * self.window.stride
         missing = (blocks - 1) * advance + matrix.shape[1] - length
         if missing > 0:
@@ -71,7 +76,7 @@ sample counts of most layers."""
 
 
 @lru_cache(maxsize=64)
-def _banded(fir: Fir, block: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def banded(fir: Fir, block: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The taps of ``fir`` repeated along a diagonal: (block * outputs, samples they span)."""
     outputs, stride, size = len(fir.taps), fir.window.stride, fir.window.size
     with torch.inference_mode(False):

@@ -12,7 +12,7 @@ States are frozen dataclasses; a step builds a new one and never changes its inp
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -163,6 +163,10 @@ class ConvState:
     pending: Tensor
 
 
+Product = Callable[[Tensor], Tensor]
+"""Rows (n, K) times a fixed matrix (K, N), plus its bias if it has one -> (n, N)."""
+
+
 class Conv(Layer):
     """Convolution as one matrix product over windows of the input, which at the few samples of
     a hop is about twice as fast as ``conv1d``.
@@ -188,6 +192,8 @@ class Conv(Layer):
         self.bias = nn.Parameter(torch.zeros(channels_out))
         self.dilation = dilation
         self.window = Window(dilation * (kernel - 1) + 1, stride, padding, padding)
+        self.packed: Product | None = None
+        """Computes the product in place of ``weight`` and ``bias``: see facodec.backends."""
 
     @property
     def rate(self) -> Fraction:
@@ -207,6 +213,11 @@ class Conv(Layer):
     def finish(self, x: Tensor, state: ConvState) -> Tensor:
         return self._slide(*self.window.close(state.pending, x))
 
+    @property
+    def matrix(self) -> Tensor:
+        """The weight as (kernel * C_in, C_out), without a copy."""
+        return self.weight.permute(2, 1, 0).flatten(0, 1)
+
     def _slide(self, samples: Tensor, count: int) -> Tensor:
         channels_out, channels_in, kernel = self.weight.shape
         batch = samples.shape[0]
@@ -215,8 +226,11 @@ class Conv(Layer):
         # (B, count, C, kernel) -> rows of kernel * C values, in the order the matrix lies
         windows = samples.unfold(1, self.window.size, self.window.stride)[..., :: self.dilation]
         rows = windows.transpose(2, 3).reshape(batch * count, kernel * channels_in)
-        matrix = self.weight.permute(2, 1, 0).reshape(kernel * channels_in, channels_out)
-        return torch.addmm(self.bias, rows, matrix).view(batch, count, channels_out)
+        product = self.packed or self._multiply
+        return product(rows).view(batch, count, channels_out)
+
+    def _multiply(self, rows: Tensor) -> Tensor:
+        return torch.addmm(self.bias, rows, self.matrix)
 
 
 @dataclass(frozen=True)
@@ -243,6 +257,8 @@ class ConvTranspose(Layer):
         self.weight = nn.Parameter(matrix.permute(0, 2, 1))
         self.bias = nn.Parameter(torch.zeros(channels_out))
         self.stride = stride
+        self.packed: Product | None = None
+        """Computes the product in place of ``weight``, without the bias: see facodec.backends."""
         self.crop_left = stride // 2 + stride % 2
         self.crop_right = stride // 2
 
@@ -270,12 +286,20 @@ class ConvTranspose(Layer):
         rest = self._samples(after.tail)[:, after.crop : self.stride - self.crop_right]
         return torch.cat((y, rest), dim=1)
 
+    @property
+    def matrix(self) -> Tensor:
+        """The weight as (C_in, 2 * stride * C_out), without a copy."""
+        return self.weight.permute(0, 2, 1).flatten(1, 2)
+
     def _blocks(self, x: Tensor) -> tuple[Tensor, Tensor]:
         batch, count, channels_in = x.shape
-        matrix = self.weight.permute(0, 2, 1).reshape(channels_in, -1)
-        product = x.reshape(batch * count, channels_in) @ matrix
-        blocks, tails = product.view(batch, count, 2, -1).unbind(dim=2)
+        product = self.packed or self._multiply
+        both = product(x.reshape(batch * count, channels_in)).view(batch, count, 2, -1)
+        blocks, tails = both.unbind(dim=2)
         return blocks, tails
+
+    def _multiply(self, rows: Tensor) -> Tensor:
+        return rows @ self.matrix
 
     def _samples(self, blocks: Tensor) -> Tensor:
         batch, count, _ = blocks.shape

@@ -43,6 +43,8 @@ class Ns3Model(nn.Module):
 
     name = "ns3"
     follows_source = False
+    backend = "float32"
+    """How it computes; others come from :mod:`facodec.backends`."""
 
     def __init__(self, config: Ns3Config | None = None) -> None:
         super().__init__()
