@@ -28,6 +28,7 @@ from facodec.config import (
     Latency,
 )
 from facodec.fast import FastLive
+from facodec.lanes import Lanes
 from facodec.live import LiveModel
 from facodec.model import CodecModel, State
 
@@ -47,8 +48,8 @@ class Frames:
 class Codec:
     """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
 
-    One codec may serve many streams. Calls from several threads at once are safe: nothing that
-    changes hangs on the codec.
+    One codec may serve many streams. Calls from several threads at once are safe: what changes
+    hangs on the streams, and :attr:`lanes` take care of themselves.
     """
 
     sample_rate = SAMPLE_RATE
@@ -67,6 +68,11 @@ class Codec:
         """What streams run: the model itself, or the bundled one prepared for single hops, with
         the weights it has when this is first asked for."""
         return FastLive(self.model) if isinstance(self.model, LiveModel) else self.model
+
+    @cached_property
+    def lanes(self) -> Lanes:
+        """Streams that are stepped in batches, where there are many."""
+        return Lanes(self.model, self.steps, self.device)
 
     @property
     def name(self) -> str:
@@ -141,14 +147,7 @@ class Codec:
 
     def tensor_timbre(self, timbre: ArrayLike | Tensor) -> Tensor:
         """Checked timbre (256,) -> (1, 256) for the model."""
-        array = np.asarray(_array(timbre), dtype=np.float32)
-        if array.shape != (TIMBRE_DIM,):
-            raise ValueError(f"timbre of shape {array.shape}: wanted ({TIMBRE_DIM},)")
-        largest = float(np.abs(array).max())
-        if not largest <= LARGEST_TIMBRE:
-            raise ValueError(
-                f"timbre reaches {largest:g}: wanted finite numbers up to {LARGEST_TIMBRE:g}"
-            )
+        array = check_timbre(timbre)
         return torch.from_numpy(array.copy()).unsqueeze(0).to(self.device)
 
     def _audio(self, audio: ArrayLike | Tensor) -> Tensor:
@@ -304,6 +303,19 @@ class ConverterStream:
 
     def _converted(self, codes: Codes) -> Codes:
         return self._codec.convert_codes(codes, self._encoder.timbre, self._decoder.timbre)
+
+
+def check_timbre(timbre: ArrayLike | Tensor) -> Timbre:
+    """Checked timbre (256,) as float32: finite and not absurd; else a ValueError."""
+    array = np.asarray(_array(timbre), dtype=np.float32)
+    if array.shape != (TIMBRE_DIM,):
+        raise ValueError(f"timbre of shape {array.shape}: wanted ({TIMBRE_DIM},)")
+    largest = float(np.abs(array).max())
+    if not largest <= LARGEST_TIMBRE:
+        raise ValueError(
+            f"timbre reaches {largest:g}: wanted finite numbers up to {LARGEST_TIMBRE:g}"
+        )
+    return array
 
 
 def as_samples(audio: ArrayLike | Tensor) -> Audio:

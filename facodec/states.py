@@ -7,9 +7,10 @@ tensors' contents, which is so for all streams of a model that are past their st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -45,13 +46,49 @@ def tensors_of(state: Any) -> Iterator[Tensor]:
         for part in state:
             yield from tensors_of(part)
     elif is_dataclass(state):
-        for field in fields(state):
-            yield from tensors_of(getattr(state, field.name))
+        for name in _names(cast(type, type(state))):
+            yield from tensors_of(getattr(state, name))
+
+
+def with_tensors(state: S, tensors: Iterator[Tensor]) -> S:
+    """The same state with other tensors, in the order of :func:`tensors_of`."""
+    return cast(S, _with_tensors(state, tensors))
+
+
+def phase_of(state: Any) -> Hashable:
+    """What the states of streams that share a batch have in common: everything but the batch
+    and the contents of the tensors."""
+    if isinstance(state, Tensor):
+        return state.shape[1:]
+    if isinstance(state, tuple):
+        return tuple([phase_of(part) for part in state])
+    if is_dataclass(state) and not isinstance(state, type):
+        kind = type(state)
+        return kind, tuple([phase_of(getattr(state, name)) for name in _names(kind)])
+    return cast(Hashable, state)
 
 
 def state_bytes(state: Any) -> int:
     """Bytes of all tensors in a state."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(state))
+
+
+def _with_tensors(part: Any, tensors: Iterator[Tensor]) -> Any:
+    if isinstance(part, Tensor):
+        return next(tensors)
+    if isinstance(part, tuple):
+        return tuple([_with_tensors(item, tensors) for item in part])
+    if is_dataclass(part) and not isinstance(part, type):
+        kind = type(part)
+        values = [_with_tensors(getattr(part, name), tensors) for name in _names(kind)]
+        return kind(**dict(zip(_names(kind), values, strict=True)))
+    return part
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    """Of a dataclass's fields."""
+    return tuple(field.name for field in fields(kind))
 
 
 def _join(parts: Sequence[Any]) -> Any:

@@ -2,8 +2,9 @@
 
 The event loop only puts media into a :class:`Stream` and gets an :class:`Outcome` back through a
 callback; all computing happens in :meth:`Engine.tick`, which the engine's threads call (and a test
-can call without any). A tick collects ready work, computes it and delivers the results: the place
-where a batch over streams will form.
+can call without any). A tick collects a turn of every ready stream, computes them in batches (see
+:mod:`streaming.batching`) and delivers each result as soon as it is there. What arrives meanwhile
+is the next tick's, so batches grow with the load and a lone stream waits for nobody.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from streaming.batching import Failure, Work, run_all
 from streaming.media import Media, join, load, split
 from streaming.pipeline import Pipeline, Result
 from streaming.protocol import ProtocolError
@@ -31,8 +33,9 @@ class Outcome:
     """What one turn of a stream gave.
 
     ``t``: capture stamp of the newest input that went in. ``queue``: how long that input waited
-    for the model, s; ``queue_max``: the longest that any input of this turn did.
-    ``encode``, ``decode``: computing, s. ``ended``: the stream has been flushed, nothing follows.
+    for the model, s, before its turn and for others in it; ``queue_max``: the longest that any
+    input of this turn did. ``encode``, ``decode``: the steps it had a part in, s. ``ended``: the
+    stream has been flushed, nothing follows.
     ``error``: the stream has failed and is closed.
     """
 
@@ -223,34 +226,26 @@ class Engine:
 
     def _compute(self, turns: list[_Turn]) -> Iterator[tuple[_Turn, Outcome]]:
         """The outcome of each turn as soon as it is there."""
-        for turn in turns:
-            if turn.stream._closed:
-                continue
-            started = self._clock()
-            waits = [started - job.arrived for job in turn.jobs] or [0.0]
-            try:
-                result = _advance(turn)
-            except ProtocolError as error:
-                yield turn, Outcome(error=error)
-            except Exception:
-                # The stream's state can no longer be trusted, the others' can: end it alone.
-                log.exception("a stream failed in the model thread")
-                sentence = "the server failed to process this stream"
-                yield turn, Outcome(error=ProtocolError("internal", sentence))
+        started = self._clock()
+        works = [(turn, _advance(turn)) for turn in turns if not turn.stream._closed]
+        for turn, result in run_all(works):
+            if isinstance(result, Failure):
+                yield turn, Outcome(error=_error(result.error))
             else:
-                t = next((job.t for job in reversed(turn.jobs) if job.t is not None), None)
-                yield (
-                    turn,
-                    Outcome(
-                        media=tuple(result.media),
-                        t=t,
-                        queue=waits[-1],
-                        queue_max=max(waits),
-                        encode=result.encode,
-                        decode=result.decode,
-                        ended=turn.last,
-                    ),
-                )
+                yield turn, self._outcome(turn, result, started)
+
+    def _outcome(self, turn: _Turn, result: Result, started: float) -> Outcome:
+        others = self._clock() - started - result.encode - result.decode
+        waits = [started - job.arrived + max(0.0, others) for job in turn.jobs] or [0.0]
+        return Outcome(
+            media=tuple(result.media),
+            t=next((job.t for job in reversed(turn.jobs) if job.t is not None), None),
+            queue=waits[-1],
+            queue_max=max(waits),
+            encode=result.encode,
+            decode=result.decode,
+            ended=turn.last,
+        )
 
     def _deliver(self, turn: _Turn, outcome: Outcome) -> None:
         stream = turn.stream
@@ -277,14 +272,19 @@ def _take_turn(stream: Stream) -> _Turn:
     return _Turn(stream, jobs, last=stream._ending and not stream._jobs)
 
 
-def _advance(turn: _Turn) -> Result:
+def _advance(turn: _Turn) -> Work[Result]:
     """Feeds the turn's media to the stream's pipeline."""
     stream = turn.stream
     if stream._pipeline is None:
         stream._pipeline = stream.make()
-    result = Result()
-    for item in join([job.item for job in turn.jobs]):
-        result.add(stream._pipeline.push(item))
-    if turn.last:
-        result.add(stream._pipeline.flush())
-    return result
+    media = join([job.item for job in turn.jobs])
+    return (yield from stream._pipeline.work(media, flush=turn.last))
+
+
+def _error(error: Exception) -> ProtocolError:
+    """What a stream that failed is told."""
+    if isinstance(error, ProtocolError):
+        return error
+    # The stream's state can no longer be trusted, the others' can: end it alone.
+    log.error("a stream failed in the model thread", exc_info=error)
+    return ProtocolError("internal", "the server failed to process this stream")

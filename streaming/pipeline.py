@@ -6,7 +6,6 @@ A pipeline is a chain of stages; each stage is one small class with :meth:`Stage
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,8 +14,10 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import torch
 
-from facodec.codec import Codec
-from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
+from facodec.codec import Codec, check_timbre
+from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE, TIMBRE_DIM
+from streaming.batching import Stopwatch, Work, run_alone
+from streaming.lines import LiveDecoder, LiveEncoder, convert
 from streaming.media import Frames, Media, Sound, Timbre
 from streaming.protocol import Format, Hello, ProtocolError
 
@@ -31,7 +32,8 @@ NEUTRAL = np.zeros(TIMBRE_DIM, np.float32)
 
 @dataclass
 class Result:
-    """What a pipeline made of some input, and the seconds it took by kind of stage."""
+    """What a pipeline made of some input, and the seconds it took by kind of stage: those of the
+    steps it had a part in, shared with other streams or not."""
 
     media: list[Media] = field(default_factory=list)
     encode: float = 0.0
@@ -44,14 +46,17 @@ class Result:
 
 
 class Stage(Protocol):
-    """One step of a pipeline. ``decodes``: whose account its time goes to."""
+    """One step of a pipeline. ``decodes``: whose account its time goes to.
+
+    What needs the model gives work that yields requests for it; the rest gives media at once.
+    """
 
     decodes: bool
 
-    def feed(self, item: Media) -> list[Media]:
+    def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         """What comes out because the item went in."""
 
-    def finish(self) -> list[Media]:
+    def finish(self) -> list[Media] | Work[list[Media]]:
         """What was still owed at the end of the stream."""
 
 
@@ -62,25 +67,38 @@ class Pipeline:
         self._stages = list(stages)
 
     def push(self, item: Media) -> Result:
-        return self._run([item], flush=False)
+        """Runs the work alone."""
+        return run_alone(self.work([item]))
 
     def flush(self) -> Result:
-        return self._run([], flush=True)
+        """Runs the last work alone."""
+        return run_alone(self.work([], flush=True))
 
-    def _run(self, media: list[Media], flush: bool) -> Result:
+    def work(self, media: list[Media], flush: bool = False) -> Work[Result]:
+        """The work that media make; ``flush``: nothing follows."""
         result = Result()
         for stage in self._stages:
-            started = time.perf_counter()
-            media = [out for item in media for out in stage.feed(item)]
-            if flush:
-                media += stage.finish()
-            spent = time.perf_counter() - started
+            seconds = Stopwatch()
+            media = yield from seconds.time(_through(stage, media, flush))
             if stage.decodes:
-                result.decode += spent
+                result.decode += seconds.total
             else:
-                result.encode += spent
+                result.encode += seconds.total
         result.media = media
         return result
+
+
+def _through(stage: Stage, media: list[Media], flush: bool) -> Work[list[Media]]:
+    out: list[Media] = []
+    for item in media:
+        out += yield from _work(stage.feed(item))
+    if flush:
+        out += yield from _work(stage.finish())
+    return out
+
+
+def _work(given: list[Media] | Work[list[Media]]) -> Work[list[Media]]:
+    return given if isinstance(given, list) else (yield from given)
 
 
 MakePipeline: TypeAlias = Callable[[], Pipeline]
@@ -93,25 +111,29 @@ class Encode:
     decodes = False
 
     def __init__(self, codec: Codec, layers: int) -> None:
-        self._stream = codec.encoder_stream()
+        self._encoder = LiveEncoder(codec)
         self._layers = layers
         self._heard = 0
         self._sent: np.ndarray | None = None
 
-    def feed(self, item: Media) -> list[Media]:
+    def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
             return [item]
         if not isinstance(item, Sound):
             raise TypeError(f"wanted sound, got {type(item).__name__}")
-        out: list[Media] = []
-        for samples in self._to_next_look(item.samples):
-            out += self._look()
-            self._heard += len(samples)
-            out.append(self._frames(self._stream.push(samples)))
-        return out
+        return self._encode(item.samples)
 
-    def finish(self) -> list[Media]:
-        return [*self._look(), self._frames(self._stream.flush())]
+    def finish(self) -> Work[list[Media]]:
+        found = yield from self._look()
+        return [*found, self._frames((yield from self._encoder.flush()))]
+
+    def _encode(self, heard: np.ndarray) -> Work[list[Media]]:
+        out: list[Media] = []
+        for samples in self._to_next_look(heard):
+            out += yield from self._look()
+            self._heard += len(samples)
+            out.append(self._frames((yield from self._encoder.push(samples))))
+        return out
 
     def _to_next_look(self, samples: np.ndarray) -> list[np.ndarray]:
         """The samples, cut where the running timbre is to be looked at."""
@@ -122,10 +144,12 @@ class Encode:
     def _frames(self, codes: np.ndarray) -> Frames:
         return Frames(codes[: self._layers])
 
-    def _look(self) -> list[Media]:
+    def _look(self) -> Work[list[Media]]:
         """The running timbre, if this is the place to look at it and it has moved."""
-        timbre = self._stream.timbre
-        if self._heard % (VOICE_INTERVAL * HOP) or timbre is None:
+        if self._heard % (VOICE_INTERVAL * HOP):
+            return []
+        timbre = yield from self._encoder.timbre()
+        if timbre is None:
             return []
         # The receiver gets float16: what is compared and used here is what it will get.
         rounded = timbre.astype(np.float16).astype(np.float32)
@@ -168,18 +192,23 @@ class Decode:
     decodes = True
 
     def __init__(self, codec: Codec, seed: int) -> None:
-        self._stream = codec.decoder_stream(NEUTRAL, seed=seed)
+        self._decoder = LiveDecoder(codec, seed)
+        self._timbre = NEUTRAL
 
-    def feed(self, item: Media) -> list[Media]:
+    def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
-            self._stream.timbre = item.vector
+            self._timbre = check_timbre(item.vector)
             return []
         if not isinstance(item, Frames):
             raise TypeError(f"wanted codes, got {type(item).__name__}")
-        return [Sound(self._stream.push(item.codes))]
+        return self._sound(self._decoder.push(item.codes, self._timbre))
 
-    def finish(self) -> list[Media]:
-        return [Sound(self._stream.flush())]
+    def finish(self) -> Work[list[Media]]:
+        return self._sound(self._decoder.flush(self._timbre))
+
+    @staticmethod
+    def _sound(work: Work[np.ndarray]) -> Work[list[Media]]:
+        return [Sound((yield from work))]
 
 
 class ConvertSound:
@@ -188,19 +217,36 @@ class ConvertSound:
     decodes = False
 
     def __init__(self, codec: Codec, voice: np.ndarray) -> None:
-        self._stream = codec.converter_stream(voice)
+        self._codec = codec
+        self._encoder = LiveEncoder(codec)
+        self._target = check_timbre(voice)
         self._given = Given(voice)
 
-    def feed(self, item: Media) -> list[Media]:
+    def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
-            self._stream.timbre = item.vector
+            self._target = check_timbre(item.vector)
             return self._given.feed(item)
         if not isinstance(item, Sound):
             raise TypeError(f"wanted sound, got {type(item).__name__}")
-        return self._given.feed(Frames(self._stream.push_codes(item.samples)))
+        return self._convert(item.samples)
 
-    def finish(self) -> list[Media]:
-        return self._given.feed(Frames(self._stream.flush_codes()))
+    def finish(self) -> Work[list[Media]]:
+        codes = yield from self._encoder.flush()
+        return self._given.feed(Frames((yield from self._converted(codes))))
+
+    def _convert(self, heard: np.ndarray) -> Work[list[Media]]:
+        parts = [np.zeros((MIN_LAYERS, 0), np.int64)]
+        # What is known of the source must not run ahead of what is converted.
+        cuts = range(self._encoder.wanted, len(heard), HOP)
+        for samples in np.split(heard, cuts if self._codec.model.follows_source else ()):
+            codes = yield from self._encoder.push(samples)
+            if codes.shape[1]:
+                parts.append((yield from self._converted(codes)))
+        return self._given.feed(Frames(np.concatenate(parts, axis=1)))
+
+    def _converted(self, codes: np.ndarray) -> Work[np.ndarray]:
+        source = yield from self._encoder.timbre()
+        return (yield from convert(self._codec, codes, source, self._target))
 
 
 class ConvertFrames:
@@ -213,21 +259,24 @@ class ConvertFrames:
 
     def __init__(self, codec: Codec, voice: np.ndarray) -> None:
         self._codec = codec
-        self._target = voice
+        self._target = check_timbre(voice)
         self._source: np.ndarray | None = None
         self._given = Given(voice)
 
-    def feed(self, item: Media) -> list[Media]:
+    def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Sound):
             raise TypeError("wanted codes, got sound")
         if isinstance(item, Frames):
-            converted = self._codec.convert_codes(item.codes, self._source, self._target)
-            return self._given.feed(Frames(converted))
+            return self._convert(item.codes)
         if item.exact:
-            self._target = item.vector
+            self._target = check_timbre(item.vector)
         else:
-            self._source = item.vector
+            self._source = check_timbre(item.vector)
         return self._given.feed(item)
+
+    def _convert(self, codes: np.ndarray) -> Work[list[Media]]:
+        converted = yield from convert(self._codec, codes, self._source, self._target)
+        return self._given.feed(Frames(converted))
 
     def finish(self) -> list[Media]:
         return self._given.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facodec.causal import CausalBlock, CausalStack
+from facodec.fast.products import Product
 
 Condition = tuple[Tensor, Tensor]
 """Gain and bias (B, width) after the norm."""
@@ -37,9 +39,8 @@ class FastBlock:
     last: Tensor
     bias: Tensor
     norm: nn.LayerNorm
-    expand: Tensor
-    expand_bias: Tensor
-    project: Tensor
+    expand: Product
+    project: Product
     offset: Tensor
 
     def __call__(self, x: Tensor, filtered: Tensor, condition: Condition | None = None) -> Tensor:
@@ -48,8 +49,7 @@ class FastBlock:
         y = torch.layer_norm(filtered, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         if condition is not None:
             y = torch.addcmul(condition[1], y, condition[0])
-        hidden = F.gelu(torch.addmm(self.expand_bias, y, self.expand), approximate="tanh")
-        return torch.addmm(x, hidden, self.project)
+        return self.project.onto(F.gelu(self.expand(y), approximate="tanh"), x)
 
 
 @dataclass(frozen=True)
@@ -98,19 +98,18 @@ def _fold(block: CausalBlock, offset: Tensor) -> FastBlock:
         last=constant(filters[-1]),
         bias=constant(block.depthwise_bias.detach().double() + filters[-1] * offset),
         norm=block.norm,
-        expand=constant(matrix(block.expand)),
-        expand_bias=constant(block.expand.bias),
-        project=constant(matrix(block.project) * scale),
+        expand=Product(matrix(block.expand), block.expand.bias),
+        project=Product(matrix(block.project) * scale),
         offset=constant(offset),
     )
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The blocks whose past is kept, one after the other in one tensor (B, 6, sum of widths)."""
+    """The blocks whose past is kept, one after the other along the last dimension."""
 
     widths: list[int]
-    past_filter: Tensor
+    past_filter: tuple[Tensor, ...]
     bias: Tensor
     offset: Tensor
 
@@ -118,16 +117,19 @@ class Kept:
     def of(cls, blocks: list[FastBlock]) -> Kept:
         return cls(
             widths=[len(block.last) for block in blocks],
-            past_filter=torch.cat([block.past_filter for block in blocks], dim=1),
+            past_filter=torch.cat([block.past_filter for block in blocks], dim=1).unbind(0),
             bias=torch.cat([block.bias for block in blocks]),
             offset=torch.cat([block.offset for block in blocks]),
         )
 
-    def contributions(self, past: Tensor) -> tuple[Tensor, ...]:
-        """Of past (B, 6, widths) to each block's filter, bias included: (B, width) each."""
-        filtered = (past * self.past_filter).sum(1)
-        return filtered.add_(self.bias).split(self.widths, dim=1)
+    def contributions(self, past: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Of the past, six frames (B, widths), to each block's filter, bias included: (B, width)
+        each."""
+        total = torch.addcmul(self.bias, past[0], self.past_filter[0])
+        for frame, weight in zip(past[1:], self.past_filter[1:], strict=True):
+            total.addcmul_(frame, weight)
+        return total.split(self.widths, dim=1)
 
     def newest(self, inputs: list[Tensor]) -> Tensor:
-        """The blocks' inputs (B, width) as they are kept (B, 1, widths)."""
-        return torch.cat(inputs, dim=1).add_(self.offset).unsqueeze(1)
+        """The blocks' inputs (B, width) as they are kept: a frame (B, widths)."""
+        return torch.cat(inputs, dim=1).add_(self.offset)

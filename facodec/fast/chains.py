@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facodec.fast.blocks import constant, matrix
+from facodec.fast.products import Product
 from facodec.quantizer import ResidualQuantizer, VectorQuantizer
 
 
@@ -26,13 +27,12 @@ def word_table(chain: ResidualQuantizer, enter: Tensor) -> Tensor:
 class FastChain:
     """Encodes vectors that lack a constant.
 
-    ``project`` (dim, layers * code_dim) and ``bias``: into every layer's space at once;
+    ``project`` (dim, layers * code_dim): into every layer's space at once;
     ``directions``: each layer's words (code_dim, 1024), of unit length; ``taken``: of each layer
     but the last, what its words take away in the spaces of the layers after it.
     """
 
-    project: Tensor
-    bias: Tensor
+    project: Product
     directions: list[Tensor]
     taken: list[Tensor]
 
@@ -46,8 +46,7 @@ class FastChain:
             following = torch.cat([matrix(after.in_proj) for after in layers[i + 1 :]], dim=1)
             taken.append(constant(_words(layer) @ following))
         return cls(
-            project=constant(project),
-            bias=constant(bias + lacking.double() @ project),
+            project=Product(project, bias + lacking.double() @ project),
             directions=[
                 constant(F.normalize(layer._codebook.weight.detach().double(), dim=1).t())
                 for layer in layers
@@ -57,7 +56,7 @@ class FastChain:
 
     def encode(self, latent: Tensor) -> list[Tensor]:
         """latent (B, dim) -> the codes (B,) of each layer."""
-        left = torch.addmm(self.bias, latent, self.project)
+        left = self.project(latent)
         codes = []
         for i, directions in enumerate(self.directions):
             size = directions.shape[0]

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from facodec import prosody
 from facodec.causal import CONTEXT
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_DIM
-from facodec.fast.blocks import Condition, FastStack, Kept, constant, matrix
+from facodec.fast.blocks import Condition, FastStack, Kept, matrix
 from facodec.fast.chains import word_table
+from facodec.fast.products import Product
 from facodec.fast.states import FastDecoderState, Rounded, later, nothing_said
 from facodec.live import GAIN_CENTRE, GAIN_RANGE, GLIDE, VOICE_DIM, DecoderState, LiveModel
 from facodec.synthesis import (
@@ -68,7 +69,7 @@ class FastDecoder:
         frames = torch.cat((state.codes, codes.transpose(1, 2)), dim=1)
         entered = self._meaning(frames)
         filtered = (entered * self._filter).sum(1).add_(self._filter_bias)
-        pasts = self._kept.contributions(state.past.numbers())
+        pasts = self._kept.contributions(state.past.numbers().unbind(1))
         x = entered[:, -1]
         outputs = self._stack.run(x, filtered, pasts, self._conditions(gliding))
         pitch = self._synthesizer.hertz.index_select(0, codes[:, 0, 0])
@@ -76,7 +77,7 @@ class FastDecoder:
         audio, synthesis = self._synthesizer(pitch, predicted, state.synthesis)
         after = FastDecoderState(
             codes=frames[:, 1:],
-            past=state.past.followed_by(self._kept.newest(outputs[:-1])),
+            past=state.past.followed_by(self._kept.newest(outputs[:-1]).unsqueeze(1)),
             timbre=gliding,
             synthesis=synthesis,
             started=True,
@@ -117,17 +118,16 @@ class FastDecoder:
         return meaning.view(codes.shape[0], codes.shape[1], -1)
 
     def _conditions(self, timbre: Tensor) -> list[Condition]:
-        enter, enter_bias, leave, leave_bias = self._condition
-        hidden = F.silu(torch.addmm(enter_bias, timbre, enter))
-        parts = torch.addmm(leave_bias, hidden, leave).split(self._model.decoder.width, dim=1)
+        enter, leave = self._condition
+        parts = leave(F.silu(enter(timbre))).split(self._model.decoder.width, dim=1)
         return list(zip(parts[0::2], parts[1::2], strict=True))
 
     def _predict(self, x: Tensor) -> Tensor:
-        norm, (head, bias) = self._model.head_norm, self._head
+        norm = self._model.head_norm
         y = torch.layer_norm(
             x + self._stack.offset, norm.normalized_shape, norm.weight, norm.bias, norm.eps
         )
-        return torch.addmm(bias, y, head)
+        return self._head(y)
 
 
 class FastSynthesizer:
@@ -138,8 +138,7 @@ class FastSynthesizer:
         c = model.config
         self._bands, self._phase_bands = c.bands, c.phase_bands
         shape = torch.cat((own.log_gain, own.phase_of_gain), dim=1).double()
-        self._shape = constant(GAIN_RANGE * shape)
-        self._shape_bias = constant(GAIN_CENTRE * shape.sum(0))
+        self._shape = Product(GAIN_RANGE * shape, GAIN_CENTRE * shape.sum(0))
         ramp = own.ramp.double()
         self._rise = ramp / SAMPLE_RATE
         self._bend = ramp * ramp / (2 * HOP * SAMPLE_RATE)
@@ -175,9 +174,8 @@ class FastSynthesizer:
         gains, correction = predicted.split(
             (2 * SUBFRAMES * self._bands, SUBFRAMES * self._phase_bands), dim=1
         )
-        shapes = torch.addmm(
-            self._shape_bias, torch.tanh(gains).view(-1, self._bands), self._shape
-        ).view(-1, 2, SUBFRAMES, 2 * BINS)
+        shapes = self._shape(torch.tanh(gains).view(-1, self._bands))
+        shapes = shapes.view(-1, 2, SUBFRAMES, 2 * BINS)
         turned = correction.view(-1, SUBFRAMES, self._phase_bands) @ self._own.phase_correction
         shapes[:, 0, :, BINS:] += turned
         magnitude, phase = shapes[..., :BINS].exp(), shapes[..., BINS:]
@@ -213,19 +211,19 @@ def _code_table(model: LiveModel) -> Tensor:
     return torch.cat(tables)
 
 
-def _condition(model: LiveModel) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Matrix and bias from a timbre, and matrix and bias to the gains, one added, and biases."""
+def _condition(model: LiveModel) -> tuple[Product, Product]:
+    """From a timbre, and on to each block's gains, one added, and biases."""
     first, last = model.condition[0], model.condition[2]
     assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
     enter = matrix(first).clone()
     enter[:VOICE_DIM] *= math.sqrt(VOICE_DIM)
     bias = last.bias.detach().double().view(-1, 2, model.decoder.width).clone()
     bias[:, 0] += 1.0
-    return constant(enter), constant(first.bias), constant(matrix(last)), constant(bias.flatten())
+    return Product(enter, first.bias), Product(matrix(last), bias.flatten())
 
 
-def _head(model: LiveModel) -> tuple[Tensor, Tensor]:
-    """Matrix and bias to the gains over their range, first of the pulses (2 sub-frames, bands),
+def _head(model: LiveModel) -> Product:
+    """To the gains over their range, first of the pulses (2 sub-frames, bands),
     then of the noise, and to the phase corrections (2 sub-frames, phase bands)."""
     c = model.config
     both = torch.cat((matrix(model.head), model.head.bias.detach().double().unsqueeze(0)))
@@ -234,4 +232,4 @@ def _head(model: LiveModel) -> tuple[Tensor, Tensor]:
     )
     pulses, noise, correction = (part.flatten(1) for part in parts)
     ordered = torch.cat((pulses / GAIN_RANGE, noise / GAIN_RANGE, correction), dim=1)
-    return constant(ordered[:-1]), constant(ordered[-1])
+    return Product(ordered[:-1], ordered[-1])

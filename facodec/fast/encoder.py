@@ -13,6 +13,7 @@ from facodec.causal import CONTEXT, CausalStack
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
 from facodec.fast.blocks import FastStack, Kept, constant, matrix
 from facodec.fast.chains import FastChain, word_table
+from facodec.fast.products import Product
 from facodec.fast.states import FastEncoderState, Talker, later
 from facodec.features import (
     ENERGY_FLOOR,
@@ -52,9 +53,8 @@ class FastEncoder:
         self._kept = Kept.of([*prosody_blocks, *(b for blocks in others for b in blocks[1:])])
         self._counts = [len(prosody_blocks), *(len(blocks) - 1 for blocks in others)]
         self._enter_prosody = self._prosody_entry()
-        self._enter_mels = torch.cat(
-            [_mel_entry(model, n) for n in ("content", "detail", "timbre")], 1
-        )
+        entries = [_mel_entry(model, name) for name in ("content", "detail", "timbre")]
+        self._enter_mels = Product(torch.cat(entries, dim=1))
         first = [blocks[0] for blocks in others]
         self._widths = [len(block.last) for block in first]
         self._filter = torch.cat(
@@ -69,9 +69,8 @@ class FastEncoder:
         self._content = FastChain.of(model.content_quantizer, self._stacks["content"].offset)
         self._detail = FastChain.of(model.detail_quantizer, self._stacks["detail"].offset)
         head = matrix(model.pitch_head)
-        self._pitch = constant(head)
         lacking = self._stacks["prosody"].offset.double() @ head
-        self._pitch_bias = constant(model.pitch_head.bias.detach().double() + lacking)
+        self._pitch = Product(head, model.pitch_head.bias.detach().double() + lacking)
 
     def initial_state(self, batch: int) -> FastEncoderState:
         like = self._model.average_first
@@ -80,7 +79,7 @@ class FastEncoder:
             history=like.new_zeros(batch, HISTORY),
             mels=like.new_zeros(batch, CONTEXT, MEL_BANDS + 1),
             words=like.new_full((batch, CONTEXT, CONTENT_LAYERS), -1, dtype=torch.long),
-            past=like.new_zeros(batch, CONTEXT, sum(self._kept.widths)),
+            past=tuple(like.new_zeros(batch, sum(self._kept.widths)) for _ in range(CONTEXT)),
             talker=Talker(
                 pitches=like.new_zeros(batch, prosody.PITCH_CLASSES),
                 moments=like.new_zeros(batch, 2 * width),
@@ -94,16 +93,14 @@ class FastEncoder:
         pasts = iter(self._kept.contributions(state.past))
         stacks, counts = self._stacks, iter(self._counts)
 
-        x = torch.addmm(
-            self._enter_prosody[1], torch.cat((mels, correlation), 1), self._enter_prosody[0]
-        )
+        x = self._enter_prosody(torch.cat((mels, correlation), dim=1))
         past = tuple(islice(pasts, next(counts)))
         first = stacks["prosody"].blocks[0]
         said = [x, *stacks["prosody"].run(x, torch.addcmul(past[0], x, first.last), past[1:])]
-        pitch = torch.addmm(self._pitch_bias, said[-1], self._pitch).argmax(1)
+        pitch = self._pitch(said[-1]).argmax(1)
 
         frames = torch.cat((state.mels, _with_one(mels)), dim=1)
-        entered = frames @ self._enter_mels
+        entered = self._entered(frames)
         filtered = (entered * self._filter).sum(1).add_(self._filter_bias).split(self._widths, 1)
         now = entered[:, -1].split(self._widths, dim=1)
 
@@ -122,7 +119,7 @@ class FastEncoder:
             history=heard[:, HOP:],
             mels=frames[:, 1:],
             words=words[:, 1:],
-            past=torch.cat((state.past[:, 1:], self._kept.newest(newest)), dim=1),
+            past=(*state.past[1:], self._kept.newest(newest)),
             talker=self._hear(timbre[-1] + stacks["timbre"].offset, pitch, state.talker),
         )
         return torch.stack((code, *content_codes, *detail_codes), dim=1).unsqueeze(2), after
@@ -142,8 +139,8 @@ class FastEncoder:
     def expand(self, state: FastEncoderState) -> EncoderState:
         """The state as :class:`LiveModel` takes it."""
         talker = state.talker
-        pasts = iter(state.past.split(self._kept.widths, dim=2))
-        entered = list((state.mels @ self._enter_mels).split(self._widths, dim=2))
+        pasts = iter(torch.stack(state.past, dim=1).split(self._kept.widths, dim=2))
+        entered = list(self._entered(state.mels).split(self._widths, dim=2))
         entered[1] = entered[1] + self._meaning(state.words)
         prosody_blocks, *counts = self._counts
         prosody_past = tuple(islice(pasts, prosody_blocks))
@@ -172,18 +169,20 @@ class FastEncoder:
             history=after.history,
             mels=later(before.mels, torch.nn.functional.pad(mels, (0, 1), value=1.0)),
             words=later(before.words, words),
-            past=torch.cat(pasts, dim=2),
+            past=torch.cat(pasts, dim=2).unbind(1),
             talker=Talker(voice.pitches.float(), moments.float()),
         )
 
-    def _prosody_entry(self) -> tuple[Tensor, Tensor]:
-        """Matrix and bias for log-mels and correlation as :class:`FastFeatures` gives them."""
+    def _prosody_entry(self) -> Product:
+        """From log-mels and correlation as :class:`FastFeatures` gives them."""
         enter = self._model.prosody.enter
         weight, bias = _unscaled(matrix(enter), enter.bias.detach().double())
         window = self._model.features.window_correlation[MIN_LAG:].double().unsqueeze(1)
-        return constant(torch.cat((weight[:MEL_BANDS], weight[MEL_BANDS:] / window))), constant(
-            bias
-        )
+        return Product(torch.cat((weight[:MEL_BANDS], weight[MEL_BANDS:] / window)), bias)
+
+    def _entered(self, mels: Tensor) -> Tensor:
+        """What enters three stacks of log-mels and ones (B, n, 81), the words aside."""
+        return self._enter_mels(mels.reshape(-1, mels.shape[2])).view(*mels.shape[:2], -1)
 
     def _meaning(self, words: Tensor) -> Tensor:
         """What content codes (B, n, 2) add to what enters the detail branch, (B, n, width)."""
@@ -205,6 +204,7 @@ class FastFeatures:
 
     def __init__(self, model: LiveModel) -> None:
         self._own = model.features
+        self._bands = Product(model.features.mel_basis)
         edges = (
             prosody.LEVEL_BOTTOM + prosody.LEVEL_STEP * torch.arange(prosody.LEVELS - 1).double()
         )
@@ -216,7 +216,7 @@ class FastFeatures:
         (B, 256), level class (B,)."""
         own = self._own
         recent = heard[:, PITCH_WINDOW - MEL_WINDOW :] * own.mel_window
-        mels = (torch.fft.rfft(recent).abs() @ own.mel_basis).clamp_min_(MEL_FLOOR).log10_()
+        mels = self._bands(torch.fft.rfft(recent).abs()).clamp_min_(MEL_FLOOR).log10_()
         level = torch.bucketize((recent * recent).sum(1), self._levels)
         spectrum = torch.fft.rfft(heard * own.pitch_window, PITCH_FFT)
         correlation = torch.fft.irfft(spectrum * spectrum.conj(), PITCH_FFT)
@@ -243,4 +243,4 @@ def _mel_entry(model: LiveModel, name: str) -> Tensor:
     if name == "content":
         weight = model.lifter.double() @ weight
     unscaled, bias = _unscaled(weight, stack.enter.bias.detach().double())
-    return constant(torch.cat((unscaled, bias.unsqueeze(0))))
+    return torch.cat((unscaled, bias.unsqueeze(0)))

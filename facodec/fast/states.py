@@ -6,7 +6,6 @@ kept in place of its past, and are smaller. The decoder's other pasts are kept i
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -28,12 +27,13 @@ class Talker:
 @dataclass(frozen=True)
 class FastEncoderState:
     """history (B, 600) samples; mels (B, 6, 81) log-mels and a one, zeros before the first frame;
-    words (B, 6, 2) content codes, -1 before it; past (B, 6, widths) of the other blocks."""
+    words (B, 6, 2) content codes, -1 before it; past of the other blocks, six frames (B, widths),
+    the oldest first: a frame is never copied while it is kept."""
 
     history: Tensor
     mels: Tensor
     words: Tensor
-    past: Tensor
+    past: tuple[Tensor, ...]
     talker: Talker
 
 
@@ -53,7 +53,7 @@ class Rounded:
 
     @classmethod
     def of(cls, numbers: Tensor) -> Rounded:
-        largest = torch.linalg.vector_norm(numbers, math.inf, dim=2, keepdim=True)
+        largest = numbers.abs().amax(dim=2, keepdim=True)
         step = largest.clamp_min_(1e-20).div_(LARGEST)
         multiples = (numbers / step).round_().to(torch.int32)
         return cls((multiples >> 8).to(torch.int16), multiples.to(torch.uint8), step)

@@ -1,0 +1,105 @@
+"""Many streams of one codec, stepped in batches: the results are those of each stream alone.
+
+Arrays are numpy in and out, a row a stream. A lane is one direction of a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facodec.arena import Arena, Slot
+from facodec.model import CodecModel
+
+Audio = NDArray[np.float32]
+Codes = NDArray[np.int64]
+Timbres = NDArray[np.float32]
+
+
+class Lanes:
+    """The lanes of all streams of a model. May be used from several threads, each lane by one.
+
+    ``size`` of a step: the batch to run it at, at least the number of lanes; the rest idles.
+    """
+
+    def __init__(self, model: CodecModel, steps: Any, device: torch.device) -> None:
+        self._model, self._steps, self._device = model, steps, device
+        self._encoders, self._decoders = Arena(), Arena()
+
+    @property
+    def bytes(self) -> int:
+        """Memory allocated for the states of streams now."""
+        return self._encoders.bytes + self._decoders.bytes
+
+    @torch.inference_mode()
+    def open_encoder(self) -> Slot:
+        return self._encoders.open(self._steps.encoder_state(1))
+
+    @torch.inference_mode()
+    def open_decoder(self, seed: int = 0) -> Slot:
+        return self._decoders.open(self._steps.decoder_state(1, seed))
+
+    @torch.inference_mode()
+    def encode(self, lanes: Sequence[Slot], audio: Audio, size: int) -> Codes:
+        """audio (N, 200 n) -> codes (N, 6, m), for lanes in one phase."""
+        state = self._encoders.gather(lanes, size)
+        codes, after = self._steps.encoder_step(self._batch(audio, size), state)
+        self._encoders.put(lanes, after)
+        return _numpy(codes[: len(lanes)])
+
+    @torch.inference_mode()
+    def flush_encoder(self, lane: Slot) -> Codes:
+        """The frames (6, m) that an encoder still owes."""
+        return _numpy(self._steps.encoder_flush(self._encoders.gather([lane], 1))[0])
+
+    @torch.inference_mode()
+    def timbres(self, lanes: Sequence[Slot]) -> list[Timbres | None]:
+        """The running estimate (256,) of each encoder, for lanes in one phase."""
+        state = self._encoders.gather(lanes, len(lanes))
+        timbres = self._steps.encoder_timbre(state)
+        if timbres is not None:
+            return list(_numpy(timbres))
+        # Somebody has not been heard for long enough yet.
+        if len(lanes) == 1:
+            return [None]
+        return [self.timbres([lane])[0] for lane in lanes]
+
+    @torch.inference_mode()
+    def decode(self, lanes: Sequence[Slot], codes: Codes, timbres: Timbres, size: int) -> Audio:
+        """codes (N, 6, n), absent ones -1, timbres (N, 256) -> audio (N, 200 m), for lanes in one
+        phase."""
+        state = self._decoders.gather(lanes, size)
+        step = self._steps.decoder_step
+        audio, after = step(self._batch(codes, size), self._batch(timbres, size), state)
+        self._decoders.put(lanes, after)
+        return cast(Audio, _numpy(audio[: len(lanes)]))
+
+    @torch.inference_mode()
+    def flush_decoder(self, lane: Slot, timbre: Timbres) -> Audio:
+        """The samples (200 m,) that a decoder still owes."""
+        state = self._decoders.gather([lane], 1)
+        audio = self._steps.decoder_flush(self._batch(timbre[None], 1), state)
+        return cast(Audio, _numpy(audio[0]))
+
+    @torch.inference_mode()
+    def convert(self, codes: Codes, sources: Timbres | None, targets: Timbres) -> Codes:
+        """What conversion makes of codes (N, 6, n) spoken with ``sources`` (N, 256)."""
+        known = None if sources is None else self._batch(sources, len(sources))
+        there = self._batch(targets, len(targets))
+        return _numpy(self._model.convert_codes(self._batch(codes, len(codes)), known, there))
+
+    def _batch(self, rows: NDArray[Any], size: int) -> Tensor:
+        """The rows on the device, filled up with idle ones."""
+        batch = torch.from_numpy(rows)
+        if size > len(rows):
+            batch = torch.cat((batch, batch[:1].expand(size - len(rows), *batch.shape[1:])))
+        return batch.to(self._device)
+
+
+def _numpy(tensor: Tensor) -> NDArray[Any]:
+    return np.ascontiguousarray(tensor.cpu().numpy())
