@@ -14,7 +14,7 @@ def line_chart(chart: Chart) -> str:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import LogLocator, ScalarFormatter
 
     figure, axis = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     for name, (xs, ys) in chart.lines.items():
@@ -26,13 +26,14 @@ def line_chart(chart: Chart) -> str:
     if chart.log_x:
         axis.set_xscale("log", base=2)
     axis.set_xticks(sorted({x for xs, _ in chart.lines.values() for x in xs}))
-    axis.minorticks_off()
     axis.xaxis.set_major_formatter(ScalarFormatter())
     if chart.log_y:
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
     else:
         axis.set_ylim(bottom=0)
+    axis.minorticks_off()
     axis.set_title(chart.title, loc="left", fontsize=11)
     axis.set_xlabel(chart.x_label)
     axis.set_ylabel(chart.y_label)
