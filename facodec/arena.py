@@ -7,6 +7,7 @@ last stream.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -170,8 +171,10 @@ def _addresses(tensors: list[Tensor]) -> set[int]:
 
 def _words(rows: Tensor) -> Tensor:
     """The same memory as rows of the largest integers that fit: the fewest to be copied."""
-    flat = rows.contiguous().view(len(rows), -1)
+    flat = rows.contiguous().view(len(rows), math.prod(rows.shape[1:]))
     size = flat.shape[1] * flat.element_size()
+    if size == 0:
+        return flat
     fitting = (
         kind for kind in (torch.int64, torch.int32, torch.int16) if size % kind.itemsize == 0
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from facodec.arena import Arena, Slot
 from facodec.model import CodecModel
+from facodec.states import state_bytes
 
 Audio = NDArray[np.float32]
 Codes = NDArray[np.int64]
@@ -35,6 +36,11 @@ class Lanes:
     def bytes(self) -> int:
         """Memory allocated for the states of streams now."""
         return self._encoders.bytes + self._decoders.bytes
+
+    def stream_bytes(self, encoder: Slot, decoder: Slot) -> int:
+        """Bytes of the states of one stream, as they are now."""
+        states = self._encoders.gather([encoder], 1), self._decoders.gather([decoder], 1)
+        return sum(map(state_bytes, states))
 
     @torch.inference_mode()
     def open_encoder(self) -> Slot:

@@ -67,6 +67,8 @@ class Stream:
     engine: Engine
     make: Callable[[], Pipeline]
     deliver: Deliver
+    load: float = 0.0
+    """Share of the machine that it takes."""
     abandoned: bool = False
     """Closed by its owner: an outcome that is still on its way is not wanted any more."""
     _jobs: deque[_Job] = field(default_factory=deque)
@@ -135,10 +137,11 @@ class Engine:
 
     # ------------------------------------------------------------------- called by the event loop
 
-    def open(self, make: Callable[[], Pipeline], deliver: Deliver) -> Stream:
+    def open(self, make: Callable[[], Pipeline], deliver: Deliver, load: float = 0.0) -> Stream:
         """A new stream. ``make`` builds its pipeline, in a model thread, before its first turn;
-        ``deliver`` gets every outcome, in a model thread too."""
-        stream = Stream(self, make, deliver)
+        ``deliver`` gets every outcome, in a model thread too. ``load``: what it adds to
+        :attr:`load`."""
+        stream = Stream(self, make, deliver, load)
         with self._changed:
             self._streams.add(stream)
         return stream
@@ -174,6 +177,12 @@ class Engine:
     @property
     def streams(self) -> int:
         return len(self._streams)
+
+    @property
+    def load(self) -> float:
+        """Sum of what the open streams take."""
+        with self._changed:
+            return sum(stream.load for stream in self._streams)
 
     def start(self) -> None:
         """Starts the model threads."""

@@ -6,14 +6,20 @@ import asyncio
 import contextlib
 import hmac
 import logging
+import os
 import secrets
+import sys
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
+from streaming.capacity import Measured, measure
 from streaming.engine import Engine, Outcome, Stream
 from streaming.media import Sound
 from streaming.metrics import Metrics
@@ -26,6 +32,56 @@ from streaming.voices import Voices
 log = logging.getLogger(__name__)
 
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP
+
+
+FULL = 1.0 + 1e-9
+"""Load of a machine that holds just what it was measured to hold, and the rounding of the sum."""
+SAMPLE_BYTES = 4
+SWITCH_INTERVAL = 0.0005
+"""Seconds that one Python thread may keep the others waiting."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to build a session's pipeline, and what share of the machine it will take."""
+
+    make: MakePipeline
+    load: float
+
+
+class Mailbox:
+    """Calls from the model threads, made on the event loop, which wakes once for all that have
+    come since. A stream is in one turn at a time, so there are never more than streams."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Where the calls are to be made from now on."""
+        self._loop = loop
+
+    def post(self, call: Callable[[], None]) -> None:
+        """From any thread."""
+        if self._loop is None:
+            raise RuntimeError("start the runtime first")
+        with self._lock:
+            self._calls.append(call)
+            first = len(self._calls) == 1
+        if first:
+            # The loop is closed when the server was told twice to go: nobody waits any more.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        with self._lock:
+            calls, self._calls = self._calls, []
+        for call in calls:
+            try:
+                call()
+            except Exception:
+                log.exception("a result could not be delivered")
 
 
 class Runtime:
@@ -45,6 +101,7 @@ class Runtime:
         self.clock = clock
         self.codecs = codecs
         self.voices = Voices(settings.voices)
+        self.measured: dict[str, Measured] = {}
         self.engine = Engine(settings.threads, prepare_thread, clock)
         self.rooms = Rooms(self._make_room, settings.max_rooms, settings.max_subscribers)
         self.metrics = Metrics()
@@ -56,11 +113,11 @@ class Runtime:
             backlog=settings.backlog,
             idle_timeout=settings.idle_timeout,
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._mailbox = Mailbox()
 
     def start(self) -> None:
         """Starts the model threads; call on the event loop."""
-        self._loop = asyncio.get_running_loop()
+        self._mailbox.open(asyncio.get_running_loop())
         self.engine.start()
 
     def new_identity(self) -> str:
@@ -88,13 +145,23 @@ class Runtime:
         bundled = (name for codec in self.codecs.values() for name in codec.voices)
         return sorted({*self.voices.names, *bundled})
 
-    def plan(self, hello: Hello) -> tuple[Codec, MakePipeline]:
-        """The model and the pipeline that a hello asks for. Raises ProtocolError."""
+    def plan(self, hello: Hello) -> tuple[Codec, Plan]:
+        """The model and the pipeline that a hello asks for. Raises ProtocolError, also when the
+        machine is too busy for it: models differ in what they take."""
+        codec, chosen = self._plan(hello)
+        if self.settings.max_sessions is None and self.engine.load + chosen.load > FULL:
+            raise ProtocolError("overloaded", f"no room for one more stream of {codec.name!r}")
+        return codec, chosen
+
+    def _plan(self, hello: Hello) -> tuple[Codec, Plan]:
         codec = self.codec(hello.model)
         voice = self.voices.find(hello.voice, codec.voices)
-        return codec, plan(hello, codec, voice, self.settings.enroll)
+        make = plan(hello, codec, voice, self.settings.enroll)
+        duplex = hello.formats() == ("pcm", "pcm")
+        load = (1.0 if duplex else 0.5) / self.capacity(codec.name)
+        return codec, Plan(make, load)
 
-    def open_stream(self, make: MakePipeline, deliver: Callable[[Outcome], None]) -> Stream:
+    def open_stream(self, chosen: Plan, deliver: Callable[[Outcome], None]) -> Stream:
         """A stream in the engine whose outcomes come to ``deliver`` on the event loop."""
 
         def hand_over(outcome: Outcome) -> None:
@@ -102,27 +169,38 @@ class Runtime:
                 deliver(outcome)
 
         def from_thread(outcome: Outcome) -> None:
-            # The loop is closed when the server was told twice to go: nobody waits any more.
-            with contextlib.suppress(RuntimeError):
-                self._running_loop().call_soon_threadsafe(hand_over, outcome)
+            self._mailbox.post(partial(hand_over, outcome))
 
-        stream = self.engine.open(make, from_thread)
+        stream = self.engine.open(chosen.make, from_thread, chosen.load)
         return stream
 
+    def capacity(self, name: str | None = None) -> int:
+        """Duplex streams of a model, by default the first, that this machine was measured to
+        hold; one before :meth:`warm_up`."""
+        measured = self.measured.get(self.codec(name).name)
+        return 1 if measured is None else measured.streams(self.settings.threads)
+
+    def memory(self) -> dict[str, int]:
+        """Bytes: of the states of one stream of the default model, the most that its queues may
+        hold, what is allocated for states now."""
+        measured = self.measured.get(self.codec(None).name)
+        queued = (self.settings.backlog + self.settings.outbox) * SAMPLE_RATE * SAMPLE_BYTES
+        return {
+            "state_bytes_per_stream": 0 if measured is None else measured.state_bytes,
+            "queue_bytes_per_stream_most": int(queued) + self.settings.max_message,
+            "state_bytes_allocated": sum(codec.lanes.bytes for codec in self.codecs.values()),
+        }
+
     def warm_up(self) -> None:
-        """Runs each model once, in this thread: the first steps of a process are slow, and should
-        be no client's."""
+        """Measures each model and runs it once, in this thread: the first steps of a process are
+        slow, and should be no client's."""
         prepare_thread()
-        for name in self.codecs:
+        for name, codec in self.codecs.items():
+            self.measured[name] = measure(codec)
             hello = Hello("loopback", model=name)
-            pipeline = self.plan(hello)[1]()
+            pipeline = self._plan(hello)[1].make()
             pipeline.push(Sound(np.zeros(SAMPLE_RATE // 4, np.float32)))
             pipeline.flush()
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            raise RuntimeError("start the runtime first")
-        return self._loop
 
     def _make_room(self) -> Room:
         backlog = self.settings.backlog * FRAMES_PER_SECOND
@@ -130,7 +208,18 @@ class Runtime:
 
     def _start_decoder(self, broadcast: Broadcast, deliver: Callable[[Outcome], None]) -> Stream:
         hello = Hello("decode", model=broadcast.model)
-        return self.open_stream(self.plan(hello)[1], deliver)
+        return self.open_stream(self._plan(hello)[1], deliver)
+
+
+def prepare_process(threads: int) -> None:
+    """Settings of a server's process. Every model thread computes alone, so more of them than
+    cores would only take turns; and the event loop, which has little to do at a time, should not
+    wait for a busy model thread as long as Python lets it by default."""
+    cores = os.cpu_count() or 1
+    if threads > cores:
+        log.warning("%d model threads on %d cores only take turns", threads, cores)
+    prepare_thread()
+    sys.setswitchinterval(SWITCH_INTERVAL)
 
 
 def load_codecs(settings: ServerSettings) -> dict[str, Codec]:

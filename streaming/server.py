@@ -24,7 +24,7 @@ from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
 from streaming.peer import Peer
 from streaming.protocol import SUBPROTOCOL
-from streaming.runtime import Runtime, load_codecs
+from streaming.runtime import Runtime, load_codecs, prepare_process
 from streaming.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -79,8 +79,14 @@ class Server:
     def sessions(self) -> int:
         return len(self._peers)
 
+    @property
+    def capacity(self) -> int:
+        """Sessions at once: as set, or as measured when the server started."""
+        return self.settings.max_sessions or self.runtime.capacity()
+
     async def start(self) -> None:
-        """Warms the models up and listens. Raises OSError where the address cannot be had."""
+        """Measures the models, which warms them up, and listens. Raises OSError where the
+        address cannot be had."""
         await asyncio.get_running_loop().run_in_executor(None, self.runtime.warm_up)
         # A client that breaks off its handshake is not worth a traceback in the server's log.
         quiet = logging.getLogger(f"{__name__}.handshakes")
@@ -145,7 +151,7 @@ class Server:
         peer = Peer(socket, self.runtime, trusted)
         self._peers[peer] = asyncio.current_task()
         try:
-            if len(self._peers) > self.settings.max_sessions:
+            if len(self._peers) > self.capacity:
                 peer.refuse("overloaded", "all sessions are taken")
             if self.runtime.draining:
                 peer.shut_down()
@@ -168,7 +174,7 @@ class Server:
         if SUBPROTOCOL not in (name.strip() for name in offered):
             upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": SUBPROTOCOL}
             return self._refuse(426, f"speak WebSocket with subprotocol {SUBPROTOCOL}", upgrade)
-        if self.runtime.draining or self.sessions >= self.settings.max_sessions:
+        if self.runtime.draining or self.sessions >= self.capacity:
             return self._refuse(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
         return None
 
@@ -186,7 +192,10 @@ class Server:
             "models": list(runtime.codecs),
             "voices": runtime.voice_names,
             "sessions": self.sessions,
-            "capacity": self.settings.max_sessions,
+            "capacity": self.capacity,
+            "load": round(runtime.engine.load, 4),
+            "measured": {name: one.to_json() for name, one in runtime.measured.items()},
+            "memory": runtime.memory(),
             "rooms": len(runtime.rooms),
             "streams": runtime.engine.streams,
             "backlog_frames": round(runtime.engine.backlog, 3),
@@ -198,7 +207,9 @@ class Server:
         runtime = self.runtime
         gauges = {
             "sessions": self.sessions,
-            "capacity": self.settings.max_sessions,
+            "capacity": self.capacity,
+            "load": runtime.engine.load,
+            **runtime.memory(),
             "rooms": len(runtime.rooms),
             "streams": runtime.engine.streams,
             "backlog_frames": runtime.engine.backlog,
@@ -212,6 +223,7 @@ def run(settings: ServerSettings) -> int:
     ends it at once. Prints one line with the URL when ready. Returns the exit status: 0, or 1 when
     it could not start."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    prepare_process(settings.threads)
     try:
         codecs = load_codecs(settings)
         return _run_on_best_loop(_serve(settings, codecs))
@@ -255,7 +267,7 @@ def _ready_line(server: Server) -> str:
         f"{name} ({codec.latency.total / SAMPLE_RATE * 1000:.1f} ms algorithmic latency)"
         for name, codec in server.runtime.codecs.items()
     )
-    return f"serving at {server.url} model {delays}, {server.settings.max_sessions} sessions"
+    return f"serving at {server.url} model {delays}, {server.capacity} sessions"
 
 
 def _run_on_best_loop(work: Coroutine[Any, Any, int]) -> int:

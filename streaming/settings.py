@@ -20,7 +20,7 @@ class ServerSettings:
     voices: str | None = None
     tokens: tuple[str, ...] = ()
     threads: int = 1
-    max_sessions: int = 64
+    max_sessions: int | None = None
     max_rooms: int = 64
     max_subscribers: int = 64
     max_message: int = 128 * 1024
@@ -41,8 +41,9 @@ class ServerSettings:
         if any(not token for token in self.tokens):
             raise ValueError("a token must not be empty")
         for name in ("threads", "max_sessions", "max_rooms", "max_subscribers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if self.max_message < 1024:
             raise ValueError(f"max_message must be at least 1024, got {self.max_message}")
         for name in ("backlog", "outbox", "enroll", "hello_timeout", "idle_timeout", "room_wait"):
@@ -66,9 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--token", action="append", dest="tokens", metavar="TOKEN",
         help=f"admit only clients with this token; repeat for more (also ${TOKEN_VARIABLE})")
     add("--threads", type=int, default=default.threads,
-        help="model threads; a session runs in one at a time (default %(default)s)")
+        help="model threads, no more than cores to spare (default %(default)s)")
     add("--max-sessions", type=int, default=default.max_sessions,
-        help="connections at once, 503 beyond (default %(default)s)")
+        help="connections at once, 503 beyond (default: what this machine was measured to hold)")
     add("--max-rooms", type=int, default=default.max_rooms,
         help="rooms at once (default %(default)s)")
     add("--max-subscribers", type=int, default=default.max_subscribers,
