@@ -35,7 +35,7 @@ The server is started here with --threads and --device; the load generator share
 """
 HOP_MS = 12.5
 """The deadline: a server that is slower than this at the 99th percentile falls behind."""
-FIRST_LEVEL, MOST_LEVEL = 1, 4096
+FIRST_LEVEL, MOST_LEVEL = 1, 512
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seconds", type=duration, help="that each number of sessions talks (default 10, 60 with "
         "--sessions, 3 if quick)")  # fmt: skip
     add("--start", type=whole_number, default=FIRST_LEVEL, help="first of the ramp (default 1)")
-    add("--most", type=whole_number, default=MOST_LEVEL, help="last of the ramp (default 4096)")
+    add("--most", type=whole_number, default=MOST_LEVEL, help="last of the ramp (default 512)")
     add("--model", default="live", help="name or folder (default: live)")
     add("--backend", help="as facodec serve takes it")
     add("--threads", type=whole_number, default=1, help="model threads of the server (default 1)")

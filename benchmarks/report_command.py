@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common import add_common
 
@@ -36,14 +37,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def load(path: Path) -> dict[str, object]:
+def load(path: Path) -> dict[str, Any]:
     """An earlier report. Raises ValueError for anything else, OSError where there is none."""
     from benchmarks.report import FORMAT
 
     try:
-        made = json.loads(path.read_text())
+        made: Any = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(made, dict) or made.get("format") != FORMAT or "parts" not in made:
         raise ValueError(f"{path} is no report of facodec bench in format {FORMAT}")
-    return made
+    return dict(made)

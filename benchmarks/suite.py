@@ -6,6 +6,7 @@ The report is written anew after each part, so whatever ends the run, what was m
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +22,7 @@ EXAMPLES = """\
   facodec bench --quick                     rougher, about three minutes
   facodec bench --data speech/ --out report quality and voice conversion on these files too
   facodec bench --only load --only wire     just these parts of the report
+  facodec bench --only load --update        measured again, the rest as it is in the report
   facodec bench step --help                 one part alone
 Ctrl-C ends it; the report then holds what was measured so far.
 """
@@ -69,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help=f"leave out all but this; repeat for more: {', '.join(PLAN)}",
     )
+    add("--update", action="store_true", help="keep the other parts of the report that is there")
     add("--load-seconds", type=duration, help="that each number of sessions talks")
     add("--json", action="store_true", help="print the report as JSON")  # fmt: skip
 
@@ -83,9 +86,11 @@ def run(args: argparse.Namespace) -> int:
         "machine": machine.describe(args.threads, args.seed),
         "options": {"quick": args.quick, "threads": args.threads, "seed": args.seed},
         "complete": False,
-        "parts": {},
+        "parts": earlier_parts(args.out) if args.update else {},
     }
     status = 0
+    # To be told to end is to be interrupted: what was measured is kept.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for number, (key, planned) in enumerate(chosen := plan(args), start=1):
             say(f"{report.TITLES.get(key, key)} ({number} of {len(chosen)})")
@@ -95,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         status = INTERRUPTED
         say("interrupted: the report holds what was measured so far")
+    finally:
+        signal.signal(signal.SIGTERM, before)
     made["machine"] = machine.describe(args.threads, args.seed)  # torch is known by now
     write(args.out, made)
     if args.json:
@@ -105,6 +112,14 @@ def run(args: argparse.Namespace) -> int:
         print(report.text(made))
         print(f"\nreport: {args.out / 'report.html'}")
     return status
+
+
+def earlier_parts(folder: Path) -> dict[str, Any]:
+    """The parts of the report that a folder holds. Raises ValueError or OSError for none."""
+    from benchmarks.report_command import load
+
+    parts: dict[str, Any] = load(folder / "report.json")["parts"]
+    return parts
 
 
 def plan(args: argparse.Namespace) -> list[tuple[str, tuple[str, ...]]]:

@@ -165,10 +165,21 @@ def test_ctrl_c_keeps_what_was_measured(
     monkeypatch.setattr("benchmarks.startup.measure", interrupted)
     assert suite.run(options(tmp_path, only=["wire", "startup", "load"])) == INTERRUPTED
     made = load(tmp_path / "report.json")
-    assert list(made["parts"]) == ["wire", "startup"]  # type: ignore[call-overload]
+    assert list(made["parts"]) == ["wire", "startup"]
     assert made["complete"] is False
     page = (tmp_path / "report.html").read_text()
     assert "Cut short" in page and "python alone" in page and "frames a packet" in page
+
+
+def test_an_update_keeps_the_other_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: report.Report
+) -> None:
+    (tmp_path / "report.json").write_text(json.dumps(made))
+    monkeypatch.setattr("benchmarks.load.measure", lambda args, result: result.update(levels=[]))
+    assert suite.run(options(tmp_path, only=["load"], update=True)) == 0
+    after = load(tmp_path / "report.json")["parts"]
+    assert after["wire"] == made["parts"]["wire"]
+    assert after["load"]["result"] == {"levels": []} and "failed" not in after["load"]
 
 
 def test_a_part_that_fails_does_not_stop_the_others(
@@ -181,7 +192,7 @@ def test_a_part_that_fails_does_not_stop_the_others(
     monkeypatch.setattr("benchmarks.wire.measure", lambda args, result: result.update(WIRE))
     assert suite.run(options(tmp_path, only=["latency", "wire"])) == 0
     made = load(tmp_path / "report.json")
-    assert made["parts"]["latency"]["failed"] == "no sound here"  # type: ignore[index]
+    assert made["parts"]["latency"]["failed"] == "no sound here"
     assert "latency: not measured: no sound here" in capsys.readouterr().out
 
 
