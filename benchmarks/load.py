@@ -10,6 +10,7 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ The server is started here with --threads and --device; the load generator share
 """
 HOP_MS = 12.5
 """The deadline: a server that is slower than this at the 99th percentile falls behind."""
+ATTEMPTS = 2
 FIRST_LEVEL, MOST_LEVEL = 1, 512
 
 
@@ -80,11 +82,24 @@ def measure(args: argparse.Namespace, result: Result) -> None:
     with server as running:
         level: int | None = args.sessions or args.start
         while level is not None:
-            say(f"load: {level} sessions for {seconds:g} s")
-            levels.append(measure_level(running, level, seconds, args))
-            say(f"load: {brief(levels[-1])}")
+            levels.append(attempt(running, level, seconds, args))
             result["holds"], result["breaks"] = edge(levels)
             level = None if args.sessions else next_level(levels, args.most, args.quick)
+
+
+def attempt(
+    server: RunningServer, sessions: int, seconds: float, args: argparse.Namespace
+) -> dict[str, Any]:
+    """A level that was held, or the second try at one that was not: on a machine that does other
+    things too, one bad second proves little. ``attempts`` tells."""
+    tries = 1 if args.sessions else ATTEMPTS
+    for number in range(1, tries + 1):
+        say(f"load: {sessions} sessions for {seconds:g} s")
+        level = {**measure_level(server, sessions, seconds, args), "attempts": number}
+        say(f"load: {brief(level)}")
+        if not level["broke"]:
+            break
+    return level
 
 
 def server_options(args: argparse.Namespace) -> list[str]:
@@ -100,20 +115,27 @@ def measure_level(
 ) -> dict[str, Any]:
     """Lets so many sessions talk for so long. Times in ms: ``server_ms`` by the server's stamps,
     ``turnaround_ms`` from when a packet was due until the answer was here, ``late_ms`` how late
-    the generator sent. ``cores``: CPU seconds a second. ``broke``: why the deadline counts as
-    missed, empty if it was kept."""
-    before = server.usage()
+    the generator sent. ``*_cores``: CPU seconds a second, of the server, the generator, and of
+    all other programs of this machine. ``broke``: why the deadline counts as missed, empty if it
+    was kept."""
+    from benchmarks.processes import busy
+
+    before, busy_before, began = server.usage(), busy(), time.monotonic()
     tallies, spent = generate(
         server.url, sessions, seconds, args.generators, "--seed", str(args.seed),
         "--frames-per-packet", str(args.frames_per_packet), "--settle", str(min(1.0, seconds / 3)),
     )  # fmt: skip
-    after = server.usage()
+    after, busy_after, took = server.usage(), busy(), time.monotonic() - began
     level = {"sessions": sessions, "seconds": seconds, **combine(tallies)}
+    level["generator_cores"] = round(spent / took, 3)
     if before is not None and after is not None:
-        level["server_cores"] = round((after.cpu - before.cpu) / (seconds + 1.0), 3)
+        served = after.cpu - before.cpu
+        level["server_cores"] = round(served / took, 3)
+        if busy_before is not None and busy_after is not None:
+            others = max(0.0, busy_after - busy_before - served - spent)
+            level["others_cores"] = round(others / took, 3)
         level["server_mib"] = round(after.memory, 1)
         level["server_threads"] = after.threads
-    level["generator_cores"] = round(spent / (seconds + 1.0), 3)
     level["health"] = server.health()["metrics"]
     level["broke"] = why_broken(level)
     return level
@@ -245,21 +267,24 @@ def tables(result: Result) -> list[Table]:
                 server.get("p50"), server.get("p95"), server.get("p99"),
                 turn.get("p50"), turn.get("p99"), late.get("p99"),
                 level["sent"], level["lost"],
-                level.get("server_cores"), level["generator_cores"], level.get("server_mib"),
+                level.get("server_cores"), level["generator_cores"], level.get("others_cores"),
+                level.get("server_mib"),
             ]
         )  # fmt: skip
     where = "a server of our own" if what["own_server"] else "a server that ran already"
-    broken = [f"{x['sessions']}: {'; '.join(x['broke'])}" for x in result["levels"] if x["broke"]]
-    note = f"Held: {result['holds']} sessions." + (" Broken at " + ". ".join(broken) + "."
-                                                   if broken else "")  # fmt: skip
+    note = f"Held: {result['holds']} sessions."
+    for level in result["levels"]:
+        if level["broke"]:
+            tries = "twice" if level["attempts"] > 1 else "once"
+            note += f" {level['sessions']}, tried {tries}: {'; '.join(level['broke'])}."
     return [
         Table(
             "load",
             f"Full-duplex sessions on {where}: {what['model']}, {what['threads']} model thread(s), "
             f"{what['device']}, PCM up and down, {what['frames_per_packet']} frame(s) a packet; ms",
             ("sessions", "held", "server p50", "p95", "p99", "turnaround p50", "p99",
-             "generator late p99", "frames sent", "lost", "server cores", "generator cores",
-             "server MiB"),
+             "generator late p99", "frames sent", "lost", "cores: server", "generator",
+             "other programs", "server MiB"),
             rows,
             note,
         )

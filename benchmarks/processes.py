@@ -88,6 +88,17 @@ def running_server(*options: str) -> Iterator[RunningServer]:
                 process.communicate()
 
 
+def busy() -> float | None:
+    """CPU seconds that all programs of this machine have used, and what a hypervisor kept back;
+    None where the system does not tell."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, irq, soft, stolen = map(int, fields)
+    return (user + nice + system + irq + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
 def usage(pid: int) -> Usage | None:
     """Linux only: None elsewhere, and for a process that has gone."""
     folder = Path("/proc") / str(pid)

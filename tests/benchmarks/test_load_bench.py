@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks import load
+from benchmarks.cli import parse
 from benchmarks.load_client import generate
 from benchmarks.load_session import Load, Media, Tally, times_from_json
+from benchmarks.processes import RunningServer
 from benchmarks.subjects import speech
 from clients.cli import main
 from facodec.codec import Codec
@@ -22,6 +24,9 @@ from streaming.server import Server
 from streaming.settings import ServerSettings
 
 PATIENCE = 60.0
+WHAT = {
+    "model": "live", "threads": 1, "device": "cpu", "frames_per_packet": 1, "own_server": True,
+}  # fmt: skip
 
 
 def on_server(
@@ -188,6 +193,19 @@ def test_the_ramp_ends_at_the_most_and_where_nothing_holds() -> None:
     assert load.edge([level(1, lost=1)]) == (0, 1)
     # A level that broke by chance below one that held counts.
     assert load.edge([level(4), level(2, lost=1), level(1)]) == (1, 2)
+
+
+def test_a_level_that_breaks_has_a_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = iter([level(2, lost=1), level(2), level(3, lost=5), level(3, lost=6)])
+    monkeypatch.setattr(load, "measure_level", lambda *words: next(tries))
+    args = parse("load", [])
+    server = RunningServer("ws://127.0.0.1:9")
+    first = load.attempt(server, 2, 1.0, args)
+    assert (first["broke"], first["attempts"]) == ([], 2)
+    second = load.attempt(server, 3, 1.0, args)
+    assert (second["lost"], second["attempts"]) == (6, 2)
+    text = load.tables({"levels": [first, second], "holds": 2, "what": WHAT})[0].text()
+    assert "Held: 2 sessions. 3, tried twice: lost: 6." in text
 
 
 def test_the_whole_command(capsys: pytest.CaptureFixture[str]) -> None:
