@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "check that a model works as it should",
     "bench": "measure quality and speed",
     "train": "train the bundled model",
+    "export": "write a model as ONNX graphs",
 }
 INTERRUPTED = 130
 """Exit status after a second Ctrl-C, as shells have it."""

@@ -6,31 +6,75 @@ from pathlib import Path
 
 import torch
 
+from facodec.backends import PRECISIONS, prepare
+from facodec.checkpoint import load_ns3
 from facodec.codec import Codec
+from facodec.live import LiveModel
+from facodec.ns3 import Ns3Model
+from facodec.onnx import SIDECAR
 from facodec.weights import BUNDLED_MODEL, bundled_path
-from facodec.weights.storage import load_live
+from facodec.weights.storage import WEIGHTS, load_live
 from facodec.weights.voices import load_voices
 
+BACKENDS = (*PRECISIONS, "onnx")
+"""``bf16`` and ``int8`` are for the published model on a CPU (:mod:`facodec.backends`); ``onnx``
+runs exported graphs in ONNX Runtime."""
 
-def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu") -> Codec:
+
+def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = "auto") -> Codec:
     """A codec from the bundled model's name, or from a folder of weights.
 
-    A folder holds either the official ``ns3_facodec_encoder.bin`` and ``ns3_facodec_decoder.bin``
-    (or the same as ``.safetensors``), or ``live.safetensors`` that ``facodec train`` exported.
+    A folder holds the official ``ns3_facodec_encoder.bin`` and ``ns3_facodec_decoder.bin`` (or
+    the same as ``.safetensors``), ``live.safetensors`` that ``facodec train`` exported, or graphs
+    that ``facodec export`` wrote.
     ``device``: as PyTorch names it (``cpu``, ``cuda``, ``cuda:1``, ``mps``).
-    Raises ValueError where there is neither, saying what was looked for, or no such device.
+    ``backend``: how it computes, see :data:`BACKENDS`. ``auto`` takes the fastest that keeps the
+    codes and the equality of streams and offline calls; :attr:`Codec.model` says which it is in
+    ``backend``. Raises ValueError where there is no such model, device or backend, saying what
+    was looked for.
     """
+    if backend not in BACKENDS:
+        raise ValueError(f"got backend {backend!r}, wanted one of {', '.join(BACKENDS)}")
     _check_device(device)
+    folder = weights_folder(model)
+    if (folder / SIDECAR).exists():
+        return _load_graphs(folder, folder, device, backend)
+    if backend == "onnx":
+        from facodec.onnx.cache import exported
+
+        return _load_graphs(exported(folder), folder, device, backend)
+    read = read_model(folder).to(device)
+    if isinstance(read, Ns3Model):
+        return Codec(prepare(read, backend))
+    if backend not in ("auto", "float32"):
+        raise ValueError(f"backend {backend!r} is not for this model: wanted float32 or onnx")
+    return Codec(read, load_voices(folder))
+
+
+def weights_folder(model: str | Path) -> Path:
+    """Where the weights of a model are, by name or folder; a ValueError where there are none."""
     folder = bundled_path() if str(model) == BUNDLED_MODEL else Path(model)
     if not folder.is_dir():
         raise ValueError(
             f"no model {str(model)!r}: wanted {BUNDLED_MODEL!r} or a folder with the weights"
         )
-    if (folder / "live.safetensors").exists():
-        return Codec(load_live(folder).to(device), load_voices(folder))
-    from facodec.checkpoint import load_ns3
+    return folder
 
-    return Codec(load_ns3(folder).to(device))
+
+def read_model(folder: Path) -> LiveModel | Ns3Model:
+    """The model whose weights are in ``folder``, on the CPU and in plain float32."""
+    return load_live(folder) if (folder / WEIGHTS).exists() else load_ns3(folder)
+
+
+def _load_graphs(graphs: Path, weights: Path, device: str, backend: str) -> Codec:
+    from facodec.onnx.runtime import load_exported
+
+    if torch.device(device).type != "cpu" or backend not in ("auto", "onnx"):
+        raise ValueError(
+            f"got device {device!r} and backend {backend!r}: exported graphs run on the CPU, "
+            "as backend onnx"
+        )
+    return Codec(load_exported(graphs), load_voices(weights))
 
 
 def _check_device(device: str) -> None:

@@ -26,9 +26,9 @@ REACH = 8
 
 @dataclass(frozen=True)
 class Clock:
-    """int64 numbers (1,), the same for all rows of a batch. ``heard``: frames before this call, which
-    may stop counting at the chain's delay + :data:`REACH`; ``coming``: frames of the signal that
-    this call and later ones still get, :data:`ENDLESS` while it goes on."""
+    """int64 numbers (1,), the same for all rows of a batch. ``heard``: frames before this call,
+    which may stop counting at the chain's delay + :data:`REACH`; ``coming``: frames of the signal
+    that this call and later ones still get, :data:`ENDLESS` while it goes on."""
 
     heard: Tensor
     coming: Tensor

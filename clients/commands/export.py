@@ -1,0 +1,42 @@
+"""``facodec export``: a model for other runtimes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLES = """\
+  facodec export --out graphs/                            the bundled model, float32
+  facodec export --out graphs/ --precision int8           a quarter of the size
+  facodec export --model weights/ --out graphs/           official files, or a trained model
+A program here loads the folder like any other: facodec serve --model graphs/"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=["onnx"], default="onnx", help="(default onnx)")
+    parser.add_argument(
+        "--model", metavar="NAME", default="live", help="name or folder (default live)"
+    )
+    parser.add_argument("--precision", choices=["float32", "int8"], default="float32",
+                        help="of the weights (default float32)")  # fmt: skip
+    parser.add_argument("--hops", type=int, default=1, metavar="N",
+                        help="frames a call; this program runs 1, the default")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from clients.errors import ClientError
+    from facodec.loading import read_model, weights_folder
+    from facodec.onnx.export import export
+    from facodec.weights.voices import load_voices, save_voices
+
+    try:
+        weights = weights_folder(arguments.model)
+        model = read_model(weights)
+        sidecar = export(model, arguments.out, arguments.precision, arguments.hops)
+        if voices := load_voices(weights):
+            save_voices(arguments.out, voices)
+    except (ValueError, OSError) as error:
+        raise ClientError(str(error)) from error
+    print(f"wrote {sidecar} and the graphs it describes")
+    return 0

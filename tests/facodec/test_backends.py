@@ -1,0 +1,89 @@
+"""The published model in each precision: how far it may be from float32, and the law of streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import facodec
+from facodec.backends import DECODER_PRODUCTS, prepare
+from facodec.checkpoint import load_ns3
+from facodec.config import HOP, Ns3Config
+from facodec.layers import Conv
+from facodec.metrics import log_mel_distance
+from facodec.ns3 import Ns3Model
+
+# dB of the audio against float32, and of one frame a call against offline; log-mel L1.
+DISTANCES = {"float32": (100.0, 1e-5), "bf16": (35.0, 0.01), "int8": (25.0, 0.03)}
+
+
+def signal_to_noise(reference: Tensor, other: Tensor) -> float:
+    noise = (reference - other).square().mean().clamp_min(1e-20)
+    return float(10 * torch.log10(reference.square().mean() / noise))
+
+
+@pytest.mark.parametrize("backend", DECODER_PRODUCTS)
+def test_a_backend_keeps_the_codes_and_its_distance(
+    backend: str, ns3_directory: Path, golden: dict[str, Tensor]
+) -> None:
+    codec = facodec.load(ns3_directory, backend=backend)
+    model = codec.model
+    assert isinstance(model, Ns3Model)
+    assert model.backend == backend
+    assert any(layer.packed for layer in model.modules() if isinstance(layer, Conv))
+    codes, timbre = golden["v1_b_codes"].unsqueeze(0).long(), golden["v1_b_timbre"].unsqueeze(0)
+    audio = golden["wav_b"].unsqueeze(0)
+    assert torch.equal(model.encode(audio), codes)
+    heard, spoken = model.encoder_state(), model.decoder_state()
+    streamed_codes, streamed = [], []
+    for frame, hop in zip(codes.split(1, dim=2), audio.split(HOP, dim=1), strict=True):
+        found, heard = model.encoder_step(hop, heard)
+        streamed_codes.append(found)
+        sound, spoken = model.decoder_step(frame, timbre, spoken)
+        streamed.append(sound)
+    streamed_codes.append(model.encoder_flush(heard))
+    assert torch.equal(torch.cat(streamed_codes, dim=2), codes)
+    ratio, distance = DISTANCES[backend]
+    offline = model.decode(codes, timbre)
+    one_by_one = torch.cat((*streamed, model.decoder_flush(timbre, spoken)), dim=1)
+    for reference, other in ((golden["v1_b_audio"], offline[0]), (offline[0], one_by_one[0])):
+        assert signal_to_noise(reference, other) >= ratio
+        assert log_mel_distance(reference.numpy(), other.numpy()) <= distance
+
+
+def test_the_default_is_exact(ns3_directory: Path, golden: dict[str, Tensor]) -> None:
+    codec = facodec.load(ns3_directory)
+    assert codec.model.backend == "float32"  # type: ignore[attr-defined]
+    audio = codec.decode(golden["v1_b_codes"].numpy(), golden["v1_b_timbre"].numpy())
+    torch.testing.assert_close(torch.from_numpy(audio), golden["v1_b_audio"], rtol=0, atol=1e-5)
+
+
+def test_packing_leaves_the_parameters_alone(small_ns3: Ns3Model) -> None:
+    model = Ns3Model(Ns3Config.small())
+    model.load_state_dict(small_ns3.state_dict())
+    prepare(model, "bf16")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, small_ns3.state_dict()[name])
+
+
+def test_where_nothing_can_be_packed_only_float32_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    model = prepare(Ns3Model(Ns3Config.small()))
+    assert model.backend == "float32"
+    assert not any(layer.packed for layer in model.modules() if isinstance(layer, Conv))
+    with pytest.raises(ValueError, match=r"bf16.*cannot be used here: .*oneDNN"):
+        prepare(model, "bf16")
+
+
+def test_backends_that_are_not_there(ns3_directory: Path) -> None:
+    with pytest.raises(ValueError, match="got backend 'int4', wanted one of auto, float32"):
+        facodec.load(ns3_directory, backend="int4")
+    with pytest.raises(ValueError, match="'int8' is not for this model"):
+        facodec.load("live", backend="int8")
+    with pytest.raises(ValueError, match="got backend 'onnx', wanted"):
+        prepare(load_ns3(ns3_directory), "onnx")
