@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import signal
 import sys
@@ -26,6 +27,7 @@ from websockets.uri import parse_uri
 from benchmarks.load_session import Load, Media, Talker, Tally
 from streaming import protocol
 from streaming.protocol import Hello
+from streaming.settings import TOKEN_VARIABLE
 
 OPEN_TIMEOUT, FINISH_TIMEOUT = 20.0, 20.0
 """Seconds that a session has to be answered, and to be told the totals."""
@@ -106,6 +108,7 @@ def load_from(options: argparse.Namespace) -> Load:
         pcm=options.pcm,
         model=options.model,
         frames_per_packet=options.frames_per_packet,
+        token=os.environ.get(TOKEN_VARIABLE),
     )
     return Load(
         url=options.url,

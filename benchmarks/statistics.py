@@ -44,6 +44,15 @@ def paired_ratio(values: ArrayLike, reference: ArrayLike) -> Figures:
     return {"p5": float(p5), "p50": float(p50), "p95": float(p95)}
 
 
+def undisturbed_ratio(values: ArrayLike, reference: ArrayLike) -> float:
+    """First decile over first decile: what a call takes when nobody interrupts it. Long calls are
+    interrupted more often than short ones, so the median of pairs would tell how busy the machine
+    is; this hardly does."""
+    import numpy as np
+
+    return float(np.percentile(values, 10) / np.percentile(reference, 10))
+
+
 def time_in_turns(
     calls: Mapping[str, Callable[[], object]],
     seconds: float,

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.baseline import BUNDLED
 from benchmarks.common import (
     Result,
     add_common,
@@ -31,8 +32,10 @@ EXAMPLES = """\
   facodec bench step --model ns3 --backend float32 --backend int8 --batch 1
                                                     side by side, with the ratio of pairs
   facodec bench step --peers --batch 1 --hops 1     beside Opus, Mimi, EnCodec and the naive way
-  facodec bench step --save-baseline step.json      to compare with later:
-  facodec bench step --baseline step.json           status 1 where something got slower
+  facodec bench step --baseline                     status 1 where something is slower than it
+                                                    was when this version was measured
+  facodec bench step --save-baseline step.json      a baseline of your own, for
+  facodec bench step --baseline step.json
 All that is compared takes turns in one run. A baseline holds ratios to a calibration kernel that
 takes turns too, so it outlives a busy hour and, roughly, a change of machine.
 """
@@ -69,9 +72,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=whole_number, default=1, help="CPU threads (default 1)")
     add("--peers", action="store_true", help="also other codecs and the naive way, one stream")
     add("--save-baseline", type=Path, metavar="FILE", help="keep the ratios to the calibration")
-    add("--baseline", type=Path, metavar="FILE", help="compare with ratios kept earlier")
-    add("--tolerance", type=float, default=1.3, help="ratio to the baseline that counts as slower "
-        "(default 1.3)")  # fmt: skip
+    add(
+        "--baseline",
+        type=Path,
+        metavar="FILE",
+        nargs="?",
+        const=BUNDLED,
+        help="compare with ratios kept earlier; without FILE, with those of this version",
+    )
+    add("--tolerance", type=float, default=1.5, help="ratio to the baseline that counts as slower "
+        "(default 1.5)")  # fmt: skip
 
 
 def measure(args: argparse.Namespace, result: Result) -> None:
@@ -151,14 +161,14 @@ def measure_group(
 
 
 def _figures(subject: Subject, times: dict[str, Seconds], name: str, first: str) -> dict[str, Any]:
-    """``call_ms`` for a whole call; ``to_calibration``: ratio of pairs to the calibration kernel;
-    ``to_first``: to the first backend."""
-    from benchmarks.statistics import paired_ratio, percentiles
+    """``call_ms`` for a whole call; ``to_calibration``: undisturbed, over the calibration kernel;
+    ``to_first``: ratio of pairs to the first backend."""
+    from benchmarks.statistics import paired_ratio, percentiles, undisturbed_ratio
 
     return {
         "call_ms": percentiles(times[name] * 1e3),
         "captured": subject.captured,
-        "to_calibration": paired_ratio(times[name], times[CALIBRATION]),
+        "to_calibration": undisturbed_ratio(times[name], times[CALIBRATION]),
         "to_first": paired_ratio(times[name], times[first]) if name != first else None,
     }
 

@@ -30,11 +30,11 @@ PLAN: dict[str, tuple[str, tuple[str, ...]]] = {
     "startup": ("startup", ()),
     "wire": ("wire", ()),
     "latency": ("latency", ()),
-    "step": ("step", ()),
+    "step": ("step", ("--baseline",)),
     "step_ns3": (
         "step",
         ("--model", "ns3", "--backend", "float32", "--backend", "bf16", "--backend", "int8",
-         "--batch", "1,4"),
+         "--batch", "1,4", "--baseline"),
     ),
     "peers": (
         "step", ("--peers", "--model", "live", "--model", "ns3", "--batch", "1", "--hops", "1"),

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.statistics import LEAST_ROUNDS, TURN, paired_ratio, percentiles, time_in_turns
+from benchmarks.statistics import (
+    LEAST_ROUNDS,
+    TURN,
+    paired_ratio,
+    percentiles,
+    time_in_turns,
+    undisturbed_ratio,
+)
 
 
 class Clock:
@@ -34,6 +41,12 @@ def test_noise_that_hits_both_of_a_pair_cancels() -> None:
     assert ratio == pytest.approx({"p5": 3.0, "p50": 3.0, "p95": 3.0})
     with pytest.raises(ValueError, match="got 2 values and 3 references"):
         paired_ratio([1, 2], [1, 2, 3])
+
+
+def test_interruptions_do_not_show_in_an_undisturbed_ratio() -> None:
+    disturbed = np.full(40, 2.0)
+    disturbed[10:] += 4.0
+    assert undisturbed_ratio(disturbed, np.full(40, 1.0)) == 2.0
 
 
 def test_everybody_has_turns_and_is_timed_alone() -> None:

@@ -113,7 +113,7 @@ def test_every_case_is_measured_with_its_ratios() -> None:
     ]  # fmt: skip
     for case in result["cases"]:
         assert 0 < case["call_ms"]["p50"] <= case["call_ms"]["p95"] <= case["call_ms"]["p99"]
-        assert case["call_ms"]["count"] >= 4 and case["to_calibration"]["p50"] > 0
+        assert case["call_ms"]["count"] >= 4 and case["to_calibration"] > 0
     (table,) = step.tables(result)
     assert len(table.rows) == 2
     (chart,) = step.charts(result)
@@ -177,7 +177,7 @@ def test_a_slower_step_is_exit_status_1(tmp_path: Path, capsys: pytest.CaptureFi
     impossible = {name: ratio / 1000 for name, ratio in baseline.load(kept).items()}
     baseline.save(kept, impossible)
     assert main([*words, "--baseline", str(kept)]) == 1
-    assert "Slower by more than 1.3 times" in capsys.readouterr().out
+    assert "Slower by more than 1.5 times" in capsys.readouterr().out
     easy = {name: ratio * 1e6 for name, ratio in impossible.items()}
     baseline.save(kept, easy)
     assert main([*words, "--baseline", str(kept)]) == 0
