@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -96,6 +97,10 @@ DOUBLE = Fir((_EVEN_TAPS, _ODD_TAPS), Window(6, 1, left=3, right=3, replicate=Tr
 HALVE = Fir((_LOWPASS,), Window(12, 2, left=5, right=6, replicate=True))
 
 
+SETTLED = HALVE.window.size - HALVE.window.stride
+"""Samples of the doubled rate that wait from step to step once a stream has started."""
+
+
 class SnakeBeta(nn.Module):
     """``x + sin(x e^alpha)^2 / (e^beta + 1e-9)``, alpha and beta per channel.
 
@@ -122,12 +127,17 @@ class ActivationState:
     doubled: Tensor
 
 
+Fused = Callable[[Tensor, ActivationState], tuple[Tensor, ActivationState]]
+
+
 class Activation(Layer):
     """The anti-aliased Snake: double the rate, activate, halve the rate."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.act = SnakeBeta(channels)
+        self.fused: Fused | None = None
+        """Does a step in the middle of a stream in place of PyTorch: see facodec.backends."""
 
     @property
     def lookahead(self) -> Fraction:
@@ -144,6 +154,8 @@ class Activation(Layer):
         )
 
     def step(self, x: Tensor, state: ActivationState) -> tuple[Tensor, ActivationState]:
+        if self.fused is not None and state.doubled.shape[1] == SETTLED:
+            return self.fused(x, state)
         samples, count, pending = DOUBLE.window.push(state.samples, x)
         doubled = self._activate(samples, count, first=self._starts(state))
         doubled, halved, rest = HALVE.window.push(state.doubled, doubled)

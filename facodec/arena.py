@@ -178,4 +178,6 @@ def _words(rows: Tensor) -> Tensor:
     fitting = (
         kind for kind in (torch.int64, torch.int32, torch.int16) if size % kind.itemsize == 0
     )
-    return flat.view(next(fitting, torch.uint8))
+    kind = next(fitting, torch.uint8)
+    aligned = flat.storage_offset() * flat.element_size() % kind.itemsize == 0
+    return (flat if aligned else flat.clone()).view(kind)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facodec.arena import Arena, Slot
+from facodec.fast import FastLive
 from facodec.model import CodecModel
 from facodec.states import state_bytes
 
@@ -28,8 +29,13 @@ class Lanes:
     ``size`` of a step: the batch to run it at, at least the number of lanes; the rest idles.
     """
 
-    def __init__(self, model: CodecModel, steps: Any, device: torch.device) -> None:
+    def __init__(
+        self, model: CodecModel, steps: CodecModel | FastLive, device: torch.device
+    ) -> None:
         self._model, self._steps, self._device = model, steps, device
+        self.hops = (8, 1) if isinstance(steps, FastLive) else (8, 4, 2, 1)
+        """Frames to step a stream by, the most first: few sizes, so that streams have steps in
+        common, and none that is slower than smaller ones."""
         self._encoders, self._decoders = Arena(), Arena()
 
     @property

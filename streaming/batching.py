@@ -7,6 +7,7 @@ that fit together in one step.
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
@@ -18,6 +19,9 @@ import numpy as np
 
 from facodec.arena import Slot
 from facodec.codec import Codec
+from facodec.config import HOP
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -79,7 +83,7 @@ class Encode(Request):
 
     @property
     def frames(self) -> int:
-        return len(self.audio)
+        return len(self.audio) // HOP
 
     @property
     def group(self) -> Hashable:
@@ -247,6 +251,7 @@ def _answer(kind: type[Request], requests: Sequence[Request]) -> Sequence[Any]:
         if len(requests) == 1:
             answers = [Failure(error)]
         else:
+            log.warning("a step for %d streams failed: one by one", len(requests), exc_info=error)
             answers = [_answer(kind, [request])[0] for request in requests]
     seconds = time.perf_counter() - started
     for request in requests:

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from facodec.bitstream import check_codes
 from facodec.codec import Codec, as_samples
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS
 from streaming.batching import Convert, Decode, Encode, Look, Work
-
-STEPS = (8, 4, 2, 1)
-"""Frames in one step, the most first: few sizes, so that streams have steps in common."""
 
 
 class LiveEncoder:
@@ -32,7 +31,7 @@ class LiveEncoder:
         heard = np.concatenate((self._waiting, as_samples(samples)))
         parts = [np.zeros((CODE_LAYERS, 0), np.int64)]
         start = 0
-        for frames in _steps(len(heard) // HOP):
+        for frames in _steps(len(heard) // HOP, self._codec.lanes.hops):
             audio = heard[start : start + frames * HOP]
             parts.append((yield Encode(self._codec, self._lane, audio)))
             start += frames * HOP
@@ -64,7 +63,7 @@ class LiveDecoder:
         filled = _fill(codes)
         parts = [np.zeros(0, np.float32)]
         start = 0
-        for frames in _steps(filled.shape[1]):
+        for frames in _steps(filled.shape[1], self._codec.lanes.hops):
             part = filled[:, start : start + frames]
             parts.append((yield Decode(self._codec, self._lane, part, timbre)))
             start += frames
@@ -84,10 +83,10 @@ def convert(
     return converted[:MIN_LAYERS]
 
 
-def _steps(frames: int) -> list[int]:
+def _steps(frames: int, sizes: Sequence[int]) -> list[int]:
     """So many frames, cut into steps."""
-    steps = []
-    for size in STEPS:
+    steps: list[int] = []
+    for size in sizes:
         count, frames = divmod(frames, size)
         steps += [size] * count
     return steps

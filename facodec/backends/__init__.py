@@ -21,7 +21,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from facodec.backends import products
+from facodec.activation import Activation
+from facodec.backends import native, products
 from facodec.layers import Conv, ConvTranspose, Product
 from facodec.ns3 import Ns3Model
 
@@ -67,6 +68,8 @@ def _pack(module: nn.Module, pack: Pack) -> None:
             layer.packed = pack(layer.matrix, layer.bias)
         elif isinstance(layer, ConvTranspose):
             layer.packed = pack(layer.matrix, None)
+        elif isinstance(layer, Activation):
+            layer.fused = native.fused(layer)
 
 
 def _obstacle(model: Ns3Model) -> str | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from facodec.config import HOP
+from facodec.config import CODE_LAYERS, HOP
 from facodec.fast.decoder import FastDecoder
 from facodec.fast.encoder import FastEncoder
 from facodec.fast.states import FastDecoderState, FastEncoderState
 from facodec.live import LiveModel
 
+FEW = 4
+"""Hops up to which single steps are faster than one call of the model."""
+
 
 class FastLive:
     """Streams of a :class:`LiveModel`, equal to its own but for rounding; the weights as they are
-    when this is made. Calls with more than one hop go to the model, which is then faster.
+    when this is made. Calls with many hops go to the model, which is then faster.
     """
 
     def __init__(self, model: LiveModel) -> None:
@@ -29,16 +33,19 @@ class FastLive:
         self, audio: Tensor, state: FastEncoderState
     ) -> tuple[Tensor, FastEncoderState]:
         """audio (B, 200 n) -> codes (B, 6, n)."""
-        if audio.shape[1] == HOP:
-            return self._encoder.step(audio, state)
-        codes, after = self._model.encoder_step(audio, self._encoder.expand(state))
-        if not codes.shape[2]:
-            return codes, state
-        return codes, self._encoder.compress(after, state, audio, codes)
+        hops = audio.shape[1] // HOP
+        if hops > FEW:
+            codes, after = self._model.encoder_step(audio, self._encoder.expand(state))
+            return codes, self._encoder.compress(after, state, audio, codes)
+        parts = [state.words.new_zeros(len(audio), CODE_LAYERS, 0)]
+        for hop in range(hops):
+            codes, state = self._encoder.step(audio[:, hop * HOP : (hop + 1) * HOP], state)
+            parts.append(codes)
+        return torch.cat(parts, dim=2), state
 
     def encoder_flush(self, state: FastEncoderState) -> Tensor:
         """Nothing (B, 6, 0): this model has no look-ahead."""
-        return state.words.new_zeros(state.words.shape[0], 6, 0)
+        return state.words.new_zeros(state.words.shape[0], CODE_LAYERS, 0)
 
     def encoder_timbre(self, state: FastEncoderState) -> Tensor:
         """Running estimate (B, 256) of the talkers' timbre."""
@@ -52,12 +59,14 @@ class FastLive:
         self, codes: Tensor, timbre: Tensor, state: FastDecoderState
     ) -> tuple[Tensor, FastDecoderState]:
         """codes (B, 6, n), timbre (B, 256) -> audio (B, 200 m)."""
-        if codes.shape[2] == 1:
-            return self._decoder.step(codes, timbre, state)
-        audio, after = self._model.decoder_step(codes, timbre, self._decoder.expand(state))
-        if not codes.shape[2]:
-            return audio, state
-        return audio, self._decoder.compress(after, state, codes)
+        if codes.shape[2] > FEW:
+            audio, after = self._model.decoder_step(codes, timbre, self._decoder.expand(state))
+            return audio, self._decoder.compress(after, state, codes)
+        parts = [timbre.new_zeros(len(codes), 0)]
+        for frame in range(codes.shape[2]):
+            audio, state = self._decoder.step(codes[:, :, frame : frame + 1], timbre, state)
+            parts.append(audio)
+        return torch.cat(parts, dim=1), state
 
     def decoder_flush(self, timbre: Tensor, state: FastDecoderState) -> Tensor:
         """The audio (B, 200 m) still owed."""
