@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 import facodec
-from facodec.backends import DECODER_PRODUCTS, prepare
+from facodec.activation import Activation
+from facodec.backends import DECODER_PRODUCTS, native, prepare
 from facodec.checkpoint import load_ns3
 from facodec.config import HOP, Ns3Config
 from facodec.layers import Conv
@@ -23,6 +29,13 @@ DISTANCES = {"float32": (100.0, 1e-5), "bf16": (35.0, 0.01), "int8": (25.0, 0.03
 def signal_to_noise(reference: Tensor, other: Tensor) -> float:
     noise = (reference - other).square().mean().clamp_min(1e-20)
     return float(10 * torch.log10(reference.square().mean() / noise))
+
+
+def missing(what: str) -> NoReturn:
+    """Skip for want of ``what``, or fail where everything is required (as in CI)."""
+    if os.environ.get("FACODEC_TESTS_REQUIRE_ALL"):
+        pytest.fail(f"required here, but missing: {what}")
+    pytest.skip(f"missing: {what}")
 
 
 @pytest.mark.parametrize("backend", DECODER_PRODUCTS)
@@ -87,3 +100,67 @@ def test_backends_that_are_not_there(ns3_directory: Path) -> None:
         facodec.load("live", backend="int8")
     with pytest.raises(ValueError, match="got backend 'onnx', wanted"):
         prepare(load_ns3(ns3_directory), "onnx")
+
+
+@pytest.fixture(scope="session")
+def snake() -> Activation:
+    """An activation with what a compiler makes of it."""
+    layer = Activation(48)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in (layer.act.alpha, layer.act.beta):
+        parameter.data = 0.5 * torch.randn(48, generator=generator)
+    layer.fused = native.fused(layer)
+    if layer.fused is None:
+        missing("a C compiler")
+    return layer
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes=st.lists(st.integers(0, 90), max_size=8))
+def test_the_fused_activation_is_the_plain_one_in_any_chunks(
+    snake: Activation, sizes: list[int]
+) -> None:
+    x = 3 * torch.randn(2, 5 + sum(sizes), 48, generator=torch.Generator().manual_seed(4))
+    state, parts = snake.initial_state(2), []
+    with torch.inference_mode():
+        for chunk in x.split([*sizes, 5], dim=1):
+            part, state = snake.step(chunk, state)
+            parts.append(part)
+        parts.append(snake.finish(x[:, :0], state))
+        torch.testing.assert_close(torch.cat(parts, dim=1), snake(x), rtol=0, atol=2e-5)
+
+
+@torch.inference_mode()
+def test_the_fused_activation_is_as_exact_as_the_plain_one(snake: Activation) -> None:
+    x = 3 * torch.randn(1, 400, 48, generator=torch.Generator().manual_seed(5))
+    whole = copy.deepcopy(snake).double()(x.double())
+    _, state = snake.step(x[:, :100], snake.initial_state(1))
+    fused, _ = snake.step(x[:, 100:], state)
+    ours = (fused - whole[:, 95:-5]).abs().max()
+    plain = (snake(x) - whole).abs().max()
+    assert ours <= 2 * plain
+
+
+@torch.inference_mode()
+def test_the_fused_activation_changes_no_state_and_stays_finite(snake: Activation) -> None:
+    _, state = snake.step(torch.randn(1, 50, 48), snake.initial_state(1))
+    before = copy.deepcopy(state)
+    first, _ = snake.step(torch.full((1, 40, 48), 1e12), state)
+    assert bool(first.isfinite().all())
+    assert torch.equal(state.samples, before.samples)
+    assert torch.equal(state.doubled, before.doubled)
+
+
+def test_without_a_compiler_pytorch_does_it_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
+    native.library.cache_clear()
+    try:
+        model = prepare(Ns3Model())
+        assert not any(layer.fused for layer in model.modules() if isinstance(layer, Activation))
+        codes, _ = model.encoder_step(torch.zeros(1, 40 * HOP), model.encoder_state())
+        assert codes.shape == (1, 6, 14)
+    finally:
+        native.library.cache_clear()
