@@ -50,7 +50,8 @@ def undisturbed_ratio(values: ArrayLike, reference: ArrayLike) -> float:
     is; this hardly does."""
     import numpy as np
 
-    return float(np.percentile(values, 10) / np.percentile(reference, 10))
+    above, below = np.asarray(values, np.float64), np.asarray(reference, np.float64)
+    return float(np.percentile(above, 10) / np.percentile(below, 10))
 
 
 def time_in_turns(

@@ -119,7 +119,7 @@ def _codecs(model: str, args: argparse.Namespace, notes: list[str]) -> dict[str,
         except (ValueError, TypeError, ImportError) as error:
             failures.append(f"{model} with backend {backend} left out: {reason(error)}")
             continue
-        found[backend or backend_of(codec)] = codec
+        found[backend_of(codec)] = codec
     if not found:
         raise ValueError("; ".join(failures))
     notes += failures

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,14 +39,26 @@ def load_codec(model: str, backend: str | None = None, device: str = "cpu") -> C
     from facodec.codec import Codec
 
     if model != "ns3":
-        chosen: dict[str, Any] = {} if backend is None else {"backend": backend}
-        return facodec.load(model, device=device, **chosen)
+        return facodec.load(model, device=device, backend=backend or "auto")
     network = plain_model(model)
+    if backend == "onnx":
+        return _in_onnx_runtime(network)
     if device != "cpu":
         return Codec(network.to(device))
     from facodec.backends import prepare
 
     return Codec(prepare(network, backend or "auto"))
+
+
+def _in_onnx_runtime(network: Any) -> Codec:
+    """A codec on the graphs of a network. Raises ImportError without what exports and runs them."""
+    from facodec.codec import Codec
+    from facodec.onnx.export import export
+    from facodec.onnx.runtime import load_exported
+
+    with tempfile.TemporaryDirectory() as name:
+        export(network, Path(name, "graphs"))
+        return Codec(load_exported(Path(name, "graphs")))
 
 
 def backend_of(codec: Codec) -> str:
