@@ -59,7 +59,7 @@ class Rounded:
         return cls((multiples >> 8).to(torch.int16), multiples.to(torch.uint8), step)
 
     def numbers(self) -> Tensor:
-        return torch.add(self.low, self.high.to(torch.int32), alpha=256) * self.step
+        return self.low.float().add_(self.high.float(), alpha=256).mul_(self.step)
 
     def followed_by(self, newest: Tensor) -> Rounded:
         """The same, a frame (B, 1, width) later."""
