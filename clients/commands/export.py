@@ -7,7 +7,7 @@ from pathlib import Path
 
 EXAMPLES = """\
   facodec export --out graphs/                            the bundled model, float32
-  facodec export --out graphs/ --precision int8           a quarter of the size
+  facodec export --out graphs/ --precision int8           half the size or less
   facodec export --model weights/ --out graphs/           official files, or a trained model
 A program here loads the folder like any other: facodec serve --model graphs/"""
 

@@ -126,7 +126,7 @@ def _exact_scalar(s: float, dtype: int = 1, **_: object) -> Any:
 @contextlib.contextmanager
 def _quiet() -> Any:
     """Without the exporter's remarks on how it is made."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    loggers = [logging.getLogger(name) for name in ("", "torch.onnx", "torch.export", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

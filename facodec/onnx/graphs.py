@@ -28,7 +28,7 @@ class Graph:
 
     ``inputs``: examples by name; ``state``: initial values by name, batch first; ``free``: the
     name of each input's axis that may have any length, other than the batch's, at 1;
-    ``delay``: calls before the first result; ``clock``: it takes ``heard`` and ``coming``.
+    ``delay``: frames before the first result.
     """
 
     module: nn.Module
@@ -37,10 +37,6 @@ class Graph:
     state: dict[str, Tensor] = field(default_factory=dict)
     free: dict[str, str] = field(default_factory=dict)
     delay: int = 0
-
-    @property
-    def clocked(self) -> bool:
-        return "heard" in self.inputs
 
 
 def graphs_of(model: LiveModel | Ns3Model, hops: int) -> dict[str, Graph]:
@@ -200,13 +196,15 @@ class Ns3Talker(nn.Module):
 
 
 class Whole(nn.Module):
-    """A convolution over a whole signal of any length."""
+    """A convolution over a whole signal of any length, as a product of matrices."""
 
     def __init__(self, conv: Conv) -> None:
         super().__init__()
-        self.weight, self.bias, self.padding = conv.weight, conv.bias, conv.window.left
+        self.weight, self.bias = nn.Parameter(conv.matrix), conv.bias
+        self.kernel, self.padding = conv.weight.shape[2], conv.window.left
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, T, C) -> (B, T, C')."""
-        y = F.conv1d(x.transpose(1, 2), self.weight, self.bias, padding=self.padding)
-        return y.transpose(1, 2)
+        padded = F.pad(x, (0, 0, self.padding, self.padding))
+        taps = [padded[:, i : i + x.shape[1]] for i in range(self.kernel)]
+        return torch.cat(taps, dim=2) @ self.weight + self.bias
