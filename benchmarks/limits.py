@@ -13,7 +13,13 @@ from benchmarks.common import Result
 from benchmarks.present import Cell, Table
 from benchmarks.subjects import Subject, plain_model
 
-HOP_MS = 12.5
+PRECISIONS = {"float32": (4, "float32"), "bf16": (2, "bfloat16"), "int8": (1, "bfloat16")}
+"""Bytes of a weight, and the rate that operations count at; those in int8 are no slower than in
+bfloat16, whose rate is measured."""
+PRECISION_OF = {"float32": "float32", "onnx": "float32", "bf16": "bf16", "int8": "int8"}
+"""By backend."""
+REDUCED = {("ns3", "decode"): ("bf16", "int8")}
+"""Where a backend has smaller weights: the encoder's stay as they are, for the codes' sake."""
 SMALL_CACHE_MB, LARGE_CACHE_MB = 1.0, 24.0
 """Weights up to the first are taken to be read as fast as a core's own cache gives them, up to the
 second as the last cache does, and beyond as memory does, which are measured at the sizes in
@@ -60,26 +66,38 @@ def work(model: str) -> dict[str, Any]:
 
 
 def limits(models: list[str], rates: dict[str, Any], cases: list[dict[str, Any]]) -> Result:
-    """``rows``: for each model and side what a hop needs, the least time that takes at the
-    machine's rates (reading and computing overlap, so the larger counts), and what was measured
-    in ``cases`` with one stream and one hop a call, the fastest backend."""
+    """``rows``: for each model, side and precision what a hop needs, the least time that takes at
+    the machine's rates (reading and computing overlap, so the larger counts), and what was measured
+    in ``cases`` with one stream and one hop a call, by the fastest backend of that precision."""
     rows = []
     for model in models:
         for side, needs in work(model).items():
-            read = needs["weights_mb"] / read_rate(needs["weights_mb"], rates)
-            compute = needs["mflop"] / rates["gflop_s"]["float32"]
-            took = [
-                case["call_ms"]["p50"]
-                for case in cases
-                if (case["model"], case["side"], case["batch"], case["hops"]) == (model, side, 1, 1)
-            ]
-            rows.append(
-                {
-                    "model": model, "side": side, **needs, "read_ms": read, "compute_ms": compute,
-                    "limit_ms": max(read, compute), "measured_ms": min(took, default=None),
-                }
-            )  # fmt: skip
+            for precision in ("float32", *REDUCED.get((model, side), ())):
+                size, rate = PRECISIONS[precision]
+                weights = needs["weights_mb"] * size / PRECISIONS["float32"][0]
+                read = weights / read_rate(weights, rates)
+                compute = needs["mflop"] / rates["gflop_s"][rate]
+                rows.append(
+                    {
+                        "model": model, "side": side, "precision": precision,
+                        "weights_mb": weights, "mflop": needs["mflop"], "read_ms": read,
+                        "compute_ms": compute, "limit_ms": max(read, compute),
+                        "measured_ms": _fastest(cases, model, side, precision),
+                    }
+                )  # fmt: skip
     return {"rates": rates, "rows": rows}
+
+
+def _fastest(cases: list[dict[str, Any]], model: str, side: str, precision: str) -> float | None:
+    return min(
+        (
+            case["call_ms"]["p50"]
+            for case in cases
+            if (case["model"], case["side"], case["batch"], case["hops"]) == (model, side, 1, 1)
+            and PRECISION_OF.get(case["backend"]) == precision
+        ),
+        default=None,
+    )
 
 
 def read_rate(megabytes: float, rates: dict[str, Any]) -> float:
@@ -99,8 +117,8 @@ def tables(result: Result) -> list[Table]:
     compute = ", ".join(f"{rate:g} GFLOP/s in {kind}" for kind, rate in rates["gflop_s"].items())
     rows: list[list[Cell]] = [
         [
-            row["model"], row["side"], row["weights_mb"], row["mflop"], row["read_ms"],
-            row["compute_ms"], row["limit_ms"], row["measured_ms"],
+            row["model"], row["side"], row["precision"], row["weights_mb"], row["mflop"],
+            row["read_ms"], row["compute_ms"], row["limit_ms"], row["measured_ms"],
             row["measured_ms"] / row["limit_ms"] if row["measured_ms"] else None,
         ]
         for row in result["rows"]
@@ -108,9 +126,9 @@ def tables(result: Result) -> list[Table]:
     return [
         Table(
             "limits",
-            "What a hop of one stream needs in float32, and the least time that can take; ms",
-            ("model", "side", "weights, MB", "MFLOP", "reading", "computing", "limit", "measured",
-             "times the limit"),
+            "What a hop of one stream needs, the least time that can take, and what it takes; ms",
+            ("model", "side", "precision", "weights, MB", "MFLOP", "reading", "computing",
+             "limit", "measured", "times the limit"),
             rows,
             f"This machine reads weights at {read} and computes {compute}, with "
             f"{rates['threads']} thread(s).",

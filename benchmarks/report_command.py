@@ -13,6 +13,7 @@ EXAMPLES = """\
   facodec bench report bench-report/report.json                        the summary again
   facodec bench report bench-report/report.json --docs docs/costs.md   fill in the tables there
   facodec bench report bench-report/report.json --html page.html
+  facodec bench report bench-report/report.json --save-baseline benchmarks/baseline.json
 """
 
 
@@ -20,11 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common(parser, EXAMPLES, seed=False)
     parser.add_argument("report", type=Path, metavar="REPORT.json")
     parser.add_argument("--docs", type=Path, metavar="FILE", help="a document with markers")
+    parser.add_argument(
+        "--save-baseline", type=Path, metavar="FILE",
+        help="keep the steps' ratios to the calibration, for facodec bench step --baseline",
+    )  # fmt: skip
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the page there")
 
 
 def run(args: argparse.Namespace) -> int:
-    from benchmarks import report
+    from benchmarks import baseline, report
 
     made = load(args.report)
     if args.html:
@@ -33,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
         missing = report.fill(args.docs, made)
         if missing:
             print(f"{args.docs}: nothing in this report for {', '.join(missing)}")
+    if args.save_baseline:
+        cases = [c for part in made["parts"].values() for c in part["result"].get("cases", [])]
+        baseline.save(args.save_baseline, baseline.ratios(cases))
     print(json.dumps(made) if args.json else report.text(made))
     return 0
 

@@ -89,7 +89,7 @@ def test_limits_are_what_takes_longer() -> None:
         "gflop_s": {"float32": 100.0, "bfloat16": 400.0},
     }
     assert [limits.read_rate(size, rates) for size in (0.5, 20.0, 80.0)] == [100.0, 50.0, 10.0]
-    case = {"model": "live", "side": "encode", "batch": 1, "hops": 1}
+    case = {"model": "live", "side": "encode", "batch": 1, "hops": 1, "backend": "onnx"}
     result = limits.limits(
         ["live"], rates, [{**case, "call_ms": {"p50": 3.0}}, {**case, "call_ms": {"p50": 2.0}}]
     )
