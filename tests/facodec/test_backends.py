@@ -93,6 +93,12 @@ def test_where_nothing_can_be_packed_only_float32_is_left(
         prepare(model, "bf16")
 
 
+def test_bfloat16_takes_a_cpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(ValueError, match=r"bf16.*cannot be used here: .*AVX-512"):
+        prepare(Ns3Model(Ns3Config.small()), "bf16")
+
+
 def test_backends_that_are_not_there(ns3_directory: Path) -> None:
     with pytest.raises(ValueError, match="got backend 'int4', wanted one of auto, float32"):
         facodec.load(ns3_directory, backend="int4")
