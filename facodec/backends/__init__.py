@@ -1,8 +1,8 @@
 """How the published model computes on a CPU: the same network, its matrix products packed.
 
 The encoder stays float32 in every backend, since its codes are what the other end hears: in
-bfloat16 2 to 6 % of them would be others, for a twentieth of the time. Distances from the plain float32
-model, over 4 s of speech and the golden rule's random parameters (codes changed; audio):
+bfloat16 2 to 6 % of them would be others, for a twentieth of the time. Distances from the plain
+float32 model, over 4 s of speech and the golden rule's random parameters:
 
 ========  ===================  ==============================  ==============================
 backend   codes                decoded audio                   one hop a call against offline
