@@ -29,13 +29,13 @@ class TrainConfig:
     """Steps before the quantizers switch on, their words drawn from data; -1 where the initial
     weights have words already."""
     restart_every: int = 50
-    no_detail: float = 0.3
+    no_detail: float = 0.4
     """Share of each batch that hears none of the detail codes."""
     truncate: float = 0.2
     """Share of each batch that hears 1 or 2 of the 3 detail codes."""
     perturb: float = 1.0
     """Share of each batch whose content branch hears a warped and equalised voice."""
-    convert: float = 0.5
+    convert: float = 0.4
     """Share of each batch that the model first speaks in another voice of the batch; the content
     branch hears that."""
     convert_from: int = 3_000
@@ -50,11 +50,13 @@ class TrainConfig:
     level_weight: float = 0.3
     pitch_weight: float = 1.0
     commit_weight: float = 1.0
-    agree_weight: float = 1.0
+    agree_weight: float = 0.2
     """Of the distance between content heard from the voice itself and from another."""
+    kept_weight: float = 1.0
+    """Of the same distance, asked of the decoder that spoke in the other voice."""
     speaker_weight: float = 0.5
     """Of telling speakers by their timbre, and of conversions being told as their targets."""
-    adversary_weight: float = 0.2
+    adversary_weight: float = 0.02
     adversary_rise: int = 2_000
     """Steps over which the adversary who tells speakers by content gets its full weight."""
     bf16: bool = True

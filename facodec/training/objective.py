@@ -12,7 +12,7 @@ from facodec import prosody
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, DETAIL_LAYERS, HOP
 from facodec.features import HISTORY
 from facodec.live import PITCH_REFERENCE, VOICE_DIM, LiveModel, Pasts, scale_mels
-from facodec.quantizer import ResidualQuantizer
+from facodec.quantizer import ResidualQuantizer, VectorQuantizer
 from facodec.training.batches import Batch
 from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference, pitch_targets
@@ -36,6 +36,7 @@ class Losses:
     agree: Tensor
     speaker: Tensor
     converted: Tensor
+    kept: Tensor
     adversary: Tensor
     pitch_accuracy: Tensor
     words_used: Tensor
@@ -86,7 +87,7 @@ class Objective:
         logits, _ = model.pitch_logits(mels, correlation, self._past("prosody", size))
         clean, _ = model.content_latent(mels, self._past("content", size))
         heard = Heard(mels, classes, level, clean, self._timbre(batch))
-        other_mels, converted = self._in_other_voices(heard, batch, step)
+        other_mels, converted, kept = self._in_other_voices(heard, batch, step)
         content, detail, agree = self._codes(heard, other_mels, step)
         spoken, excitation = self._pitch_to_speak(batch.pitch, classes, logits, step)
         audio = self._speak(heard, spoken, excitation, content.words, detail.words, heard.timbre)
@@ -104,6 +105,7 @@ class Objective:
             + c.commit_weight * commit
             + c.level_weight * louder
             + c.agree_weight * agree
+            + c.kept_weight * kept
             + c.speaker_weight * (speaker + converted)
             + adversary
         )
@@ -118,6 +120,7 @@ class Objective:
             agree=agree,
             speaker=speaker,
             converted=converted,
+            kept=kept,
             adversary=adversary,
             pitch_accuracy=(near & same).float().mean(),
             words_used=torch.tensor(float(len(content.codes[..., 0].unique()))),
@@ -134,9 +137,12 @@ class Objective:
 
     # ------------------------------------------------------------------ other voices
 
-    def _in_other_voices(self, heard: Heard, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+    def _in_other_voices(
+        self, heard: Heard, batch: Batch, step: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Log-mels (B, T, 80), the first rows of them as the model itself says them in the voice
-        of another row, and how far those are from being told as that voice.
+        of another row; how far those are from being told as that voice; how far from saying the
+        same.
 
         Training to say the original from such a conversion is SelfVC's idea (Neekhara et al.
         2023): voices differ then in every way the decoder can make them differ.
@@ -144,7 +150,7 @@ class Objective:
         model, c = self.model, self.config
         rows = int(len(heard.mels) * c.convert) if step >= c.convert_from else 0
         if rows == 0:
-            return heard.mels, heard.mels.new_zeros(())
+            return heard.mels, heard.mels.new_zeros(()), heard.mels.new_zeros(())
         some = Heard(*(value[:rows] for value in vars(heard).values()))
         target, speaker = heard.timbre.roll(1, 0)[:rows].detach(), batch.speaker.roll(1)[:rows]
         drift = torch.randn(rows, generator=self.random).to(target) * c.convert_semitones / 12.0
@@ -157,10 +163,21 @@ class Objective:
             some, spoken, prosody.pitch_hertz(spoken).float(), words, 0.0 * words, target
         )
         mels, _, _ = self._features(F.pad(audio[:, HOP:], (HISTORY, 0)))
-        with frozen(model.timbre, model.voice_head, self.judge):
+        with frozen(model.timbre, model.voice_head, self.judge, model.content):
             voice = self._voice_of(mels, some.classes > 0)
             told = self.judge(F.normalize(voice, dim=-1), speaker)
-        return torch.cat((mels.detach(), heard.mels[rows:])), told
+            said, _ = model.content_latent(mels, self._past("content", rows))
+        with frozen(model.content_quantizer):
+            kept = self._disagreement(said, some.content)
+        return torch.cat((mels.detach(), heard.mels[rows:])), told, kept
+
+    def _disagreement(self, content: Tensor, wanted: Tensor) -> Tensor:
+        """1 - cosine, as the first codebook sees them, of content and what it should have been
+        (B, T, width); the latter gets no gradient."""
+        first = self.model.content_quantizer.layers[0]
+        assert isinstance(first, VectorQuantizer)
+        ours, theirs = first.in_proj(content).float(), first.in_proj(wanted).float().detach()
+        return 1.0 - F.cosine_similarity(ours, theirs, dim=-1).mean()
 
     # ------------------------------------------------------------------ encoder
 
@@ -173,9 +190,7 @@ class Objective:
         latent, _ = model.content_latent(perturbed, self._past("content", size))
         everything = torch.full((size,), CONTENT_LAYERS)
         content = self._quantize("content", latent, everything, step)
-        toward = model.content_quantizer.layers[0].in_proj  # type: ignore[union-attr]
-        ours, theirs = toward(latent).float(), toward(heard.content).float().detach()  # type: ignore[operator]
-        agree = 1.0 - F.cosine_similarity(ours, theirs, dim=-1).mean()
+        agree = self._disagreement(latent, heard.content)
         detail_latent, _ = model.detail_latent(
             heard.mels, content.words, self._past("detail", size)
         )
