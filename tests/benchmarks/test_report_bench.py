@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import machine, report, suite, wire
+from benchmarks import aims, machine, report, suite, wire
 from benchmarks.common import INTERRUPTED
 from benchmarks.present import Chart, Table, show
 from benchmarks.report_command import load
@@ -67,7 +67,7 @@ def test_the_page_stands_alone_and_says_everything(made: report.Report, bench_to
     tags = Tags()
     tags.feed(page)
     assert tags.open == [] and tags.fetched == []
-    assert "<svg" in page and page.count("<tr>") == 17
+    assert "<svg" in page and page.count("<tr>") == 17 + 13
     for said in ("facodec bench wire", "Not measured: no server", "a &lt; b", "torch"):
         assert said in page
 
@@ -125,6 +125,29 @@ def test_documents_are_filled_in_between_markers(
     assert (tmp_path / "costs-wire-wire.svg").read_text().startswith("<svg")
     report.fill(document, made)
     assert document.read_text() == text
+
+
+def test_aims_are_met_missed_or_not_measured(made: report.Report) -> None:
+    def case(side: str, p50: float) -> dict[str, Any]:
+        return {"batch": 1, "hops": 1, "backend": "float32", "side": side, "call_ms": {"p50": p50}}
+
+    results = {
+        "step": {"cases": [case("encode", 0.4), case("decode", 0.5)]},
+        "load": {"levels": [{}], "holds": 20},
+        "startup": {"state_bytes": {"encoder": 50 * 1024, "decoder": 20 * 1024}},
+    }
+    rows = {str(row[0]): row for row in aims.table(results).rows}
+    assert rows["live, fastest backend, one stream, one hop a call, ms"][1:] == [
+        "at most 1",
+        pytest.approx(0.9),
+        "yes",
+    ]
+    assert rows["full-duplex live sessions held on two cores"][1:] == [
+        "at least 32", 20.0, "no, by a factor of 1.60",
+    ]  # fmt: skip
+    assert rows["state of a live stream, KiB"][3] == "no, by a factor of 1.09"
+    assert rows["facodec --help, s"][2:] == [None, "not measured"]
+    assert all(row[3] == "not measured" for row in report.aims_of(made).rows)
 
 
 def test_the_report_command(
