@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facodec.causal import CausalBlock, CausalStack
-from facodec.fast.products import Product
+from facodec.fast.products import Product, Shelf
 
 Condition = tuple[Tensor, Tensor]
 """Gain and bias (B, width) after the norm."""
@@ -60,12 +60,12 @@ class FastStack:
     offset: Tensor
 
     @classmethod
-    def of(cls, stack: CausalStack) -> FastStack:
+    def of(cls, stack: CausalStack, shelf: Shelf) -> FastStack:
         offset = torch.zeros(stack.width, dtype=torch.float64, device=stack.enter.weight.device)
         blocks = []
         for block in stack.blocks:
             assert isinstance(block, CausalBlock)
-            blocks.append(_fold(block, offset))
+            blocks.append(_fold(block, offset, shelf))
             offset = offset + block.scale.detach().double() * block.project.bias.detach().double()
         return cls(blocks, constant(offset))
 
@@ -90,7 +90,7 @@ class FastStack:
         return outputs
 
 
-def _fold(block: CausalBlock, offset: Tensor) -> FastBlock:
+def _fold(block: CausalBlock, offset: Tensor, shelf: Shelf) -> FastBlock:
     filters = block.depthwise.detach().double()
     scale = block.scale.detach().double()
     return FastBlock(
@@ -98,8 +98,8 @@ def _fold(block: CausalBlock, offset: Tensor) -> FastBlock:
         last=constant(filters[-1]),
         bias=constant(block.depthwise_bias.detach().double() + filters[-1] * offset),
         norm=block.norm,
-        expand=Product(matrix(block.expand), block.expand.bias),
-        project=Product(matrix(block.project) * scale),
+        expand=shelf.product(matrix(block.expand), block.expand.bias),
+        project=shelf.product(matrix(block.project) * scale),
         offset=constant(offset),
     )
 

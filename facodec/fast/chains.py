@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facodec.fast.blocks import constant, matrix
-from facodec.fast.products import Product
+from facodec.fast.products import Product, Shelf
 from facodec.quantizer import ResidualQuantizer, VectorQuantizer
 
 
@@ -37,7 +37,7 @@ class FastChain:
     taken: list[Tensor]
 
     @classmethod
-    def of(cls, chain: ResidualQuantizer, lacking: Tensor) -> FastChain:
+    def of(cls, chain: ResidualQuantizer, lacking: Tensor, shelf: Shelf) -> FastChain:
         layers = _layers(chain)
         project = torch.cat([matrix(layer.in_proj) for layer in layers], dim=1)
         bias = torch.cat([layer.in_proj.bias.detach().double() for layer in layers])
@@ -46,7 +46,7 @@ class FastChain:
             following = torch.cat([matrix(after.in_proj) for after in layers[i + 1 :]], dim=1)
             taken.append(constant(_words(layer) @ following))
         return cls(
-            project=Product(project, bias + lacking.double() @ project),
+            project=shelf.product(project, bias + lacking.double() @ project),
             directions=[
                 constant(F.normalize(layer._codebook.weight.detach().double(), dim=1).t())
                 for layer in layers

@@ -15,7 +15,8 @@ from facodec.causal import CONTEXT
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.fast.blocks import Condition, FastStack, Kept, matrix
 from facodec.fast.chains import word_table
-from facodec.fast.products import Product
+from facodec.fast.products import Product, Shelf
+from facodec.fast.recorded import Recorded
 from facodec.fast.states import FastDecoderState, Rounded, later, nothing_said
 from facodec.live import GAIN_CENTRE, GAIN_RANGE, GLIDE, VOICE_DIM, DecoderState, LiveModel
 from facodec.synthesis import (
@@ -37,8 +38,10 @@ class FastDecoder:
 
     def __init__(self, model: LiveModel) -> None:
         self._model = model
-        self._synthesizer = FastSynthesizer(model)
-        self._stack = FastStack.of(model.decoder)
+        shelf = Shelf(model.average_first.device)
+        self._recorded = Recorded(self._hop, shelf)
+        self._synthesizer = FastSynthesizer(model, shelf)
+        self._stack = FastStack.of(model.decoder, shelf)
         self._kept = Kept.of(self._stack.blocks[1:])
         first = self._stack.blocks[0]
         self._filter = torch.cat((first.past_filter, first.last.unsqueeze(0)))
@@ -46,8 +49,8 @@ class FastDecoder:
         self._codes = _code_table(model)
         offsets = torch.arange(CODE_LAYERS, device=self._codes.device) * (CODEBOOK_SIZE + 1) + 1
         self._code_rows = offsets
-        self._condition = _condition(model)
-        self._head = _head(model)
+        self._condition = _condition(model, shelf)
+        self._head = _head(model, shelf)
 
     def initial_state(self, batch: int, seed: int) -> FastDecoderState:
         like = self._model.average_first
@@ -64,6 +67,13 @@ class FastDecoder:
         self, codes: Tensor, timbre: Tensor, state: FastDecoderState
     ) -> tuple[Tensor, FastDecoderState]:
         """codes (B, 6, 1), timbre (B, 256) -> audio (B, 200), nothing for the first frame."""
+        like = state if state.started else replace(state, started=True)
+        audio, after = self._recorded((codes, timbre), state, like)
+        return audio if state.started else audio[:, HOP:], after
+
+    def _hop(
+        self, codes: Tensor, timbre: Tensor, state: FastDecoderState
+    ) -> tuple[Tensor, FastDecoderState]:
         first_frame = state.codes[:, -1, :1] < 0
         gliding = torch.lerp(timbre, torch.where(first_frame, timbre, state.timbre), 1.0 - GLIDE)
         frames = torch.cat((state.codes, codes.transpose(1, 2)), dim=1)
@@ -82,7 +92,7 @@ class FastDecoder:
             synthesis=synthesis,
             started=True,
         )
-        return audio if state.started else audio[:, HOP:], after
+        return audio, after
 
     def flush(self, state: FastDecoderState) -> Tensor:
         """The audio (B, 200 m) still owed."""
@@ -133,12 +143,12 @@ class FastDecoder:
 class FastSynthesizer:
     """:class:`facodec.synthesis.Synthesizer` for one frame."""
 
-    def __init__(self, model: LiveModel) -> None:
+    def __init__(self, model: LiveModel, shelf: Shelf) -> None:
         own = self._own = model.synthesizer
         c = model.config
         self._bands, self._phase_bands = c.bands, c.phase_bands
         shape = torch.cat((own.log_gain, own.phase_of_gain), dim=1).double()
-        self._shape = Product(GAIN_RANGE * shape, GAIN_CENTRE * shape.sum(0))
+        self._shape = shelf.product(GAIN_RANGE * shape, GAIN_CENTRE * shape.sum(0))
         ramp = own.ramp.double()
         self._rise = ramp / SAMPLE_RATE
         self._bend = ramp * ramp / (2 * HOP * SAMPLE_RATE)
@@ -211,7 +221,7 @@ def _code_table(model: LiveModel) -> Tensor:
     return torch.cat(tables)
 
 
-def _condition(model: LiveModel) -> tuple[Product, Product]:
+def _condition(model: LiveModel, shelf: Shelf) -> tuple[Product, Product]:
     """From a timbre, and on to each block's gains, one added, and biases."""
     first, last = model.condition[0], model.condition[2]
     assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
@@ -219,10 +229,10 @@ def _condition(model: LiveModel) -> tuple[Product, Product]:
     enter[:VOICE_DIM] *= math.sqrt(VOICE_DIM)
     bias = last.bias.detach().double().view(-1, 2, model.decoder.width).clone()
     bias[:, 0] += 1.0
-    return Product(enter, first.bias), Product(matrix(last), bias.flatten())
+    return shelf.product(enter, first.bias), shelf.product(matrix(last), bias.flatten())
 
 
-def _head(model: LiveModel) -> Product:
+def _head(model: LiveModel, shelf: Shelf) -> Product:
     """To the gains over their range, first of the pulses (2 sub-frames, bands),
     then of the noise, and to the phase corrections (2 sub-frames, phase bands)."""
     c = model.config
@@ -232,4 +242,4 @@ def _head(model: LiveModel) -> Product:
     )
     pulses, noise, correction = (part.flatten(1) for part in parts)
     ordered = torch.cat((pulses / GAIN_RANGE, noise / GAIN_RANGE, correction), dim=1)
-    return Product(ordered[:-1], ordered[-1])
+    return shelf.product(ordered[:-1], ordered[-1])

@@ -13,7 +13,8 @@ from facodec.causal import CONTEXT, CausalStack
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
 from facodec.fast.blocks import FastStack, Kept, constant, matrix
 from facodec.fast.chains import FastChain, word_table
-from facodec.fast.products import Product
+from facodec.fast.products import Product, Shelf
+from facodec.fast.recorded import Recorded
 from facodec.fast.states import FastEncoderState, Talker, later
 from facodec.features import (
     ENERGY_FLOOR,
@@ -44,17 +45,19 @@ class FastEncoder:
 
     def __init__(self, model: LiveModel) -> None:
         self._model = model
-        self._features = FastFeatures(model)
+        shelf = Shelf(model.average_first.device)
+        self._recorded = Recorded(self._hop, shelf)
+        self._features = FastFeatures(model, shelf)
         self._stacks = {
-            name: FastStack.of(getattr(model, name))
+            name: FastStack.of(getattr(model, name), shelf)
             for name in ("prosody", "content", "detail", "timbre")
         }
         prosody_blocks, *others = (stack.blocks for stack in self._stacks.values())
         self._kept = Kept.of([*prosody_blocks, *(b for blocks in others for b in blocks[1:])])
         self._counts = [len(prosody_blocks), *(len(blocks) - 1 for blocks in others)]
-        self._enter_prosody = self._prosody_entry()
+        self._enter_prosody = self._prosody_entry(shelf)
         entries = [_mel_entry(model, name) for name in ("content", "detail", "timbre")]
-        self._enter_mels = Product(torch.cat(entries, dim=1))
+        self._enter_mels = shelf.product(torch.cat(entries, dim=1))
         first = [blocks[0] for blocks in others]
         self._widths = [len(block.last) for block in first]
         self._filter = torch.cat(
@@ -66,11 +69,11 @@ class FastEncoder:
         enter = matrix(model.detail.enter)[MEL_BANDS:]
         self._words = word_table(model.content_quantizer, enter)
         self._word_rows = (torch.arange(CONTENT_LAYERS) * (CODEBOOK_SIZE + 1) + 1).to(enter.device)
-        self._content = FastChain.of(model.content_quantizer, self._stacks["content"].offset)
-        self._detail = FastChain.of(model.detail_quantizer, self._stacks["detail"].offset)
+        self._content = FastChain.of(model.content_quantizer, self._stacks["content"].offset, shelf)
+        self._detail = FastChain.of(model.detail_quantizer, self._stacks["detail"].offset, shelf)
         head = matrix(model.pitch_head)
         lacking = self._stacks["prosody"].offset.double() @ head
-        self._pitch = Product(head, model.pitch_head.bias.detach().double() + lacking)
+        self._pitch = shelf.product(head, model.pitch_head.bias.detach().double() + lacking)
 
     def initial_state(self, batch: int) -> FastEncoderState:
         like = self._model.average_first
@@ -88,6 +91,9 @@ class FastEncoder:
 
     def step(self, audio: Tensor, state: FastEncoderState) -> tuple[Tensor, FastEncoderState]:
         """audio (B, 200) -> codes (B, 6, 1)."""
+        return self._recorded((audio,), state, state)
+
+    def _hop(self, audio: Tensor, state: FastEncoderState) -> tuple[Tensor, FastEncoderState]:
         heard = torch.cat((state.history, audio), dim=1)
         mels, correlation, level = self._features(heard)
         pasts = iter(self._kept.contributions(state.past))
@@ -140,7 +146,11 @@ class FastEncoder:
         """The state as :class:`LiveModel` takes it."""
         talker = state.talker
         pasts = iter(torch.stack(state.past, dim=1).split(self._kept.widths, dim=2))
-        entered = list(self._entered(state.mels).split(self._widths, dim=2))
+        entered = list(
+            self._enter_mels.plain(state.mels.flatten(0, 1))
+            .view(*state.mels.shape[:2], -1)
+            .split(self._widths, dim=2)
+        )
         entered[1] = entered[1] + self._meaning(state.words)
         prosody_blocks, *counts = self._counts
         prosody_past = tuple(islice(pasts, prosody_blocks))
@@ -173,16 +183,17 @@ class FastEncoder:
             talker=Talker(voice.pitches.float(), moments.float()),
         )
 
-    def _prosody_entry(self) -> Product:
+    def _prosody_entry(self, shelf: Shelf) -> Product:
         """From log-mels and correlation as :class:`FastFeatures` gives them."""
         enter = self._model.prosody.enter
         weight, bias = _unscaled(matrix(enter), enter.bias.detach().double())
         window = self._model.features.window_correlation[MIN_LAG:].double().unsqueeze(1)
-        return Product(torch.cat((weight[:MEL_BANDS], weight[MEL_BANDS:] / window)), bias)
+        return shelf.product(torch.cat((weight[:MEL_BANDS], weight[MEL_BANDS:] / window)), bias)
 
     def _entered(self, mels: Tensor) -> Tensor:
         """What enters three stacks of log-mels and ones (B, n, 81), the words aside."""
-        return self._enter_mels(mels.reshape(-1, mels.shape[2])).view(*mels.shape[:2], -1)
+        rows = mels.reshape(-1, mels.shape[2])
+        return self._enter_mels(rows).view(mels.shape[0], mels.shape[1], -1)
 
     def _meaning(self, words: Tensor) -> Tensor:
         """What content codes (B, n, 2) add to what enters the detail branch, (B, n, width)."""
@@ -202,9 +213,9 @@ class FastEncoder:
 class FastFeatures:
     """:class:`facodec.features.CausalFeatures` of one frame, constants left to what follows."""
 
-    def __init__(self, model: LiveModel) -> None:
+    def __init__(self, model: LiveModel, shelf: Shelf) -> None:
         self._own = model.features
-        self._bands = Product(model.features.mel_basis)
+        self._bands = shelf.product(model.features.mel_basis)
         edges = (
             prosody.LEVEL_BOTTOM + prosody.LEVEL_STEP * torch.arange(prosody.LEVELS - 1).double()
         )

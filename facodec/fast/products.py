@@ -2,45 +2,88 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from facodec.backends import products
-
 MANY = 8
-"""Rows from which the packed product pays, where there is one."""
+"""Rows from which packed weights pay, where the CPU has them."""
 
 
 class Product:
-    """rows (n, K) times a matrix (K, N), plus a bias (N,) or other rows."""
+    """rows (n, K) times a matrix (K, N), plus a bias (N,) or other rows.
+
+    ``packed``: the matrix as oneDNN wants it, None as long as the plain one is to be used.
+    """
 
     def __init__(self, matrix: Tensor, bias: Tensor | None = None) -> None:
         self.matrix = matrix.detach().float().contiguous()
-        self.bias = matrix.new_zeros(matrix.shape[1]).float() if bias is None else _single(bias)
-        self._packs = matrix.device.type == "cpu" and torch.backends.mkldnn.is_available()
-
-    @cached_property
-    def _packed(self) -> products.Product:
-        return products.float32(self.matrix, self.bias)
-
-    @cached_property
-    def _packed_bare(self) -> products.Product:
-        return products.float32(self.matrix, None)
+        none = matrix.new_zeros(matrix.shape[1]) if bias is None else bias
+        self.bias = none.detach().float().contiguous()
+        self.packed: Tensor | None = None
 
     def __call__(self, rows: Tensor) -> Tensor:
         """rows (n, K) -> rows @ matrix + bias, (n, N)."""
-        if self._packs and len(rows) >= MANY:
-            return self._packed(rows)
+        if self.packed is None:
+            return self.plain(rows)
+        return _packed_product()(rows, self.packed, self.bias)
+
+    def plain(self, rows: Tensor) -> Tensor:
+        """The same, whatever weights are in use."""
         return torch.addmm(self.bias, rows, self.matrix)
 
     def onto(self, rows: Tensor, there: Tensor) -> Tensor:
         """there (n, N) + rows @ matrix, the bias left out."""
-        if self._packs and len(rows) >= MANY:
-            return self._packed_bare(rows).add_(there)
-        return torch.addmm(there, rows, self.matrix)
+        if self.packed is None:
+            return torch.addmm(there, rows, self.matrix)
+        return _packed_product()(rows, self.packed, None).add_(there)
 
 
-def _single(bias: Tensor) -> Tensor:
-    return bias.detach().float().contiguous()
+class Shelf:
+    """The products of one step, all of them plain or all packed."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._packs = device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self._products: list[Product] = []
+        self._packed: list[Tensor] = []
+
+    def product(self, matrix: Tensor, bias: Tensor | None = None) -> Product:
+        """A new one."""
+        self._products.append(Product(matrix, bias))
+        return self._products[-1]
+
+    def packed(self, rows: int) -> list[Tensor]:
+        """The packed weights for steps of so many streams; empty where plain ones are faster."""
+        if not self._packs or rows < MANY:
+            return []
+        if not self._packed:
+            self._packed = [
+                torch.ops.mkldnn._reorder_linear_weight(product.matrix.t().contiguous(), MANY)
+                for product in self._products
+            ]
+        return self._packed
+
+    def use(self, packed: list[Tensor]) -> None:
+        """What :meth:`packed` gave, or tensors in their place, is what the products take now."""
+        for i, product in enumerate(self._products):
+            product.packed = packed[i] if packed else None
+
+
+def _multiply(rows: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
+    return product
+
+
+@cache
+def _packed_product() -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """:func:`_multiply`, scripted: its empty list cannot be recorded otherwise."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript is deprecated
+            return cast(Callable[..., Tensor], torch.jit.script(_multiply))
+    except (AttributeError, RuntimeError):
+        return _multiply

@@ -1,0 +1,152 @@
+"""The bundled model's single-hop steps: the same codes and sound as the model itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from facodec.codec import Codec
+from facodec.config import HOP, TIMBRE_DIM
+from facodec.fast import FastLive
+from facodec.fast.states import Rounded
+from facodec.live import LiveModel
+from facodec.states import stack_states, state_bytes, tensors_of, unstack_state
+
+MOST_STATE = 64 * 1024
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def model(live: Codec) -> LiveModel:
+    assert isinstance(live.model, LiveModel)
+    return live.model
+
+
+@pytest.fixture(scope="module")
+def fast(live: Codec) -> FastLive:
+    assert isinstance(live.steps, FastLive)
+    return live.steps
+
+
+@pytest.fixture(scope="module", params=["hello", "reply"])
+def speech(request: pytest.FixtureRequest) -> torch.Tensor:
+    samples = request.getfixturevalue(request.param)
+    return torch.from_numpy(samples[: len(samples) // HOP * HOP]).unsqueeze(0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("sizes", [[1], [0, 1, 2, 3, 5, 8, 20]])
+def test_streams_equal_the_model(
+    model: LiveModel, fast: FastLive, speech: torch.Tensor, sizes: list[int]
+) -> None:
+    codes, timbre = model.encode_with_timbre(speech)
+    wanted = model.decode(codes, timbre, seed=3)
+    encoder, decoder = fast.encoder_state(), fast.decoder_state(1, seed=3)
+    random, at, heard, spoken = np.random.default_rng(0), 0, [], []
+    while at < speech.shape[1]:
+        end = at + HOP * int(random.choice(sizes))
+        part, encoder = fast.encoder_step(speech[:, at:end], encoder)
+        sound, decoder = fast.decoder_step(part, timbre, decoder)
+        heard.append(part)
+        spoken.append(sound)
+        at = end
+    spoken.append(fast.decoder_flush(timbre, decoder))
+    assert torch.equal(torch.cat(heard, 2), codes)
+    torch.testing.assert_close(torch.cat(spoken, 1), wanted, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(fast.encoder_timbre(encoder), timbre, rtol=0, atol=TOLERANCE)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("batch", [2, 12])
+def test_streams_in_a_batch_equal_streams_alone(
+    model: LiveModel, fast: FastLive, speech: torch.Tensor, batch: int
+) -> None:
+    """Of different ages, in plain and in packed products."""
+    codes, timbre = model.encode_with_timbre(speech)
+    ages = [3 + 7 * row for row in range(batch)]
+    encoders = [fast.encoder_step(speech[:, : a * HOP], fast.encoder_state())[1] for a in ages]
+    decoders = [
+        fast.decoder_step(codes[:, :, :a], timbre, fast.decoder_state(1, a))[1] for a in ages
+    ]
+    chunk = torch.cat([speech[:, a * HOP : (a + 1) * HOP] for a in ages])
+    frame = torch.cat([codes[:, :, a : a + 1] for a in ages])
+    heard, encoder = fast.encoder_step(chunk, stack_states(encoders))
+    spoken, decoder = fast.decoder_step(
+        frame, timbre.expand(batch, TIMBRE_DIM), stack_states(decoders)
+    )
+    assert torch.equal(heard, frame)
+    for row in range(batch):
+        _, alone = fast.encoder_step(chunk[row : row + 1], encoders[row])
+        sound, sounding = fast.decoder_step(frame[row : row + 1], timbre, decoders[row])
+        torch.testing.assert_close(spoken[row : row + 1], sound, rtol=0, atol=TOLERANCE)
+        for batched, single in ((encoder, alone), (decoder, sounding)):
+            pairs = zip(tensors_of(unstack_state(batched)[row]), tensors_of(single), strict=True)
+            for ours, theirs in pairs:
+                if ours.is_floating_point():
+                    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_step_leaves_its_state_alone(fast: FastLive, speech: torch.Tensor) -> None:
+    codes, encoder = fast.encoder_step(speech[:, : 9 * HOP], fast.encoder_state())
+    timbre = fast.encoder_timbre(encoder)
+    _, decoder = fast.decoder_step(codes, timbre, fast.decoder_state())
+    before = [t.clone() for state in (encoder, decoder) for t in tensors_of(state)]
+    hop = speech[:, 9 * HOP : 10 * HOP]
+    runs = [
+        (
+            fast.encoder_step(hop, encoder)[0],
+            fast.decoder_step(codes[:, :, :1], timbre, decoder)[0],
+        )
+        for _ in range(2)
+    ]
+    after = [t for state in (encoder, decoder) for t in tensors_of(state)]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+@torch.inference_mode()
+def test_the_state_of_a_stream_is_small(fast: FastLive, speech: torch.Tensor) -> None:
+    codes, encoder = fast.encoder_step(speech, fast.encoder_state())
+    _, decoder = fast.decoder_step(codes, fast.encoder_timbre(encoder), fast.decoder_state())
+    for states in ((encoder, decoder), (fast.encoder_state(), fast.decoder_state())):
+        assert sum(map(state_bytes, states)) <= MOST_STATE
+
+
+@torch.inference_mode()
+def test_steps_run_where_they_cannot_be_recorded(
+    model: LiveModel, fast: FastLive, speech: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*args: object, **options: object) -> None:
+        raise RuntimeError("no TorchScript here")
+
+    monkeypatch.setattr(torch.jit, "trace", gone)
+    plain = FastLive(model)
+    ours, theirs = plain.encoder_state(), fast.encoder_state()
+    for hop in speech[:, : 20 * HOP].split(HOP, dim=1):
+        (codes, ours), (wanted, theirs) = (
+            plain.encoder_step(hop, ours),
+            fast.encoder_step(hop, theirs),
+        )
+        assert torch.equal(codes, wanted)
+
+
+def test_24_bits_are_as_good_as_the_largest_number_needs() -> None:
+    numbers = torch.randn(2, 6, 512, generator=torch.Generator().manual_seed(0)) * 30
+    numbers[0, 0] = 0.0
+    kept = Rounded.of(numbers)
+    off = (kept.numbers() - numbers).abs().amax(2)
+    assert (off <= numbers.abs().amax(2) * 2.0**-23).all()
+    newest = torch.full((2, 1, 512), -7.25)
+    later = kept.followed_by(newest).numbers()
+    torch.testing.assert_close(later[:, -1:], newest, rtol=0, atol=1e-6)
+    assert torch.equal(later[:, :-1], kept.numbers()[:, 1:])
+
+
+@torch.inference_mode()
+def test_pitch_statistics_weigh_voiced_frames_alone(fast: FastLive) -> None:
+    state = fast.encoder_state()
+    _, after = fast.encoder_step(torch.zeros(1, 5 * HOP), state)
+    assert float(after.talker.pitches.sum()) == 0.0
+    torch.testing.assert_close(fast.encoder_timbre(after), fast.encoder_timbre(state))
