@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 
 from facodec.config import SAMPLE_RATE
 from facodec.training.corpus import find_files, read_speech
+from facodec.training.phones import read_manifest
 
 Audio = NDArray[np.float32]
 UNKNOWN = "?"
-MANIFEST = "manifest.tsv"
 REFERENCE_SECONDS = 3.0
 """A voice is given by one utterance, or by as many as make up this length."""
 LONGEST_SECONDS = 10.0
@@ -69,13 +68,9 @@ def find_utterances(folder: Path) -> list[Utterance]:
 def read_sexes(folder: Path) -> dict[str, str]:
     """Speaker -> "f" or "m" by the columns ``speaker`` and ``gender`` of a tab-separated
     ``manifest.tsv`` in the folder or beside it; empty without one."""
-    for path in (folder / MANIFEST, folder.absolute().parent / MANIFEST):
-        if path.is_file():
-            with path.open(encoding="utf-8", newline="") as lines:
-                rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-            named = ((row.get("speaker"), (row.get("gender") or "")[:1].lower()) for row in rows)
-            return {speaker: sex for speaker, sex in named if speaker and sex in ("f", "m")}
-    return {}
+    rows = read_manifest(folder)
+    named = ((row.get("speaker"), row.get("gender", "")[:1].lower()) for row in rows)
+    return {speaker: sex for speaker, sex in named if speaker and sex in ("f", "m")}
 
 
 def by_speaker(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:

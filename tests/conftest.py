@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import facodec
 from benchmarks.peers import Transmit, installed_peers
+from benchmarks.words import missing_tools
 from facodec.codec import Codec
 from facodec.live import LiveModel
 
@@ -62,6 +63,14 @@ def bench_tools() -> None:
     absent = [name for name in wanted if find_spec(name) is None]
     if absent:
         missing(f"{', '.join(absent)}: pip install 'facodec-live[bench]'")
+
+
+@pytest.fixture(scope="session")
+def word_tools() -> None:
+    """A speech synthesiser and a recogniser."""
+    lacking = missing_tools()
+    if lacking:
+        missing(lacking)
 
 
 @pytest.fixture(scope="session")

@@ -14,18 +14,21 @@ from facodec.config import HOP
 from facodec.features import HISTORY
 from facodec.training.config import TrainConfig
 from facodec.training.corpus import Corpus
+from facodec.training.phones import UNKNOWN, Phones
 
 
 @dataclass(frozen=True)
 class Batch:
     """audio (B, HISTORY + 200 T); pitch (B, T) Hz; reference (B, HISTORY + 200 R), its pitch
-    (B, R) Hz, zero beyond each reference's own length; speaker (B,) numbers."""
+    (B, R) Hz, zero beyond each reference's own length; speaker (B,) numbers; phone (B, T), -1
+    where unknown."""
 
     audio: Tensor
     pitch: Tensor
     reference: Tensor
     reference_pitch: Tensor
     speaker: Tensor
+    phone: Tensor
 
 
 class Sampler:
@@ -57,6 +60,7 @@ class Sampler:
             reference=torch.from_numpy(np.stack([r[0] for r in references])),
             reference_pitch=torch.from_numpy(np.stack([r[1] for r in references])),
             speaker=torch.from_numpy(self.corpus.speakers[chosen]),
+            phone=torch.from_numpy(np.stack([r[2] for r in rows])).long(),
         )
 
     def _reference(self, utterance: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -64,22 +68,27 @@ class Sampler:
         c = self.config
         others = self._of_speaker[int(self.corpus.speakers[utterance])]
         other = int(self.random.choice([i for i in others if i != utterance] or others))
-        audio, pitch = self._crop(other, c.reference_frames)
+        audio, pitch, _ = self._crop(other, c.reference_frames)
         kept = int(self.random.integers(c.reference_frames // 4, c.reference_frames + 1))
         audio[HISTORY + kept * HOP :] = 0.0
         pitch[kept:] = 0.0
         return audio, pitch
 
-    def _crop(self, utterance: int, frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """``frames`` frames from a random place, with what came before; zeros past the ends."""
+    def _crop(
+        self, utterance: int, frames: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], Phones]:
+        """``frames`` frames of sound, pitch and phones from a random place, with the sound that
+        came before; silence past the ends."""
         corpus = self.corpus
         length, start = int(corpus.lengths[utterance]), int(corpus.starts[utterance])
         first = int(self.random.integers(0, max(1, length - frames + 1)))
         last = min(first + frames, length)
         audio = np.zeros(HISTORY + frames * HOP, dtype=np.float32)
         pitch = np.zeros(frames, dtype=np.float32)
+        phones = np.full(frames, UNKNOWN, dtype=np.int8)
         before = min(HISTORY, first * HOP)
         piece = corpus.samples[(start + first) * HOP - before : (start + last) * HOP]
         audio[HISTORY - before : HISTORY - before + len(piece)] = piece / 32768.0
         pitch[: last - first] = corpus.pitch[start + first : start + last]
-        return audio, pitch
+        phones[: last - first] = corpus.phones[start + first : start + last]
+        return audio, pitch, phones

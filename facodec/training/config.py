@@ -54,6 +54,8 @@ class TrainConfig:
     """Of the distance between content heard from the voice itself and from another."""
     kept_weight: float = 1.0
     """Of the same distance, asked of the decoder that spoke in the other voice."""
+    phone_weight: float = 1.0
+    """Of reading phones off the content codes, where transcripts tell them."""
     speaker_weight: float = 0.5
     """Of telling speakers by their timbre, and of conversions being told as their targets."""
     adversary_weight: float = 0.02

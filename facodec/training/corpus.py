@@ -1,7 +1,8 @@
-"""Any folder of speech -> one packed corpus: int16 samples, pitch tracks, speakers.
+"""Any folder of speech -> one packed corpus: int16 samples, pitch tracks, phones, speakers.
 
 ``DIR/<speaker>/*.wav`` (or flac, ogg, opus, mp3) gives speakers; files straight in ``DIR`` count
-as a speaker each. Packing happens once; the result is a folder of four small-to-read arrays.
+as a speaker each. Phones are known where transcripts are (:mod:`facodec.training.phones`). Packing
+happens once; the result is a folder of a few arrays.
 """
 
 from __future__ import annotations
@@ -21,22 +22,25 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facodec.config import HOP, SAMPLE_RATE
+from facodec.training.phones import UNKNOWN, Phones, align, can_align, find_transcripts
 from facodec.training.pitch import track_pitch
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 SHORTEST = SAMPLE_RATE // 2
 """Samples; shorter files are left out."""
-FORMAT = 2
+FORMAT = 3
 """Raised when the packed layout or the pitch teacher changes, so that caches are rebuilt."""
 
 
 @dataclass(frozen=True)
 class Corpus:
     """samples int16 (N,), all utterances one after the other; pitch float32 (N / 200,) Hz at each
-    frame's start, 0 where unvoiced; starts, lengths (U,) in frames; speakers (U,) numbers."""
+    frame's start, 0 where unvoiced; phones int8 (N / 200,), -1 where unknown; starts, lengths (U,)
+    in frames; speakers (U,) numbers."""
 
     samples: NDArray[np.int16]
     pitch: NDArray[np.float32]
+    phones: Phones
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     speakers: NDArray[np.int64]
@@ -64,24 +68,36 @@ def read_speech(path: Path) -> NDArray[np.float32]:
     return np.asarray(mono[: len(mono) // HOP * HOP], dtype=np.float32)
 
 
-def _prepare(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float32]] | None:
+@dataclass(frozen=True)
+class _Prepared:
+    samples: NDArray[np.int16]
+    pitch: NDArray[np.float32]
+    phones: Phones
+
+
+def _prepare(path: Path, text: str | None) -> _Prepared | None:
     torch.set_num_threads(1)
     samples = read_speech(path)
     if len(samples) < SHORTEST or not np.isfinite(samples).all():
         return None
     integers = np.round(np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
     # Half a hop early: the frame's sub-frames lie around its start, and less has to be foreseen.
-    return integers, track_pitch(np.pad(samples, (HOP // 2, 0))[: len(samples)])
+    pitch = track_pitch(np.pad(samples, (HOP // 2, 0))[: len(samples)])
+    unknown = np.full(len(pitch), UNKNOWN, dtype=np.int8)
+    return _Prepared(integers, pitch, align(integers, text) if text else unknown)
 
 
 def pack(folder: Path, cache: Path, workers: int = 2) -> Corpus:
     """Pack the speech below ``folder`` into a sub-folder of ``cache``, or open what is there."""
     files = find_files(folder)
-    listing = "\n".join(f"{p.relative_to(folder)} {p.stat().st_size}" for p in files)
+    texts = find_transcripts(folder, files) if can_align() else {}
+    listing = "\n".join(
+        f"{p.relative_to(folder)} {p.stat().st_size} {texts.get(p, '')}" for p in files
+    )
     key = hashlib.sha256(f"{FORMAT}\n{listing}".encode()).hexdigest()[:12]
     target = cache / f"{folder.name}-{key}"
     if not (target / "index.json").exists():
-        _write(folder, files, target, workers)
+        _write(folder, files, texts, target, workers)
     return open_packed(target)
 
 
@@ -91,35 +107,37 @@ def open_packed(target: Path) -> Corpus:
     return Corpus(
         samples=np.load(target / "samples.npy", mmap_mode="r"),
         pitch=np.load(target / "pitch.npy"),
+        phones=np.load(target / "phones.npy"),
         **{k: np.array(index[k], dtype=np.int64) for k in ("starts", "lengths", "speakers")},
     )
 
 
-def _write(folder: Path, files: list[Path], target: Path, workers: int) -> None:
+def _write(
+    folder: Path, files: list[Path], texts: dict[Path, str], target: Path, workers: int
+) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    samples, pitches, lengths, speakers = [], [], [], []
+    utterances, speakers = [], []
     names: dict[str, int] = {}
-    for path, prepared in _prepared(files, workers):
+    for path, prepared in _prepared(files, texts, workers):
         if prepared is None:
             continue
         name = path.parent.name if path.parent != folder else path.stem
-        samples.append(prepared[0])
-        pitches.append(prepared[1])
-        lengths.append(len(prepared[1]))
+        utterances.append(prepared)
         speakers.append(names.setdefault(name, len(names)))
-    if not lengths:
+    if not utterances:
         raise ValueError(f"no file below {folder} holds {SHORTEST / SAMPLE_RATE} s of speech")
-    np.save(target / "samples.npy", np.concatenate(samples))
-    np.save(target / "pitch.npy", np.concatenate(pitches))
+    for part in ("samples", "pitch", "phones"):
+        np.save(target / f"{part}.npy", np.concatenate([getattr(u, part) for u in utterances]))
+    lengths = [len(u.pitch) for u in utterances]
     starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).tolist()
     index = {"starts": starts, "lengths": lengths, "speakers": speakers, "names": list(names)}
     (target / "index.json").write_text(json.dumps(index))
 
 
 def _prepared(
-    files: list[Path], workers: int
-) -> Iterator[tuple[Path, tuple[NDArray[np.int16], NDArray[np.float32]] | None]]:
+    files: list[Path], texts: dict[Path, str], workers: int
+) -> Iterator[tuple[Path, _Prepared | None]]:
     with ProcessPoolExecutor(max_workers=workers) as pool:
-        results = pool.map(_prepare, files, chunksize=8)
+        results = pool.map(_prepare, files, [texts.get(path) for path in files], chunksize=8)
         pairs = zip(files, results, strict=True)
         yield from tqdm(pairs, total=len(files), desc="packing", unit="file")

@@ -18,6 +18,7 @@ from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference, pitch_targets
 from facodec.training.perturb import perturb
 from facodec.training.quantize import CodebookKeeper, Quantized, quantize
+from facodec.training.reader import PhoneReader
 from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, frozen
 
 AVERAGE_VOICE_RATE = 0.01
@@ -37,6 +38,7 @@ class Losses:
     speaker: Tensor
     converted: Tensor
     kept: Tensor
+    phone: Tensor
     adversary: Tensor
     pitch_accuracy: Tensor
     words_used: Tensor
@@ -66,7 +68,10 @@ class Objective:
         self.distance = MelDistance().to(device)
         self.judge = SpeakerJudge(VOICE_DIM, speakers)
         self.adversary = SpeakerAdversary(width, speakers)
-        self.networks = nn.ModuleDict({"judge": self.judge, "adversary": self.adversary})
+        self.reader = PhoneReader(width)
+        self.networks = nn.ModuleDict(
+            {"judge": self.judge, "adversary": self.adversary, "reader": self.reader}
+        )
         self.networks.to(device)
         self.random = torch.Generator().manual_seed(config.seed)
         self.keepers = {
@@ -96,6 +101,7 @@ class Objective:
         targets = pitch_targets(classes, prosody.PITCH_CLASSES)
         pitch = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(0, 1))
         commit = content.loss + detail.loss
+        phone = self.reader(content.words, batch.phone)
         speaker = self.judge(heard.timbre[:, :VOICE_DIM], batch.speaker)
         reversal = c.adversary_weight * min(1.0, step / max(1, c.adversary_rise))
         adversary = self.adversary(clean, batch.speaker, reversal)
@@ -106,6 +112,7 @@ class Objective:
             + c.level_weight * louder
             + c.agree_weight * agree
             + c.kept_weight * kept
+            + c.phone_weight * phone
             + c.speaker_weight * (speaker + converted)
             + adversary
         )
@@ -121,6 +128,7 @@ class Objective:
             speaker=speaker,
             converted=converted,
             kept=kept,
+            phone=phone,
             adversary=adversary,
             pitch_accuracy=(near & same).float().mean(),
             words_used=torch.tensor(float(len(content.codes[..., 0].unique()))),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -53,7 +52,7 @@ from benchmarks.speakers import (
     read,
 )
 from benchmarks.voice_tables import tables
-from benchmarks.words import SENTENCES, VOICES, Recogniser, missing_tools, speak, word_errors
+from benchmarks.words import SENTENCES, VOICES, Recogniser, speak, word_errors
 from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
@@ -214,12 +213,8 @@ def test_word_errors_are_counted(said: str, heard: str, errors: int) -> None:
     assert word_errors(heard.split(), said.split()) == errors
 
 
+@pytest.mark.usefixtures("word_tools")
 def test_clear_speech_is_understood_and_noise_is_not() -> None:
-    wanting = missing_tools()
-    if wanting and os.environ.get("FACODEC_TESTS_REQUIRE_ALL"):
-        pytest.fail(f"required here, but missing: {wanting}")
-    if wanting:
-        pytest.skip(f"missing: {wanting}")
     recogniser, rng = Recogniser(), np.random.default_rng(0)
     said = SENTENCES[1].split()
     for voice in VOICES:
