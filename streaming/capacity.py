@@ -16,9 +16,10 @@ from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_
 from streaming.batching import BUCKETS, bucket
 
 HOP_SECONDS = HOP / SAMPLE_RATE
-SHARE = 0.7
-"""Of each hop that streams may keep a model thread busy: the rest is for looks at timbres, for
-sockets, and for catching up after a pause."""
+SHARE = 0.4
+"""Of each hop that the steps of all streams may take. About as long again goes to sockets, queues
+and packets, which share the interpreter with the steps, and what came during a tick waits for it:
+beyond this, one answer in a hundred took longer than a hop."""
 REPEATS = 6
 """Steps timed at each batch size; the fastest counts, as others may use the machine meanwhile."""
 WARMING_FRAMES = 8
