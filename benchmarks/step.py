@@ -109,7 +109,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
 
 def _codecs(model: str, args: argparse.Namespace, notes: list[str]) -> dict[str, Codec]:
     """The codecs to compare by backend; those that cannot be had are noted, unless none can."""
-    from benchmarks.subjects import backend_of, load_codec
+    from benchmarks.subjects import load_codec
 
     found: dict[str, Codec] = {}
     failures: list[str] = []
@@ -119,7 +119,7 @@ def _codecs(model: str, args: argparse.Namespace, notes: list[str]) -> dict[str,
         except (ValueError, TypeError, ImportError) as error:
             failures.append(f"{model} with backend {backend} left out: {reason(error)}")
             continue
-        found[backend_of(codec)] = codec
+        found[codec.backend] = codec
     if not found:
         raise ValueError("; ".join(failures))
     notes += failures
@@ -178,7 +178,7 @@ def measure_peers(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[
     second of audio; ``to_ours``: ratio of pairs of the sums of both sides."""
     from benchmarks.statistics import paired_ratio, percentiles, time_in_turns
     from benchmarks.stream_peers import Peer, find_peers, naive
-    from benchmarks.subjects import Subject, backend_of, load_codec, speech
+    from benchmarks.subjects import Subject, load_codec, speech
     from facodec.config import HOP, SAMPLE_RATE
 
     samples = speech()
@@ -187,7 +187,7 @@ def measure_peers(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[
     for model in args.models or ["live"]:
         codec = load_codec(model, (args.backends or [None])[0])
         subject = Subject(codec.steps, 1, 1, args.seed)
-        how = f"streaming, one hop a call, {backend_of(codec)}"
+        how = f"streaming, one hop a call, {codec.backend}"
         ours.append(Peer(codec.name, HOP / SAMPLE_RATE, how, subject.encode, subject.decode))
         ours.append(naive(codec, samples))
     everyone = [*ours, *peers]

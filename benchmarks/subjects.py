@@ -61,11 +61,6 @@ def _in_onnx_runtime(network: Any) -> Codec:
         return Codec(load_exported(Path(name, "graphs")))
 
 
-def backend_of(codec: Codec) -> str:
-    """How a codec computes."""
-    return str(getattr(codec.model, "backend", "float32"))
-
-
 def plain_model(name: str) -> Any:
     """The network itself, without anything that packs or fuses its weights; always the same."""
     if name != "ns3":

@@ -79,6 +79,11 @@ class Codec:
         return self.model.name
 
     @property
+    def backend(self) -> str:
+        """How it computes, as :func:`facodec.load` names it."""
+        return str(getattr(self.model, "backend", "float32"))
+
+    @property
     def latency(self) -> Latency:
         """Algorithmic delay in samples."""
         return self.model.latency

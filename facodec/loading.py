@@ -29,8 +29,8 @@ def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = 
     that ``facodec export`` wrote.
     ``device``: as PyTorch names it (``cpu``, ``cuda``, ``cuda:1``, ``mps``).
     ``backend``: how it computes, see :data:`BACKENDS`. ``auto`` takes the fastest that keeps the
-    codes and the equality of streams and offline calls; :attr:`Codec.model` says which it is in
-    ``backend``. Raises ValueError where there is no such model, device or backend, saying what
+    codes and the equality of streams and offline calls; :attr:`Codec.backend` says which that is.
+    Raises ValueError where there is no such model, device or backend, saying what
     was looked for.
     """
     if backend not in BACKENDS:

@@ -226,7 +226,7 @@ def load_codecs(settings: ServerSettings) -> dict[str, Codec]:
     """The models by the names clients use. Raises ValueError or OSError."""
     codecs: dict[str, Codec] = {}
     for source in settings.models:
-        codec = facodec.load(source, device=settings.device)
+        codec = facodec.load(source, device=settings.device, backend=settings.backend)
         codecs[codec.name] = codec
-        log.info("loaded model %s from %s", codec.name, source)
+        log.info("loaded model %s from %s, backend %s", codec.name, source, codec.backend)
     return codecs

@@ -17,6 +17,7 @@ class ServerSettings:
     port: int = 8765
     models: tuple[str, ...] = ("live",)
     device: str = "cpu"
+    backend: str = "auto"
     voices: str | None = None
     tokens: tuple[str, ...] = ()
     threads: int = 1
@@ -62,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", action="append", dest="models", metavar="NAME",
         help="model to serve, by name or directory; repeat for more, the first is the default")
     add("--device", default=default.device, help="where the model runs (default %(default)s)")
+    add("--backend", default=default.backend,
+        help="how it computes: auto, float32, bf16, int8 or onnx (default %(default)s)")
     add("--voices", metavar="DIR", default=default.voices,
         help="directory of voice profiles that clients may ask for by name")
     add("--token", action="append", dest="tokens", metavar="TOKEN",
@@ -100,6 +103,7 @@ def from_arguments(options: argparse.Namespace) -> ServerSettings:
         port=options.port,
         models=tuple(options.models or default.models),
         device=options.device,
+        backend=options.backend,
         voices=options.voices,
         tokens=tuple(tokens),
         threads=options.threads,
