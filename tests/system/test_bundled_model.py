@@ -41,7 +41,7 @@ def test_conversion_sounds_like_the_target(live: Codec, speech_folder: Path) -> 
         made = convert_pair(live, read([pair.source]), reference)
         rows.append(judge_pair(pair, made, reference).rows[CONVERTED])
     row = summarise(rows)
-    assert row["to_target"] >= 0.65 and row["closer"] >= 0.75, row
+    assert row["to_target"] >= 0.65 and row["closer"] >= 0.6, row
     assert row["pitch_within"] >= 0.9, row
 
 
