@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.latency import running_server
+from benchmarks.processes import running_server
 from benchmarks.virtual_devices import (
     WINDOW,
     Pulse,
@@ -43,8 +43,8 @@ def pulse(tmp_path: Path) -> Iterator[Pulse]:
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    with running_server("live") as url:
-        yield url
+    with running_server("--model", "live") as started:
+        yield started.url
 
 
 def speak(folder: Path, voice: str, text: str) -> Path:
