@@ -14,7 +14,10 @@ import soundfile
 import soxr
 
 from clients.cli import main
+from clients.voices import BUNDLED
 from facodec.codec import Codec
+from facodec.weights import bundled_path
+from facodec.weights.voices import voice_notes
 
 FACODEC = [sys.executable, "-m", "clients.cli"]
 HELLO = Path(__file__).parents[1] / "data" / "hello.flac"
@@ -192,9 +195,8 @@ def test_voices_are_saved_here_or_by_a_server_and_used_by_name(
     assert main(["voices", "add", "there", str(REPLY), "--server", server]) == 0
     capsys.readouterr()
     assert main(["voices"]) == 0
-    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {
-        "here", "there", "slt", "rms",
-    }  # fmt: skip
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert listed == {"here", "there", *voice_notes(bundled_path()), *BUNDLED}
     for name in ("here", "there"):
         saved = tmp_path / "facodec" / "voices" / f"{name}.voice"
         np.testing.assert_allclose(np.fromfile(saved, "<f4"), timbre, atol=1e-5)

@@ -81,7 +81,7 @@ def test_full_is_503_with_retry_after(raw: Any, untrained: Codec) -> None:
 
 
 def test_tokens_before_the_upgrade(raw: Any, untrained: Codec) -> None:
-    settings = ServerSettings(port=0, tokens=("secret",))
+    settings = ServerSettings(port=0, max_sessions=64, tokens=("secret",))
 
     async def admitted(url: str, **options: Any) -> bool:
         async with raw.connect(url, **options) as socket:
@@ -104,7 +104,7 @@ def test_tokens_before_the_upgrade(raw: Any, untrained: Codec) -> None:
 
 def test_who_does_not_speak_the_protocol_gets_426(raw: Any, untrained: Codec) -> None:
     async def scenario() -> None:
-        async with Server(ServerSettings(port=0), {"live": untrained}) as server:
+        async with Server(ServerSettings(port=0, max_sessions=64), {"live": untrained}) as server:
             status, headers, body = await get(server.url, "/")
             assert status == 426 and "facodec.v1" in body
             assert headers["Sec-WebSocket-Protocol"] == "facodec.v1"

@@ -59,7 +59,9 @@ def test_each_offence_is_named_and_the_neighbours_stay_exact(
     raw: Any, live: Codec, hello: np.ndarray
 ) -> None:
     voice = live.voice(hello)
-    settings = ServerSettings(port=0, hello_timeout=3.0, idle_timeout=3.0, room_wait=0.5)
+    settings = ServerSettings(
+        port=0, max_sessions=64, hello_timeout=3.0, idle_timeout=3.0, room_wait=0.5
+    )
 
     async def scenario() -> tuple[Any, list[Any], dict[str, Any]]:
         async with Server(settings, {"live": live}) as server:
@@ -80,7 +82,7 @@ def test_each_offence_is_named_and_the_neighbours_stay_exact(
 
 def test_a_flood_of_a_message_is_cut_off_while_it_arrives(raw: Any, untrained: Codec) -> None:
     async def scenario() -> Any:
-        async with Server(ServerSettings(port=0), {"live": untrained}) as server:
+        async with Server(ServerSettings(port=0, max_sessions=64), {"live": untrained}) as server:
             return await raw.session(server.url, Hello("encode"), [bytes(LIMIT * 8 + 1)])
 
     heard = raw.run(scenario())
@@ -88,7 +90,7 @@ def test_a_flood_of_a_message_is_cut_off_while_it_arrives(raw: Any, untrained: C
 
 
 def test_who_takes_nothing_is_not_waited_for_forever(raw: Any, untrained: Codec) -> None:
-    settings = ServerSettings(port=0, outbox=0.5, idle_timeout=1.0)
+    settings = ServerSettings(port=0, max_sessions=64, outbox=0.5, idle_timeout=1.0)
 
     async def scenario() -> None:
         async with Server(settings, {"live": untrained}) as server:
@@ -116,7 +118,7 @@ def test_wrong_codes_cannot_reach_the_model(raw: Any, untrained: Codec) -> None:
     """10 bits hold 0 to 1023 and nothing else: whatever is in the bytes decodes."""
 
     async def scenario() -> Any:
-        async with Server(ServerSettings(port=0), {"live": untrained}) as server:
+        async with Server(ServerSettings(port=0, max_sessions=64), {"live": untrained}) as server:
             noise = [Codes(0, 8, b"\xff" * 60), Codes(8, 8, np.random.default_rng(1).bytes(60))]
             return await raw.session(server.url, Hello("decode"), noise)
 
@@ -129,7 +131,7 @@ def test_wrong_codes_cannot_reach_the_model(raw: Any, untrained: Codec) -> None:
     ("token", "admitted"), [("right", True), ("also-right", True), ("wrong", False), (None, False)]
 )
 def test_token_in_hello(raw: Any, untrained: Codec, token: str | None, admitted: bool) -> None:
-    settings = ServerSettings(port=0, tokens=("right", "also-right"))
+    settings = ServerSettings(port=0, max_sessions=64, tokens=("right", "also-right"))
 
     async def scenario() -> Any:
         async with Server(settings, {"live": untrained}) as server:
@@ -143,7 +145,7 @@ def test_token_in_hello(raw: Any, untrained: Codec, token: str | None, admitted:
 def test_a_fast_sender_is_slowed_down_to_the_bound(
     raw: Any, live: Codec, hello: np.ndarray
 ) -> None:
-    settings = ServerSettings(port=0, backlog=0.25)
+    settings = ServerSettings(port=0, max_sessions=64, backlog=0.25)
     allowed = 0.25 * 80 + protocol.MAX_FRAMES_PER_MESSAGE
     seen: list[float] = []
 

@@ -30,7 +30,7 @@ def test_early_and_late_listeners_of_codes_and_sound(
     clip, half = hello[:48_000], 24_000
 
     async def scenario() -> list[Any]:
-        async with Server(ServerSettings(port=0), {"live": live}) as server:
+        async with Server(ServerSettings(port=0, max_sessions=64), {"live": live}) as server:
 
             async def listen(output: Any, ready: asyncio.Event | None = None) -> Any:
                 async with raw.connect(server.url) as socket:
@@ -89,7 +89,7 @@ def test_sound_that_starts_late_is_decoded_from_there(
 
     async def scenario() -> Any:
         async with (
-            Server(ServerSettings(port=0), {"live": live}) as server,
+            Server(ServerSettings(port=0, max_sessions=64), {"live": live}) as server,
             raw.connect(server.url) as up,
             raw.connect(server.url) as down,
         ):
@@ -113,7 +113,7 @@ def test_sound_that_starts_late_is_decoded_from_there(
 
 def test_a_room_has_one_publisher(raw: Any, untrained: Codec) -> None:
     async def scenario() -> None:
-        async with Server(ServerSettings(port=0), {"live": untrained}) as server:
+        async with Server(ServerSettings(port=0, max_sessions=64), {"live": untrained}) as server:
             request = Hello("publish", room="a")
             async with raw.connect(server.url) as first:
                 client = raw.client(first)
@@ -131,7 +131,7 @@ def test_a_room_has_one_publisher(raw: Any, untrained: Codec) -> None:
 
 def test_a_listener_may_leave(raw: Any, untrained: Codec) -> None:
     async def scenario() -> None:
-        async with Server(ServerSettings(port=0), {"live": untrained}) as server:
+        async with Server(ServerSettings(port=0, max_sessions=64), {"live": untrained}) as server:
             async with raw.connect(server.url) as up:
                 await raw.client(up).send(Hello("publish", room="a"))
                 heard = await raw.session(server.url, Hello("subscribe", room="a"))
@@ -144,7 +144,9 @@ def test_a_listener_may_leave(raw: Any, untrained: Codec) -> None:
 
 def test_a_listener_that_does_not_listen_is_dropped(raw: Any, untrained: Codec) -> None:
     """On a clock that runs fast: no publisher is ahead of its time, so nobody is waited for."""
-    settings = ServerSettings(port=0, outbox=1.0, idle_timeout=1e9, hello_timeout=1e9)
+    settings = ServerSettings(
+        port=0, max_sessions=64, outbox=1.0, idle_timeout=1e9, hello_timeout=1e9
+    )
 
     async def scenario() -> None:
         server = Server(settings, {"live": untrained}, clock=lambda: time.perf_counter() * 1e4)
