@@ -42,7 +42,8 @@ def run(work: Awaitable[Any]) -> Any:
 
 def with_server(codec: Codec, use: Callable[[str], Awaitable[Any]], **options: Any) -> Any:
     async def work() -> Any:
-        async with Server(ServerSettings(**{"port": 0, "max_sessions": 64, **options}), {codec.name: codec}) as server:
+        settings = ServerSettings(**{"port": 0, "max_sessions": 64, **options})
+        async with Server(settings, {codec.name: codec}) as server:
             return await use(server.url)
 
     return run(work())
