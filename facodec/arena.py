@@ -2,7 +2,8 @@
 
 Streams share a batch when their states agree in everything but the tensors' contents: when they
 are in the same phase. Each phase has tensors of its own; those of start-up phases go with their
-last stream.
+last stream. A step may be given copies of its rows (:meth:`Arena.gather`, :meth:`Arena.put`) or
+work on the rows themselves (:meth:`Arena.rows`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ from facodec.states import phase_of, tensors_of, with_tensors
 
 FEWEST = 8
 """Rows of a phase to begin with; doubled when they are all taken."""
+NOBODY = 0
+"""The row that idle places of a batch work on."""
 
 
 class Slot:
@@ -61,6 +65,8 @@ class Arena:
     def __init__(self) -> None:
         self._tables: dict[Hashable, _Table] = {}
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._at_work = 0  # who uses rows now
 
     def open(self, state: Any) -> Slot:
         """A place for a stream that begins with ``state`` (of a batch of one)."""
@@ -74,13 +80,25 @@ class Arena:
         if size == 1 and slots[0].detached is not None:
             return slots[0].detached
         with self._lock:
-            table, _ = slots[0].place()
-            for slot in slots:
-                if slot.detached is not None:
-                    table.write([slot.place()[1]], slot.detached)
-                    slot.detached = None
-            rows = [slot.place()[1] for slot in slots]
+            table, rows = _attach(slots)
             return table.read(rows + rows[:1] * (size - len(rows)))
+
+    @contextmanager
+    def rows(self, slots: Sequence[Slot], size: int) -> Iterator[tuple[Any, Tensor]]:
+        """For streams in one phase: the states of the phase, all of them, and which rows (size,)
+        are those of the streams, to be changed in place; what is left of ``size`` is a row that
+        is nobody's. Meanwhile the rows stay where they are."""
+        with self._lock:
+            table, rows = _attach(slots)
+            states = table.states
+            self._at_work += 1
+        try:
+            index = torch.tensor(rows + [NOBODY] * (size - len(rows)))
+            yield states, index.to(next(tensors_of(states)).device)
+        finally:
+            with self._lock:
+                self._at_work -= 1
+                self._idle.notify_all()
 
     def put(self, slots: Sequence[Slot], state: Any) -> None:
         """Keep the first rows of a batch as the states of these streams."""
@@ -88,6 +106,8 @@ class Arena:
             table = self._table(state)
             for slot in slots:
                 if slot.phase is not table:
+                    if table.is_full():  # it gets other tensors, which nobody may be using
+                        self._idle.wait_for(lambda: not self._at_work)
                     slot.move(table)
                 slot.detached = None
             if len(slots) == 1 and next(tensors_of(state)).shape[0] == 1:
@@ -113,37 +133,53 @@ class Arena:
         self._tables = {k: table for k, table in self._tables.items() if table.is_used()}
 
 
+def _attach(slots: Sequence[Slot]) -> tuple[_Table, list[int]]:
+    """The table of streams in one phase, and their rows in it, which hold their states now."""
+    table, _ = slots[0].place()
+    for slot in slots:
+        if slot.detached is not None:
+            table.write([slot.place()[1]], slot.detached)
+            slot.detached = None
+    return table, [slot.place()[1] for slot in slots]
+
+
 class _Table:
-    """The tensors of one phase."""
+    """The tensors of one phase. ``states``: all of them as one batch."""
 
     def __init__(self, state: Any) -> None:
         # Slots are forgotten wherever the garbage collector runs, maybe with the lock held: they
         # say so here, and their rows are free when somebody looks.
         self.forgotten: deque[int] = deque()
         self._capacity = FEWEST
-        self._free = list(range(FEWEST))
-        self._tensors = [t.new_zeros(FEWEST, *t.shape[1:]) for t in tensors_of(state)]
-        self._words = [_words(tensor) for tensor in self._tensors]
-        self._addresses = _addresses(self._tensors)
-        self._like = with_tensors(state, iter(self._tensors))
+        self._free = list(range(NOBODY + 1, FEWEST))
+        self._lay_out(state, [t.new_zeros(FEWEST, *t.shape[1:]) for t in tensors_of(state)])
+
+    def _lay_out(self, like: Any, tensors: list[Tensor]) -> None:
+        self._tensors = tensors
+        self._words = [_words(tensor) for tensor in tensors]
+        self._addresses = {tensor.untyped_storage().data_ptr() for tensor in tensors}
+        self.states = with_tensors(like, iter(tensors))
 
     @property
     def bytes(self) -> int:
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors)
 
     def is_used(self) -> bool:
-        return len(self._free) + len(self.forgotten) < self._capacity
+        return len(self._free) + len(self.forgotten) < self._capacity - 1
+
+    def is_full(self) -> bool:
+        """Whether the next row to be taken means more of them."""
+        while self.forgotten:
+            self._free.append(self.forgotten.popleft())
+        return not self._free
 
     def take(self) -> int:
         """A free row."""
-        while self.forgotten:
-            self._free.append(self.forgotten.popleft())
-        if not self._free:
+        if self.is_full():
             self._free = list(range(self._capacity, 2 * self._capacity))
             self._capacity *= 2
-            self._tensors = [torch.cat((t, torch.zeros_like(t))) for t in self._tensors]
-            self._words = [_words(tensor) for tensor in self._tensors]
-            self._addresses = _addresses(self._tensors)
+            doubled = [torch.cat((t, torch.zeros_like(t))) for t in self._tensors]
+            self._lay_out(self.states, doubled)
         return self._free.pop()
 
     def read(self, rows: list[int]) -> Any:
@@ -152,7 +188,7 @@ class _Table:
         else:
             index = torch.tensor(rows, device=self._tensors[0].device)
             parts = [tensor.index_select(0, index) for tensor in self._tensors]
-        return with_tensors(self._like, iter(parts))
+        return with_tensors(self.states, iter(parts))
 
     def write(self, rows: list[int], state: Any) -> None:
         # A new state may be made of parts of the old one, which is about to be overwritten.
@@ -163,10 +199,6 @@ class _Table:
 
     def _own(self, part: Tensor) -> Tensor:
         return part.clone() if part.untyped_storage().data_ptr() in self._addresses else part
-
-
-def _addresses(tensors: list[Tensor]) -> set[int]:
-    return {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
 
 def _words(rows: Tensor) -> Tensor:

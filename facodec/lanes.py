@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facodec.arena import Arena, Slot
+from facodec.config import HOP
 from facodec.fast import FastLive
 from facodec.model import CodecModel
 from facodec.states import state_bytes
@@ -59,9 +60,14 @@ class Lanes:
     @torch.inference_mode()
     def encode(self, lanes: Sequence[Slot], audio: Audio, size: int) -> Codes:
         """audio (N, 200 n) -> codes (N, 6, m), for lanes in one phase."""
-        state = self._encoders.gather(lanes, size)
-        codes, after = self._steps.encoder_step(self._batch(audio, size), state)
-        self._encoders.put(lanes, after)
+        heard = self._batch(audio, size)
+        if isinstance(self._steps, FastLive) and audio.shape[1] == HOP and size > 1:
+            with self._encoders.rows(lanes, size) as (states, rows):
+                codes = self._steps.encoder_step_in_place(heard, states, rows)
+        else:
+            state = self._encoders.gather(lanes, size)
+            codes, after = self._steps.encoder_step(heard, state)
+            self._encoders.put(lanes, after)
         return _numpy(codes[: len(lanes)])
 
     @torch.inference_mode()
@@ -72,6 +78,9 @@ class Lanes:
     @torch.inference_mode()
     def timbres(self, lanes: Sequence[Slot]) -> list[Timbres | None]:
         """The running estimate (256,) of each encoder, for lanes in one phase."""
+        if isinstance(self._steps, FastLive):
+            with self._encoders.rows(lanes, len(lanes)) as (states, rows):
+                return list(_numpy(self._steps.encoder_timbres(states, rows)))
         state = self._encoders.gather(lanes, len(lanes))
         timbres = self._steps.encoder_timbre(state)
         if timbres is not None:
@@ -85,11 +94,26 @@ class Lanes:
     def decode(self, lanes: Sequence[Slot], codes: Codes, timbres: Timbres, size: int) -> Audio:
         """codes (N, 6, n), absent ones -1, timbres (N, 256) -> audio (N, 200 m), for lanes in one
         phase."""
-        state = self._decoders.gather(lanes, size)
-        step = self._steps.decoder_step
-        audio, after = step(self._batch(codes, size), self._batch(timbres, size), state)
-        self._decoders.put(lanes, after)
+        said, voices = self._batch(codes, size), self._batch(timbres, size)
+        if isinstance(self._steps, FastLive) and codes.shape[2] == 1 and size > 1:
+            audio = self._decode_frame(self._steps, lanes, said, voices)
+        else:
+            audio = self._decode_by_copies(lanes, said, voices)
         return cast(Audio, _numpy(audio[: len(lanes)]))
+
+    def _decode_frame(
+        self, steps: FastLive, lanes: Sequence[Slot], codes: Tensor, timbres: Tensor
+    ) -> Tensor:
+        with self._decoders.rows(lanes, len(codes)) as (states, rows):
+            if states.started:
+                return steps.decoder_step_in_place(codes, timbres, states, rows)
+        return self._decode_by_copies(lanes, codes, timbres)
+
+    def _decode_by_copies(self, lanes: Sequence[Slot], codes: Tensor, timbres: Tensor) -> Tensor:
+        state = self._decoders.gather(lanes, len(codes))
+        audio, after = self._steps.decoder_step(codes, timbres, state)
+        self._decoders.put(lanes, after)
+        return audio
 
     @torch.inference_mode()
     def flush_decoder(self, lane: Slot, timbre: Timbres) -> Audio:

@@ -19,7 +19,7 @@ import numpy as np
 
 from facodec.arena import Slot
 from facodec.codec import Codec
-from facodec.config import HOP
+from facodec.config import HOP, LOUDEST
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class Failure:
     error: Exception
 
 
+INSANE = ValueError(f"samples must be finite and at most {LOUDEST:g}, where 1.0 is full scale")
 BROKEN = ValueError("the decoder gave NaN or infinity, which its state now holds for ever")
 
 
@@ -90,10 +91,12 @@ class Encode(Request):
         return self.codec, self.lane.phase, len(self.audio)
 
     @classmethod
-    def answer(cls, requests: Sequence[Encode]) -> Sequence[np.ndarray]:
+    def answer(cls, requests: Sequence[Encode]) -> Sequence[np.ndarray | Failure]:
         audio = np.stack([request.audio for request in requests])
         lanes = [request.lane for request in requests]
-        return list(requests[0].codec.lanes.encode(lanes, audio, bucket(len(requests))))
+        codes = requests[0].codec.lanes.encode(lanes, audio, bucket(len(requests)))
+        sane = np.abs(audio).max(axis=1) <= LOUDEST
+        return [row if fine else Failure(INSANE) for row, fine in zip(codes, sane, strict=True)]
 
 
 @dataclass(eq=False)

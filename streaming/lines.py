@@ -1,5 +1,8 @@
 """The two directions of one stream, and conversion, as work for batches (see
-:mod:`streaming.batching`); the same results as the streams of :mod:`facodec.codec`."""
+:mod:`streaming.batching`); the same results as the streams of :mod:`facodec.codec`.
+
+Codes are those of a checked message or of an encoder; samples are looked at in batches.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facodec.bitstream import check_codes
-from facodec.codec import Codec, as_samples
+from facodec.codec import Codec
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS
 from streaming.batching import Convert, Decode, Encode, Look, Work
+
+NO_CODES = np.zeros((CODE_LAYERS, 0), np.int64)
+SILENCE = np.zeros(0, np.float32)
 
 
 class LiveEncoder:
@@ -28,15 +33,15 @@ class LiveEncoder:
 
     def push(self, samples: np.ndarray) -> Work[np.ndarray]:
         """samples (n,), n >= 0 -> codes (6, m) of the frames that became complete."""
-        heard = np.concatenate((self._waiting, as_samples(samples)))
-        parts = [np.zeros((CODE_LAYERS, 0), np.int64)]
+        heard = np.concatenate((self._waiting, samples)) if len(self._waiting) else samples
+        parts: list[np.ndarray] = []
         start = 0
         for frames in _steps(len(heard) // HOP, self._codec.lanes.hops):
             audio = heard[start : start + frames * HOP]
             parts.append((yield Encode(self._codec, self._lane, audio)))
             start += frames * HOP
         self._waiting = heard[start:].copy()
-        return np.concatenate(parts, axis=1)
+        return _joined(parts, NO_CODES)
 
     def flush(self) -> Work[np.ndarray]:
         """The frames (6, m) still owed, the last filled up with silence."""
@@ -61,13 +66,13 @@ class LiveDecoder:
     def push(self, codes: np.ndarray, timbre: np.ndarray) -> Work[np.ndarray]:
         """codes (K, n), K = 3..6, n >= 0, timbre (256,) -> the samples that became complete."""
         filled = _fill(codes)
-        parts = [np.zeros(0, np.float32)]
+        parts: list[np.ndarray] = []
         start = 0
         for frames in _steps(filled.shape[1], self._codec.lanes.hops):
             part = filled[:, start : start + frames]
             parts.append((yield Decode(self._codec, self._lane, part, timbre)))
             start += frames
-        return np.concatenate(parts)
+        return _joined(parts, SILENCE)
 
     def flush(self, timbre: np.ndarray) -> Work[np.ndarray]:
         """The samples still owed."""
@@ -92,9 +97,15 @@ def _steps(frames: int, sizes: Sequence[int]) -> list[int]:
     return steps
 
 
+def _joined(parts: list[np.ndarray], nothing: np.ndarray) -> np.ndarray:
+    """The parts one after the other; mostly there is just one."""
+    return parts[0] if len(parts) == 1 else np.concatenate((nothing, *parts), axis=-1)
+
+
 def _fill(codes: np.ndarray) -> np.ndarray:
-    """Checked codes (K, n) -> (6, n), layers left out marked absent."""
-    checked = check_codes(codes)
-    filled = np.full((CODE_LAYERS, checked.shape[1]), ABSENT, np.int64)
-    filled[: len(checked)] = checked
+    """codes (K, n) -> (6, n), layers left out marked absent."""
+    if len(codes) == CODE_LAYERS:
+        return codes
+    filled = np.full((CODE_LAYERS, codes.shape[1]), ABSENT, np.int64)
+    filled[: len(codes)] = codes
     return filled

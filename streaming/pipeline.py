@@ -23,6 +23,7 @@ from streaming.protocol import Format, Hello, ProtocolError
 
 VOICE_INTERVAL = 8
 """Frames between two looks at the running timbre, counted from the start of the stream."""
+LOOK_EVERY = VOICE_INTERVAL * HOP
 VOICE_MOVED = 0.1
 """A running timbre is sent when it is further than this from the last one sent, relative to its
 length. It is a mean over what was heard, so it moves by 1/n and few messages are ever sent."""
@@ -78,27 +79,22 @@ class Pipeline:
         """The work that media make; ``flush``: nothing follows."""
         result = Result()
         for stage in self._stages:
-            seconds = Stopwatch()
-            media = yield from seconds.time(_through(stage, media, flush))
+            watch = Stopwatch()
+            out: list[Media] = []
+            for item in media:
+                given = stage.feed(item)
+                # What needs no model is spared a generator: this runs for every hop of a stream.
+                out += given if isinstance(given, list) else (yield from watch.time(given))
+            if flush:
+                given = stage.finish()
+                out += given if isinstance(given, list) else (yield from watch.time(given))
             if stage.decodes:
-                result.decode += seconds.total
+                result.decode += watch.total
             else:
-                result.encode += seconds.total
+                result.encode += watch.total
+            media = out
         result.media = media
         return result
-
-
-def _through(stage: Stage, media: list[Media], flush: bool) -> Work[list[Media]]:
-    out: list[Media] = []
-    for item in media:
-        out += yield from _work(stage.feed(item))
-    if flush:
-        out += yield from _work(stage.finish())
-    return out
-
-
-def _work(given: list[Media] | Work[list[Media]]) -> Work[list[Media]]:
-    return given if isinstance(given, list) else (yield from given)
 
 
 MakePipeline: TypeAlias = Callable[[], Pipeline]
@@ -124,30 +120,29 @@ class Encode:
         return self._encode(item.samples)
 
     def finish(self) -> Work[list[Media]]:
-        found = yield from self._look()
+        found = (yield from self._look()) if self._is_time_to_look() else []
         return [*found, self._frames((yield from self._encoder.flush()))]
 
     def _encode(self, heard: np.ndarray) -> Work[list[Media]]:
         out: list[Media] = []
-        for samples in self._to_next_look(heard):
-            out += yield from self._look()
+        start = 0
+        while start < len(heard):
+            if self._is_time_to_look():
+                out += yield from self._look()
+            samples = heard[start : start + LOOK_EVERY - self._heard % LOOK_EVERY]
+            start += len(samples)
             self._heard += len(samples)
             out.append(self._frames((yield from self._encoder.push(samples))))
         return out
 
-    def _to_next_look(self, samples: np.ndarray) -> list[np.ndarray]:
-        """The samples, cut where the running timbre is to be looked at."""
-        interval = VOICE_INTERVAL * HOP
-        cuts = range(-self._heard % interval, len(samples), interval)
-        return [part for part in np.split(samples, cuts) if len(part)]
+    def _is_time_to_look(self) -> bool:
+        return self._heard % LOOK_EVERY == 0
 
     def _frames(self, codes: np.ndarray) -> Frames:
         return Frames(codes[: self._layers])
 
     def _look(self) -> Work[list[Media]]:
-        """The running timbre, if this is the place to look at it and it has moved."""
-        if self._heard % (VOICE_INTERVAL * HOP):
-            return []
+        """The running timbre, if it has moved."""
         timbre = yield from self._encoder.timbre()
         if timbre is None:
             return []

@@ -43,13 +43,24 @@ class FastLive:
             parts.append(codes)
         return torch.cat(parts, dim=2), state
 
+    def encoder_step_in_place(
+        self, audio: Tensor, states: FastEncoderState, rows: Tensor
+    ) -> Tensor:
+        """audio (B, 200) of the ``rows`` (B,) of ``states`` -> codes (B, 6, 1); the states are
+        then those after it."""
+        return self._encoder.step_in_place(audio, states, rows)
+
     def encoder_flush(self, state: FastEncoderState) -> Tensor:
         """Nothing (B, 6, 0): this model has no look-ahead."""
         return state.words.new_zeros(state.words.shape[0], CODE_LAYERS, 0)
 
     def encoder_timbre(self, state: FastEncoderState) -> Tensor:
         """Running estimate (B, 256) of the talkers' timbre."""
-        return self._encoder.timbre(state)
+        return self._encoder.timbre(state.talker)
+
+    def encoder_timbres(self, states: FastEncoderState, rows: Tensor) -> Tensor:
+        """The same for the ``rows`` (B,) of ``states``."""
+        return self._encoder.timbre(states.talker.of(rows))
 
     def decoder_state(self, batch: int = 1, seed: int = 0) -> FastDecoderState:
         """State of ``batch`` decoders before their first frame; ``seed`` fixes the noise."""
@@ -67,6 +78,13 @@ class FastLive:
             audio, state = self._decoder.step(codes[:, :, frame : frame + 1], timbre, state)
             parts.append(audio)
         return torch.cat(parts, dim=1), state
+
+    def decoder_step_in_place(
+        self, codes: Tensor, timbre: Tensor, states: FastDecoderState, rows: Tensor
+    ) -> Tensor:
+        """codes (B, 6, 1), timbre (B, 256) of the ``rows`` (B,) of ``states``, past their first
+        frame, -> audio (B, 200); the states are then those after it."""
+        return self._decoder.step_in_place(codes, timbre, states, rows)
 
     def decoder_flush(self, timbre: Tensor, state: FastDecoderState) -> Tensor:
         """The audio (B, 200 m) still owed."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facodec.causal import CausalBlock, CausalStack
@@ -49,7 +48,7 @@ class FastBlock:
         y = torch.layer_norm(filtered, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         if condition is not None:
             y = torch.addcmul(condition[1], y, condition[0])
-        return self.project.onto(F.gelu(self.expand(y), approximate="tanh"), x)
+        return self.project.onto(self.expand.then_gelu(y), x)
 
 
 @dataclass(frozen=True)

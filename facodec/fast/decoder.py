@@ -71,6 +71,13 @@ class FastDecoder:
         audio, after = self._recorded((codes, timbre), state, like)
         return audio if state.started else audio[:, HOP:], after
 
+    def step_in_place(
+        self, codes: Tensor, timbre: Tensor, states: FastDecoderState, rows: Tensor
+    ) -> Tensor:
+        """The same for the ``rows`` (B,) of ``states``, past their first frame, which are then
+        those after it."""
+        return self._recorded.in_place((codes, timbre), states, rows)
+
     def _hop(
         self, codes: Tensor, timbre: Tensor, state: FastDecoderState
     ) -> tuple[Tensor, FastDecoderState]:

@@ -93,6 +93,10 @@ class FastEncoder:
         """audio (B, 200) -> codes (B, 6, 1)."""
         return self._recorded((audio,), state, state)
 
+    def step_in_place(self, audio: Tensor, states: FastEncoderState, rows: Tensor) -> Tensor:
+        """The same for the ``rows`` (B,) of ``states``, which are then those after it."""
+        return self._recorded.in_place((audio,), states, rows)
+
     def _hop(self, audio: Tensor, state: FastEncoderState) -> tuple[Tensor, FastEncoderState]:
         heard = torch.cat((state.history, audio), dim=1)
         mels, correlation, level = self._features(heard)
@@ -130,9 +134,9 @@ class FastEncoder:
         )
         return torch.stack((code, *content_codes, *detail_codes), dim=1).unsqueeze(2), after
 
-    def timbre(self, state: FastEncoderState) -> Tensor:
+    def timbre(self, talker: Talker) -> Tensor:
         """The running estimate (B, 256)."""
-        model, talker = self._model, state.talker
+        model = self._model
         heard = talker.pitches.sum(1, keepdim=True)
         average = torch.cat((model.average_first, model.average_second))
         moments = torch.lerp(

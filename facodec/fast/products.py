@@ -5,10 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import cast
+from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+PackedProduct: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 MANY = 8
 """Rows from which packed weights pay, where the CPU has them."""
@@ -30,7 +33,13 @@ class Product:
         """rows (n, K) -> rows @ matrix + bias, (n, N)."""
         if self.packed is None:
             return self.plain(rows)
-        return _packed_product()(rows, self.packed, self.bias)
+        return _packed_products()[0](rows, self.packed, self.bias)
+
+    def then_gelu(self, rows: Tensor) -> Tensor:
+        """GELU, by tanh, of what a call gives."""
+        if self.packed is None:
+            return F.gelu(self.plain(rows), approximate="tanh")
+        return _packed_products()[1](rows, self.packed, self.bias)
 
     def plain(self, rows: Tensor) -> Tensor:
         """The same, whatever weights are in use."""
@@ -40,7 +49,7 @@ class Product:
         """there (n, N) + rows @ matrix, the bias left out."""
         if self.packed is None:
             return torch.addmm(there, rows, self.matrix)
-        return _packed_product()(rows, self.packed, None).add_(there)
+        return _packed_products()[0](rows, self.packed, None).add_(there)
 
 
 class Shelf:
@@ -78,12 +87,18 @@ def _multiply(rows: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     return product
 
 
+def _multiply_then_gelu(rows: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "gelu", [], "tanh")
+    return product
+
+
 @cache
-def _packed_product() -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    """:func:`_multiply`, scripted: its empty list cannot be recorded otherwise."""
+def _packed_products() -> tuple[PackedProduct, PackedProduct]:
+    """:func:`_multiply` and :func:`_multiply_then_gelu`, scripted: their empty list cannot be
+    recorded otherwise."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is deprecated
-            return cast(Callable[..., Tensor], torch.jit.script(_multiply))
+            return torch.jit.script(_multiply), torch.jit.script(_multiply_then_gelu)
     except (AttributeError, RuntimeError):
-        return _multiply
+        return _multiply, _multiply_then_gelu

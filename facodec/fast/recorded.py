@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -25,13 +25,14 @@ Graph = Callable[..., Sequence[Tensor]]
 class Recorded:
     """``step`` (inputs..., state) -> (output, state), its products from ``shelf``.
 
-    Recorded when first called, once for few streams and once for many. Where PyTorch cannot
+    Recorded when first called, once for few streams and once for many, and once more for steps
+    in place. Where PyTorch cannot
     record (TorchScript is deprecated), the step runs as it is.
     """
 
     def __init__(self, step: Step[Any], shelf: Shelf) -> None:
         self._step, self._shelf = step, shelf
-        self._graphs: dict[bool, Graph | None] = {}
+        self._graphs: dict[tuple[bool, bool], Graph | None] = {}
         self._lock = threading.RLock()
 
     def __call__(self, inputs: tuple[Tensor, ...], state: S, like: S) -> tuple[Tensor, S]:
@@ -43,6 +44,19 @@ class Recorded:
         out, *after = graph(*inputs, *tensors_of(state), *packed)
         return out, with_tensors(like, iter(after))
 
+    def in_place(self, inputs: tuple[Tensor, ...], states: S, rows: Tensor) -> Tensor:
+        """The output of a step of the ``rows`` (B,), two or more, of ``states``, which are then
+        those after it: for steps that leave every plain value of a state as it is."""
+        packed = self._shelf.packed(len(rows))
+        graph = self._graph(inputs, states, packed, rows)
+        if graph is None:
+            parts = [tensor.index_select(0, rows) for tensor in tensors_of(states)]
+            out, after = self._plainly(inputs, with_tensors(states, iter(parts)), packed)
+            _write(tensors_of(states), rows, tensors_of(after))
+            return out
+        (out,) = graph(*inputs, *tensors_of(states), *packed, rows)
+        return out
+
     def _plainly(
         self, inputs: tuple[Tensor, ...], state: S, packed: list[Tensor]
     ) -> tuple[Tensor, S]:
@@ -50,30 +64,55 @@ class Recorded:
             self._shelf.use(packed)
             return self._step(*inputs, state)
 
-    def _graph(self, inputs: tuple[Tensor, ...], state: Any, packed: list[Tensor]) -> Graph | None:
-        many = bool(packed)
-        if many not in self._graphs:
+    def _graph(
+        self,
+        inputs: tuple[Tensor, ...],
+        state: Any,
+        packed: list[Tensor],
+        rows: Tensor | None = None,
+    ) -> Graph | None:
+        kind = bool(packed), rows is not None
+        if kind not in self._graphs:
             with self._lock:
-                if many not in self._graphs:
-                    self._graphs[many] = self._record(inputs, state, packed)
-        return self._graphs[many]
+                if kind not in self._graphs:
+                    self._graphs[kind] = self._record(inputs, state, packed, rows)
+        return self._graphs[kind]
 
-    def _record(self, inputs: tuple[Tensor, ...], state: Any, packed: list[Tensor]) -> Graph | None:
-        parts = list(tensors_of(state))
+    def _record(
+        self,
+        inputs: tuple[Tensor, ...],
+        state: Any,
+        packed: list[Tensor],
+        rows: Tensor | None,
+    ) -> Graph | None:
+        # To record a step is to take it: on copies, where it would change what it is given.
+        parts = [part if rows is None else part.clone() for part in tensors_of(state)]
 
         def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
             given, rest = tensors[: len(inputs)], tensors[len(inputs) :]
-            self._shelf.use(list(rest[len(parts) :]))
-            out, after = self._step(*given, with_tensors(state, iter(rest[: len(parts)])))
-            return out, *tensors_of(after)
+            own, rest = rest[: len(parts)], rest[len(parts) :]
+            self._shelf.use(list(rest[: len(packed)]))
+            if rows is None:
+                out, after = self._step(*given, with_tensors(state, iter(own)))
+                return out, *tensors_of(after)
+            before = (part.index_select(0, rest[-1]) for part in own)
+            out, after = self._step(*given, with_tensors(state, before))
+            _write(iter(own), rest[-1], tensors_of(after))
+            return (out,)
 
+        arguments = (*inputs, *parts, *packed, *(() if rows is None else (rows,)))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                graph = torch.jit.trace(flat, (*inputs, *parts, *packed), check_trace=False)
+                graph = torch.jit.trace(flat, arguments, check_trace=False)
         except (AttributeError, RuntimeError) as error:
             log.info("steps are not recorded: %s", error)
             return None
         finally:
             self._shelf.use([])
         return graph  # type: ignore[no-any-return]
+
+
+def _write(states: Iterator[Tensor], rows: Tensor, new: Iterator[Tensor]) -> None:
+    for state, part in zip(states, new, strict=True):
+        state.index_copy_(0, rows, part)

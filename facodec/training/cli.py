@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--report-every", type=int, default=1000, help="steps between such reports, default 1000"
     )
     parser.add_argument("--config", type=Path, help="settings as JSON (see a run's config.json)")
-    parser.add_argument("--init", metavar="MODEL", help="start from a model's weights, e.g. live")
+    parser.add_argument(
+        "--init", metavar="MODEL", help="start from a model's weights, e.g. live, or a run's"
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after about this")
     parser.add_argument("--export", type=Path, metavar="DIR", help="write the weights there")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
@@ -82,11 +84,11 @@ def _train(args: argparse.Namespace) -> None:
     speakers = int(corpus.speakers.max()) + 1
     count = len(corpus.lengths)
     print(f"{corpus.hours:.2f} h, {count} utterances, {speakers} speakers", flush=True)
-    initial, config = None, settings(args)
+    initial, helpers, config = None, None, settings(args)
     if args.init:
-        initial = _weights_of(args.init)
+        initial, helpers = _start_from(args.init)
         config = replace(config, unquantized=-1, own_pitch_from=0, convert_from=0)
-    trainer = Trainer(corpus, config, args.run, args.device, initial)
+    trainer = Trainer(corpus, config, args.run, args.device, initial, helpers)
 
     reported = trainer.step
 
@@ -105,14 +107,23 @@ def _train(args: argparse.Namespace) -> None:
     print(f"curves and examples: {args.run / PAGE}")
 
 
-def _weights_of(model: str) -> dict[str, Tensor]:
+def _start_from(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """Weights of a model by its name or folder; of a run, its averaged weights and those of the
+    networks that helped to train them."""
+    import torch
+
     import facodec
     from facodec.live import LiveModel
+    from facodec.training.loop import CHECKPOINT
 
+    checkpoint = Path(model) / CHECKPOINT
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        return state["average"], state["networks"]
     found = facodec.load(model).model
     if not isinstance(found, LiveModel):
         raise ValueError(f"{model} is a model {found.name!r}: only the live model is trained here")
-    return found.state_dict()
+    return found.state_dict(), None
 
 
 def _export(run: Path, target: Path, data: Path | None) -> None:

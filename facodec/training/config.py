@@ -30,8 +30,11 @@ class TrainConfig:
     """Steps before the quantizers switch on, their words drawn from data; -1 where the initial
     weights have words already."""
     restart_every: int = 50
-    no_detail: float = 0.4
-    """Share of each batch that hears none of the detail codes."""
+    no_detail: float = 0.2
+    """Share of those who hear none of the detail codes, among those whose content was heard from
+    their own voice."""
+    no_detail_converted: float = 0.6
+    """The same, among those whose content was heard from a conversion."""
     truncate: float = 0.2
     """Share of each batch that hears 1 or 2 of the 3 detail codes."""
     perturb: float = 1.0
@@ -57,11 +60,17 @@ class TrainConfig:
     """Of the same distance, asked of the decoder that spoke in the other voice."""
     phone_weight: float = 2.5
     """Of reading phones off the content codes, where transcripts tell them."""
+    said_weight: float = 0.5
+    """Of reading the same phones off what the decoder said in another voice."""
     speaker_weight: float = 0.35
     """Of telling speakers by their timbre, and of conversions being told as their targets."""
     adversary_weight: float = 0.02
     adversary_rise: int = 2_000
     """Steps over which the adversary who tells speakers by content gets its full weight."""
+    critic_weight: float = 0.7
+    """Of conversions being taken, by a critic who hears recordings too, for recordings of their
+    targets."""
+    critic_rise: int = 1_000
     bf16: bool = True
 
     def save(self, path: Path) -> None:

@@ -44,6 +44,7 @@ class Trainer:
         folder: Path,
         device: str = "cpu",
         initial: dict[str, torch.Tensor] | None = None,
+        helpers: dict[str, torch.Tensor] | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder = config, folder
@@ -54,6 +55,8 @@ class Trainer:
         self.sampler = Sampler(corpus, config)
         self.objective = Objective(self.model, config, int(corpus.speakers.max()) + 1)
         networks = self.objective.networks
+        if helpers is not None:
+            _load_fitting(networks, helpers)
         self.optimizer = torch.optim.AdamW(
             [*self.model.parameters(), *networks.parameters()],
             lr=config.learning_rate,
@@ -163,6 +166,14 @@ class Trainer:
         self.objective.random.set_state(state["random"])
         torch.set_rng_state(state["torch_random"])
         self.sampler.random.bit_generator.state = json.loads(state["sampler"])
+
+
+def _load_fitting(networks: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Load those weights that the networks have in the same shape: other speakers, for one, are
+    other outputs."""
+    own = networks.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
+    networks.load_state_dict(fitting, strict=False)
 
 
 class _StopRequest:

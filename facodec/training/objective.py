@@ -19,7 +19,7 @@ from facodec.training.losses import MelDistance, level_difference, pitch_targets
 from facodec.training.perturb import perturb
 from facodec.training.quantize import CodebookKeeper, Quantized, quantize
 from facodec.training.reader import PhoneReader
-from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, frozen
+from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, VoiceCritic, frozen
 
 AVERAGE_VOICE_RATE = 0.01
 """Rate at which the average voice, the prior of a running timbre, follows the batches."""
@@ -39,6 +39,9 @@ class Losses:
     converted: Tensor
     kept: Tensor
     phone: Tensor
+    said: Tensor
+    fooled: Tensor
+    critic: Tensor
     adversary: Tensor
     pitch_accuracy: Tensor
     words_used: Tensor
@@ -59,6 +62,21 @@ class Heard:
     timbre: Tensor
 
 
+@dataclass(frozen=True)
+class OtherVoices:
+    """What the model makes of a batch in other voices: log-mels (B, T, 80), the first rows said
+    in the voices of other rows, without gradient; and for those rows, as scalars, how far they
+    are from being told as that voice, from content as before, from phones as before, from fooling
+    the critic, and the critic's own loss."""
+
+    mels: Tensor
+    told: Tensor
+    kept: Tensor
+    said: Tensor
+    fooled: Tensor
+    critic: Tensor
+
+
 class Objective:
     """Runs the model as it will run live, but all frames at once and with the teacher's pitch."""
 
@@ -69,8 +87,14 @@ class Objective:
         self.judge = SpeakerJudge(VOICE_DIM, speakers)
         self.adversary = SpeakerAdversary(width, speakers)
         self.reader = PhoneReader(width)
+        self.critic = VoiceCritic()
         self.networks = nn.ModuleDict(
-            {"judge": self.judge, "adversary": self.adversary, "reader": self.reader}
+            {
+                "judge": self.judge,
+                "adversary": self.adversary,
+                "reader": self.reader,
+                "critic": self.critic,
+            }
         )
         self.networks.to(device)
         self.random = torch.Generator().manual_seed(config.seed)
@@ -92,8 +116,8 @@ class Objective:
         logits, _ = model.pitch_logits(mels, correlation, self._past("prosody", size))
         clean, _ = model.content_latent(mels, self._past("content", size))
         heard = Heard(mels, classes, level, clean, self._timbre(batch))
-        other_mels, converted, kept = self._in_other_voices(heard, batch, step)
-        content, detail, agree = self._codes(heard, other_mels, step)
+        others = self._in_other_voices(heard, batch, step)
+        content, detail, agree = self._codes(heard, others.mels, step)
         spoken, excitation = self._pitch_to_speak(batch.pitch, classes, logits, step)
         audio = self._speak(heard, spoken, excitation, content.words, detail.words, heard.timbre)
         audio, wanted = audio[:, HOP:-HOP], batch.audio[:, HISTORY:-HOP].float()
@@ -103,7 +127,7 @@ class Objective:
         commit = content.loss + detail.loss
         phone = self.reader(content.words, batch.phone)
         speaker = self.judge(heard.timbre[:, :VOICE_DIM], batch.speaker)
-        reversal = c.adversary_weight * min(1.0, step / max(1, c.adversary_rise))
+        reversal = self._slowly(c.adversary_weight, c.adversary_rise, step)
         adversary = self.adversary(clean, batch.speaker, reversal)
         total = (
             c.mel_weight * mel
@@ -111,9 +135,12 @@ class Objective:
             + c.commit_weight * commit
             + c.level_weight * louder
             + c.agree_weight * agree
-            + c.kept_weight * kept
+            + c.kept_weight * others.kept
             + c.phone_weight * phone
-            + c.speaker_weight * (speaker + converted)
+            + c.said_weight * others.said
+            + c.speaker_weight * (speaker + others.told)
+            + self._slowly(c.critic_weight, c.critic_rise, step) * others.fooled
+            + others.critic
             + adversary
         )
         near = (logits.argmax(-1) - classes).abs() <= 3
@@ -126,9 +153,12 @@ class Objective:
             level=louder,
             agree=agree,
             speaker=speaker,
-            converted=converted,
-            kept=kept,
+            converted=others.told,
+            kept=others.kept,
             phone=phone,
+            said=others.said,
+            fooled=others.fooled,
+            critic=others.critic,
             adversary=adversary,
             pitch_accuracy=(near & same).float().mean(),
             words_used=torch.tensor(float(len(content.codes[..., 0].unique()))),
@@ -143,41 +173,66 @@ class Objective:
         past: Pasts = getattr(self.model, stack).initial_state(batch, self.model.average_first)
         return past
 
+    @staticmethod
+    def _slowly(weight: float, rise: int, step: int) -> float:
+        return weight * min(1.0, step / max(1, rise))
+
     # ------------------------------------------------------------------ other voices
 
-    def _in_other_voices(
-        self, heard: Heard, batch: Batch, step: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-mels (B, T, 80), the first rows of them as the model itself says them in the voice
-        of another row; how far those are from being told as that voice; how far from saying the
-        same.
+    def _in_other_voices(self, heard: Heard, batch: Batch, step: int) -> OtherVoices:
+        """The first rows of a batch as the model itself says them in the voices of other rows.
 
         Training to say the original from such a conversion is SelfVC's idea (Neekhara et al.
         2023): voices differ then in every way the decoder can make them differ.
         """
-        model, c = self.model, self.config
-        rows = int(len(heard.mels) * c.convert) if step >= c.convert_from else 0
+        model, rows = self.model, self._converted(len(heard.mels), step)
         if rows == 0:
-            return heard.mels, heard.mels.new_zeros(()), heard.mels.new_zeros(())
+            nothing = heard.mels.new_zeros(())
+            return OtherVoices(heard.mels, nothing, nothing, nothing, nothing, nothing)
         some = Heard(*(value[:rows] for value in vars(heard).values()))
         target, speaker = heard.timbre.roll(1, 0)[:rows].detach(), batch.speaker.roll(1)[:rows]
-        drift = torch.randn(rows, generator=self.random).to(target) * c.convert_semitones / 12.0
-        octaves = (target - some.timbre.detach())[:, -1] + drift
-        codes = prosody.shift(prosody.join(some.classes, 0 * some.classes), octaves.unsqueeze(1))
-        spoken, _ = prosody.split(codes)
-        with torch.no_grad():
-            words = model.content_quantizer.encode(some.content.float())[1]
-        audio = self._speak(
-            some, spoken, prosody.pitch_hertz(spoken).float(), words, 0.0 * words, target
-        )
-        mels, _, _ = self._features(F.pad(audio[:, HOP:], (HISTORY, 0)))
+        mels = self._convert(some, target)
         with frozen(model.timbre, model.voice_head, self.judge, model.content):
             voice = self._voice_of(mels, some.classes > 0)
             told = self.judge(F.normalize(voice, dim=-1), speaker)
-            said, _ = model.content_latent(mels, self._past("content", rows))
-        with frozen(model.content_quantizer):
-            kept = self._disagreement(said, some.content)
-        return torch.cat((mels.detach(), heard.mels[rows:])), told, kept
+            content, _ = model.content_latent(mels, self._past("content", rows))
+        with frozen(model.content_quantizer, self.reader):
+            kept = self._disagreement(content, some.content)
+            everything = torch.full((rows,), CONTENT_LAYERS, device=mels.device)
+            words = quantize(model.content_quantizer, content, everything, True)[0].words
+            said = self.reader(words, batch.phone[:rows])
+        with frozen(self.critic):
+            fooled = -self.critic(mels, target).mean()
+        made = mels.detach()
+        critic = self._tell_apart(heard.mels, heard.timbre.detach(), made, target)
+        everyone = torch.cat((made, heard.mels[rows:]))
+        return OtherVoices(everyone, told, kept, said, fooled, critic)
+
+    def _converted(self, size: int, step: int) -> int:
+        """How many rows of a batch, from the first, are said in another voice."""
+        return int(size * self.config.convert) if step >= self.config.convert_from else 0
+
+    def _convert(self, heard: Heard, target: Tensor) -> Tensor:
+        """Log-mels (B, T, 80) of what is heard, said with the timbre ``target`` (B, 256)."""
+        model, rows = self.model, len(target)
+        drift = torch.randn(rows, generator=self.random).to(target)
+        octaves = (target - heard.timbre.detach())[:, -1]
+        octaves = octaves + drift * self.config.convert_semitones / 12.0
+        codes = prosody.shift(prosody.join(heard.classes, 0 * heard.classes), octaves.unsqueeze(1))
+        spoken, _ = prosody.split(codes)
+        with torch.no_grad():
+            words = model.content_quantizer.encode(heard.content.float())[1]
+        audio = self._speak(
+            heard, spoken, prosody.pitch_hertz(spoken).float(), words, 0.0 * words, target
+        )
+        mels, _, _ = self._features(F.pad(audio[:, HOP:], (HISTORY, 0)))
+        return mels
+
+    def _tell_apart(self, real: Tensor, own: Tensor, made: Tensor, wanted: Tensor) -> Tensor:
+        """The critic's hinge loss over recordings (B, T, 80) with their own timbres and
+        conversions (R, T, 80) with those they were made for."""
+        scores = self.critic(torch.cat((real, made)), torch.cat((own, wanted)))
+        return F.relu(1.0 - scores[: len(real)]).mean() + F.relu(1.0 + scores[len(real) :]).mean()
 
     def _disagreement(self, content: Tensor, wanted: Tensor) -> Tensor:
         """1 - cosine, as the first codebook sees them, of content and what it should have been
@@ -202,15 +257,18 @@ class Objective:
         detail_latent, _ = model.detail_latent(
             heard.mels, content.words, self._past("detail", size)
         )
-        return content, self._quantize("detail", detail_latent, self._kept(size), step), agree
+        detail = self._quantize("detail", detail_latent, self._kept(size, step), step)
+        return content, detail, agree
 
-    def _kept(self, size: int) -> Tensor:
+    def _kept(self, size: int, step: int) -> Tensor:
         """How many detail codes each row hears (B,)."""
         c = self.config
         draw = torch.rand(size, generator=self.random)
+        none = torch.full((size,), c.no_detail)
+        none[: self._converted(size, step)] = c.no_detail_converted
         fewer = torch.randint(1, DETAIL_LAYERS, (size,), generator=self.random)
-        kept = torch.where(draw < c.no_detail + c.truncate, fewer, torch.tensor(DETAIL_LAYERS))
-        return torch.where(draw < c.no_detail, torch.tensor(0), kept)
+        kept = torch.where(draw < none + c.truncate, fewer, torch.tensor(DETAIL_LAYERS))
+        return torch.where(draw < none, torch.tensor(0), kept)
 
     def _quantize(self, name: str, latent: Tensor, kept: Tensor, step: int) -> Quantized:
         chain: ResidualQuantizer = getattr(self.model, f"{name}_quantizer")

@@ -1,4 +1,4 @@
-"""Networks that tell speakers apart, for training only: one helps the timbre, one is fooled."""
+"""Networks that tell speakers apart, for training only: one helps the timbre, two are fooled."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from facodec.config import TIMBRE_DIM
+from facodec.features import MEL_BANDS
+from facodec.live import scale_mels
 
 SHARPNESS = 20.0
 """Scale of cosines as logits."""
 ADVERSARY_WIDTH = 128
+CRITIC_WIDTH, CRITIC_SPAN, CRITIC_SLOPE = 192, 5, 0.2
 
 
 class SpeakerJudge(nn.Module):
@@ -49,6 +55,31 @@ class SpeakerAdversary(nn.Module):
         hidden = self.frame(_Reverse.apply(content, reversal))
         pooled = torch.cat((hidden.mean(1), hidden.float().std(1).to(hidden)), dim=-1)
         return F.cross_entropy(self.name(pooled).float(), speaker)
+
+
+class VoiceCritic(nn.Module):
+    """Tells recordings from conversions, and whether the voice in them is the one it should be
+    (projection discriminator, Miyato & Koyama 2018)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (MEL_BANDS, CRITIC_WIDTH, CRITIC_WIDTH, CRITIC_WIDTH)
+        self.layers = nn.ModuleList(
+            spectral_norm(nn.Conv1d(a, b, CRITIC_SPAN, stride=stride, padding=CRITIC_SPAN // 2))
+            for a, b, stride in zip(widths[:-1], widths[1:], (1, 2, 2), strict=True)
+        )
+        self.real = spectral_norm(nn.Linear(CRITIC_WIDTH, 1))
+        self.voice = spectral_norm(nn.Linear(TIMBRE_DIM, CRITIC_WIDTH))
+
+    def forward(self, mels: Tensor, timbre: Tensor) -> Tensor:
+        """log-mels (B, T, 80), timbre (B, 256) -> scores (B, T / 4), higher for a recording of
+        that voice."""
+        hidden = scale_mels(mels).transpose(1, 2)
+        for layer in self.layers:
+            hidden = F.leaky_relu(layer(hidden), CRITIC_SLOPE)
+        hidden = hidden.transpose(1, 2)
+        fits = (hidden * self.voice(timbre).unsqueeze(1)).sum(-1)
+        return (self.real(hidden).squeeze(-1) + fits).float()
 
 
 class _Reverse(torch.autograd.Function):

@@ -120,6 +120,39 @@ def test_threads_with_streams_of_their_own() -> None:
     assert not failures
 
 
+def advance_in_place(arena: Arena, slots: list[Slot], size: int) -> None:
+    """The same on the rows themselves."""
+    with arena.rows(slots, size) as (states, rows):
+        assert len(rows) == size
+        for tensor in tensors_of(states):
+            tensor.index_add_(0, rows, torch.ones_like(tensor[rows]))
+
+
+def test_rows_are_changed_in_place_and_idle_places_are_nobodys() -> None:
+    arena = Arena()
+    slots = [arena.open(state(10 * i)) for i in range(2 * FEWEST)]
+    advance_in_place(arena, slots[1:4], 8)
+    advance(arena, [slots[2]], 1)
+    advance_in_place(arena, [slots[2], slots[0]], 2)
+    found = [value(arena, slot) for slot in slots]
+    assert found == [1, 11, 23, 31, *(10 * i for i in range(4, 2 * FEWEST))]
+
+
+def test_rows_stay_where_they_are_while_somebody_works_on_them() -> None:
+    arena = Arena()
+    slots = [arena.open(state(i)) for i in range(FEWEST - 1)]
+    opened: list[Slot] = []
+    other = threading.Thread(target=lambda: opened.append(arena.open(state(77))))
+    with arena.rows(slots, len(slots)) as (states, rows):
+        other.start()  # finds no room, and has to wait until the tensors may be replaced
+        for tensor in tensors_of(states):
+            tensor.index_add_(0, rows, torch.ones_like(tensor[rows]))
+        assert not opened
+    other.join()
+    assert [value(arena, slot) for slot in slots] == list(range(1, FEWEST))
+    assert value(arena, opened[0]) == 77
+
+
 def test_an_empty_slot_says_so() -> None:
     with pytest.raises(RuntimeError, match="no state"):
         Slot().place()

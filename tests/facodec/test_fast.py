@@ -114,14 +114,15 @@ def test_the_state_of_a_stream_is_small(fast: FastLive, speech: torch.Tensor) ->
         assert sum(map(state_bytes, states)) <= MOST_STATE
 
 
+def _gone(*args: object, **options: object) -> None:
+    raise RuntimeError("no TorchScript here")
+
+
 @torch.inference_mode()
 def test_steps_run_where_they_cannot_be_recorded(
     model: LiveModel, fast: FastLive, speech: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(*args: object, **options: object) -> None:
-        raise RuntimeError("no TorchScript here")
-
-    monkeypatch.setattr(torch.jit, "trace", gone)
+    monkeypatch.setattr(torch.jit, "trace", _gone)
     plain = FastLive(model)
     ours, theirs = plain.encoder_state(), fast.encoder_state()
     for hop in speech[:, : 20 * HOP].split(HOP, dim=1):
@@ -130,6 +131,33 @@ def test_steps_run_where_they_cannot_be_recorded(
             fast.encoder_step(hop, theirs),
         )
         assert torch.equal(codes, wanted)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("recorded", [True, False])
+def test_steps_in_place_equal_steps_by_copies(
+    model: LiveModel, speech: torch.Tensor, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
+    if not recorded:
+        monkeypatch.setattr(torch.jit, "trace", _gone)
+    fast, rows = FastLive(model), torch.tensor([4, 1, 2])
+    heard = torch.stack([speech[0, start : start + 20 * HOP] for start in (0, 4000, 8000)])
+    encoder, encoders = fast.encoder_state(3), fast.encoder_state(5)
+    codes, timbre = fast.encoder_step(heard[:, :HOP], fast.encoder_state(3))
+    decoder = fast.decoder_step(codes, fast.encoder_timbre(encoder), fast.decoder_state(3))[1]
+    own = unstack_state(decoder)
+    decoders = stack_states([own[0], own[1], own[2], own[0], own[0]])
+    for hop in heard.split(HOP, dim=1):
+        codes, encoder = fast.encoder_step(hop, encoder)
+        assert torch.equal(fast.encoder_step_in_place(hop, encoders, rows), codes)
+        timbre = fast.encoder_timbre(encoder)
+        torch.testing.assert_close(fast.encoder_timbres(encoders, rows), timbre, rtol=0, atol=0)
+        sound, decoder = fast.decoder_step(codes, timbre, decoder)
+        spoken = fast.decoder_step_in_place(codes, timbre, decoders, rows)
+        torch.testing.assert_close(spoken, sound, rtol=0, atol=TOLERANCE)
+    untouched = [tensor[[0, 3]] for tensor in tensors_of(encoders)]
+    fresh = tensors_of(fast.encoder_state(2))
+    assert all(torch.equal(a, b) for a, b in zip(untouched, fresh, strict=True))
 
 
 def test_24_bits_are_as_good_as_the_largest_number_needs() -> None:
