@@ -12,10 +12,13 @@ class Outbox:
 
     Bounded by its owner: a session stops reading its client while :attr:`frames` is high, and a
     listener of a room is dropped when it gets too high. ``clock``: monotonic seconds.
+    ``send_now``: hands a message to a socket that is idle, without a task having to wake up for
+    it; False from one that is not, and the message waits here.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], send_now: Callable[[bytes], bool]) -> None:
         self._clock = clock
+        self._send_now = send_now
         self._messages: deque[tuple[bytes, int]] = deque()
         self._frames = 0
         self._filled = asyncio.Event()
@@ -29,6 +32,9 @@ class Outbox:
         return self._frames
 
     def put(self, data: bytes, frames: int = 0) -> None:
+        waits = self._messages or self._sending_since is not None
+        if not waits and self._send_now(data):
+            return
         weight = max(frames, 1)
         self._messages.append((data, weight))
         self._frames += weight

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 
 from facodec.config import MIN_LAYERS
@@ -50,7 +50,7 @@ class Peer:
         self._runtime = runtime
         self._trusted = trusted
         self._session = Session(runtime.new_identity(), runtime.limits, settings.hello_timeout)
-        self._outbox = Outbox(runtime.clock)
+        self._outbox = Outbox(runtime.clock, self._send_now)
         self._backlog = settings.backlog * FRAMES_PER_SECOND
         self._outbox_limit = settings.outbox * FRAMES_PER_SECOND
         self._stream: Stream | None = None
@@ -170,6 +170,12 @@ class Peer:
             await self._socket.close(ending.close_code, ending.reason)
 
     # ------------------------------------------------------------------------- the two directions
+
+    def _send_now(self, data: bytes) -> bool:
+        if self._socket.transport.get_write_buffer_size():
+            return False
+        broadcast((self._socket,), data)
+        return True
 
     async def _write(self) -> None:
         await self._outbox.send_all(self._socket.send, self._progress.set)

@@ -37,7 +37,7 @@ FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 FULL = 1.0 + 1e-9
 """Load of a machine that holds just what it was measured to hold, and the rounding of the sum."""
 SAMPLE_BYTES = 4
-SWITCH_INTERVAL = 0.0005
+SWITCH_INTERVAL = 0.0001
 """Seconds that one Python thread may keep the others waiting."""
 
 
