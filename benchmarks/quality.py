@@ -151,8 +151,9 @@ def _draw(audio: Audio, decoded: Audio, out: Path) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import facodec
-    from benchmarks.speech import clips
+    from benchmarks.speech import clips, use_one_thread
 
+    use_one_thread()
     codec = facodec.load(args.model)
     speech = clips(args.data, args.clips)
     results = measure(codec, speech, args.ladder, args.peers, args.out)

@@ -18,6 +18,8 @@ from facodec.training.phones import read_manifest
 
 Audio = NDArray[np.float32]
 UNKNOWN = "?"
+GROWN_UP = 16
+"""Age in years."""
 REFERENCE_SECONDS = 3.0
 """A voice is given by one utterance, or by as many as make up this length."""
 LONGEST_SECONDS = 10.0
@@ -26,11 +28,12 @@ LONGEST_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Utterance:
-    """A file, whose it is, and that speaker's sex: "f", "m" or "?"."""
+    """A file, whose it is, that speaker's sex: "f", "m" or "?", and whether it is a child."""
 
     path: Path
     speaker: str
     sex: str = UNKNOWN
+    child: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,12 @@ class Pair:
 
 def find_utterances(folder: Path) -> list[Utterance]:
     """All files below ``folder``: ``<speaker>/*.wav``; those straight in it are a speaker each."""
-    sexes = read_sexes(folder)
+    sexes, children = read_sexes(folder), read_children(folder)
     found = []
     for path in find_files(folder):
         speaker = path.parent.name if path.parent != folder else path.stem
-        found.append(Utterance(path, speaker, sexes.get(speaker, UNKNOWN)))
+        sex, child = sexes.get(speaker, UNKNOWN), speaker in children
+        found.append(Utterance(path, speaker, sex, child))
     return found
 
 
@@ -71,6 +75,12 @@ def read_sexes(folder: Path) -> dict[str, str]:
     rows = read_manifest(folder)
     named = ((row.get("speaker"), row.get("gender", "")[:1].lower()) for row in rows)
     return {speaker: sex for speaker, sex in named if speaker and sex in ("f", "m")}
+
+
+def read_children(folder: Path) -> set[str]:
+    """Speakers under :data:`GROWN_UP` by the column ``age`` of the same table."""
+    ages = ((row.get("speaker"), row.get("age", "")) for row in read_manifest(folder))
+    return {name for name, age in ages if name and age.isdigit() and int(age) < GROWN_UP}
 
 
 def by_speaker(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:

@@ -1,4 +1,4 @@
-"""The clips a benchmark runs on."""
+"""The clips a benchmark runs on, and how."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from facodec.training.corpus import find_files, read_speech
@@ -20,6 +21,12 @@ def clips(folder: Path, most: int | None = None) -> list[tuple[str, Audio]]:
     if most is not None and most < len(files):
         files = [files[i * len(files) // most] for i in range(most)]
     return list(_read(files, folder))
+
+
+def use_one_thread() -> None:
+    """One thread for PyTorch: clips are too short to share, and two such processes on two cores
+    would take turns waiting for each other's threads."""
+    torch.set_num_threads(1)
 
 
 def _read(files: list[Path], folder: Path) -> Iterator[tuple[str, Audio]]:

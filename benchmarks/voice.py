@@ -25,7 +25,7 @@ EXAMPLES = """examples:
   facodec bench voice --data speech/valid --parts conversion --pairs 20 --out report
                                                audio to hear, similarity matrix, pitch tracks
 
-A manifest.tsv in or beside the folder (columns speaker, gender) tells the sexes.
+A manifest.tsv in or beside the folder (columns speaker, gender, age) tells sexes and children.
 """
 PARTS = ("conversion", "words", "leakage")
 LISTEN = 20
@@ -66,8 +66,10 @@ def _count(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     import facodec
     from benchmarks.speakers import find_utterances, make_pairs
+    from benchmarks.speech import use_one_thread
     from benchmarks.voice_tables import tables
 
+    use_one_thread()
     codec = facodec.load(args.model)
     found = find_utterances(args.data)
     converts = {"conversion", "words"} & set(args.parts)
@@ -135,14 +137,17 @@ def measure_conversion(
 def add_words(report: Report, codec: Codec, pairs: list[Pair]) -> None:
     """Word error rates into ``report["words"]``, or a note why there are none."""
     from benchmarks.speakers import read
-    from benchmarks.words import measure_words, missing_tools
+    from benchmarks.words import Target, measure_words, missing_tools
 
     lacking = missing_tools()
     if lacking:
         report["notes"].append(f"words left out: {lacking}")
         return
-    timbres = [codec.voice(read(pair.reference)) for pair in pairs[:WORD_TARGETS]]
-    report["words"] = measure_words(codec, timbres)
+    targets = [
+        Target(codec.voice(read(pair.reference)), pair.reference[0].child)
+        for pair in pairs[:WORD_TARGETS]
+    ]
+    report["words"] = measure_words(codec, targets)
 
 
 def add_leakage(

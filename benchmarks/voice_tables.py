@@ -70,8 +70,11 @@ def _conversion(part: dict[str, Any]) -> str:
 def _words(rates: dict[str, float]) -> str:
     more = 100 * (rates["converted"] - rates["codec"])
     titles = ["original", "codec", "codec, no detail", "converted", "converted - codec"]
-    order = ("original", "codec", "codec_no_detail", "converted")
+    order = ["original", "codec", "codec_no_detail", "converted"]
     cells = [*(f"{rates[name]:.1%}" for name in order), f"{more:+.1f} points"]
+    if "converted_to_adults" in rates:
+        titles.append("converted to adults")
+        cells.append(f"{rates['converted_to_adults']:.1%}")
     return f"Word error rate\n\n{markdown(titles, [cells])}"
 
 

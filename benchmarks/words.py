@@ -5,14 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import cycle
+from itertools import cycle, islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from facodec.config import MIN_LAYERS
 from facodec.training.corpus import read_speech
@@ -37,6 +40,17 @@ SENTENCES = (
     "the doctor told him to stay in bed for three days",
     "most people think that the summer is too hot here",
 )
+
+
+TARGETS_A_SENTENCE = 3
+
+
+@dataclass(frozen=True)
+class Target:
+    """A voice to convert to: its timbre (256,), and whether it is a child's."""
+
+    timbre: NDArray[np.float32]
+    child: bool = False
 
 
 def missing_tools() -> str | None:
@@ -93,32 +107,41 @@ def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
     return row[-1]
 
 
-def measure_words(codec: Codec, timbres: Sequence[NDArray[np.float32]]) -> dict[str, float]:
+def measure_words(codec: Codec, targets: Sequence[Target]) -> dict[str, float]:
     """Word error rate of the sentences as spoken, through the codec, through it without detail,
-    and converted to ``timbres``, which take turns."""
+    and converted to ``targets``, which take turns: to all, and to those who are no children, for
+    the recogniser has hardly heard any."""
     recogniser = Recogniser()
-    errors: dict[str, int] = {}
-    words = 0
-    turns = cycle(timbres)
-    for voice in VOICES:
-        for sentence in SENTENCES:
-            said = sentence.split()
-            words += len(said)
-            audio = speak(sentence, voice)
-            for name, process in _treatments(codec, next(turns)).items():
-                wrong = word_errors(said, recogniser.hear(process(audio)))
-                errors[name] = errors.get(name, 0) + wrong
-    return {name: count / words for name, count in errors.items()}
-
-
-def _treatments(codec: Codec, timbre: NDArray[np.float32]) -> dict[str, Callable[[Audio], Audio]]:
-    def transmit(audio: Audio, layers: int | None = None) -> Audio:
+    count = _Count()
+    turns = cycle(targets)
+    for voice, sentence in tqdm(list(product(VOICES, SENTENCES)), desc="words", leave=False):
+        audio, said = speak(sentence, voice), sentence.split()
         frames = codec.encode(audio)
-        return codec.decode(frames.codes[:layers], frames.timbre)
+        sounds = {
+            "original": audio,
+            "codec": codec.decode(frames.codes, frames.timbre),
+            "codec_no_detail": codec.decode(frames.codes[:MIN_LAYERS], frames.timbre),
+        }
+        for name, sound in sounds.items():
+            count.add(name, said, recogniser.hear(sound))
+        for target in islice(turns, TARGETS_A_SENTENCE):
+            heard = recogniser.hear(codec.convert(audio, target.timbre))
+            count.add("converted", said, heard)
+            if not target.child:
+                count.add("converted_to_adults", said, heard)
+    return count.rates()
 
-    return {
-        "original": lambda audio: audio,
-        "codec": transmit,
-        "codec_no_detail": lambda audio: transmit(audio, MIN_LAYERS),
-        "converted": lambda audio: codec.convert(audio, timbre),
-    }
+
+class _Count:
+    """Words and errors by kind of audio."""
+
+    def __init__(self) -> None:
+        self._errors: Counter[str] = Counter()
+        self._words: Counter[str] = Counter()
+
+    def add(self, name: str, said: Sequence[str], heard: Sequence[str]) -> None:
+        self._errors[name] += word_errors(said, heard)
+        self._words[name] += len(said)
+
+    def rates(self) -> dict[str, float]:
+        return {name: self._errors[name] / words for name, words in self._words.items()}
