@@ -14,6 +14,7 @@ PARTS = {
     "latency": "mouth to ear through virtual sound devices, by stage, and the network alone",
     "wire": "bits on the wire against packet size, headers included",
     "startup": "time to start, memory of a server and of each session",
+    "graphs": "exported graphs beside PyTorch: codes changed, distance, time, size",
     "gpu": "all that is to be known of a GPU: batches, precisions, captured graphs",
     "quality": "PESQ, STOI, log-mel distance and pitch of a model on a folder of speech",
     "voice": "voice conversion, the words it keeps, and what the codes leak",

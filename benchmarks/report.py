@@ -20,6 +20,7 @@ TITLES = {
     "step": "Computing, bundled model",
     "step_ns3": "Computing, published model",
     "peers": "Beside other codecs",
+    "graphs": "Exported graphs",
     "limits": "Physical limits",
     "wire": "On the wire",
     "startup": "Starting and memory",

@@ -39,6 +39,7 @@ PLAN: dict[str, tuple[str, tuple[str, ...]]] = {
     "peers": (
         "step", ("--peers", "--model", "live", "--model", "ns3", "--batch", "1", "--hops", "1"),
     ),
+    "graphs": ("graphs", ()),
     "limits": ("limits", ()),
     "load": ("load", ()),
     "gpu": ("gpu", ()),

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from facodec.config import TIMBRE_DIM
 from facodec.features import MEL_BANDS
@@ -65,11 +64,11 @@ class VoiceCritic(nn.Module):
         super().__init__()
         widths = (MEL_BANDS, CRITIC_WIDTH, CRITIC_WIDTH, CRITIC_WIDTH)
         self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv1d(a, b, CRITIC_SPAN, stride=stride, padding=CRITIC_SPAN // 2))
+            nn.Conv1d(a, b, CRITIC_SPAN, stride=stride, padding=CRITIC_SPAN // 2)
             for a, b, stride in zip(widths[:-1], widths[1:], (1, 2, 2), strict=True)
         )
-        self.real = spectral_norm(nn.Linear(CRITIC_WIDTH, 1))
-        self.voice = spectral_norm(nn.Linear(TIMBRE_DIM, CRITIC_WIDTH))
+        self.real = nn.Linear(CRITIC_WIDTH, 1)
+        self.voice = nn.Linear(TIMBRE_DIM, CRITIC_WIDTH)
 
     def forward(self, mels: Tensor, timbre: Tensor) -> Tensor:
         """log-mels (B, T, 80), timbre (B, 256) -> scores (B, T / 4), higher for a recording of
