@@ -60,7 +60,7 @@ class FastLive:
 
     def encoder_timbres(self, states: FastEncoderState, rows: Tensor) -> Tensor:
         """The same for the ``rows`` (B,) of ``states``."""
-        return self._encoder.timbre(states.talker.of(rows))
+        return self._encoder.timbres(states.talker, rows)
 
     def decoder_state(self, batch: int = 1, seed: int = 0) -> FastDecoderState:
         """State of ``batch`` decoders before their first frame; ``seed`` fixes the noise."""

@@ -3,6 +3,7 @@ rounding, in a third of the operations."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 
 import torch
@@ -14,7 +15,7 @@ from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
 from facodec.fast.blocks import FastStack, Kept, constant, matrix
 from facodec.fast.chains import FastChain, word_table
 from facodec.fast.products import Product, Shelf
-from facodec.fast.recorded import Recorded
+from facodec.fast.recorded import Recorded, record
 from facodec.fast.states import FastEncoderState, Talker, later
 from facodec.features import (
     ENERGY_FLOOR,
@@ -75,6 +76,9 @@ class FastEncoder:
         lacking = self._stacks["prosody"].offset.double() @ head
         self._pitch = shelf.product(head, model.pitch_head.bias.detach().double() + lacking)
 
+        self._look: Callable[..., Tensor] = self._timbres
+        self._looked = False
+
     def initial_state(self, batch: int) -> FastEncoderState:
         like = self._model.average_first
         width = like.shape[0]
@@ -133,6 +137,17 @@ class FastEncoder:
             talker=self._hear(timbre[-1] + stacks["timbre"].offset, pitch, state.talker),
         )
         return torch.stack((code, *content_codes, *detail_codes), dim=1).unsqueeze(2), after
+
+    def timbres(self, talkers: Talker, rows: Tensor) -> Tensor:
+        """The running estimates (B, 256) of the talkers in ``rows`` (B,)."""
+        everything = talkers.pitches, talkers.moments, rows
+        if not self._looked:
+            self._look = record(self._timbres, everything) or self._look
+            self._looked = True
+        return self._look(*everything)
+
+    def _timbres(self, pitches: Tensor, moments: Tensor, rows: Tensor) -> Tensor:
+        return self.timbre(Talker(pitches.index_select(0, rows), moments.index_select(0, rows)))
 
     def timbre(self, talker: Talker) -> Tensor:
         """The running estimate (B, 256)."""

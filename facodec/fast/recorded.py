@@ -102,15 +102,21 @@ class Recorded:
 
         arguments = (*inputs, *parts, *packed, *(() if rows is None else (rows,)))
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                graph = torch.jit.trace(flat, arguments, check_trace=False)
-        except (AttributeError, RuntimeError) as error:
-            log.info("steps are not recorded: %s", error)
-            return None
+            return record(flat, arguments)
         finally:
             self._shelf.use([])
-        return graph  # type: ignore[no-any-return]
+
+
+def record(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> Any:
+    """The function as TorchScript that does what it did to the examples; None where PyTorch
+    cannot."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.jit.trace(function, examples, check_trace=False)
+    except (AttributeError, RuntimeError) as error:
+        log.info("steps are not recorded: %s", error)
+        return None
 
 
 def _write(states: Iterator[Tensor], rows: Tensor, new: Iterator[Tensor]) -> None:

@@ -23,10 +23,6 @@ class Talker:
     pitches: Tensor
     moments: Tensor
 
-    def of(self, rows: Tensor) -> Talker:
-        """The talkers in those rows (n,)."""
-        return Talker(self.pitches.index_select(0, rows), self.moments.index_select(0, rows))
-
 
 @dataclass(frozen=True)
 class FastEncoderState:
