@@ -130,11 +130,12 @@ class Lanes:
         return _numpy(self._model.convert_codes(self._batch(codes, len(codes)), known, there))
 
     def _batch(self, rows: NDArray[Any], size: int) -> Tensor:
-        """The rows on the device, filled up with idle ones."""
-        batch = torch.from_numpy(rows)
+        """The rows on the device, filled up with idle ones, zeros."""
         if size > len(rows):
-            batch = torch.cat((batch, batch[:1].expand(size - len(rows), *batch.shape[1:])))
-        return batch.to(self._device)
+            idle = np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)
+            rows = np.concatenate((rows, idle))
+        batch = torch.from_numpy(rows)
+        return batch if self._device.type == "cpu" else batch.to(self._device)
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:
