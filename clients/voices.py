@@ -14,7 +14,7 @@ from clients.connection import connect
 from clients.errors import ClientError, UsageError
 from clients.files import read_audio
 from clients.packets import VoicePacket
-from facodec.config import SAMPLE_RATE
+from facodec.config import HOP, SAMPLE_RATE
 from streaming.protocol import ProtocolError, Voice, voice_vector
 from streaming.voices import SUFFIX
 
@@ -22,6 +22,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SHORTEST_REFERENCE = 0.5
 LONGEST_REFERENCE = 60
 """Seconds; more of a recording says nothing new about a voice and is left out."""
+LEAST_SOUND, QUIET = 0.25, 60.0
+"""Seconds that a recording of a voice has to be louder than so many dB below full scale."""
 ENROL_TIMEOUT = 60.0
 SAMPLES = Path(__file__).resolve().parent / "samples"
 BUNDLED = {"slt": SAMPLES / "hello.flac", "rms": SAMPLES / "reply.flac"}
@@ -146,7 +148,21 @@ def read_reference(path: Path) -> np.ndarray:
             f"{path} is too short for a voice: {len(samples) / SAMPLE_RATE:.2f} s, "
             f"wanted at least {SHORTEST_REFERENCE:g} s and better 3 s or more"
         )
-    return samples[: LONGEST_REFERENCE * SAMPLE_RATE]
+    kept = samples[: LONGEST_REFERENCE * SAMPLE_RATE]
+    heard = seconds_of_sound(kept)
+    if heard < LEAST_SOUND:
+        raise ClientError(
+            f"{path} is nearly silent: {heard:.2f} s of it are louder than {QUIET:g} dB below full "
+            f"scale, wanted at least {LEAST_SOUND:g} s"
+        )
+    return kept
+
+
+def seconds_of_sound(samples: np.ndarray) -> float:
+    """How much of samples (n,) is louder than :data:`QUIET`, judged hop by hop."""
+    hops = samples[: len(samples) // HOP * HOP].reshape(-1, HOP)
+    loud = np.sqrt((hops**2).mean(axis=1)) > 10 ** (-QUIET / 20)
+    return float(loud.sum()) * HOP / SAMPLE_RATE
 
 
 async def resolve(
