@@ -107,14 +107,16 @@ def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
     return row[-1]
 
 
-def measure_words(codec: Codec, targets: Sequence[Target]) -> dict[str, float]:
-    """Word error rate of the sentences as spoken, through the codec, through it without detail,
+def measure_words(
+    codec: Codec, targets: Sequence[Target], sentences: Sequence[str] = SENTENCES
+) -> dict[str, float]:
+    """Word error rate of sentences as spoken, through the codec, through it without detail,
     and converted to ``targets``, which take turns: to all, and to those who are no children, for
     the recogniser has hardly heard any."""
     recogniser = Recogniser()
     count = _Count()
     turns = cycle(targets)
-    for voice, sentence in tqdm(list(product(VOICES, SENTENCES)), desc="words", leave=False):
+    for voice, sentence in tqdm(list(product(VOICES, sentences)), desc="words", leave=False):
         audio, said = speak(sentence, voice), sentence.split()
         frames = codec.encode(audio)
         sounds = {

@@ -54,20 +54,20 @@ class TrainConfig:
     level_weight: float = 0.3
     pitch_weight: float = 1.0
     commit_weight: float = 1.0
-    agree_weight: float = 0.2
+    agree_weight: float = 0.4
     """Of the distance between content heard from the voice itself and from another."""
-    kept_weight: float = 1.0
+    kept_weight: float = 4.0
     """Of the same distance, asked of the decoder that spoke in the other voice."""
     phone_weight: float = 2.5
     """Of reading phones off the content codes, where transcripts tell them."""
-    said_weight: float = 0.5
+    said_weight: float = 0.8
     """Of reading the same phones off what the decoder said in another voice."""
-    speaker_weight: float = 0.35
+    speaker_weight: float = 0.4
     """Of telling speakers by their timbre, and of conversions being told as their targets."""
     adversary_weight: float = 0.02
     adversary_rise: int = 2_000
     """Steps over which the adversary who tells speakers by content gets its full weight."""
-    critic_weight: float = 0.7
+    critic_weight: float = 0.1
     """Of conversions being taken, by a critic who hears recordings too, for recordings of their
     targets."""
     critic_rise: int = 1_000

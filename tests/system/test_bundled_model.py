@@ -15,6 +15,7 @@ from benchmarks.leakage import measure_prosody
 from benchmarks.quality import measure
 from benchmarks.speakers import find_utterances, make_pairs, read
 from benchmarks.speech import clips
+from benchmarks.words import SENTENCES, Target, measure_words
 from facodec.codec import Codec
 from facodec.config import HOP
 
@@ -28,7 +29,7 @@ def test_quality_and_the_ladder(live: Codec, speech_folder: Path) -> None:
     assert full["stoi"] >= 0.87 and full["estoi"] >= 0.75 and full["log_mel"] <= 0.29, full
     assert full["pesq"] >= 2.05, full  # 2.15 over the whole folder
     assert abs(full["level_db"]) <= 1.0 and full["floor_db"] <= 3.0 and full["clicks"] == 0, full
-    assert lowest["stoi"] >= 0.8, lowest
+    assert lowest["stoi"] >= 0.78, lowest  # 0.81 over the whole folder
     assert [row["stoi"] for row in rows.values()] == sorted(
         (row["stoi"] for row in rows.values()), reverse=True
     )
@@ -41,8 +42,17 @@ def test_conversion_sounds_like_the_target(live: Codec, speech_folder: Path) -> 
         made = convert_pair(live, read([pair.source]), reference)
         rows.append(judge_pair(pair, made, reference).rows[CONVERTED])
     row = summarise(rows)
-    assert row["to_target"] >= 0.65 and row["closer"] >= 0.6, row
+    assert row["to_target"] >= 0.65 and row["closer"] >= 0.65, row
     assert row["pitch_within"] >= 0.9, row
+
+
+@pytest.mark.usefixtures("word_tools")
+def test_conversion_keeps_the_words(live: Codec, speech_folder: Path) -> None:
+    pairs = make_pairs(find_utterances(speech_folder), 6, seed=0)
+    targets = [Target(live.voice(read(pair.reference))) for pair in pairs]
+    errors = measure_words(live, targets, SENTENCES[:6])
+    assert errors["codec"] <= 0.12, errors
+    assert errors["converted"] <= errors["codec"] + 0.15, errors  # 0.10 over all sentences
 
 
 def test_prosody_codes_carry_the_pitch(live: Codec, speech_folder: Path) -> None:
