@@ -60,75 +60,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", default=default.host, help="address to listen on (default %(default)s)")
     add("--port", type=int, default=default.port, help="0 takes a free one (default %(default)s)")
-    add(
-        "--model",
-        action="append",
-        dest="models",
-        metavar="NAME",
-        help="model to serve, by name or directory; repeat for more, the first is the default",
-    )
+    add("--model", action="append", dest="models", metavar="NAME",
+        help="model to serve, by name or directory; repeat for more, the first is the default")
     add("--device", default=default.device, help="where the model runs (default %(default)s)")
-    add(
-        "--backend",
-        default=default.backend,
-        help="how it computes: auto, float32, bf16, int8 or onnx (default %(default)s)",
-    )
-    add(
-        "--voices",
-        metavar="DIR",
-        default=default.voices,
-        help="directory of voice profiles that clients may ask for by name",
-    )
-    add(
-        "--token",
-        action="append",
-        dest="tokens",
-        metavar="TOKEN",
-        help=f"admit only clients with this token; repeat for more (also ${TOKEN_VARIABLE})",
-    )
-    add(
-        "--threads",
-        type=int,
-        default=default.threads,
-        help="model threads, no more than cores to spare (default %(default)s)",
-    )
-    add(
-        "--max-sessions",
-        type=int,
-        default=default.max_sessions,
-        help="connections at once, 503 beyond (default: what this machine was measured to hold)",
-    )
-    add(
-        "--max-rooms",
-        type=int,
-        default=default.max_rooms,
-        help="rooms at once (default %(default)s)",
-    )
-    add(
-        "--max-subscribers",
-        type=int,
-        default=default.max_subscribers,
-        help="listeners in one room (default %(default)s)",
-    )
-    add(
-        "--max-message",
-        type=int,
-        default=default.max_message,
-        metavar="BYTES",
-        help="largest message a client may send (default %(default)s)",
-    )
-    _seconds(
-        parser,
-        "--backlog",
-        default.backlog,
-        "audio queued per session before its socket is no longer read",
-    )
-    _seconds(
-        parser,
-        "--outbox",
-        default.outbox,
-        "audio queued for a listener before it is dropped as too slow",
-    )
+    add("--backend", default=default.backend,
+        help="how it computes: auto, float32, bf16, int8 or onnx (default %(default)s)")
+    add("--voices", metavar="DIR", default=default.voices,
+        help="directory of voice profiles that clients may ask for by name")
+    add("--token", action="append", dest="tokens", metavar="TOKEN",
+        help=f"admit only clients with this token; repeat for more (also ${TOKEN_VARIABLE})")
+    add("--threads", type=int, default=default.threads,
+        help="model threads, no more than cores to spare (default %(default)s)")
+    add("--max-sessions", type=int, default=default.max_sessions,
+        help="connections at once, 503 beyond (default: what this machine was measured to hold)")
+    add("--max-rooms", type=int, default=default.max_rooms,
+        help="rooms at once (default %(default)s)")
+    add("--max-subscribers", type=int, default=default.max_subscribers,
+        help="listeners in one room (default %(default)s)")
+    add("--max-message", type=int, default=default.max_message, metavar="BYTES",
+        help="largest message a client may send (default %(default)s)")
+    _seconds(parser, "--backlog", default.backlog,
+             "audio queued per session before its socket is no longer read")
+    _seconds(parser, "--outbox", default.outbox,
+             "audio queued for a listener before it is dropped as too slow")
     _seconds(parser, "--enroll", default.enroll, "longest recording for role enroll")
     _seconds(parser, "--hello-timeout", default.hello_timeout, "wait for a client's hello")
     _seconds(parser, "--idle-timeout", default.idle_timeout, "wait for a silent or stuck client")

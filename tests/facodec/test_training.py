@@ -20,7 +20,7 @@ from facodec.training.corpus import Corpus, pack, read_speech
 from facodec.training.loop import Trainer, learning_rate
 from facodec.training.perturb import perturb
 from facodec.training.report import averaged_model, read_log, write_page
-from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, frozen
+from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, VoiceCritic, frozen
 
 TINY = TrainConfig(
     steps=24,
@@ -30,6 +30,7 @@ TINY = TrainConfig(
     unquantized=3,
     restart_every=4,
     warmup=2,
+    convert=0.5,
     convert_from=4,
 )
 
@@ -70,6 +71,33 @@ def test_the_loss_falls(corpus: Corpus, tmp_path: Path) -> None:
     trainer = Trainer(corpus, TINY, tmp_path)
     losses = [trainer.train_step()["mel"] for _ in range(TINY.steps)]
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4]), losses
+
+
+def test_conversions_are_judged_once_they_begin(corpus: Corpus, tmp_path: Path) -> None:
+    trainer = Trainer(corpus, TINY, tmp_path)
+    judged = ("converted", "kept", "fooled", "critic")
+    rows = [trainer.train_step() for _ in range(TINY.convert_from + 1)]
+    assert all(row[name] == 0 for row in rows[:-1] for name in judged)
+    assert all(rows[-1][name] != 0 for name in judged), rows[-1]
+
+
+def test_a_critic_learns_what_is_made_and_whose_voice_it_should_be() -> None:
+    torch.manual_seed(0)
+    critic = VoiceCritic()
+    optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)
+    voices = torch.nn.functional.normalize(torch.randn(2, 256), dim=1)
+    kinds = torch.randn(2, 24, 80)  # what voice 0 and voice 1 sound like
+
+    def scores(sounds: list[int], wanted: list[int]) -> torch.Tensor:
+        return critic(kinds[sounds], voices[wanted]).mean(1)
+
+    for _ in range(150):
+        right, wrong = scores([0, 1], [0, 1]), scores([0, 1], [1, 0])
+        loss = torch.relu(1 - right).mean() + torch.relu(1 + wrong).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert scores([0, 1], [0, 1]).min() > 0.5 and scores([0, 1], [1, 0]).max() < -0.5
 
 
 def test_resuming_goes_on_as_if_never_stopped(corpus: Corpus, tmp_path: Path) -> None:
@@ -135,6 +163,32 @@ def test_fine_tuning_goes_on_from_the_weights_it_is_given(
     assert isinstance(live.model, LiveModel)
     for name, value in live.model.named_parameters():
         torch.testing.assert_close(tuned.get_parameter(name), value, rtol=0, atol=1e-4)
+
+
+def test_a_run_starts_from_another_with_all_that_helped_it(
+    corpus: Corpus, folder: Path, tmp_path: Path
+) -> None:
+    first = Trainer(corpus, TINY, tmp_path / "first")
+    first.train_step()
+    first.save()
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    sizes = {"steps": 0, "batch": 2, "frames": 24, "reference-frames": 24}
+    options = [word for name, n in sizes.items() for word in (f"--{name}", str(n))]
+    where = ["--run", str(tmp_path / "next"), "--data", str(folder)]
+    assert run(parser.parse_args([*where, "--init", str(tmp_path / "first"), *options])) == 0
+    next_ = torch.load(tmp_path / "next" / "checkpoint.pt", weights_only=True)
+    for name, value in first.objective.networks.state_dict().items():
+        assert torch.equal(next_["networks"][name], value), name
+    for name, value in first.average.state_dict().items():
+        assert torch.equal(next_["model"][name], value), name
+
+
+def test_helpers_for_other_speakers_are_left_out(corpus: Corpus, tmp_path: Path) -> None:
+    few = SpeakerJudge(255, 1).state_dict()
+    helpers = {f"judge.{name}": value for name, value in few.items()}
+    trainer = Trainer(corpus, TINY, tmp_path, helpers=helpers)
+    assert trainer.objective.judge.directions.shape[0] == 2
 
 
 def test_settings_survive_their_file(tmp_path: Path) -> None:
