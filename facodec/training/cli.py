@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   facodec train --data speech/ --run runs/mine              train until done; Ctrl-C saves
   facodec train --data speech/ --run runs/mine --minutes 9  a slice; run it again to go on
-  facodec train --data me/ --run runs/me --init live --steps 300 --learning-rate 3e-4 \
+  facodec train --data me/ --run runs/me --init live --steps 300 --learning-rate 3e-4 \\
       --warmup 30 --average 0.98                            fine-tune the bundled weights
   facodec train --run runs/mine --export weights/           write the averaged weights for use
                                                             (and with --data the voices that
