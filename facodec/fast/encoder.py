@@ -76,8 +76,7 @@ class FastEncoder:
         lacking = self._stacks["prosody"].offset.double() @ head
         self._pitch = shelf.product(head, model.pitch_head.bias.detach().double() + lacking)
 
-        self._look: Callable[..., Tensor] = self._timbres
-        self._looked = False
+        self._look: Callable[..., Tensor] | None = None
 
     def initial_state(self, batch: int) -> FastEncoderState:
         like = self._model.average_first
@@ -141,9 +140,8 @@ class FastEncoder:
     def timbres(self, talkers: Talker, rows: Tensor) -> Tensor:
         """The running estimates (B, 256) of the talkers in ``rows`` (B,)."""
         everything = talkers.pitches, talkers.moments, rows
-        if not self._looked:
-            self._look = record(self._timbres, everything) or self._look
-            self._looked = True
+        if self._look is None:
+            self._look = record(self._timbres, everything) or self._timbres
         return self._look(*everything)
 
     def _timbres(self, pitches: Tensor, moments: Tensor, rows: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -25,9 +25,8 @@ Graph = Callable[..., Sequence[Tensor]]
 class Recorded:
     """``step`` (inputs..., state) -> (output, state), its products from ``shelf``.
 
-    Recorded when first called, once for few streams and once for many, and once more for steps
-    in place. Where PyTorch cannot
-    record (TorchScript is deprecated), the step runs as it is.
+    Recorded when first called: for few streams, for many, and for each of these in place. Where
+    PyTorch cannot record (TorchScript is deprecated), the step runs as it is.
     """
 
     def __init__(self, step: Step[Any], shelf: Shelf) -> None:
@@ -50,10 +49,9 @@ class Recorded:
         packed = self._shelf.packed(len(rows))
         graph = self._graph(inputs, states, packed, rows)
         if graph is None:
-            parts = [tensor.index_select(0, rows) for tensor in tensors_of(states)]
-            out, after = self._plainly(inputs, with_tensors(states, iter(parts)), packed)
-            _write(tensors_of(states), rows, tensors_of(after))
-            return out
+            with self._lock:
+                self._shelf.use(packed)
+                return self._step_rows(inputs, states, rows)
         (out,) = graph(*inputs, *tensors_of(states), *packed, rows)
         return out
 
@@ -63,6 +61,13 @@ class Recorded:
         with self._lock:
             self._shelf.use(packed)
             return self._step(*inputs, state)
+
+    def _step_rows(self, inputs: tuple[Tensor, ...], states: Any, rows: Tensor) -> Tensor:
+        parts = (tensor.index_select(0, rows) for tensor in tensors_of(states))
+        out, after = self._step(*inputs, with_tensors(states, parts))
+        for tensor, new in zip(tensors_of(states), tensors_of(after), strict=True):
+            tensor.index_copy_(0, rows, new)
+        return out
 
     def _graph(
         self,
@@ -95,10 +100,7 @@ class Recorded:
             if rows is None:
                 out, after = self._step(*given, with_tensors(state, iter(own)))
                 return out, *tensors_of(after)
-            before = (part.index_select(0, rest[-1]) for part in own)
-            out, after = self._step(*given, with_tensors(state, before))
-            _write(iter(own), rest[-1], tensors_of(after))
-            return (out,)
+            return (self._step_rows(given, with_tensors(state, iter(own)), rest[-1]),)
 
         arguments = (*inputs, *parts, *packed, *(() if rows is None else (rows,)))
         try:
@@ -117,8 +119,3 @@ def record(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> Any:
     except (AttributeError, RuntimeError) as error:
         log.info("steps are not recorded: %s", error)
         return None
-
-
-def _write(states: Iterator[Tensor], rows: Tensor, new: Iterator[Tensor]) -> None:
-    for state, part in zip(states, new, strict=True):
-        state.index_copy_(0, rows, part)
