@@ -17,7 +17,7 @@ from facodec.metrics import level_change
 from facodec.training.pitch import track_pitch
 
 if TYPE_CHECKING:
-    from facodec import Codec
+    from facodec.codec import Codec, Codes, Frames
 
 Audio = NDArray[np.float32]
 Row = dict[str, float]
@@ -38,15 +38,25 @@ def convert_pair(codec: Codec, source: Audio, reference: Audio) -> dict[str, Aud
     spoken, target = codec.encode(source), codec.encode(reference)
     timbre = codec.voice(reference)
     stream = codec.converter_stream(timbre)
-    converted = np.concatenate((stream.push_codes(source), stream.flush_codes()), axis=1)
-    detailed = np.concatenate((converted, spoken.codes[MIN_LAYERS:]))
+    converted = [*stream.push_frames(source), *stream.flush_frames()]
     return {
         SOURCE: source,
         PLAIN: codec.decode(spoken.codes, spoken.timbre),
-        CONVERTED: codec.decode(converted, timbre),
-        DETAILED: codec.decode(detailed, timbre),
+        CONVERTED: _speak(codec, converted, spoken.codes[:0]),
+        DETAILED: _speak(codec, converted, spoken.codes[MIN_LAYERS:]),
         TARGET: codec.decode(target.codes[:MIN_LAYERS], timbre),
     }
+
+
+def _speak(codec: Codec, converted: list[Frames], detail: Codes) -> Audio:
+    """Converted frames with the detail codes (K, T) of the whole utterance added to theirs."""
+    stream, parts, start = codec.decoder_stream(converted[0].timbre), [], 0
+    for frames in converted:
+        stream.timbre = frames.timbre
+        end = start + frames.codes.shape[1]
+        parts.append(stream.push(np.concatenate((frames.codes, detail[:, start:end]))))
+        start = end
+    return np.concatenate((*parts, stream.flush()))
 
 
 def median_pitch(audio: Audio) -> float:

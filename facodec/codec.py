@@ -27,6 +27,7 @@ from facodec.config import (
     TIMBRE_DIM,
     Latency,
 )
+from facodec.conversion import ConvertedVoice
 from facodec.fast import FastLive
 from facodec.lanes import Lanes
 from facodec.live import LiveModel
@@ -124,12 +125,20 @@ class Codec:
     def convert_codes(
         self, codes: ArrayLike | Tensor, source: ArrayLike | Tensor | None, target: ArrayLike
     ) -> Codes:
-        """What conversion makes of codes (K, n) spoken with timbre ``source`` (256,), to be
-        decoded with ``target`` (256,): codes (3, n), the detail left out."""
+        """What conversion into ``target`` (256,) makes of codes (K, n) spoken with timbre
+        ``source`` (256,), None where unknown: codes (3, n), the detail left out, to be decoded
+        with what :meth:`convert_timbre` gives."""
         here = None if source is None else self.tensor_timbre(source)
         there = self.tensor_timbre(target)
         converted = self.model.convert_codes(self.tensor_codes(codes), here, there)
         return _numpy(converted[0, :MIN_LAYERS])
+
+    @torch.inference_mode()
+    def convert_timbre(self, source: ArrayLike | Tensor | None, target: ArrayLike) -> Timbre:
+        """The timbre (256,) to decode with when codes spoken with timbre ``source`` (256,), None
+        where unknown, were converted into ``target`` (256,)."""
+        here = None if source is None else self.tensor_timbre(source)
+        return _numpy(self.model.convert_timbre(here, self.tensor_timbre(target))[0])
 
     def encoder_stream(self) -> EncoderStream:
         """A live encoder: samples in, codes (6, m) out."""
@@ -274,40 +283,57 @@ class ConverterStream:
         self._codec = codec
         self._encoder = codec.encoder_stream()
         self._decoder = codec.decoder_stream(timbre, seed)
+        self._voice = ConvertedVoice(codec.convert_timbre, check_timbre(timbre))
 
     @property
     def timbre(self) -> Timbre:
         """The target voice (256,); set another at any time."""
-        return self._decoder.timbre
+        return self._voice.target
 
     @timbre.setter
     def timbre(self, timbre: ArrayLike | Tensor) -> None:
-        self._decoder.timbre = timbre
+        self._voice.aim(check_timbre(timbre))
 
     def push(self, samples: ArrayLike | Tensor) -> Audio:
         """samples (n,), n >= 0 -> the samples (200 m,) that became complete."""
-        return self._decoder.push(self.push_codes(samples))
+        return self._speak(self.push_frames(samples))
 
-    def push_codes(self, samples: ArrayLike | Tensor) -> Codes:
-        """samples (n,) -> converted codes (3, m), to be decoded with :attr:`timbre`."""
+    def push_frames(self, samples: ArrayLike | Tensor) -> list[Frames]:
+        """samples (n,) -> the frames that became complete, converted: codes (3, m) with the
+        timbre to decode them with, a new entry wherever that changes."""
         heard = as_samples(samples)
         cuts: Iterable[int] = ()
         if self._codec.model.follows_source:  # what is known of the source must not run ahead
             cuts = range(self._encoder.wanted, len(heard), HOP)
-        parts = [self._converted(self._encoder.push(p)) for p in np.split(heard, list(cuts))]
-        return np.concatenate(parts, axis=1)
+        return self._converted(map(self._encoder.push, np.split(heard, list(cuts))))
 
-    def flush_codes(self) -> Codes:
-        """The converted codes (3, m) still owed when the input has ended."""
-        return self._converted(self._encoder.flush())
+    def flush_frames(self) -> list[Frames]:
+        """The converted frames still owed when the input has ended."""
+        return self._converted([self._encoder.flush()])
 
     def flush(self) -> Audio:
         """End of the input: the samples still owed."""
-        last = self._decoder.push(self.flush_codes())
+        last = self._speak(self.flush_frames())
         return np.concatenate((last, self._decoder.flush()))
 
-    def _converted(self, codes: Codes) -> Codes:
-        return self._codec.convert_codes(codes, self._encoder.timbre, self._decoder.timbre)
+    def _converted(self, heard: Iterable[Codes]) -> list[Frames]:
+        runs: list[tuple[Timbre, list[Codes]]] = []
+        for codes in heard:
+            if not codes.shape[1]:
+                continue
+            source, voice = self._encoder.timbre, self._voice
+            voice.follow(source, codes.shape[1])
+            if not runs or runs[-1][0] is not voice.vector:
+                runs.append((voice.vector, []))
+            runs[-1][1].append(self._codec.convert_codes(codes, source, voice.target))
+        return [Frames(np.concatenate(parts, axis=1), timbre) for timbre, parts in runs]
+
+    def _speak(self, converted: list[Frames]) -> Audio:
+        parts = [np.zeros(0, np.float32)]
+        for frames in converted:
+            self._decoder.timbre = frames.timbre
+            parts.append(self._decoder.push(frames.codes))
+        return np.concatenate(parts)
 
 
 def check_timbre(timbre: ArrayLike | Tensor) -> Timbre:

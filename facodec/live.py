@@ -40,6 +40,9 @@ PRIOR_FRAMES = 8.0
 """Voiced frames the average voice counts for in a running timbre estimate."""
 PITCH_PRIOR_FRAMES = 2.0
 """The same for the pitch, of which few frames tell more."""
+STEER = 0.3
+"""How far a conversion goes beyond the target's timbre, away from the source's: the codes still
+speak of the source a little, and this makes up for it."""
 GLIDE = 0.1
 """Share of the way to a new timbre the decoder goes in one frame: 125 ms time constant."""
 BLOCK_FRAMES = 2_048
@@ -309,6 +312,14 @@ class LiveModel(nn.Module):
         if source is not None:
             kept[:, :1] = prosody.shift(kept[:, :1], (target - source)[:, -1].view(-1, 1, 1))
         return kept
+
+    def convert_timbre(self, source: Tensor | None, target: Tensor) -> Tensor:
+        """The target's, its learned part pushed away from the source's."""
+        if source is None:
+            return target
+        there, here = target[:, :VOICE_DIM], source[:, :VOICE_DIM]
+        pushed = F.normalize(there + STEER * (there - here), dim=-1)
+        return torch.cat((pushed, target[:, VOICE_DIM:]), dim=-1)
 
 
 MEL_CENTRE, MEL_SPREAD = -2.2, 1.1

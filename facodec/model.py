@@ -21,7 +21,7 @@ class CodecModel(Protocol):
 
     name: str
     follows_source: bool
-    """Whether :meth:`convert_codes` depends on the source's timbre."""
+    """Whether :meth:`convert_codes` and :meth:`convert_timbre` depend on the source's timbre."""
 
     @property
     def latency(self) -> Latency:
@@ -62,4 +62,7 @@ class CodecModel(Protocol):
 
     def convert_codes(self, codes: Tensor, source: Tensor | None, target: Tensor) -> Tensor:
         """What conversion does to codes (B, 6, n) spoken with timbre ``source`` (B, 256)
-        before they are decoded with timbre ``target`` (B, 256)."""
+        before they are decoded in the voice of timbre ``target`` (B, 256)."""
+
+    def convert_timbre(self, source: Tensor | None, target: Tensor) -> Tensor:
+        """The timbre (B, 256) that converted codes are decoded with."""

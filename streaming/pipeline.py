@@ -15,18 +15,15 @@ import numpy as np
 import torch
 
 from facodec.codec import Codec, check_timbre
-from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE, TIMBRE_DIM
+from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
+from facodec.conversion import VOICE_INTERVAL, ConvertedVoice, has_moved
 from streaming.batching import Stopwatch, Work, run_alone
 from streaming.lines import LiveDecoder, LiveEncoder, convert
-from streaming.media import Frames, Media, Sound, Timbre
+from streaming.media import Frames, Media, Sound, Timbre, join
 from streaming.protocol import Format, Hello, ProtocolError
 
-VOICE_INTERVAL = 8
-"""Frames between two looks at the running timbre, counted from the start of the stream."""
 LOOK_EVERY = VOICE_INTERVAL * HOP
-VOICE_MOVED = 0.1
-"""A running timbre is sent when it is further than this from the last one sent, relative to its
-length. It is a mean over what was heard, so it moves by 1/n and few messages are ever sent."""
+"""Samples between two looks at the running timbre."""
 NEUTRAL = np.zeros(TIMBRE_DIM, np.float32)
 """The voice a decoder starts with when none is known yet."""
 
@@ -206,6 +203,42 @@ class Decode:
         return [Sound((yield from work))]
 
 
+class Converting:
+    """Converted frames, and before them, wherever it changes, the voice they are to be decoded
+    in."""
+
+    def __init__(self, codec: Codec, target: np.ndarray) -> None:
+        self._codec = codec
+        self._voice = ConvertedVoice(codec.convert_timbre, check_timbre(target))
+        self._announced: np.ndarray | None = None
+
+    def aim(self, target: np.ndarray) -> list[Media]:
+        """Another target."""
+        self._voice.aim(check_timbre(target))
+        return self.announce()
+
+    def hear(self, source: np.ndarray) -> list[Media]:
+        """Somebody else's estimate of who is talking."""
+        self._voice.hear(check_timbre(source))
+        return self.announce()
+
+    def follow(self, source: np.ndarray | None, frames: int) -> None:
+        """The own estimate of who is talking, before so many frames."""
+        self._voice.follow(source, frames)
+
+    def convert(self, codes: np.ndarray, source: np.ndarray | None) -> Work[list[Media]]:
+        """codes (K, n) spoken with timbre ``source`` (256,)."""
+        converted = yield from convert(self._codec, codes, source, self._voice.target)
+        return [*self.announce(), Frames(converted)]
+
+    def announce(self) -> list[Media]:
+        """The voice, if it is not the one last announced."""
+        if self._announced is self._voice.vector:
+            return []
+        self._announced = self._voice.vector
+        return [Timbre(self._announced, exact=True)]
+
+
 class ConvertSound:
     """Sound -> frames for another voice, which goes before them; a timbre fed in is the next."""
 
@@ -214,34 +247,34 @@ class ConvertSound:
     def __init__(self, codec: Codec, voice: np.ndarray) -> None:
         self._codec = codec
         self._encoder = LiveEncoder(codec)
-        self._target = check_timbre(voice)
-        self._given = Given(voice)
+        self._converting = Converting(codec, voice)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
-            self._target = check_timbre(item.vector)
-            return self._given.feed(item)
+            return self._converting.aim(item.vector)
         if not isinstance(item, Sound):
             raise TypeError(f"wanted sound, got {type(item).__name__}")
         return self._convert(item.samples)
 
     def finish(self) -> Work[list[Media]]:
         codes = yield from self._encoder.flush()
-        return self._given.feed(Frames((yield from self._converted(codes))))
+        last = yield from self._converted(codes)
+        return [*last, *self._converting.announce()]
 
     def _convert(self, heard: np.ndarray) -> Work[list[Media]]:
-        parts = [np.zeros((MIN_LAYERS, 0), np.int64)]
+        out: list[Media] = []
         # What is known of the source must not run ahead of what is converted.
         cuts = range(self._encoder.wanted, len(heard), HOP)
         for samples in np.split(heard, cuts if self._codec.model.follows_source else ()):
-            codes = yield from self._encoder.push(samples)
-            if codes.shape[1]:
-                parts.append((yield from self._converted(codes)))
-        return self._given.feed(Frames(np.concatenate(parts, axis=1)))
+            out += yield from self._converted((yield from self._encoder.push(samples)))
+        return join(out)
 
-    def _converted(self, codes: np.ndarray) -> Work[np.ndarray]:
+    def _converted(self, codes: np.ndarray) -> Work[list[Media]]:
+        if not codes.shape[1]:
+            return []
         source = yield from self._encoder.timbre()
-        return (yield from convert(self._codec, codes, source, self._target))
+        self._converting.follow(source, codes.shape[1])
+        return (yield from self._converting.convert(codes, source))
 
 
 class ConvertFrames:
@@ -253,28 +286,21 @@ class ConvertFrames:
     decodes = False
 
     def __init__(self, codec: Codec, voice: np.ndarray) -> None:
-        self._codec = codec
-        self._target = check_timbre(voice)
         self._source: np.ndarray | None = None
-        self._given = Given(voice)
+        self._converting = Converting(codec, voice)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Sound):
             raise TypeError("wanted codes, got sound")
         if isinstance(item, Frames):
-            return self._convert(item.codes)
+            return self._converting.convert(item.codes, self._source)
         if item.exact:
-            self._target = check_timbre(item.vector)
-        else:
-            self._source = check_timbre(item.vector)
-        return self._given.feed(item)
-
-    def _convert(self, codes: np.ndarray) -> Work[list[Media]]:
-        converted = yield from convert(self._codec, codes, self._source, self._target)
-        return self._given.feed(Frames(converted))
+            return self._converting.aim(item.vector)
+        self._source = check_timbre(item.vector)
+        return self._converting.hear(self._source)
 
     def finish(self) -> list[Media]:
-        return self._given.finish()
+        return self._converting.announce()
 
 
 class Enroll:
@@ -301,12 +327,6 @@ class Enroll:
         if self._heard < HOP:
             raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
         return [Timbre(self._codec.voice(np.concatenate(self._parts)), exact=True)]
-
-
-def has_moved(sent: np.ndarray, now: np.ndarray) -> bool:
-    """Whether a running timbre is so far from the one last sent that it is worth a message."""
-    length = float(np.linalg.norm(now))
-    return float(np.linalg.norm(now - sent)) > VOICE_MOVED * length
 
 
 def plan(hello: Hello, codec: Codec, voice: np.ndarray | None, enroll: float) -> MakePipeline:

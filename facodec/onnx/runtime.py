@@ -169,6 +169,9 @@ class OnnxLive(OnnxModel):
     def convert_codes(self, codes: Tensor, source: Tensor | None, target: Tensor) -> Tensor:
         return LiveModel.convert_codes(cast(LiveModel, self), codes, source, target)
 
+    def convert_timbre(self, source: Tensor | None, target: Tensor) -> Tensor:
+        return LiveModel.convert_timbre(cast(LiveModel, self), source, target)
+
 
 @dataclass(frozen=True)
 class Ns3EncoderState:
@@ -214,6 +217,9 @@ class OnnxNs3(OnnxModel):
 
     def convert_codes(self, codes: Tensor, source: Tensor | None, target: Tensor) -> Tensor:
         return Ns3Model.convert_codes(cast(Ns3Model, self), codes, source, target)
+
+    def convert_timbre(self, source: Tensor | None, target: Tensor) -> Tensor:
+        return Ns3Model.convert_timbre(cast(Ns3Model, self), source, target)
 
     def _listen(
         self, audio: Tensor, state: GraphState, coming: int = ENDLESS

@@ -11,8 +11,9 @@ import pytest
 
 import facodec
 from facodec.config import HOP
+from facodec.conversion import VOICE_INTERVAL, VOICE_MOVED, has_moved
 from streaming.media import Frames, Media, Sound, Timbre
-from streaming.pipeline import VOICE_INTERVAL, VOICE_MOVED, Pipeline, has_moved, plan
+from streaming.pipeline import Pipeline, plan
 from streaming.protocol import Hello, ProtocolError
 
 TOLERANCE = 1e-5
@@ -130,7 +131,10 @@ def test_convert_gives_the_offline_conversion(live: facodec.Codec, speech: np.nd
     np.testing.assert_allclose(sound(direct), expected, atol=TOLERANCE)
     as_codes = run(start(live, Hello("convert", output="codes"), target), pieces(speech, 4))
     assert codes(as_codes).shape[0] == 3
-    assert [at for at, _ in timbres(as_codes)] == [0]
+    announced = timbres(as_codes)
+    assert announced[0][0] == 0 and all(t.exact for _, t in announced)
+    assert all(at % VOICE_INTERVAL == 0 for at, _ in announced)
+    assert all(has_moved(a.vector, b.vector) for (_, a), (_, b) in pairwise(announced))
     decoded = run(start(live, Hello("decode")), as_codes)
     np.testing.assert_allclose(sound(decoded), expected, atol=TOLERANCE)
 
@@ -143,7 +147,12 @@ def test_convert_of_codes_knows_the_talker_from_estimates(
     items: list[Media] = [Timbre(voice, exact=False), Frames(given)]
     out = run(start(live, Hello("convert", "codes", "codes"), target), items)
     assert np.array_equal(codes(out), live.convert_codes(given, voice, target))
-    assert np.array_equal(timbres(out)[0][1].vector, target)
+    ((_, told),) = timbres(out)
+    assert np.array_equal(told.vector, live.convert_timbre(voice, target))
+    exact: list[Media] = [Timbre(voice, exact=False), Timbre(target, exact=True), Frames(given)]
+    swapped = run(start(live, Hello("convert", "codes", "codes"), -target), exact)
+    assert np.array_equal(timbres(swapped)[-1][1].vector, told.vector)
+    assert np.array_equal(codes(swapped), codes(out))
 
 
 def test_a_voice_can_be_swapped_while_it_speaks(
