@@ -62,6 +62,8 @@ class TrainConfig:
     """Of reading phones off the content codes, where transcripts tell them."""
     said_weight: float = 0.8
     """Of reading the same phones off what the decoder said in another voice."""
+    understood_weight: float = 1.0
+    """Of telling them off the sound of it, by a listener who learns from recordings alone."""
     speaker_weight: float = 0.4
     """Of telling speakers by their timbre, and of conversions being told as their targets."""
     adversary_weight: float = 0.02
@@ -71,6 +73,7 @@ class TrainConfig:
     """Of conversions being taken, by a critic who hears recordings too, for recordings of their
     targets."""
     critic_rise: int = 1_000
+    """Steps over which the critic and the listener get their full weight."""
     bf16: bool = True
 
     def save(self, path: Path) -> None:

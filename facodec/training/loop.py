@@ -62,6 +62,7 @@ class Trainer:
             lr=config.learning_rate,
             betas=(0.8, 0.99),
             weight_decay=config.weight_decay,
+            fused=True,
         )
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)

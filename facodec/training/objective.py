@@ -18,7 +18,7 @@ from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference, pitch_targets
 from facodec.training.perturb import perturb
 from facodec.training.quantize import CodebookKeeper, Quantized, quantize
-from facodec.training.reader import PhoneReader
+from facodec.training.reader import PhoneListener, PhoneReader
 from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, VoiceCritic, frozen
 
 AVERAGE_VOICE_RATE = 0.01
@@ -40,6 +40,8 @@ class Losses:
     kept: Tensor
     phone: Tensor
     said: Tensor
+    listener: Tensor
+    understood: Tensor
     fooled: Tensor
     critic: Tensor
     adversary: Tensor
@@ -66,13 +68,14 @@ class Heard:
 class OtherVoices:
     """What the model makes of a batch in other voices: log-mels (B, T, 80), the first rows said
     in the voices of other rows, without gradient; and for those rows, as scalars, how far they
-    are from being told as that voice, from content as before, from phones as before, from fooling
-    the critic, and the critic's own loss."""
+    are from being told as that voice, from content as before, from phones as before in the codes
+    and in the sound, from fooling the critic, and the critic's own loss."""
 
     mels: Tensor
     told: Tensor
     kept: Tensor
     said: Tensor
+    understood: Tensor
     fooled: Tensor
     critic: Tensor
 
@@ -87,6 +90,7 @@ class Objective:
         self.judge = SpeakerJudge(VOICE_DIM, speakers)
         self.adversary = SpeakerAdversary(width, speakers)
         self.reader = PhoneReader(width)
+        self.listener = PhoneListener()
         self.critic = VoiceCritic()
         self.networks = nn.ModuleDict(
             {
@@ -94,6 +98,7 @@ class Objective:
                 "adversary": self.adversary,
                 "reader": self.reader,
                 "critic": self.critic,
+                "listener": self.listener,
             }
         )
         self.networks.to(device)
@@ -126,6 +131,7 @@ class Objective:
         pitch = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(0, 1))
         commit = content.loss + detail.loss
         phone = self.reader(content.words, batch.phone)
+        listener = self.listener(perturb(mels, c.perturb, self.random), batch.phone)
         speaker = self.judge(heard.timbre[:, :VOICE_DIM], batch.speaker)
         reversal = self._slowly(c.adversary_weight, c.adversary_rise, step)
         adversary = self.adversary(clean, batch.speaker, reversal)
@@ -138,10 +144,12 @@ class Objective:
             + c.kept_weight * others.kept
             + c.phone_weight * phone
             + c.said_weight * others.said
+            + self._slowly(c.understood_weight, c.critic_rise, step) * others.understood
             + c.speaker_weight * (speaker + others.told)
             + self._slowly(c.critic_weight, c.critic_rise, step) * others.fooled
             + others.critic
             + adversary
+            + listener
         )
         near = (logits.argmax(-1) - classes).abs() <= 3
         same = (logits.argmax(-1) > 0) == (classes > 0)
@@ -157,6 +165,8 @@ class Objective:
             kept=others.kept,
             phone=phone,
             said=others.said,
+            listener=listener,
+            understood=others.understood,
             fooled=others.fooled,
             critic=others.critic,
             adversary=adversary,
@@ -188,7 +198,7 @@ class Objective:
         model, rows = self.model, self._converted(len(heard.mels), step)
         if rows == 0:
             nothing = heard.mels.new_zeros(())
-            return OtherVoices(heard.mels, nothing, nothing, nothing, nothing, nothing)
+            return OtherVoices(heard.mels, *[nothing] * 6)
         some = Heard(*(value[:rows] for value in vars(heard).values()))
         target, speaker = heard.timbre.roll(1, 0)[:rows].detach(), batch.speaker.roll(1)[:rows]
         mels = self._convert(some, target)
@@ -201,12 +211,13 @@ class Objective:
             everything = torch.full((rows,), CONTENT_LAYERS, device=mels.device)
             words = quantize(model.content_quantizer, content, everything, True)[0].words
             said = self.reader(words, batch.phone[:rows])
-        with frozen(self.critic):
+        with frozen(self.critic, self.listener):
+            understood = self.listener(mels, batch.phone[:rows])
             fooled = -self.critic(mels, target).mean()
         made = mels.detach()
         critic = self._tell_apart(heard.mels, heard.timbre.detach(), made, target)
         everyone = torch.cat((made, heard.mels[rows:]))
-        return OtherVoices(everyone, told, kept, said, fooled, critic)
+        return OtherVoices(everyone, told, kept, said, understood, fooled, critic)
 
     def _converted(self, size: int, step: int) -> int:
         """How many rows of a batch, from the first, are said in another voice."""

@@ -1,15 +1,19 @@
-"""A network that reads phones off content codes, for training only: what was said must be there."""
+"""Networks that tell phones, for training only: off content codes, where what was said must be,
+and off sound, to be clear to somebody who knows nothing of the codec."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facodec.features import MEL_BANDS
+from facodec.live import scale_mels
 from facodec.training.phones import PHONES, UNKNOWN
 
 WIDTH = 128
 SPAN = 13
 """Frames read at once: a causal code can tell a phone only when it has been heard."""
+LISTENER_WIDTH, LISTENER_SPAN = 192, 5
 
 
 class PhoneReader(nn.Module):
@@ -25,6 +29,30 @@ class PhoneReader(nn.Module):
         """content (B, T, dim), phone (B, T) with -1 where unknown -> mean cross-entropy, 0 where
         nothing is known."""
         hidden = F.gelu(self.around(self.norm(content).transpose(1, 2))).transpose(1, 2)
-        logits = self.name(hidden).float().flatten(0, 1)
-        total = F.cross_entropy(logits, phone.flatten(), ignore_index=UNKNOWN, reduction="sum")
-        return total / (phone != UNKNOWN).sum().clamp_min(1)
+        return _error(self.name(hidden), phone)
+
+
+class PhoneListener(nn.Module):
+    """Sound around a frame -> the phone in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Conv1d(a, LISTENER_WIDTH, LISTENER_SPAN, dilation=d, padding=LISTENER_SPAN // 2 * d)
+            for a, d in ((MEL_BANDS, 1), (LISTENER_WIDTH, 2), (LISTENER_WIDTH, 4))
+        )
+        self.name = nn.Linear(LISTENER_WIDTH, len(PHONES))
+
+    def forward(self, mels: Tensor, phone: Tensor) -> Tensor:
+        """log-mels (B, T, 80), phone (B, T) with -1 where unknown -> mean cross-entropy, 0 where
+        nothing is known."""
+        hidden = scale_mels(mels).transpose(1, 2)
+        for layer in self.layers:
+            hidden = F.gelu(layer(hidden))
+        return _error(self.name(hidden.transpose(1, 2)), phone)
+
+
+def _error(logits: Tensor, phone: Tensor) -> Tensor:
+    flat = logits.float().flatten(0, 1)
+    total = F.cross_entropy(flat, phone.flatten(), ignore_index=UNKNOWN, reduction="sum")
+    return total / (phone != UNKNOWN).sum().clamp_min(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from benchmarks.words import speak
 from facodec.training.corpus import pack
 from facodec.training.phones import PHONES, UNKNOWN, align, find_transcripts
-from facodec.training.reader import PhoneReader
+from facodec.training.reader import PhoneListener, PhoneReader
 
 SENTENCE = "She put the letter on the kitchen table."
 
@@ -72,10 +73,13 @@ def test_packing_knows_the_phones_of_what_has_a_transcript(
     assert (first != UNKNOWN).mean() > 0.95 and set(second) == {UNKNOWN}
 
 
-def test_a_reader_learns_what_is_known_and_nothing_from_the_unknown() -> None:
+@pytest.mark.parametrize(("kind", "dim"), [(lambda: PhoneReader(16), 16), (PhoneListener, 80)])
+def test_a_reader_learns_what_is_known_and_nothing_from_the_unknown(
+    kind: Callable[[], PhoneReader | PhoneListener], dim: int
+) -> None:
     torch.manual_seed(0)
-    reader, phone = PhoneReader(16), torch.randint(0, 4, (2, 30))
-    content = torch.randn(4, 16)[phone].requires_grad_()
+    reader, phone = kind(), torch.randint(0, 4, (2, 30))
+    content = torch.randn(4, dim)[phone].requires_grad_()
     unknown = torch.full_like(phone, UNKNOWN)
     assert float(reader(content, unknown).detach()) == 0.0
     phone[1] = UNKNOWN
