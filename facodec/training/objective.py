@@ -69,13 +69,15 @@ class OtherVoices:
     """What the model makes of a batch in other voices: log-mels (B, T, 80), the first rows said
     in the voices of other rows, without gradient; and for those rows, as scalars, how far they
     are from being told as that voice, from content as before, from phones as before in the codes
-    and in the sound, from fooling the critic, and the critic's own loss."""
+    and in the sound, from being as loud as before, from fooling the critic, and the critic's own
+    loss."""
 
     mels: Tensor
     told: Tensor
     kept: Tensor
     said: Tensor
     understood: Tensor
+    level: Tensor
     fooled: Tensor
     critic: Tensor
 
@@ -125,7 +127,7 @@ class Objective:
         content, detail, agree = self._codes(heard, others.mels, step)
         spoken, excitation = self._pitch_to_speak(batch.pitch, classes, logits, step)
         audio = self._speak(heard, spoken, excitation, content.words, detail.words, heard.timbre)
-        audio, wanted = audio[:, HOP:-HOP], batch.audio[:, HISTORY:-HOP].float()
+        audio, wanted = _inside(audio, batch.audio)
         mel, louder = self.distance(audio, wanted), level_difference(audio, wanted)
         targets = pitch_targets(classes, prosody.PITCH_CLASSES)
         pitch = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(0, 1))
@@ -139,7 +141,7 @@ class Objective:
             c.mel_weight * mel
             + c.pitch_weight * pitch
             + c.commit_weight * commit
-            + c.level_weight * louder
+            + c.level_weight * (louder + others.level)
             + c.agree_weight * agree
             + c.kept_weight * others.kept
             + c.phone_weight * phone
@@ -198,10 +200,11 @@ class Objective:
         model, rows = self.model, self._converted(len(heard.mels), step)
         if rows == 0:
             nothing = heard.mels.new_zeros(())
-            return OtherVoices(heard.mels, *[nothing] * 6)
+            return OtherVoices(heard.mels, *[nothing] * 7)
         some = Heard(*(value[:rows] for value in vars(heard).values()))
         target, speaker = heard.timbre.roll(1, 0)[:rows].detach(), batch.speaker.roll(1)[:rows]
-        mels = self._convert(some, target)
+        audio = self._convert(some, target)
+        mels, _, _ = self._features(F.pad(audio[:, HOP:], (HISTORY, 0)))
         with frozen(model.timbre, model.voice_head, self.judge, model.content):
             voice = self._voice_of(mels, some.classes > 0)
             told = self.judge(F.normalize(voice, dim=-1), speaker)
@@ -217,14 +220,16 @@ class Objective:
         made = mels.detach()
         critic = self._tell_apart(heard.mels, heard.timbre.detach(), made, target)
         everyone = torch.cat((made, heard.mels[rows:]))
-        return OtherVoices(everyone, told, kept, said, understood, fooled, critic)
+        level = level_difference(*_inside(audio, batch.audio[:rows]))
+        return OtherVoices(everyone, told, kept, said, understood, level, fooled, critic)
 
     def _converted(self, size: int, step: int) -> int:
         """How many rows of a batch, from the first, are said in another voice."""
         return int(size * self.config.convert) if step >= self.config.convert_from else 0
 
     def _convert(self, heard: Heard, target: Tensor) -> Tensor:
-        """Log-mels (B, T, 80) of what is heard, said with the timbre ``target`` (B, 256)."""
+        """What is heard, said with the timbre ``target`` (B, 256): audio as :meth:`_speak` gives
+        it."""
         model, rows = self.model, len(target)
         drift = torch.randn(rows, generator=self.random).to(target)
         octaves = (target - heard.timbre.detach())[:, -1]
@@ -233,11 +238,8 @@ class Objective:
         spoken, _ = prosody.split(codes)
         with torch.no_grad():
             words = model.content_quantizer.encode(heard.content.float())[1]
-        audio = self._speak(
-            heard, spoken, prosody.pitch_hertz(spoken).float(), words, 0.0 * words, target
-        )
-        mels, _, _ = self._features(F.pad(audio[:, HOP:], (HISTORY, 0)))
-        return mels
+        excitation = prosody.pitch_hertz(spoken).float()
+        return self._speak(heard, spoken, excitation, words, 0.0 * words, target)
 
     def _tell_apart(self, real: Tensor, own: Tensor, made: Tensor, wanted: Tensor) -> Tensor:
         """The critic's hinge loss over recordings (B, T, 80) with their own timbres and
@@ -365,3 +367,9 @@ class Objective:
                 synthesizer.initial_state(size, seed),
             )
         return torch.cat((audio, state.tail[:, :HOP]), dim=1)
+
+
+def _inside(spoken: Tensor, recorded: Tensor) -> tuple[Tensor, Tensor]:
+    """Of audio as :meth:`Objective._speak` gives it, and of what a batch holds of the recording,
+    the part that all of the frames are heard in (B, 200 (T - 1))."""
+    return spoken[:, HOP:-HOP], recorded[:, HISTORY:-HOP].float()
