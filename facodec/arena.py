@@ -15,6 +15,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,8 +94,10 @@ class Arena:
             states = table.states
             self._at_work += 1
         try:
-            index = torch.tensor(rows + [NOBODY] * (size - len(rows)))
-            yield states, index.to(next(tensors_of(states)).device)
+            # Not by torch.tensor, which lets other threads run Python: they do not let go at once.
+            index = torch.from_numpy(np.array(rows + [NOBODY] * (size - len(rows))))
+            device = next(tensors_of(states)).device
+            yield states, index if device.type == "cpu" else index.to(device)
         finally:
             with self._lock:
                 self._at_work -= 1

@@ -29,7 +29,7 @@ from facodec.config import (
 )
 from facodec.conversion import ConvertedVoice
 from facodec.fast import FastLive
-from facodec.lanes import Lanes
+from facodec.lanes import Lanes, as_numpy
 from facodec.live import LiveModel
 from facodec.model import CodecModel, State
 
@@ -93,7 +93,7 @@ class Codec:
     def encode(self, audio: ArrayLike | Tensor) -> Frames:
         """audio (N,) at 16 kHz -> frames; the last one is filled up with silence."""
         codes, timbre = self.model.encode_with_timbre(self._audio(audio))
-        return Frames(_numpy(codes[0]), _numpy(timbre[0]))
+        return Frames(as_numpy(codes[0]), as_numpy(timbre[0]))
 
     @torch.inference_mode()
     def decode(self, codes: ArrayLike | Tensor, timbre: ArrayLike | Tensor, seed: int = 0) -> Audio:
@@ -103,12 +103,12 @@ class Codec:
         if prepared.shape[2] == 0:
             return np.zeros(0, dtype=np.float32)
         voice = self.tensor_timbre(timbre)
-        return cast(Audio, _numpy(self.model.decode(prepared, voice, seed)[0]))
+        return cast(Audio, as_numpy(self.model.decode(prepared, voice, seed)[0]))
 
     @torch.inference_mode()
     def voice(self, audio: ArrayLike | Tensor) -> Timbre:
         """Timbre (256,) of the speaker in audio (N,): three seconds or more are best."""
-        return _numpy(self.model.voice(self._audio(audio)))
+        return as_numpy(self.model.voice(self._audio(audio)))
 
     def convert(
         self, audio: ArrayLike | Tensor, timbre: ArrayLike | Tensor, seed: int = 0
@@ -131,14 +131,14 @@ class Codec:
         here = None if source is None else self.tensor_timbre(source)
         there = self.tensor_timbre(target)
         converted = self.model.convert_codes(self.tensor_codes(codes), here, there)
-        return _numpy(converted[0, :MIN_LAYERS])
+        return as_numpy(converted[0, :MIN_LAYERS])
 
     @torch.inference_mode()
     def convert_timbre(self, source: ArrayLike | Tensor | None, target: ArrayLike) -> Timbre:
         """The timbre (256,) to decode with when codes spoken with timbre ``source`` (256,), None
         where unknown, were converted into ``target`` (256,)."""
         here = None if source is None else self.tensor_timbre(source)
-        return _numpy(self.model.convert_timbre(here, self.tensor_timbre(target))[0])
+        return as_numpy(self.model.convert_timbre(here, self.tensor_timbre(target))[0])
 
     def encoder_stream(self) -> EncoderStream:
         """A live encoder: samples in, codes (6, m) out."""
@@ -194,7 +194,7 @@ class EncoderStream:
             return np.zeros((CODE_LAYERS, 0), dtype=np.int64)
         audio = torch.from_numpy(heard[:whole]).unsqueeze(0).to(self._codec.device)
         codes, self._state = self._codec.steps.encoder_step(audio, self._state)
-        return _numpy(codes[0])
+        return as_numpy(codes[0])
 
     @property
     def wanted(self) -> int:
@@ -206,7 +206,7 @@ class EncoderStream:
         """End of the input: the frames (6, m) still owed, the last filled up with silence."""
         rest = np.zeros(-len(self._waiting) % HOP, dtype=np.float32)
         last = self.push(rest)
-        owed = _numpy(self._codec.steps.encoder_flush(self._state)[0])
+        owed = as_numpy(self._codec.steps.encoder_flush(self._state)[0])
         return np.concatenate((last, owed), axis=1)
 
     @property
@@ -214,7 +214,7 @@ class EncoderStream:
     def timbre(self) -> Timbre | None:
         """Running estimate (256,) of the talker's timbre, None while there is nothing to tell."""
         timbre = self._codec.steps.encoder_timbre(self._state)
-        return None if timbre is None else _numpy(timbre[0])
+        return None if timbre is None else as_numpy(timbre[0])
 
     def snapshot(self) -> Any:
         """A value that :meth:`restore` continues from, bit for bit."""
@@ -241,7 +241,7 @@ class DecoderStream:
     @property
     def timbre(self) -> Timbre:
         """The voice (256,) it speaks with; set another at any time."""
-        return _numpy(self._timbre[0])
+        return as_numpy(self._timbre[0])
 
     @timbre.setter
     def timbre(self, timbre: ArrayLike | Tensor) -> None:
@@ -255,13 +255,13 @@ class DecoderStream:
             return np.zeros(0, dtype=np.float32)
         step = self._codec.steps.decoder_step
         audio, self._state = step(prepared, self._timbre, self._state)
-        return cast(Audio, _numpy(audio[0]))
+        return cast(Audio, as_numpy(audio[0]))
 
     @torch.inference_mode()
     def flush(self) -> Audio:
         """End of the codes: the samples (200 m,) still owed."""
         audio = self._codec.steps.decoder_flush(self._timbre, self._state)
-        return cast(Audio, _numpy(audio[0]))
+        return cast(Audio, as_numpy(audio[0]))
 
     def snapshot(self) -> Any:
         """A value that :meth:`restore` continues from, bit for bit."""
@@ -368,7 +368,3 @@ def as_samples(audio: ArrayLike | Tensor) -> Audio:
 
 def _array(values: ArrayLike | Tensor) -> NDArray[Any]:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    return np.ascontiguousarray(tensor.cpu().numpy())

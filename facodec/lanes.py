@@ -68,23 +68,23 @@ class Lanes:
             state = self._encoders.gather(lanes, size)
             codes, after = self._steps.encoder_step(heard, state)
             self._encoders.put(lanes, after)
-        return _numpy(codes[: len(lanes)])
+        return as_numpy(codes)[: len(lanes)]
 
     @torch.inference_mode()
     def flush_encoder(self, lane: Slot) -> Codes:
         """The frames (6, m) that an encoder still owes."""
-        return _numpy(self._steps.encoder_flush(self._encoders.gather([lane], 1))[0])
+        return as_numpy(self._steps.encoder_flush(self._encoders.gather([lane], 1))[0])
 
     @torch.inference_mode()
     def timbres(self, lanes: Sequence[Slot]) -> list[Timbres | None]:
         """The running estimate (256,) of each encoder, for lanes in one phase."""
         if isinstance(self._steps, FastLive):
             with self._encoders.rows(lanes, len(lanes)) as (states, rows):
-                return list(_numpy(self._steps.encoder_timbres(states, rows)))
+                return list(as_numpy(self._steps.encoder_timbres(states, rows)))
         state = self._encoders.gather(lanes, len(lanes))
         timbres = self._steps.encoder_timbre(state)
         if timbres is not None:
-            return list(_numpy(timbres))
+            return list(as_numpy(timbres))
         # Somebody has not been heard for long enough yet.
         if len(lanes) == 1:
             return [None]
@@ -99,7 +99,7 @@ class Lanes:
             audio = self._decode_frame(self._steps, lanes, said, voices)
         else:
             audio = self._decode_by_copies(lanes, said, voices)
-        return cast(Audio, _numpy(audio[: len(lanes)]))
+        return cast(Audio, as_numpy(audio)[: len(lanes)])
 
     def _decode_frame(
         self, steps: FastLive, lanes: Sequence[Slot], codes: Tensor, timbres: Tensor
@@ -120,14 +120,14 @@ class Lanes:
         """The samples (200 m,) that a decoder still owes."""
         state = self._decoders.gather([lane], 1)
         audio = self._steps.decoder_flush(self._batch(timbre[None], 1), state)
-        return cast(Audio, _numpy(audio[0]))
+        return cast(Audio, as_numpy(audio[0]))
 
     @torch.inference_mode()
     def convert(self, codes: Codes, sources: Timbres | None, targets: Timbres) -> Codes:
         """What conversion makes of codes (N, 6, n) spoken with ``sources`` (N, 256)."""
         known = None if sources is None else self._batch(sources, len(sources))
         there = self._batch(targets, len(targets))
-        return _numpy(self._model.convert_codes(self._batch(codes, len(codes)), known, there))
+        return as_numpy(self._model.convert_codes(self._batch(codes, len(codes)), known, there))
 
     def _batch(self, rows: NDArray[Any], size: int) -> Tensor:
         """The rows on the device, filled up with idle ones, zeros."""
@@ -138,5 +138,8 @@ class Lanes:
         return batch if self._device.type == "cpu" else batch.to(self._device)
 
 
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    return np.ascontiguousarray(tensor.cpu().numpy())
+def as_numpy(tensor: Tensor) -> NDArray[Any]:
+    """The same numbers, one after the other."""
+    # Even where it does nothing, .cpu() lets other threads run Python, and waits for them.
+    here = tensor if tensor.device.type == "cpu" else tensor.cpu()
+    return np.ascontiguousarray(here.numpy())

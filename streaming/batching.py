@@ -167,7 +167,8 @@ class Decode(Request):
             np.stack([request.timbre for request in requests]),
             bucket(len(requests)),
         )
-        return [row if np.isfinite(row).all() else Failure(BROKEN) for row in audio]
+        sane = np.isfinite(audio.sum(axis=1))
+        return [row if fine else Failure(BROKEN) for row, fine in zip(audio, sane, strict=True)]
 
 
 Work: TypeAlias = Generator[Request, Any, T]
