@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)"
     )
     parser.add_argument(
+        "--steer",
+        type=float,
+        metavar="SHARE",
+        help="how far conversions go beyond the target (default: what the model does)",
+    )
+    parser.add_argument(
         "--probe-data",
         type=Path,
         metavar="DIR",
@@ -75,6 +81,9 @@ def run(args: argparse.Namespace) -> int:
     converts = {"conversion", "words"} & set(args.parts)
     pairs = make_pairs(found, args.pairs, args.seed) if converts else []
     report: Report = {"model": codec.name, "notes": []}
+    if args.steer is not None:
+        _steer(codec, args.steer)
+        report["notes"].append(f"conversions steered by {args.steer:g}")
     if "conversion" in args.parts:
         report["conversion"] = measure_conversion(codec, found, pairs, args.out)
     if "words" in args.parts:
@@ -87,6 +96,14 @@ def run(args: argparse.Namespace) -> int:
         (args.out / "voice.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report) if args.json else tables(report))
     return 0
+
+
+def _steer(codec: Codec, share: float) -> None:
+    from facodec.live import LiveModel
+
+    if not isinstance(codec.model, LiveModel):
+        raise ValueError(f"--steer: got model {codec.name}, wanted the bundled one or its like")
+    codec.model.steer = share
 
 
 def without_nan(value: Any) -> Any:

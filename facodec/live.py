@@ -40,9 +40,6 @@ PRIOR_FRAMES = 8.0
 """Voiced frames the average voice counts for in a running timbre estimate."""
 PITCH_PRIOR_FRAMES = 2.0
 """The same for the pitch, of which few frames tell more."""
-STEER = 0.3
-"""How far a conversion goes beyond the target's timbre, away from the source's: the codes still
-speak of the source a little, and this makes up for it."""
 GLIDE = 0.1
 """Share of the way to a new timbre the decoder goes in one frame: 125 ms time constant."""
 BLOCK_FRAMES = 2_048
@@ -92,6 +89,9 @@ class LiveModel(nn.Module):
     name = "live"
     latency = Latency(encoder=HOP, decoder=HOP)
     follows_source = True
+    steer = 0.3
+    """How far a conversion goes beyond the target's timbre, away from the source's, of which the
+    codes still give a little away: more is more like the target, and fewer words are understood."""
 
     def __init__(self, config: LiveConfig | None = None) -> None:
         super().__init__()
@@ -318,7 +318,7 @@ class LiveModel(nn.Module):
         if source is None:
             return target
         there, here = target[:, :VOICE_DIM], source[:, :VOICE_DIM]
-        pushed = F.normalize(there + STEER * (there - here), dim=-1)
+        pushed = F.normalize(there + self.steer * (there - here), dim=-1)
         return torch.cat((pushed, target[:, VOICE_DIM:]), dim=-1)
 
 

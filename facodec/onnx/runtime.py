@@ -127,6 +127,7 @@ class OnnxLive(OnnxModel):
     """The bundled model, exported."""
 
     follows_source = True
+    steer = LiveModel.steer
 
     def encoder_state(self, batch: int = 1) -> GraphState:
         return self.encoder.initial_state(batch)

@@ -322,10 +322,11 @@ def test_two_pairs_end_to_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], live: Codec
 ) -> None:
     words = ["bench", "voice", "--data", str(DATA), "--pairs", "2", "--out", str(tmp_path)]
-    assert main([*words, "--parts", "conversion", "leakage"]) == 0
+    assert main([*words, "--parts", "conversion", "leakage", "--steer", "1"]) == 0
     printed = capsys.readouterr().out
     report = json.loads((tmp_path / "voice.json").read_text())
     assert printed.strip() == tables(report)
+    assert "Note: conversions steered by 1" in printed
     assert "| converted |" in printed and "probes left out: 0 speaker(s)" in printed
     pairs = report["conversion"]["pairs"]
     assert {pair["pair"] for pair in pairs} == {"hello_to_reply", "reply_to_hello"}

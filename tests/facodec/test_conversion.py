@@ -70,3 +70,14 @@ def test_converted_frames_say_how_they_are_spoken(live: Codec, hello: np.ndarray
         spoken.append(decoder.push(part.codes))
     spoken.append(decoder.flush())
     np.testing.assert_allclose(np.concatenate(spoken), live.convert(hello, target), atol=1e-6)
+
+
+def test_how_far_it_is_pushed_can_be_chosen(live: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = timbre(0), timbre(1)
+    shares = (0.0, 0.3, 1.0)
+    nearness = []
+    for share in shares:
+        monkeypatch.setattr(live.model, "steer", share)
+        nearness.append(float(live.convert_timbre(source, target)[:-1] @ source[:-1]))
+    assert nearness[0] == pytest.approx(float(target[:-1] @ source[:-1]), abs=1e-5)
+    assert nearness[0] > nearness[1] > nearness[2]
