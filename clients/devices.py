@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any, Literal
 
@@ -15,6 +18,14 @@ INSTEAD = {
     "input": "or read a file instead: --input speech.wav",
     "output": "or write a file instead: --output out.wav",
 }
+ALSA_MESSAGE = (
+    ctypes.c_char_p,
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_int,
+    ctypes.c_char_p,
+)
+"""File, line, function, error and format of a message; what goes into the format is left out."""
 NO_PORTAUDIO = (
     "the PortAudio library is missing. Install it (Debian, Ubuntu: sudo apt install libportaudio2; "
     "macOS: brew install portaudio), or use --input speech.wav --output out.wav"
@@ -54,7 +65,18 @@ def portaudio() -> ModuleType:
         import sounddevice
     except OSError as error:
         raise DeviceError(NO_PORTAUDIO) from error
+    silence_alsa()
     return sounddevice
+
+
+@cache
+def silence_alsa() -> object:
+    """Stops ALSA, where there is one, from printing into our status line: what went wrong comes
+    to us as underruns and errors too. Gives what must live as long as ALSA may call it."""
+    handler = ctypes.CFUNCTYPE(None, *ALSA_MESSAGE)(lambda *_: None)
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(handler)
+    return handler
 
 
 def list_devices() -> list[Device]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import ctypes
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.devices import Device, choose, list_devices
+from clients.devices import Device, choose, list_devices, silence_alsa
 from clients.errors import DeviceError, UsageError
 from clients.microphone import BlockCutter, CaptureRing
 from clients.resample import LiveResampler
@@ -161,3 +162,21 @@ def test_a_48_khz_loudspeaker_plays_the_resampled_sound() -> None:
     assert playout.counters.underruns == playout.counters.cut == 0
     error = got[start:] - wanted
     assert np.sqrt(np.mean(error[300:-300] ** 2)) < 1e-3 * np.sqrt(np.mean(wanted**2))
+
+
+def test_alsa_does_not_print_into_the_status_line(capfd: pytest.CaptureFixture[str]) -> None:
+    try:
+        alsa = ctypes.CDLL("libasound.so.2")
+    except OSError:
+        pytest.skip("no ALSA on this machine")
+    pcm = ctypes.c_void_p()
+
+    def open_nothing() -> str:
+        assert alsa.snd_pcm_open(ctypes.byref(pcm), b"no-such-device", 0, 0) < 0
+        return capfd.readouterr().err
+
+    alsa.snd_lib_error_set_handler(None)  # as it is by default
+    assert "ALSA lib" in open_nothing()
+    silence_alsa.cache_clear()
+    silence_alsa()
+    assert open_nothing() == ""
