@@ -64,7 +64,7 @@ class TrainConfig:
     """Of reading the same phones off what the decoder said in another voice."""
     understood_weight: float = 1.0
     """Of telling them off the sound of it, by a listener who learns from recordings alone."""
-    speaker_weight: float = 0.4
+    speaker_weight: float = 0.35
     """Of telling speakers by their timbre, and of conversions being told as their targets."""
     adversary_weight: float = 0.02
     adversary_rise: int = 2_000
