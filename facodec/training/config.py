@@ -10,7 +10,8 @@ from pathlib import Path
 @dataclass(frozen=True)
 class TrainConfig:
     """Defaults are what the bundled weights were trained with in the end, but for the slower
-    learning rate of starting from others. Lengths are in frames of 12.5 ms."""
+    learning rate of starting from others, and for the listener, who came after them. Lengths are in
+    frames of 12.5 ms."""
 
     steps: int = 10_000
     seed: int = 1
@@ -64,7 +65,7 @@ class TrainConfig:
     """Of reading the same phones off what the decoder said in another voice."""
     understood_weight: float = 1.0
     """Of telling them off the sound of it, by a listener who learns from recordings alone."""
-    speaker_weight: float = 0.35
+    speaker_weight: float = 0.4
     """Of telling speakers by their timbre, and of conversions being told as their targets."""
     adversary_weight: float = 0.02
     adversary_rise: int = 2_000
