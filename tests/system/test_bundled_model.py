@@ -42,7 +42,7 @@ def test_conversion_sounds_like_the_target(live: Codec, speech_folder: Path) -> 
         made = convert_pair(live, read([pair.source]), reference)
         rows.append(judge_pair(pair, made, reference).rows[CONVERTED])
     row = summarise(rows)
-    assert row["to_target"] >= 0.65 and row["closer"] >= 0.75, row  # 0.70, 0.87 of 100 pairs
+    assert row["to_target"] >= 0.65 and row["closer"] >= 0.7, row  # 0.87 of 100 pairs
     assert row["pitch_within"] >= 0.9, row
 
 
