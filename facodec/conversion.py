@@ -29,7 +29,7 @@ class ConvertedVoice:
 
     def aim(self, target: ArrayLike) -> None:
         """Another target (256,), from the next frame on."""
-        self.target = np.asarray(target, np.float32)
+        self.target = np.array(target, np.float32)
         self.vector = self._steer(self._source, self.target)
 
     def hear(self, source: NDArray[np.float32]) -> None:
