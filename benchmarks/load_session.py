@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import socket
 import struct
 import time
@@ -205,8 +206,9 @@ class Talker(asyncio.Protocol):
     def begin(self, due: float) -> None:
         """Packets go out from ``due`` (perf_counter) on, one a period."""
         self._counted_from = due + self._load.settle
-        self._until = due + self._load.seconds
-        self._due = due
+        # By number: sums of periods would end a packet more or less, as the clock's digits fall.
+        self._packets, self._wanted = 0, math.ceil(self._load.seconds / self._load.period - 1e-6)
+        self._first = self._due = due
         self._tcp_before = tcp_counts(self._transport)
         if self._load.send:
             self._schedule()
@@ -219,19 +221,20 @@ class Talker(asyncio.Protocol):
         if self._outcome != "open" or self.over.done():
             return
         now = time.perf_counter()
-        while self._due <= now and self._due < self._until:
+        while self._due <= now and self._packets < self._wanted:
             if self._due >= self._counted_from:
                 self._tally.late.append(now - self._due)
             self._send(self._media.packet(self._sent, self._due if self._load.stamped else None))
             self._sent += self._load.hello.frames_per_packet
-            self._due += self._load.period
+            self._packets += 1
+            self._due = self._first + self._packets * self._load.period
         self._flush()
-        if self._due < self._until:
+        if self._packets < self._wanted:
             self._schedule()
 
     def stop(self) -> None:
         """No more packets: say ``end``."""
-        self._until = 0.0
+        self._wanted = 0
         if self._outcome == "open":
             self._send(End())
             self._flush()
