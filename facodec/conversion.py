@@ -18,8 +18,11 @@ Steer = Callable[[ArrayLike | None, ArrayLike], NDArray[np.float32]]
 
 
 class ConvertedVoice:
-    """Follows the running timbre of the source; :attr:`vector` changes seldom, so that it can be
-    sent wherever it does."""
+    """Follows the running timbre of the source.
+
+    ``target`` (256,): the voice to convert to; ``vector`` (256,): the timbre to decode with now,
+    another array wherever it changes, which is seldom enough to send it.
+    """
 
     def __init__(self, steer: Steer, target: ArrayLike) -> None:
         self._steer = steer
@@ -40,7 +43,8 @@ class ConvertedVoice:
             self.vector = steered
 
     def follow(self, source: NDArray[np.float32] | None, frames: int) -> None:
-        """The same, asked before each step of so many frames; looks at few of them."""
+        """The same, told before each step of so many frames; only every
+        :data:`VOICE_INTERVAL` frames it is looked at. None: nothing is known yet."""
         if source is not None and self._frames % VOICE_INTERVAL == 0:
             self.hear(source)
         self._frames += frames

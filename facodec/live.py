@@ -314,7 +314,8 @@ class LiveModel(nn.Module):
         return kept
 
     def convert_timbre(self, source: Tensor | None, target: Tensor) -> Tensor:
-        """The target's, its learned part pushed away from the source's."""
+        """The target's (B, 256), its learned part v pushed away from the source's u: v + steer
+        (v - u), of unit length again; guidance as Ho & Salimans (2022) guide diffusion models."""
         if source is None:
             return target
         there, here = target[:, :VOICE_DIM], source[:, :VOICE_DIM]

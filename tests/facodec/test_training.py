@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,18 @@ def test_conversions_are_judged_once_they_begin(corpus: Corpus, tmp_path: Path) 
     rows = [trainer.train_step() for _ in range(TINY.convert_from + 1)]
     assert all(row[name] == 0 for row in rows[:-1] for name in judged)
     assert all(rows[-1][name] != 0 for name in judged), rows[-1]
+
+
+def test_conversions_are_listened_to(corpus: Corpus, tmp_path: Path) -> None:
+    spoken = replace(corpus, phones=np.full_like(corpus.phones, 3))
+    trainer = Trainer(spoken, replace(TINY, convert_from=0), tmp_path)
+    objective, batch = trainer.objective, trainer.sampler.draw()
+    losses = objective(batch, step=TINY.unquantized + 1)
+    assert min(losses.numbers()[name] for name in ("understood", "listener")) > 0
+    losses.understood.backward()
+    head = trainer.model.head.weight.grad
+    assert head is not None and float(head.abs().sum()) > 0  # the decoder hears of it,
+    assert all(p.grad is None for p in objective.listener.parameters())  # the listener does not
 
 
 def test_a_critic_learns_what_is_made_and_whose_voice_it_should_be() -> None:
