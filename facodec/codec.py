@@ -56,8 +56,13 @@ class Codec:
     sample_rate = SAMPLE_RATE
     hop = HOP
 
-    def __init__(self, model: CodecModel, voices: Mapping[str, Timbre] | None = None) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: CodecModel,
+        voices: Mapping[str, Timbre] | None = None,
+        backend: str = "auto",
+    ) -> None:
+        self.model, self._backend = model, backend
         self.voices = dict(voices or {})
         """Timbres (256,) that come with the weights, by name."""
         module = cast(nn.Module, model)
@@ -68,7 +73,8 @@ class Codec:
     def steps(self) -> CodecModel | FastLive:
         """What streams run: the model itself, or the bundled one prepared for single hops, with
         the weights it has when this is first asked for."""
-        return FastLive(self.model) if isinstance(self.model, LiveModel) else self.model
+        model = self.model
+        return FastLive(model, self._backend) if isinstance(model, LiveModel) else model
 
     @cached_property
     def lanes(self) -> Lanes:
@@ -81,8 +87,8 @@ class Codec:
 
     @property
     def backend(self) -> str:
-        """How it computes, as :func:`facodec.load` names it."""
-        return str(getattr(self.model, "backend", "float32"))
+        """How its streams compute, as :func:`facodec.load` names it."""
+        return str(getattr(self.steps, "backend", "float32"))
 
     @property
     def latency(self) -> Latency:

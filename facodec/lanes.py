@@ -27,13 +27,15 @@ Timbres = NDArray[np.float32]
 class Lanes:
     """The lanes of all streams of a model. May be used from several threads, each lane by one.
 
-    ``size`` of a step: the batch to run it at, at least the number of lanes; the rest idles.
+    ``size`` of a step: the batch to run it at, at least the number of lanes; the rest idles. Steps
+    in C take any number as it is.
     """
 
     def __init__(
         self, model: CodecModel, steps: CodecModel | FastLive, device: torch.device
     ) -> None:
         self._model, self._steps, self._device = model, steps, device
+        self._native = isinstance(steps, FastLive) and steps.backend == "native"
         self.hops = (8, 1) if isinstance(steps, FastLive) else (8, 4, 2, 1)
         """Frames to step a stream by, the most first: few sizes, so that streams have steps in
         common, and none that is slower than smaller ones."""
@@ -60,8 +62,9 @@ class Lanes:
     @torch.inference_mode()
     def encode(self, lanes: Sequence[Slot], audio: Audio, size: int) -> Codes:
         """audio (N, 200 n) -> codes (N, 6, m), for lanes in one phase."""
+        size = self._size(lanes, size)
         heard = self._batch(audio, size)
-        if isinstance(self._steps, FastLive) and audio.shape[1] == HOP and size > 1:
+        if isinstance(self._steps, FastLive) and audio.shape[1] == HOP and self._in_place(size):
             with self._encoders.rows(lanes, size) as (states, rows):
                 codes = self._steps.encoder_step_in_place(heard, states, rows)
         else:
@@ -94,8 +97,9 @@ class Lanes:
     def decode(self, lanes: Sequence[Slot], codes: Codes, timbres: Timbres, size: int) -> Audio:
         """codes (N, 6, n), absent ones -1, timbres (N, 256) -> audio (N, 200 m), for lanes in one
         phase."""
+        size = self._size(lanes, size)
         said, voices = self._batch(codes, size), self._batch(timbres, size)
-        if isinstance(self._steps, FastLive) and codes.shape[2] == 1 and size > 1:
+        if isinstance(self._steps, FastLive) and codes.shape[2] == 1 and self._in_place(size):
             audio = self._decode_frame(self._steps, lanes, said, voices)
         else:
             audio = self._decode_by_copies(lanes, said, voices)
@@ -128,6 +132,13 @@ class Lanes:
         known = None if sources is None else self._batch(sources, len(sources))
         there = self._batch(targets, len(targets))
         return as_numpy(self._model.convert_codes(self._batch(codes, len(codes)), known, there))
+
+    def _size(self, lanes: Sequence[Slot], wanted: int) -> int:
+        return len(lanes) if self._native else wanted
+
+    def _in_place(self, size: int) -> bool:
+        """Whether steps of so many streams work on the rows of the states themselves."""
+        return self._native or size > 1
 
     def _batch(self, rows: NDArray[Any], size: int) -> Tensor:
         """The rows on the device, filled up with idle ones, zeros."""

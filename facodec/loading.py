@@ -16,9 +16,11 @@ from facodec.weights import BUNDLED_MODEL, bundled_path
 from facodec.weights.storage import WEIGHTS, load_live
 from facodec.weights.voices import load_voices
 
-BACKENDS = (*PRECISIONS, "onnx")
-"""``bf16`` and ``int8`` are for the published model on a CPU (:mod:`facodec.backends`); ``onnx``
-runs exported graphs in ONNX Runtime."""
+LIVE_BACKENDS = ("auto", "float32", "native")
+BACKENDS = (*PRECISIONS, "native", "onnx")
+"""``bf16`` and ``int8`` are for the published model on a CPU (:mod:`facodec.backends`), ``native``
+for the bundled one, in C (:mod:`facodec.fast.native`); ``onnx`` runs exported graphs in ONNX
+Runtime."""
 
 
 def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = "auto") -> Codec:
@@ -46,9 +48,14 @@ def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = 
     read = read_model(folder).to(device)
     if isinstance(read, Ns3Model):
         return Codec(prepare(read, backend))
-    if backend not in ("auto", "float32"):
-        raise ValueError(f"backend {backend!r} is not for this model: wanted float32 or onnx")
-    return Codec(read, load_voices(folder))
+    if backend not in LIVE_BACKENDS:
+        raise ValueError(
+            f"backend {backend!r} is not for this model: wanted {', '.join(LIVE_BACKENDS)} or onnx"
+        )
+    codec = Codec(read, load_voices(folder), backend)
+    if backend == "native":
+        codec.steps  # noqa: B018 - says at once where it cannot be had
+    return codec
 
 
 def weights_folder(model: str | Path) -> Path:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from facodec.activation import Activation
-from facodec.backends import native, products
+from facodec.backends import products, snake
 from facodec.layers import Conv, ConvTranspose, Product
 from facodec.ns3 import Ns3Model
 
@@ -69,7 +69,7 @@ def _pack(module: nn.Module, pack: Pack) -> None:
         elif isinstance(layer, ConvTranspose):
             layer.packed = pack(layer.matrix, None)
         elif isinstance(layer, Activation):
-            layer.fused = native.fused(layer)
+            layer.fused = snake.fused(layer)
 
 
 def _obstacle(model: Ns3Model, precision: str) -> str | None:

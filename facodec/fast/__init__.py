@@ -1,4 +1,5 @@
-"""The bundled model for streams: one hop a call in a few fused operations, states of 64 KiB."""
+"""The bundled model for streams: one hop a call, in C where it can be compiled and in a few fused
+operations elsewhere; states of 64 KiB."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from torch import Tensor
 from facodec.config import CODE_LAYERS, HOP
 from facodec.fast.decoder import FastDecoder
 from facodec.fast.encoder import FastEncoder
+from facodec.fast.native import native_decoder, native_encoder
 from facodec.fast.states import FastDecoderState, FastEncoderState
 from facodec.live import LiveModel
 
@@ -18,12 +20,29 @@ FEW = 4
 class FastLive:
     """Streams of a :class:`LiveModel`, equal to its own but for rounding; the weights as they are
     when this is made. Calls with many hops go to the model, which is then faster.
+
+    ``backend``: ``native`` computes in C, ``float32`` in PyTorch's operations, and ``auto`` in C
+    where that can be done. Raises ValueError where ``native`` cannot.
     """
 
-    def __init__(self, model: LiveModel) -> None:
+    def __init__(self, model: LiveModel, backend: str = "auto") -> None:
         self._model = model
         self._encoder = FastEncoder(model)
         self._decoder = FastDecoder(model)
+        self.backend = "float32"
+        if backend != "float32" and self._go_native():
+            self.backend = "native"
+        elif backend == "native":
+            raise ValueError(
+                "backend 'native' cannot be used here: it takes a C compiler and a model on a CPU"
+            )
+
+    def _go_native(self) -> bool:
+        encoder, decoder = native_encoder(self._encoder), native_decoder(self._decoder)
+        if encoder is None or decoder is None:
+            return False
+        self._encoder.steps, self._decoder.steps = encoder, decoder
+        return True
 
     def encoder_state(self, batch: int = 1) -> FastEncoderState:
         """State of ``batch`` encoders that have heard nothing."""

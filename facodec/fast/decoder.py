@@ -15,6 +15,7 @@ from facodec.causal import CONTEXT
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.fast.blocks import Condition, FastStack, Kept, matrix
 from facodec.fast.chains import word_table
+from facodec.fast.native import NativeStep
 from facodec.fast.products import Product, Shelf
 from facodec.fast.recorded import Recorded
 from facodec.fast.states import FastDecoderState, Rounded, later, nothing_said
@@ -39,22 +40,22 @@ class FastDecoder:
     def __init__(self, model: LiveModel) -> None:
         self._model = model
         shelf = Shelf(model.average_first.device)
-        self._recorded = Recorded(self._hop, shelf)
-        self._synthesizer = FastSynthesizer(model, shelf)
-        self._stack = FastStack.of(model.decoder, shelf)
-        self._kept = Kept.of(self._stack.blocks[1:])
-        first = self._stack.blocks[0]
-        self._filter = torch.cat((first.past_filter, first.last.unsqueeze(0)))
-        self._filter_bias = first.bias
-        self._codes = _code_table(model)
-        offsets = torch.arange(CODE_LAYERS, device=self._codes.device) * (CODEBOOK_SIZE + 1) + 1
+        self.steps: Recorded | NativeStep = Recorded(self._hop, shelf)
+        self.synthesizer = FastSynthesizer(model, shelf)
+        self.stack = FastStack.of(model.decoder, shelf)
+        self.kept = Kept.of(self.stack.blocks[1:])
+        first = self.stack.blocks[0]
+        self.filter = torch.cat((first.past_filter, first.last.unsqueeze(0)))
+        self.filter_bias = first.bias
+        self.codes = _code_table(model)
+        offsets = torch.arange(CODE_LAYERS, device=self.codes.device) * (CODEBOOK_SIZE + 1) + 1
         self._code_rows = offsets
-        self._condition = _condition(model, shelf)
-        self._head = _head(model, shelf)
+        self.condition = _condition(model, shelf)
+        self.head_norm, self.head = model.head_norm, _head(model, shelf)
 
     def initial_state(self, batch: int, seed: int) -> FastDecoderState:
         like = self._model.average_first
-        past = like.new_zeros(batch, CONTEXT, sum(self._kept.widths))
+        past = like.new_zeros(batch, CONTEXT, sum(self.kept.widths))
         return FastDecoderState(
             codes=nothing_said(batch, CONTEXT, like.device),
             past=Rounded.of(past),
@@ -68,7 +69,7 @@ class FastDecoder:
     ) -> tuple[Tensor, FastDecoderState]:
         """codes (B, 6, 1), timbre (B, 256) -> audio (B, 200), nothing for the first frame."""
         like = state if state.started else replace(state, started=True)
-        audio, after = self._recorded((codes, timbre), state, like)
+        audio, after = self.steps((codes, timbre), state, like)
         return audio if state.started else audio[:, HOP:], after
 
     def step_in_place(
@@ -76,7 +77,7 @@ class FastDecoder:
     ) -> Tensor:
         """The same for the ``rows`` (B,) of ``states``, past their first frame, which are then
         those after it."""
-        return self._recorded.in_place((codes, timbre), states, rows)
+        return self.steps.in_place((codes, timbre), states, rows)
 
     def _hop(
         self, codes: Tensor, timbre: Tensor, state: FastDecoderState
@@ -85,16 +86,16 @@ class FastDecoder:
         gliding = torch.lerp(timbre, torch.where(first_frame, timbre, state.timbre), 1.0 - GLIDE)
         frames = torch.cat((state.codes, codes.transpose(1, 2)), dim=1)
         entered = self._meaning(frames)
-        filtered = (entered * self._filter).sum(1).add_(self._filter_bias)
-        pasts = self._kept.contributions(state.past.numbers().unbind(1))
+        filtered = (entered * self.filter).sum(1).add_(self.filter_bias)
+        pasts = self.kept.contributions(state.past.numbers().unbind(1))
         x = entered[:, -1]
-        outputs = self._stack.run(x, filtered, pasts, self._conditions(gliding))
-        pitch = self._synthesizer.hertz.index_select(0, codes[:, 0, 0])
+        outputs = self.stack.run(x, filtered, pasts, self._conditions(gliding))
+        pitch = self.synthesizer.hertz.index_select(0, codes[:, 0, 0])
         predicted = self._predict(outputs[-1])
-        audio, synthesis = self._synthesizer(pitch, predicted, state.synthesis)
+        audio, synthesis = self.synthesizer(pitch, predicted, state.synthesis)
         after = FastDecoderState(
             codes=frames[:, 1:],
-            past=state.past.followed_by(self._kept.newest(outputs[:-1]).unsqueeze(1)),
+            past=state.past.followed_by(self.kept.newest(outputs[:-1]).unsqueeze(1)),
             timbre=gliding,
             synthesis=synthesis,
             started=True,
@@ -107,7 +108,7 @@ class FastDecoder:
 
     def expand(self, state: FastDecoderState) -> DecoderState:
         """The state as :class:`LiveModel` takes it."""
-        pasts = state.past.numbers().split(self._kept.widths, dim=2)
+        pasts = state.past.numbers().split(self.kept.widths, dim=2)
         return DecoderState(
             blocks=(self._meaning(state.codes), *pasts),
             timbre=state.timbre,
@@ -131,34 +132,34 @@ class FastDecoder:
     def _meaning(self, codes: Tensor) -> Tensor:
         """What codes (B, n, 6) stand for in the first block, (B, n, width); zeros for none."""
         rows = (codes + self._code_rows).view(-1, CODE_LAYERS)
-        meaning = F.embedding_bag(rows, self._codes, mode="sum")
+        meaning = F.embedding_bag(rows, self.codes, mode="sum")
         return meaning.view(codes.shape[0], codes.shape[1], -1)
 
     def _conditions(self, timbre: Tensor) -> list[Condition]:
-        enter, leave = self._condition
+        enter, leave = self.condition
         parts = leave(F.silu(enter(timbre))).split(self._model.decoder.width, dim=1)
         return list(zip(parts[0::2], parts[1::2], strict=True))
 
     def _predict(self, x: Tensor) -> Tensor:
-        norm = self._model.head_norm
+        norm = self.head_norm
         y = torch.layer_norm(
-            x + self._stack.offset, norm.normalized_shape, norm.weight, norm.bias, norm.eps
+            x + self.stack.offset, norm.normalized_shape, norm.weight, norm.bias, norm.eps
         )
-        return self._head(y)
+        return self.head(y)
 
 
 class FastSynthesizer:
     """:class:`facodec.synthesis.Synthesizer` for one frame."""
 
     def __init__(self, model: LiveModel, shelf: Shelf) -> None:
-        own = self._own = model.synthesizer
+        own = self.own = model.synthesizer
         c = model.config
-        self._bands, self._phase_bands = c.bands, c.phase_bands
+        self.bands, self.phase_bands = c.bands, c.phase_bands
         shape = torch.cat((own.log_gain, own.phase_of_gain), dim=1).double()
-        self._shape = shelf.product(GAIN_RANGE * shape, GAIN_CENTRE * shape.sum(0))
+        self.shape = shelf.product(GAIN_RANGE * shape, GAIN_CENTRE * shape.sum(0))
         ramp = own.ramp.double()
-        self._rise = ramp / SAMPLE_RATE
-        self._bend = ramp * ramp / (2 * HOP * SAMPLE_RATE)
+        self.rise = ramp / SAMPLE_RATE
+        self.bend = ramp * ramp / (2 * HOP * SAMPLE_RATE)
         self._subframes = torch.arange(SUBFRAMES, device=ramp.device)
         codes = torch.arange(CODEBOOK_SIZE, device=ramp.device)
         self.hertz = prosody.pitch_hertz(prosody.split(codes)[0])
@@ -170,10 +171,10 @@ class FastSynthesizer:
         """pitch (B,) Hz, predicted (B, 480) as :func:`_head` orders it -> audio (B, 200)."""
         pulses, state = self._pulses(pitch, state)
         excitation = torch.cat((state.pulses, pulses), dim=1).unfold(1, WINDOW, SUBHOP)
-        spectrum = torch.fft.rfft(excitation * self._own.window, N_FFT)
+        spectrum = torch.fft.rfft(excitation * self.own.window, N_FFT)
         harmonic, noise = self._filters(predicted)
         index = (state.noise.unsqueeze(1) + self._subframes) % NOISE_FRAMES
-        spectrum = torch.addcmul(spectrum * harmonic, self._own.noise_frames[index], noise)
+        spectrum = torch.addcmul(spectrum * harmonic, self.own.noise_frames[index], noise)
         blocks = torch.fft.irfft(spectrum, N_FFT)
         summed = F.pad(blocks[:, 0], (0, SUBHOP))
         summed[:, SUBHOP:] += blocks[:, 1]
@@ -189,11 +190,11 @@ class FastSynthesizer:
     def _filters(self, predicted: Tensor) -> tuple[Tensor, Tensor]:
         """The filters (B, 2, BINS) for pulses and noise of both sub-frames."""
         gains, correction = predicted.split(
-            (2 * SUBFRAMES * self._bands, SUBFRAMES * self._phase_bands), dim=1
+            (2 * SUBFRAMES * self.bands, SUBFRAMES * self.phase_bands), dim=1
         )
-        shapes = self._shape(torch.tanh(gains).view(-1, self._bands))
+        shapes = self.shape(torch.tanh(gains).view(-1, self.bands))
         shapes = shapes.view(-1, 2, SUBFRAMES, 2 * BINS)
-        turned = correction.view(-1, SUBFRAMES, self._phase_bands) @ self._own.phase_correction
+        turned = correction.view(-1, SUBFRAMES, self.phase_bands) @ self.own.phase_correction
         shapes[:, 0, :, BINS:] += turned
         magnitude, phase = shapes[..., :BINS].exp(), shapes[..., BINS:]
         harmonic, noise = torch.polar(magnitude, phase).unbind(1)
@@ -205,8 +206,8 @@ class FastSynthesizer:
         held = torch.where(voiced, pitch, state.pitch)
         before = torch.where(state.voiced, state.pitch, held)
         ends = state.phase + (before + held) * (HOP / 2 / SAMPLE_RATE)
-        rise = torch.addcmul(state.phase.unsqueeze(1), before.unsqueeze(1), self._rise)
-        phase = rise.addcmul_((held - before).unsqueeze(1), self._bend).frac_()
+        rise = torch.addcmul(state.phase.unsqueeze(1), before.unsqueeze(1), self.rise)
+        phase = rise.addcmul_((held - before).unsqueeze(1), self.bend).frac_()
         harmonics = (TOP_HARMONIC / torch.maximum(before, held)).floor_().unsqueeze(1)
         pulses = dirichlet(phase.float(), harmonics.float())
         return pulses, replace(state, phase=ends.frac_(), pitch=held, voiced=voiced)

@@ -14,6 +14,7 @@ from facodec.causal import CONTEXT, CausalStack
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
 from facodec.fast.blocks import FastStack, Kept, constant, matrix
 from facodec.fast.chains import FastChain, word_table
+from facodec.fast.native import NativeStep
 from facodec.fast.products import Product, Shelf
 from facodec.fast.recorded import Recorded, record
 from facodec.fast.states import FastEncoderState, Talker, later
@@ -47,34 +48,34 @@ class FastEncoder:
     def __init__(self, model: LiveModel) -> None:
         self._model = model
         shelf = Shelf(model.average_first.device)
-        self._recorded = Recorded(self._hop, shelf)
-        self._features = FastFeatures(model, shelf)
-        self._stacks = {
+        self.steps: Recorded | NativeStep = Recorded(self._hop, shelf)
+        self.features = FastFeatures(model, shelf)
+        self.stacks = {
             name: FastStack.of(getattr(model, name), shelf)
             for name in ("prosody", "content", "detail", "timbre")
         }
-        prosody_blocks, *others = (stack.blocks for stack in self._stacks.values())
-        self._kept = Kept.of([*prosody_blocks, *(b for blocks in others for b in blocks[1:])])
+        prosody_blocks, *others = (stack.blocks for stack in self.stacks.values())
+        self.kept = Kept.of([*prosody_blocks, *(b for blocks in others for b in blocks[1:])])
         self._counts = [len(prosody_blocks), *(len(blocks) - 1 for blocks in others)]
-        self._enter_prosody = self._prosody_entry(shelf)
+        self.enter_prosody = self._prosody_entry(shelf)
         entries = [_mel_entry(model, name) for name in ("content", "detail", "timbre")]
-        self._enter_mels = shelf.product(torch.cat(entries, dim=1))
+        self.enter_mels = shelf.product(torch.cat(entries, dim=1))
         first = [blocks[0] for blocks in others]
         self._widths = [len(block.last) for block in first]
-        self._filter = torch.cat(
+        self.filter = torch.cat(
             [torch.cat((block.past_filter, block.last.unsqueeze(0))) for block in first], dim=1
         )
-        self._filter_bias = torch.cat([block.bias for block in first])
+        self.filter_bias = torch.cat([block.bias for block in first])
         detail = slice(self._widths[0], self._widths[0] + self._widths[1])
-        self._detail_filter = self._filter[:, detail].contiguous()
+        self.detail_filter = self.filter[:, detail].contiguous()
         enter = matrix(model.detail.enter)[MEL_BANDS:]
-        self._words = word_table(model.content_quantizer, enter)
+        self.words = word_table(model.content_quantizer, enter)
         self._word_rows = (torch.arange(CONTENT_LAYERS) * (CODEBOOK_SIZE + 1) + 1).to(enter.device)
-        self._content = FastChain.of(model.content_quantizer, self._stacks["content"].offset, shelf)
-        self._detail = FastChain.of(model.detail_quantizer, self._stacks["detail"].offset, shelf)
+        self.content = FastChain.of(model.content_quantizer, self.stacks["content"].offset, shelf)
+        self.detail = FastChain.of(model.detail_quantizer, self.stacks["detail"].offset, shelf)
         head = matrix(model.pitch_head)
-        lacking = self._stacks["prosody"].offset.double() @ head
-        self._pitch = shelf.product(head, model.pitch_head.bias.detach().double() + lacking)
+        lacking = self.stacks["prosody"].offset.double() @ head
+        self.pitch = shelf.product(head, model.pitch_head.bias.detach().double() + lacking)
 
         self._look: Callable[..., Tensor] | None = None
 
@@ -85,7 +86,7 @@ class FastEncoder:
             history=like.new_zeros(batch, HISTORY),
             mels=like.new_zeros(batch, CONTEXT, MEL_BANDS + 1),
             words=like.new_full((batch, CONTEXT, CONTENT_LAYERS), -1, dtype=torch.long),
-            past=tuple(like.new_zeros(batch, sum(self._kept.widths)) for _ in range(CONTEXT)),
+            past=tuple(like.new_zeros(batch, sum(self.kept.widths)) for _ in range(CONTEXT)),
             talker=Talker(
                 pitches=like.new_zeros(batch, prosody.PITCH_CLASSES),
                 moments=like.new_zeros(batch, 2 * width),
@@ -94,36 +95,36 @@ class FastEncoder:
 
     def step(self, audio: Tensor, state: FastEncoderState) -> tuple[Tensor, FastEncoderState]:
         """audio (B, 200) -> codes (B, 6, 1)."""
-        return self._recorded((audio,), state, state)
+        return self.steps((audio,), state, state)
 
     def step_in_place(self, audio: Tensor, states: FastEncoderState, rows: Tensor) -> Tensor:
         """The same for the ``rows`` (B,) of ``states``, which are then those after it."""
-        return self._recorded.in_place((audio,), states, rows)
+        return self.steps.in_place((audio,), states, rows)
 
     def _hop(self, audio: Tensor, state: FastEncoderState) -> tuple[Tensor, FastEncoderState]:
         heard = torch.cat((state.history, audio), dim=1)
-        mels, correlation, level = self._features(heard)
-        pasts = iter(self._kept.contributions(state.past))
-        stacks, counts = self._stacks, iter(self._counts)
+        mels, correlation, level = self.features(heard)
+        pasts = iter(self.kept.contributions(state.past))
+        stacks, counts = self.stacks, iter(self._counts)
 
-        x = self._enter_prosody(torch.cat((mels, correlation), dim=1))
+        x = self.enter_prosody(torch.cat((mels, correlation), dim=1))
         past = tuple(islice(pasts, next(counts)))
         first = stacks["prosody"].blocks[0]
         said = [x, *stacks["prosody"].run(x, torch.addcmul(past[0], x, first.last), past[1:])]
-        pitch = self._pitch(said[-1]).argmax(1)
+        pitch = self.pitch(said[-1]).argmax(1)
 
         frames = torch.cat((state.mels, _with_one(mels)), dim=1)
         entered = self._entered(frames)
-        filtered = (entered * self._filter).sum(1).add_(self._filter_bias).split(self._widths, 1)
+        filtered = (entered * self.filter).sum(1).add_(self.filter_bias).split(self._widths, 1)
         now = entered[:, -1].split(self._widths, dim=1)
 
         content = stacks["content"].run(now[0], filtered[0], tuple(islice(pasts, next(counts))))
-        content_codes = self._content.encode(content[-1])
+        content_codes = self.content.encode(content[-1])
         words = torch.cat((state.words, torch.stack(content_codes, 1).unsqueeze(1)), dim=1)
         meant = self._meaning(words)
-        x, y = now[1] + meant[:, -1], (meant * self._detail_filter).sum(1).add_(filtered[1])
+        x, y = now[1] + meant[:, -1], (meant * self.detail_filter).sum(1).add_(filtered[1])
         detail = stacks["detail"].run(x, y, tuple(islice(pasts, next(counts))))
-        detail_codes = self._detail.encode(detail[-1])
+        detail_codes = self.detail.encode(detail[-1])
         timbre = stacks["timbre"].run(now[2], filtered[2], tuple(pasts))
 
         code = torch.add(level, pitch, alpha=prosody.LEVELS)
@@ -132,7 +133,7 @@ class FastEncoder:
             history=heard[:, HOP:],
             mels=frames[:, 1:],
             words=words[:, 1:],
-            past=(*state.past[1:], self._kept.newest(newest)),
+            past=(*state.past[1:], self.kept.newest(newest)),
             talker=self._hear(timbre[-1] + stacks["timbre"].offset, pitch, state.talker),
         )
         return torch.stack((code, *content_codes, *detail_codes), dim=1).unsqueeze(2), after
@@ -162,9 +163,9 @@ class FastEncoder:
     def expand(self, state: FastEncoderState) -> EncoderState:
         """The state as :class:`LiveModel` takes it."""
         talker = state.talker
-        pasts = iter(torch.stack(state.past, dim=1).split(self._kept.widths, dim=2))
+        pasts = iter(torch.stack(state.past, dim=1).split(self.kept.widths, dim=2))
         entered = list(
-            self._enter_mels.plain(state.mels.flatten(0, 1))
+            self.enter_mels.plain(state.mels.flatten(0, 1))
             .view(*state.mels.shape[:2], -1)
             .split(self._widths, dim=2)
         )
@@ -210,12 +211,12 @@ class FastEncoder:
     def _entered(self, mels: Tensor) -> Tensor:
         """What enters three stacks of log-mels and ones (B, n, 81), the words aside."""
         rows = mels.reshape(-1, mels.shape[2])
-        return self._enter_mels(rows).view(mels.shape[0], mels.shape[1], -1)
+        return self.enter_mels(rows).view(mels.shape[0], mels.shape[1], -1)
 
     def _meaning(self, words: Tensor) -> Tensor:
         """What content codes (B, n, 2) add to what enters the detail branch, (B, n, width)."""
         rows = (words + self._word_rows).view(-1, CONTENT_LAYERS)
-        meaning = torch.nn.functional.embedding_bag(rows, self._words, mode="sum")
+        meaning = torch.nn.functional.embedding_bag(rows, self.words, mode="sum")
         return meaning.view(words.shape[0], words.shape[1], -1)
 
     def _hear(self, hidden: Tensor, pitch: Tensor, talker: Talker) -> Talker:
@@ -231,21 +232,21 @@ class FastFeatures:
     """:class:`facodec.features.CausalFeatures` of one frame, constants left to what follows."""
 
     def __init__(self, model: LiveModel, shelf: Shelf) -> None:
-        self._own = model.features
-        self._bands = shelf.product(model.features.mel_basis)
+        self.own = model.features
+        self.bands = shelf.product(model.features.mel_basis)
         edges = (
             prosody.LEVEL_BOTTOM + prosody.LEVEL_STEP * torch.arange(prosody.LEVELS - 1).double()
         )
         energy = (10.0 ** (edges / 10.0) - 1e-10) * MEL_WINDOW
-        self._levels = constant(energy).to(model.average_first.device)
+        self.levels = constant(energy).to(model.average_first.device)
 
     def __call__(self, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """heard (B, 800) -> log10-mels (B, 80), the autocorrelation but for that of the window
         (B, 256), level class (B,)."""
-        own = self._own
+        own = self.own
         recent = heard[:, PITCH_WINDOW - MEL_WINDOW :] * own.mel_window
-        mels = self._bands(torch.fft.rfft(recent).abs()).clamp_min_(MEL_FLOOR).log10_()
-        level = torch.bucketize((recent * recent).sum(1), self._levels)
+        mels = self.bands(torch.fft.rfft(recent).abs()).clamp_min_(MEL_FLOOR).log10_()
+        level = torch.bucketize((recent * recent).sum(1), self.levels)
         spectrum = torch.fft.rfft(heard * own.pitch_window, PITCH_FFT)
         correlation = torch.fft.irfft(spectrum * spectrum.conj(), PITCH_FFT)
         energy = correlation[:, :1] + ENERGY_FLOOR * PITCH_WINDOW

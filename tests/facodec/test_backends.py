@@ -15,7 +15,9 @@ from torch import Tensor
 
 import facodec
 from facodec.activation import Activation
-from facodec.backends import DECODER_PRODUCTS, native, prepare
+from facodec import compiled
+from facodec.backends import DECODER_PRODUCTS, prepare
+from facodec.backends import snake as snake_backend
 from facodec.checkpoint import load_ns3
 from facodec.config import HOP, Ns3Config
 from facodec.layers import Conv
@@ -115,7 +117,7 @@ def snake() -> Activation:
     generator = torch.Generator().manual_seed(3)
     for parameter in (layer.act.alpha, layer.act.beta):
         parameter.data = 0.5 * torch.randn(48, generator=generator)
-    layer.fused = native.fused(layer)
+    layer.fused = snake_backend.fused(layer)
     if layer.fused is None:
         missing("a C compiler")
     return layer
@@ -162,11 +164,11 @@ def test_without_a_compiler_pytorch_does_it_all(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
-    native.library.cache_clear()
+    compiled.library.cache_clear()
     try:
         model = prepare(Ns3Model())
         assert not any(layer.fused for layer in model.modules() if isinstance(layer, Activation))
         codes, _ = model.encoder_step(torch.zeros(1, 40 * HOP), model.encoder_state())
         assert codes.shape == (1, 6, 14)
     finally:
-        native.library.cache_clear()
+        compiled.library.cache_clear()

@@ -1,0 +1,391 @@
+/* One hop of the bundled model's encoder for any number of streams (facodec/fast/encoder.py). */
+
+#include "blocks.h"
+#include "fourier.h"
+
+/* Of the frame format and the features; facodec/config.py, features.py and prosody.py. */
+enum { HOP = 200, HISTORY = 600, HEARD = HISTORY + HOP };
+enum { MEL_WINDOW = 640, MEL_FFT = MEL_WINDOW / 2, MEL_BINS = MEL_FFT + 1, MEL_BANDS = 80 };
+enum { PADDED_BINS = (MEL_BINS + LANES - 1) / LANES * LANES };
+enum { MIN_LAG = 32, LAGS = 256 };
+enum { PITCH_CLASSES = 128, LEVELS = 8, WORDS = 1024, CODE_LAYERS = 6 };
+enum { CONTENT_LAYERS = 2, DETAIL_LAYERS = 3 };
+
+enum {
+    MEL_FRAME = MEL_BANDS + 1,
+    FEATURES = MEL_BANDS + LAGS,
+    GROUP = 32, /* streams computed together: more would leave the cache */
+    ENTERING = 6, /* streams whose log-mels enter the stacks together */
+};
+
+/* directions: (8, WORDS); taken (WORDS, rest): what a word takes away in the later layers' spaces,
+ * for every layer but the last. */
+typedef struct {
+    Product project;
+    Product directions[DETAIL_LAYERS];
+    const float *taken[DETAIL_LAYERS - 1];
+    int64_t layers, code_dim;
+} Chain;
+
+typedef struct {
+    const float *mel_window, *pitch_window, *untangle, *levels;
+    Fourier mel_fourier;
+    float mel_floor, energy_floor;
+    Product mel_basis, enter_prosody, pitch, enter_mels;
+    Stack prosody, content, detail, timbre;
+    Kept kept;
+    const float *first_filter, *first_bias; /* of content, detail and timbre */
+    const float *word_table, *detail_filter, *timbre_offset;
+    Chain content_chain, detail_chain;
+} Encoder;
+
+/* Rows of the tensors of FastEncoderState, in their order. */
+typedef struct {
+    float *history, *mels;
+    int64_t *words;
+    float *past[CONTEXT];
+    float *pitches, *moments;
+} EncoderStates;
+
+typedef struct {
+    const Encoder *e;
+    const EncoderStates *states;
+    const int64_t *rows;
+    int64_t count;
+    Scratch scratch;
+} Call;
+
+/* The streams' last 800 samples, (count, HEARD); the history is then that of the next hop. */
+static float *listen(Call *call, const float *audio) {
+    float *heard = take_floats(&call->scratch, call->count * HEARD);
+    for (int64_t i = 0; i < call->count; i++) {
+        float *own = heard + i * HEARD, *history = call->states->history + call->rows[i] * HISTORY;
+        memcpy(own, history, HISTORY * sizeof(float));
+        memcpy(own + HISTORY, audio + i * HOP, HOP * sizeof(float));
+        memcpy(history, own + HOP, HISTORY * sizeof(float));
+    }
+    return heard;
+}
+
+/* Spectra of real signals whose even samples are in the real part: |X| of bins 0 .. MEL_FFT. */
+static void magnitudes(const Complex *z, const float *untangle, vec *out) {
+    for (int64_t k = 0; k <= MEL_FFT; k++) {
+        Complex a = z[k % MEL_FFT], b = z[(MEL_FFT - k) % MEL_FFT];
+        b.im = -b.im;
+        Complex even = plus(a, b), odd = times(minus(a, b), untangle + 2 * k);
+        Complex x = {even.re + odd.im, even.im - odd.re};
+        out[k] = root(x.re * x.re + x.im * x.im) * 0.5f;
+    }
+}
+
+/* log10-mels of heard (count, HEARD), (count, FEATURES) apart, and level classes (count,). */
+static void hear_spectrum(Call *call, const float *heard, float *features, int64_t *levels) {
+    const Encoder *e = call->e;
+    Scratch before = call->scratch;
+    const int64_t columns = e->mel_basis.columns, bins = PADDED_BINS;
+    float *windowed = take_floats(&call->scratch, call->count * MEL_WINDOW);
+    float *magnitude = take_floats(&call->scratch, call->count * bins);
+    float *mels = take_floats(&call->scratch, call->count * columns);
+    Complex *z = take(&call->scratch, MEL_FFT * sizeof(Complex));
+    Complex *other = take(&call->scratch, MEL_FFT * sizeof(Complex));
+    vec *spectrum = take(&call->scratch, MEL_BINS * sizeof(vec));
+    for (int64_t i = 0; i < call->count; i++) {
+        const float *recent = heard + i * HEARD + HEARD - MEL_WINDOW;
+        vec energy = {0};
+        for (int64_t j = 0; j < MEL_WINDOW; j += LANES) {
+            vec x = load(recent + j) * load(e->mel_window + j);
+            energy += x * x;
+            store(windowed + i * MEL_WINDOW + j, x);
+        }
+        float sum = total(energy);
+        levels[i] = 0;
+        for (int64_t level = 0; level < LEVELS - 1; level++) levels[i] += e->levels[level] < sum;
+    }
+    for (int64_t i = 0; i < call->count; i += LANES) {
+        int64_t lanes = call->count - i < LANES ? call->count - i : LANES;
+        to_lanes(windowed + i * MEL_WINDOW, MEL_WINDOW, lanes, MEL_WINDOW, &z->re, 1);
+        magnitudes(transform(&e->mel_fourier, z, other), e->untangle, spectrum);
+        from_lanes(spectrum, 1, lanes, MEL_BINS, magnitude + i * bins, bins);
+    }
+    multiply(&e->mel_basis, magnitude, bins, call->count, mels);
+    for (int64_t i = 0; i < call->count; i++)
+        for (int64_t band = 0; band < MEL_BANDS; band += LANES) {
+            vec mel = larger(load(mels + i * columns + band), all(e->mel_floor));
+            store(features + i * FEATURES + band, logarithm(mel) * 0.43429448f);
+        }
+    call->scratch = before;
+}
+
+enum { SUMS = 8 };
+
+/* out[lag] = sum of x[i] x[i + MIN_LAG + lag]; zeros follow x (HEARD,). */
+static void correlate(const float *x, float *out) {
+    for (int64_t lag = 0; lag < LAGS; lag += SUMS * LANES) {
+        const float *later = x + MIN_LAG + lag;
+        vec sums[SUMS] = {{0}};
+        for (int64_t i = 0; i < HEARD - MIN_LAG - lag; i++)
+            for (int s = 0; s < SUMS && s * LANES + lag < LAGS; s++)
+                sums[s] += load(later + i + s * LANES) * x[i];
+        for (int s = 0; s < SUMS && s * LANES + lag < LAGS; s++)
+            store(out + lag + s * LANES, sums[s]);
+    }
+}
+
+/* The autocorrelation of heard (count, HEARD) over its energy, after the log-mels in features. */
+static void hear_pitch(const Call *call, const float *heard, float *features) {
+    for (int64_t i = 0; i < call->count; i++) {
+        float windowed[HEARD + MIN_LAG + LAGS] = {0}, *out = features + i * FEATURES + MEL_BANDS;
+        vec power = {0};
+        for (int64_t j = 0; j < HEARD; j += LANES) {
+            vec x = load(heard + i * HEARD + j) * load(call->e->pitch_window + j);
+            store(windowed + j, x);
+            power += x * x;
+        }
+        correlate(windowed, out);
+        vec share = all(1.0f / (total(power) + call->e->energy_floor));
+        for (int64_t lag = 0; lag < LAGS; lag += LANES) store(out + lag, load(out + lag) * share);
+    }
+}
+
+/* Of the kept pasts to the blocks' filters, (count, kept.width). */
+static float *recall(Call *call) {
+    const Kept *kept = &call->e->kept;
+    float *out = take_floats(&call->scratch, call->count * kept->width);
+    for (int64_t i = 0; i < call->count; i++) {
+        const float *frames[CONTEXT];
+        for (int f = 0; f < CONTEXT; f++) frames[f] = call->states->past[f] + call->rows[i] * kept->width;
+        weigh(frames, kept->filter, CONTEXT, kept->width, kept->bias, out + i * kept->width);
+    }
+    return out;
+}
+
+/* The pasts a frame later: layers of outputs (.., count, width) follow each other from column on. */
+static int64_t keep(const Call *call, const float *outputs, int64_t layers, int64_t width,
+                    int64_t column) {
+    const Kept *kept = &call->e->kept;
+    for (int64_t layer = 0; layer < layers; layer++, column += width)
+        for (int64_t i = 0; i < call->count; i++) {
+            const float *new = outputs + (layer * call->count + i) * width;
+            float *to = call->states->past[CONTEXT - 1] + call->rows[i] * kept->width + column;
+            for (int64_t j = 0; j < width; j += LANES)
+                store(to + j, load(new + j) + load(kept->offset + column + j));
+        }
+    return column;
+}
+
+static void shift_pasts(const Call *call) {
+    const int64_t width = call->e->kept.width;
+    for (int64_t i = 0; i < call->count; i++)
+        for (int f = 0; f + 1 < CONTEXT; f++)
+            memcpy(call->states->past[f] + call->rows[i] * width,
+                   call->states->past[f + 1] + call->rows[i] * width, width * sizeof(float));
+}
+
+/* The log-mels of seven frames enter three stacks: now (count, columns) the newest frame, filtered
+ * (count, columns) all of them after the first blocks' filters. Keeps the log-mels. */
+static void enter(Call *call, const float *features, float *now, float *filtered) {
+    const Encoder *e = call->e;
+    const int64_t columns = e->enter_mels.columns;
+    Scratch before = call->scratch;
+    float *frames = take_floats(&call->scratch, ENTERING * KERNEL * MEL_FRAME);
+    float *entered = take_floats(&call->scratch, ENTERING * KERNEL * columns);
+    for (int64_t first = 0; first < call->count; first += ENTERING) {
+        int64_t some = call->count - first < ENTERING ? call->count - first : ENTERING;
+        for (int64_t i = 0; i < some; i++) {
+            float *own = frames + i * KERNEL * MEL_FRAME, *newest = own + CONTEXT * MEL_FRAME;
+            float *mels = call->states->mels + call->rows[first + i] * CONTEXT * MEL_FRAME;
+            memcpy(own, mels, CONTEXT * MEL_FRAME * sizeof(float));
+            memcpy(newest, features + (first + i) * FEATURES, MEL_BANDS * sizeof(float));
+            newest[MEL_BANDS] = 1.0f; /* meets the bias in the matrix */
+            memcpy(mels, own + MEL_FRAME, CONTEXT * MEL_FRAME * sizeof(float));
+        }
+        multiply(&e->enter_mels, frames, MEL_FRAME, some * KERNEL, entered);
+        for (int64_t i = 0; i < some; i++) {
+            const float *own[KERNEL];
+            for (int f = 0; f < KERNEL; f++) own[f] = entered + (i * KERNEL + f) * columns;
+            weigh(own, e->first_filter, KERNEL, columns, e->first_bias,
+                  filtered + (first + i) * columns);
+            memcpy(now + (first + i) * columns, own[CONTEXT], columns * sizeof(float));
+        }
+    }
+    call->scratch = before;
+}
+
+/* The codes (count, chain->layers) of latents (count, width). */
+static void quantize(Call *call, const Chain *chain, const float *latents, int64_t width,
+                     int64_t *codes) {
+    Scratch before = call->scratch;
+    const int64_t stride = chain->project.columns;
+    float *left = take_floats(&call->scratch, call->count * stride);
+    float *scores = take_floats(&call->scratch, call->count * WORDS);
+    multiply(&chain->project, latents, width, call->count, left);
+    for (int64_t layer = 0; layer < chain->layers; layer++) {
+        const int64_t at = layer * chain->code_dim, rest = (chain->layers - layer - 1) * chain->code_dim;
+        /* The longest product is that of the nearest direction, however long the vector is. */
+        multiply(chain->directions + layer, left + at, stride, call->count, scores);
+        for (int64_t i = 0; i < call->count; i++) {
+            int64_t code = codes[i * chain->layers + layer] = largest(scores + i * WORDS, WORDS);
+            for (int64_t j = 0; j < rest; j++)
+                left[i * stride + at + chain->code_dim + j] -= chain->taken[layer][code * rest + j];
+        }
+    }
+    call->scratch = before;
+}
+
+/* Adds what the content codes of seven frames mean to what enters the detail stack: to x the
+ * newest, to filtered all of them. Keeps the codes. */
+static void add_meaning(const Call *call, const int64_t *codes, float *x, float *filtered,
+                        int64_t filtered_stride) {
+    const Encoder *e = call->e;
+    const int64_t width = e->detail.width;
+    for (int64_t i = 0; i < call->count; i++) {
+        int64_t words[KERNEL][CONTENT_LAYERS];
+        int64_t *kept = call->states->words + call->rows[i] * CONTEXT * CONTENT_LAYERS;
+        memcpy(words, kept, CONTEXT * sizeof *words);
+        memcpy(words[CONTEXT], codes + i * CONTENT_LAYERS, sizeof *words);
+        memcpy(kept, words[1], CONTEXT * sizeof *words);
+        for (int f = 0; f < KERNEL; f++)
+            for (int64_t j = 0; j < width; j += LANES) {
+                vec meaning = {0};
+                for (int layer = 0; layer < CONTENT_LAYERS; layer++) {
+                    int64_t row = layer * (WORDS + 1) + 1 + words[f][layer];
+                    meaning += load(e->word_table + row * width + j);
+                }
+                float *sum = filtered + i * filtered_stride + j;
+                store(sum, load(sum) + meaning * load(e->detail_filter + f * width + j));
+                if (f == CONTEXT) store(x + i * width + j, load(x + i * width + j) + meaning);
+            }
+    }
+}
+
+/* Counts the voiced among the newest frames into the talkers' statistics. */
+static void know_talkers(const Call *call, const float *hidden, const int64_t *pitch) {
+    const int64_t width = call->e->timbre.width;
+    for (int64_t i = 0; i < call->count; i++) {
+        if (pitch[i] == 0) continue;
+        float *pitches = call->states->pitches + call->rows[i] * PITCH_CLASSES;
+        float *first = call->states->moments + call->rows[i] * 2 * width, *second = first + width;
+        vec heard = {0};
+        pitches[pitch[i]] += 1.0f;
+        for (int64_t j = 0; j < PITCH_CLASSES; j += LANES) heard += load(pitches + j);
+        float share = 1.0f / total(heard);
+        for (int64_t j = 0; j < width; j += LANES) {
+            vec h = load(hidden + i * width + j) + load(call->e->timbre_offset + j);
+            store(first + j, load(first + j) + (h - load(first + j)) * share);
+            store(second + j, load(second + j) + (h * h - load(second + j)) * share);
+        }
+    }
+}
+
+/* Memory for the outputs of a stack, and where its last one will be. */
+static float *outputs_of(Call *call, const Stack *stack, float **last) {
+    float *outputs = take_floats(&call->scratch, (stack->count + 1) * call->count * stack->width);
+    *last = outputs + stack->count * call->count * stack->width;
+    return outputs;
+}
+
+static void first_outputs(const Call *call, const float *now, int64_t stride, int64_t width,
+                          float *outputs) {
+    for (int64_t i = 0; i < call->count; i++)
+        memcpy(outputs + i * width, now + i * stride, width * sizeof(float));
+}
+
+INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static void encode_group(Call *call, const float *audio, int64_t *codes) {
+    const Encoder *e = call->e;
+    const int64_t n = call->count, kept = e->kept.width, columns = e->enter_mels.columns;
+    int64_t widest = most(e->prosody.width, most(e->content.width, e->timbre.width));
+    int64_t levels[GROUP], pitch[GROUP];
+    Workspace space = workspace(&call->scratch, n, widest);
+    float *features = take_floats(&call->scratch, n * FEATURES);
+    float *heard = listen(call, audio), *pasts = recall(call);
+    hear_spectrum(call, heard, features, levels);
+    hear_pitch(call, heard, features);
+
+    float *last;
+    float *said = outputs_of(call, &e->prosody, &last);
+    float *filtered = take_floats(&call->scratch, n * e->prosody.width);
+    multiply(&e->enter_prosody, features, FEATURES, n, said);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < e->prosody.width; j += LANES)
+            store(filtered + i * e->prosody.width + j,
+                  load(pasts + i * kept + j) + load(said + i * e->prosody.width + j) *
+                                                   load(e->prosody.blocks->last + j));
+    int64_t column = e->prosody.width;
+    run_stack(&e->prosody, n, filtered, e->prosody.width, pasts + column, kept, 0, space, said);
+    column += (e->prosody.count - 1) * e->prosody.width;
+    float *scores = take_floats(&call->scratch, n * e->pitch.columns);
+    multiply(&e->pitch, last, e->prosody.width, n, scores);
+    for (int64_t i = 0; i < n; i++) pitch[i] = largest(scores + i * e->pitch.columns, PITCH_CLASSES);
+
+    float *now = take_floats(&call->scratch, n * columns);
+    float *entering = take_floats(&call->scratch, n * columns);
+    enter(call, features, now, entering);
+
+    int64_t content_codes[GROUP * CONTENT_LAYERS], detail_codes[GROUP * DETAIL_LAYERS], at = 0;
+    float *content = outputs_of(call, &e->content, &last);
+    first_outputs(call, now, columns, e->content.width, content);
+    run_stack(&e->content, n, entering, columns, pasts + column, kept, 0, space, content);
+    column += (e->content.count - 1) * e->content.width;
+    quantize(call, &e->content_chain, last, e->content.width, content_codes);
+
+    at += e->content.width;
+    float *detail = outputs_of(call, &e->detail, &last);
+    first_outputs(call, now + at, columns, e->detail.width, detail);
+    add_meaning(call, content_codes, detail, entering + at, columns);
+    run_stack(&e->detail, n, entering + at, columns, pasts + column, kept, 0, space, detail);
+    column += (e->detail.count - 1) * e->detail.width;
+    quantize(call, &e->detail_chain, last, e->detail.width, detail_codes);
+
+    at += e->detail.width;
+    float *timbre = outputs_of(call, &e->timbre, &last);
+    first_outputs(call, now + at, columns, e->timbre.width, timbre);
+    run_stack(&e->timbre, n, entering + at, columns, pasts + column, kept, 0, space, timbre);
+    know_talkers(call, last, pitch);
+
+    shift_pasts(call);
+    column = keep(call, said, e->prosody.count, e->prosody.width, 0);
+    column = keep(call, content + n * e->content.width, e->content.count - 1, e->content.width, column);
+    column = keep(call, detail + n * e->detail.width, e->detail.count - 1, e->detail.width, column);
+    keep(call, timbre + n * e->timbre.width, e->timbre.count - 1, e->timbre.width, column);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t *own = codes + i * CODE_LAYERS;
+        own[0] = pitch[i] * LEVELS + levels[i];
+        memcpy(own + 1, content_codes + i * CONTENT_LAYERS, CONTENT_LAYERS * sizeof *own);
+        memcpy(own + 1 + CONTENT_LAYERS, detail_codes + i * DETAIL_LAYERS, DETAIL_LAYERS * sizeof *own);
+    }
+}
+
+INLINE int64_t stack_floats(const Stack *stack) { return (stack->count + 1) * stack->width; }
+
+static int64_t scratch_floats(const Encoder *e, int64_t count) {
+    const int64_t columns = e->enter_mels.columns;
+    int64_t widest = most(e->prosody.width, most(e->content.width, e->timbre.width));
+    int64_t stacks = stack_floats(&e->prosody) + stack_floats(&e->content) +
+                     stack_floats(&e->detail) + stack_floats(&e->timbre);
+    int64_t kept = HEARD + FEATURES + e->kept.width + e->prosody.width + e->pitch.columns +
+                   2 * columns + 4 * widest;
+    int64_t projected = most(e->content_chain.project.columns, e->detail_chain.project.columns);
+    int64_t passing = most(MEL_WINDOW + PADDED_BINS + e->mel_basis.columns, projected + WORDS);
+    int64_t shared = most((4 * MEL_FFT + MEL_BINS) * LANES, ENTERING * KERNEL * (MEL_FRAME + columns));
+    return count * (stacks + kept + passing) + shared;
+}
+
+/* audio (count, HOP) of the streams in rows (count,) -> codes (count, CODE_LAYERS); the states are
+ * then those after it. Returns 0, or -1 where there is no memory. */
+int encode(const Encoder *encoder, const EncoderStates *states, const int64_t *rows, int64_t count,
+           const float *audio, int64_t *codes) {
+    const Scratch scratch = scratch_for(scratch_floats(encoder, count < GROUP ? count : GROUP));
+    if (!scratch.next) return -1;
+    for (int64_t done = 0; done < count; done += GROUP) {
+        int64_t some = count - done < GROUP ? count - done : GROUP;
+        Call call = {encoder, states, rows + done, some, scratch};
+        encode_group(&call, audio + done * HOP, codes + done * CODE_LAYERS);
+    }
+    free(scratch.next);
+    return 0;
+}
+
+/* Columns that packed matrices are padded to a multiple of. */
+int64_t panel(void) { return PANEL; }
