@@ -342,8 +342,9 @@ static void decode_group(Call *call, const int64_t *codes, const float *timbres,
     float *filtered = take_floats(&call->scratch, n * width);
     glide(call, timbres, gliding);
     enter(call, codes, outputs, filtered);
-    run_stack(&d->stack, n, filtered, width, recall(call), d->kept.width,
-              conditions_of(call, gliding), space, outputs);
+    const float *pasts = recall(call);
+    const float *conditions = conditions_of(call, gliding);
+    run_stack(&d->stack, n, filtered, width, pasts, d->kept.width, conditions, space, outputs);
     keep(call, outputs + n * width);
 
     float *last = outputs + d->stack.count * n * width;
