@@ -39,9 +39,9 @@ typedef struct {
     float epsilon;
 } Norm;
 
-/* last: the newest frame's weight in the depthwise filter. */
+/* last: the newest frame's weight in the depthwise filter; scale: of the residual branch. */
 typedef struct {
-    const float *last;
+    const float *last, *scale;
     Norm norm;
     Product expand, project;
 } Block;
@@ -109,10 +109,9 @@ static void run_stack(const Stack *stack, int64_t count, const float *filtered,
             }
             normalise(&block->norm, from, width, gain, bias, normed);
         }
-        multiply_onto(&block->expand, space.normed, width, count, block->expand.bias, 0,
-                      space.hidden, GELU);
-        multiply_onto(&block->project, space.hidden, block->expand.columns, count, x, width,
-                      outputs + (b + 1) * layer, PLAIN);
+        multiply_gelu(&block->expand, space.normed, width, count, space.hidden);
+        multiply_onto(&block->project, space.hidden, block->expand.columns, count, block->scale, x,
+                      outputs + (b + 1) * layer);
     }
 }
 

@@ -31,7 +31,8 @@ class FastBlock:
     before it would have added: ``offset`` (width,) is their sum.
 
     ``past_filter`` (6, width), ``last`` (width,) and ``bias`` (width,): the depthwise filter;
-    ``expand`` (width, 3 width) and ``project`` (3 width, width), the residual scale in it.
+    ``expand`` (width, 3 width) and ``project`` (3 width, width), the residual scale in it, which
+    is also there by itself: ``scale`` (width,), ``unscaled``.
     """
 
     past_filter: Tensor
@@ -41,6 +42,8 @@ class FastBlock:
     expand: Product
     project: Product
     offset: Tensor
+    scale: Tensor
+    unscaled: Tensor
 
     def __call__(self, x: Tensor, filtered: Tensor, condition: Condition | None = None) -> Tensor:
         """x, filtered (B, width) -> (B, width). ``filtered``: x and its past after the filter."""
@@ -100,6 +103,8 @@ def _fold(block: CausalBlock, offset: Tensor, shelf: Shelf) -> FastBlock:
         expand=shelf.product(matrix(block.expand), block.expand.bias),
         project=shelf.product(matrix(block.project) * scale),
         offset=constant(offset),
+        scale=constant(scale),
+        unscaled=block.project.weight.detach().t(),
     )
 
 

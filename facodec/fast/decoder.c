@@ -11,7 +11,7 @@ enum { SUBFRAMES = 2, SUBHOP = HOP / SUBFRAMES, WINDOW = 2 * SUBHOP };
 enum { N_FFT = 512, BINS = N_FFT / 2 + 1, TAIL = N_FFT - SUBHOP, NOISE_FRAMES = 2048 };
 
 enum {
-    GROUP = 32,                             /* streams computed together */
+    GROUP = 36,                             /* streams computed together */
     PADDED_BINS = (BINS + 15) / 16 * 16,    /* whole vectors, however wide */
     PADDED_HOP = (HOP + 15) / 16 * 16,
 };
@@ -116,10 +116,25 @@ static void enter(const Call *call, const int64_t *codes, float *x, float *filte
     }
 }
 
+typedef int16_t high_vec __attribute__((vector_size(LANES * sizeof(int16_t))));
+typedef uint8_t low_vec __attribute__((vector_size(LANES * sizeof(uint8_t))));
+
+/* Numbers in 24 bits, and back: the upper 16 and the lower 8 of whole multiples of a step. */
 INLINE vec widened(const int16_t *high, const uint8_t *low) {
-    vec x;
-    for (int i = 0; i < LANES; i++) x[i] = (float)high[i] * 256.0f + (float)low[i];
-    return x;
+    high_vec upper;
+    low_vec lower;
+    memcpy(&upper, high, sizeof upper);
+    memcpy(&lower, low, sizeof lower);
+    return __builtin_convertvector(upper, vec) * 256.0f + __builtin_convertvector(lower, vec);
+}
+
+INLINE void narrowed(vec multiples, int16_t *high, uint8_t *low) {
+    for (int i = 0; i < LANES; i++) multiples[i] = __builtin_rintf(multiples[i]);
+    ivec whole = __builtin_convertvector(multiples, ivec);
+    high_vec upper = __builtin_convertvector(whole >> 8, high_vec);
+    low_vec lower = __builtin_convertvector(whole & 255, low_vec);
+    memcpy(high, &upper, sizeof upper);
+    memcpy(low, &lower, sizeof lower);
 }
 
 /* Of the kept pasts to the blocks' filters, (count, kept.width). */
@@ -163,11 +178,9 @@ static void keep(const Call *call, const float *outputs) {
         float largest = most[0];
         for (int lane = 1; lane < LANES; lane++) largest = most[lane] > largest ? most[lane] : largest;
         step[CONTEXT - 1] = largest / LARGEST;
-        for (int64_t j = 0; j < kept->width; j++) {
-            int32_t multiple = (int32_t)rintf(newest[j] / step[CONTEXT - 1]);
-            call->states->high[last + j] = (int16_t)(multiple >> 8);
-            call->states->low[last + j] = (uint8_t)multiple;
-        }
+        for (int64_t j = 0; j < kept->width; j += LANES)
+            narrowed(load(newest + j) / step[CONTEXT - 1], call->states->high + last + j,
+                     call->states->low + last + j);
     }
 }
 

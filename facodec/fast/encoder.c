@@ -14,7 +14,7 @@ enum { CONTENT_LAYERS = 2, DETAIL_LAYERS = 3 };
 enum {
     MEL_FRAME = MEL_BANDS + 1,
     FEATURES = MEL_BANDS + LAGS,
-    GROUP = 32, /* streams computed together: more would leave the cache */
+    GROUP = 36, /* streams computed together: more would leave the cache */
     ENTERING = 6, /* streams whose log-mels enter the stacks together */
 };
 
@@ -389,3 +389,6 @@ int encode(const Encoder *encoder, const EncoderStates *states, const int64_t *r
 
 /* Columns that packed matrices are padded to a multiple of. */
 int64_t panel(void) { return PANEL; }
+
+/* Whether they may be packed in float16. */
+int64_t halves(void) { return HALVES; }

@@ -46,6 +46,7 @@ class Product(Structure):
         ("bias", c_void_p),
         ("inner", c_int64),
         ("columns", c_int64),
+        ("half", c_int64),
     )
 
 
@@ -54,7 +55,13 @@ class Norm(Structure):
 
 
 class Block(Structure):
-    _fields_ = (("last", c_void_p), ("norm", Norm), ("expand", Product), ("project", Product))
+    _fields_ = (
+        ("last", c_void_p),
+        ("scale", c_void_p),
+        ("norm", Norm),
+        ("expand", Product),
+        ("project", Product),
+    )
 
 
 class Stack(Structure):
@@ -211,7 +218,7 @@ def native_encoder(fast: FastEncoder) -> NativeEncoder | None:
     library = _library(fast.filter)
     if library is None:
         return None
-    p, own = _Packer(library.panel()), fast.features.own
+    p, own = _Packer(library), fast.features.own
     stacks = {name: p.stack(stack) for name, stack in fast.stacks.items()}
     if not all(p.fits(stack.width) for stack in stacks.values()):
         return None
@@ -245,7 +252,7 @@ def native_decoder(fast: FastDecoder) -> NativeDecoder | None:
     library = _library(fast.filter)
     if library is None:
         return None
-    p, stack = _Packer(library.panel()), fast.stack
+    p, stack = _Packer(library), fast.stack
     enter, leave = fast.condition
     widths = len(stack.offset), enter.matrix.shape[1], leave.matrix.shape[1]
     if not all(map(p.fits, widths)) or 2 * SUBFRAMES * fast.synthesizer.bands % WHOLE_VECTORS:
@@ -294,7 +301,7 @@ def _synthesizer(fast: FastDecoder, p: _Packer) -> Synthesizer:
 def _library(like: Tensor) -> ctypes.CDLL | None:
     library = compiled.library(Path(__file__).parent) if like.device.type == "cpu" else None
     if library is not None:
-        library.panel.restype = c_int64
+        library.panel.restype = library.halves.restype = c_int64
     return library
 
 
@@ -312,8 +319,8 @@ def _turns(size: int) -> Tensor:
 class _Packer:
     """Lays constants out as the C code reads them; ``owned`` must outlive its structures."""
 
-    def __init__(self, panel: int) -> None:
-        self._panel = panel
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._panel, self._halves = library.panel(), bool(library.halves())
         self.owned: list[object] = []
 
     def fits(self, width: int) -> bool:
@@ -330,11 +337,13 @@ class _Packer:
         inner, columns = product.matrix.shape
         missing = -columns % self._panel
         panels = F.pad(product.matrix, (0, missing)).view(inner, -1, self._panel).transpose(0, 1)
+        half = self._halves and torch.equal(panels.half().float(), panels)
         return Product(
-            self.numbers(panels),
+            self.numbers(panels, torch.float16 if half else torch.float32),
             self.numbers(F.pad(product.bias, (0, missing))),
             inner,
             columns + missing,
+            half,
         )
 
     def norm(self, norm: nn.LayerNorm) -> Norm:
@@ -348,9 +357,10 @@ class _Packer:
     def _block(self, block: FastBlock) -> Block:
         return Block(
             self.numbers(block.last),
+            self.numbers(block.scale),
             self.norm(block.norm),
             self.product(block.expand),
-            self.product(block.project),
+            self.product(FastProduct(block.unscaled)),
         )
 
     def kept(self, kept: FastKept) -> Kept:

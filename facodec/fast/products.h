@@ -16,58 +16,112 @@ enum { WIDE = 4, TALL = 6 };
 #endif
 enum { PANEL = WIDE * LANES };
 
-/* packed: (columns / PANEL, inner, PANEL); bias: (columns,); columns a multiple of PANEL. */
+/* Weights that are exact in 16 bits are kept so, where the CPU widens them: half the bytes to read. */
+#if defined(__F16C__) && defined(__AVX__)
+#include <immintrin.h>
+enum { HALVES = 1 };
+#else
+enum { HALVES = 0 };
+#endif
+
+/* packed: (columns / PANEL, inner, PANEL) float32, or float16 where half; bias: (columns,);
+ * columns a multiple of PANEL. */
 typedef struct {
-    const float *packed, *bias;
-    int64_t inner, columns;
+    const void *packed;
+    const float *bias;
+    int64_t inner, columns, half;
 } Product;
 
-typedef enum { PLAIN, GELU } Then;
+INLINE vec load_weights(const void *from, int64_t at, int half) {
+    if (!half) return load((const float *)from + at);
+#if defined(__AVX512F__)
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)((const uint16_t *)from + at)));
+#elif defined(__F16C__) && defined(__AVX__)
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const void *)((const uint16_t *)from + at)));
+#else
+    return all(0.0f); /* never: HALVES is 0 */
+#endif
+}
 
-INLINE void tile(int tall, int64_t inner, const float *rows, int64_t stride, const float *panel,
-                 const float *start, int64_t start_stride, float *out, int64_t out_stride,
-                 Then then) {
+/* Sums onto the bias; GELU of these; or sums times scale (columns,) onto there, rows apart. */
+typedef enum { PLAIN, THEN_GELU, ONTO } Then;
+
+typedef struct {
+    const float *scale, *there;
+    int64_t there_stride;
+} Finish;
+
+INLINE void tile(int tall, const Product *p, int half, const float *rows, int64_t stride,
+                 int64_t column, const Finish *finish, Then then, float *out) {
+    const int64_t first = column * p->inner;
     vec sums[TALL][WIDE];
     for (int r = 0; r < tall; r++)
-        for (int w = 0; w < WIDE; w++) sums[r][w] = load(start + r * start_stride + w * LANES);
-    for (int64_t k = 0; k < inner; k++) {
+        for (int w = 0; w < WIDE; w++)
+            sums[r][w] = then == ONTO ? all(0.0f) : load(p->bias + column + w * LANES);
+    for (int64_t k = 0; k < p->inner; k++) {
         vec weights[WIDE];
-        for (int w = 0; w < WIDE; w++) weights[w] = load(panel + k * PANEL + w * LANES);
+        for (int w = 0; w < WIDE; w++)
+            weights[w] = load_weights(p->packed, first + k * PANEL + w * LANES, half);
         for (int r = 0; r < tall; r++)
             for (int w = 0; w < WIDE; w++) sums[r][w] += weights[w] * rows[r * stride + k];
     }
     for (int r = 0; r < tall; r++)
         for (int w = 0; w < WIDE; w++) {
-            vec sum = then == GELU ? gelu(sums[r][w]) : sums[r][w];
-            store(out + r * out_stride + w * LANES, sum);
+            const int64_t at = column + w * LANES;
+            vec sum = sums[r][w];
+            if (then == THEN_GELU) sum = gelu(sum);
+            if (then == ONTO)
+                sum = load(finish->there + r * finish->there_stride + at) +
+                      sum * load(finish->scale + at);
+            store(out + r * p->columns + at, sum);
         }
 }
 
-/* rows (count, inner), stride apart -> out (count, columns); onto what is at start, start_stride
- * apart: 0 for the same, such as a bias, for every row. */
-INLINE void multiply_onto(const Product *p, const float *rows, int64_t stride, int64_t count,
-                          const float *start, int64_t start_stride, float *out, Then then) {
-    for (int64_t c = 0; c < p->columns; c += PANEL) {
-        const float *panel = p->packed + c * p->inner;
-        int64_t r = 0;
-#define TILE(tall)                                                                     \
-    tile(tall, p->inner, rows + r * stride, stride, panel, start + r * start_stride + c, \
-         start_stride, out + r * p->columns + c, p->columns, then)
-        for (; r + TALL <= count; r += TALL) TILE(TALL);
-        switch (count - r) {
-            case 1: TILE(1); break;
-            case 2: TILE(2); break;
-            case 3: TILE(3); break;
-            case 4: TILE(4); break;
-            case 5: TILE(5); break;
-        }
-#undef TILE
+/* The rows of one panel's columns. */
+INLINE void multiply_panel(const Product *p, int half, const float *rows, int64_t stride,
+                           int64_t count, int64_t column, Finish finish, Then then, float *out) {
+    int64_t r = 0;
+    for (; r + TALL <= count; r += TALL) {
+        tile(TALL, p, half, rows + r * stride, stride, column, &finish, then, out + r * p->columns);
+        finish.there += TALL * finish.there_stride;
+    }
+    rows += r * stride;
+    out += r * p->columns;
+    switch (count - r) {
+        case 1: tile(1, p, half, rows, stride, column, &finish, then, out); break;
+        case 2: tile(2, p, half, rows, stride, column, &finish, then, out); break;
+        case 3: tile(3, p, half, rows, stride, column, &finish, then, out); break;
+        case 4: tile(4, p, half, rows, stride, column, &finish, then, out); break;
+        case 5: tile(5, p, half, rows, stride, column, &finish, then, out); break;
     }
 }
 
+INLINE void multiply_then(const Product *p, const float *rows, int64_t stride, int64_t count,
+                          Finish finish, Then then, float *out) {
+    for (int64_t column = 0; column < p->columns; column += PANEL) {
+        if (HALVES && p->half)
+            multiply_panel(p, 1, rows, stride, count, column, finish, then, out);
+        else
+            multiply_panel(p, 0, rows, stride, count, column, finish, then, out);
+    }
+}
+
+/* rows (count, inner), stride apart -> out (count, columns): rows @ matrix + bias. */
 static void multiply(const Product *p, const float *rows, int64_t stride, int64_t count,
                      float *out) {
-    multiply_onto(p, rows, stride, count, p->bias, 0, out, PLAIN);
+    multiply_then(p, rows, stride, count, (Finish){0}, PLAIN, out);
+}
+
+/* GELU of the same. */
+static void multiply_gelu(const Product *p, const float *rows, int64_t stride, int64_t count,
+                          float *out) {
+    multiply_then(p, rows, stride, count, (Finish){0}, THEN_GELU, out);
+}
+
+/* there (count, columns) + scale (columns,) * (rows @ matrix). */
+static void multiply_onto(const Product *p, const float *rows, int64_t stride, int64_t count,
+                          const float *scale, const float *there, float *out) {
+    multiply_then(p, rows, stride, count, (Finish){scale, there, p->columns}, ONTO, out);
 }
 
 #endif
