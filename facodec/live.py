@@ -339,12 +339,20 @@ def median_octaves(pitches: Tensor) -> Tensor:
 
     A median, as some frames are an octave off. The reference counts a little, to begin with.
     """
-    reference = int(prosody.pitch_class(torch.tensor(PITCH_REFERENCE)))
     counts = pitches.clone()
-    counts[:, reference] += PITCH_PRIOR_FRAMES
+    counts[:, reference_class()] += PITCH_PRIOR_FRAMES
     below = counts.cumsum(1)
-    middle = (below < below[:, -1:] / 2).sum(1)
-    return torch.log2(prosody.pitch_hertz(middle) / PITCH_REFERENCE)
+    return octaves((below < below[:, -1:] / 2).sum(1))
+
+
+def reference_class() -> int:
+    """Pitch class of :data:`PITCH_REFERENCE`."""
+    return int(prosody.pitch_class(torch.tensor(PITCH_REFERENCE)))
+
+
+def octaves(classes: Tensor) -> Tensor:
+    """Pitch classes in octaves from the reference, float64."""
+    return torch.log2(prosody.pitch_hertz(classes) / PITCH_REFERENCE)
 
 
 def _glide(target: Tensor, state: DecoderState, frames: int) -> Tensor:

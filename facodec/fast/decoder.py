@@ -15,7 +15,7 @@ from facodec.causal import CONTEXT
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.fast.blocks import Condition, FastStack, Kept, matrix
 from facodec.fast.chains import word_table
-from facodec.fast.native import NativeStep
+from facodec.fast.native import NativeDecoder
 from facodec.fast.products import Product, Shelf
 from facodec.fast.recorded import Recorded
 from facodec.fast.states import FastDecoderState, Rounded, later, nothing_said
@@ -40,7 +40,7 @@ class FastDecoder:
     def __init__(self, model: LiveModel) -> None:
         self._model = model
         shelf = Shelf(model.average_first.device)
-        self.steps: Recorded | NativeStep = Recorded(self._hop, shelf)
+        self.steps: Recorded | NativeDecoder = Recorded(self._hop, shelf)
         self.synthesizer = FastSynthesizer(model, shelf)
         self.stack = FastStack.of(model.decoder, shelf)
         self.kept = Kept.of(self.stack.blocks[1:])

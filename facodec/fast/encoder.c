@@ -8,7 +8,7 @@ enum { HOP = 200, HISTORY = 600, HEARD = HISTORY + HOP };
 enum { MEL_WINDOW = 640, MEL_FFT = MEL_WINDOW / 2, MEL_BINS = MEL_FFT + 1, MEL_BANDS = 80 };
 enum { PADDED_BINS = (MEL_BINS + LANES - 1) / LANES * LANES };
 enum { MIN_LAG = 32, LAGS = 256 };
-enum { PITCH_CLASSES = 128, LEVELS = 8, WORDS = 1024, CODE_LAYERS = 6 };
+enum { PITCH_CLASSES = 128, LEVELS = 8, WORDS = 1024, CODE_LAYERS = 6, TIMBRE = 256 };
 enum { CONTENT_LAYERS = 2, DETAIL_LAYERS = 3 };
 
 enum {
@@ -37,6 +37,10 @@ typedef struct {
     const float *first_filter, *first_bias; /* of content, detail and timbre */
     const float *word_table, *detail_filter, *timbre_offset;
     Chain content_chain, detail_chain;
+    Product voice_head;
+    const float *average, *octaves; /* first and second moments; of each pitch class */
+    float prior, pitch_prior;
+    int64_t reference;
 } Encoder;
 
 /* Rows of the tensors of FastEncoderState, in their order. */
@@ -384,6 +388,61 @@ int encode(const Encoder *encoder, const EncoderStates *states, const int64_t *r
         encode_group(&call, audio + done * HOP, codes + done * CODE_LAYERS);
     }
     free(scratch.next);
+    return 0;
+}
+
+/* The class in the middle of all that a talker was heard in, or of the reference, to begin with. */
+static int64_t median_class(const Encoder *e, const float *pitches) {
+    double all = e->pitch_prior, below = 0;
+    for (int64_t j = 0; j < PITCH_CLASSES; j++) all += pitches[j];
+    int64_t class = 0;
+    for (int64_t j = 0; j < PITCH_CLASSES; j++) {
+        below += pitches[j] + (j == e->reference ? e->pitch_prior : 0);
+        class += below < all / 2;
+    }
+    return class;
+}
+
+/* Mean and deviation (2 width,) of what the timbre branch gave, with the average voice's weight. */
+static void describe(const Encoder *e, const float *pitches, const float *moments, float *out) {
+    const int64_t width = e->timbre.width;
+    vec heard = {0};
+    for (int64_t j = 0; j < PITCH_CLASSES; j += LANES) heard += load(pitches + j);
+    const float count = total(heard), share = count / (count + e->prior);
+    for (int64_t j = 0; j < width; j += LANES) {
+        vec first = load(e->average + j), second = load(e->average + width + j);
+        first += (load(moments + j) - first) * share;
+        second += (load(moments + width + j) - second) * share;
+        store(out + j, first);
+        store(out + width + j, root(larger(second - first * first, all(1e-5f))));
+    }
+}
+
+/* The running estimates (count, TIMBRE) of the talkers in rows (count,) of pitches and moments.
+ * Returns 0, or -1 where there is no memory. */
+int look(const Encoder *e, const float *pitches, const float *moments, const int64_t *rows,
+         int64_t count, float *timbres) {
+    const int64_t statistics = 2 * e->timbre.width, columns = e->voice_head.columns;
+    Scratch scratch = scratch_for(count * (statistics + columns));
+    void *memory = scratch.next;
+    if (!memory) return -1;
+    float *described = take_floats(&scratch, count * statistics);
+    float *voices = take_floats(&scratch, count * columns);
+    for (int64_t i = 0; i < count; i++)
+        describe(e, pitches + rows[i] * PITCH_CLASSES, moments + rows[i] * statistics,
+                 described + i * statistics);
+    multiply(&e->voice_head, described, statistics, count, voices);
+    for (int64_t i = 0; i < count; i++) {
+        const float *voice = voices + i * columns;
+        vec square = {0};
+        for (int64_t j = 0; j < TIMBRE; j += LANES) square += load(voice + j) * load(voice + j);
+        float length = __builtin_sqrtf(total(square));
+        vec scale = all(1.0f / (length > 1e-12f ? length : 1e-12f));
+        for (int64_t j = 0; j < TIMBRE; j += LANES)
+            store(timbres + i * TIMBRE + j, load(voice + j) * scale);
+        timbres[i * TIMBRE + TIMBRE - 1] = e->octaves[median_class(e, pitches + rows[i] * PITCH_CLASSES)];
+    }
+    free(memory);
     return 0;
 }
 

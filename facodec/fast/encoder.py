@@ -14,7 +14,7 @@ from facodec.causal import CONTEXT, CausalStack
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
 from facodec.fast.blocks import FastStack, Kept, constant, matrix
 from facodec.fast.chains import FastChain, word_table
-from facodec.fast.native import NativeStep
+from facodec.fast.native import NativeEncoder
 from facodec.fast.products import Product, Shelf
 from facodec.fast.recorded import Recorded, record
 from facodec.fast.states import FastEncoderState, Talker, later
@@ -46,9 +46,9 @@ class FastEncoder:
     """Steps of one model's encoder; takes its weights as they are when it is made."""
 
     def __init__(self, model: LiveModel) -> None:
-        self._model = model
+        self.model = model
         shelf = Shelf(model.average_first.device)
-        self.steps: Recorded | NativeStep = Recorded(self._hop, shelf)
+        self.steps: Recorded | NativeEncoder = Recorded(self._hop, shelf)
         self.features = FastFeatures(model, shelf)
         self.stacks = {
             name: FastStack.of(getattr(model, name), shelf)
@@ -80,7 +80,7 @@ class FastEncoder:
         self._look: Callable[..., Tensor] | None = None
 
     def initial_state(self, batch: int) -> FastEncoderState:
-        like = self._model.average_first
+        like = self.model.average_first
         width = like.shape[0]
         return FastEncoderState(
             history=like.new_zeros(batch, HISTORY),
@@ -140,6 +140,8 @@ class FastEncoder:
 
     def timbres(self, talkers: Talker, rows: Tensor) -> Tensor:
         """The running estimates (B, 256) of the talkers in ``rows`` (B,)."""
+        if isinstance(self.steps, NativeEncoder):
+            return self.steps.timbres(talkers, rows)
         everything = talkers.pitches, talkers.moments, rows
         if self._look is None:
             self._look = record(self._timbres, everything) or self._timbres
@@ -149,8 +151,10 @@ class FastEncoder:
         return self.timbre(Talker(pitches.index_select(0, rows), moments.index_select(0, rows)))
 
     def timbre(self, talker: Talker) -> Tensor:
-        """The running estimate (B, 256)."""
-        model = self._model
+        """The running estimates (B, 256) of all talkers."""
+        if isinstance(self.steps, NativeEncoder):
+            return self.steps.timbres(talker, torch.arange(len(talker.pitches)))
+        model = self.model
         heard = talker.pitches.sum(1, keepdim=True)
         average = torch.cat((model.average_first, model.average_second))
         moments = torch.lerp(
@@ -187,7 +191,7 @@ class FastEncoder:
         which gave codes (B, 6, n)."""
         recent = min(codes.shape[2], CONTEXT)
         heard = torch.cat((before.history, audio), dim=1)
-        mels, _, _ = self._model.features(heard[:, -HISTORY - recent * HOP :])
+        mels, _, _ = self.model.features(heard[:, -HISTORY - recent * HOP :])
         words = codes[:, 1 : 1 + CONTENT_LAYERS, -recent:].transpose(1, 2)
         pasts = [*after.prosody, *after.content[1:], *after.detail[1:], *after.timbre[1:]]
         voice = after.voice
@@ -203,9 +207,9 @@ class FastEncoder:
 
     def _prosody_entry(self, shelf: Shelf) -> Product:
         """From log-mels and correlation as :class:`FastFeatures` gives them."""
-        enter = self._model.prosody.enter
+        enter = self.model.prosody.enter
         weight, bias = _unscaled(matrix(enter), enter.bias.detach().double())
-        window = self._model.features.window_correlation[MIN_LAG:].double().unsqueeze(1)
+        window = self.model.features.window_correlation[MIN_LAG:].double().unsqueeze(1)
         return shelf.product(torch.cat((weight[:MEL_BANDS], weight[MEL_BANDS:] / window)), bias)
 
     def _entered(self, mels: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
-from ctypes import POINTER, Array, Structure, c_double, c_float, c_int, c_int64, c_void_p
+from ctypes import POINTER, Array, Structure, c_float, c_int, c_int64, c_void_p
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -18,14 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec import compiled
-from facodec.config import CODE_LAYERS, DETAIL_LAYERS, HOP
-from facodec.fast.blocks import FastBlock, FastStack, constant
+from facodec import compiled, prosody
+from facodec.config import CODE_LAYERS, DETAIL_LAYERS, HOP, TIMBRE_DIM
+from facodec.fast.blocks import FastBlock, FastStack, matrix
 from facodec.fast.blocks import Kept as FastKept
 from facodec.fast.chains import FastChain
 from facodec.fast.products import Product as FastProduct
+from facodec.fast.states import Talker
 from facodec.features import ENERGY_FLOOR, MEL_FLOOR, MEL_WINDOW, PITCH_WINDOW
-from facodec.live import GLIDE
+from facodec.live import GLIDE, PITCH_PRIOR_FRAMES, PRIOR_FRAMES, octaves, reference_class
 from facodec.states import tensors_of, with_tensors
 from facodec.synthesis import BINS, N_FFT, SUBFRAMES
 
@@ -116,6 +117,12 @@ class Encoder(Structure):
         ("timbre_offset", c_void_p),
         ("content_chain", Chain),
         ("detail_chain", Chain),
+        ("voice_head", Product),
+        ("average", c_void_p),
+        ("octaves", c_void_p),
+        ("prior", c_float),
+        ("pitch_prior", c_float),
+        ("reference", c_int64),
     )
 
 
@@ -180,13 +187,18 @@ class NativeStep:
 
     def _run(self, states: list[Tensor], rows: Tensor, *tensors: Tensor) -> None:
         addresses: Array[c_void_p] = (c_void_p * len(states))(*[t.data_ptr() for t in states])
-        failed = self._call(
-            self._address,
-            addresses,
-            rows.data_ptr(),
-            len(rows),
-            *[tensor.data_ptr() for tensor in tensors],
+        self._check(
+            self._call(
+                self._address,
+                addresses,
+                rows.data_ptr(),
+                len(rows),
+                *[tensor.data_ptr() for tensor in tensors],
+            )
         )
+
+    @staticmethod
+    def _check(failed: int) -> None:
         if failed:
             raise MemoryError("no memory for a step")
 
@@ -195,11 +207,33 @@ class NativeEncoder(NativeStep):
     function = "encode"
     arguments = 2
 
+    def __init__(self, library: ctypes.CDLL, constants: Structure, owned: Sequence[object]) -> None:
+        super().__init__(library, constants, owned)
+        self._look = library.look
+        self._look.argtypes = [c_void_p] * 4 + [c_int64, c_void_p]
+        self._look.restype = c_int
+
     def _step(self, inputs: tuple[Tensor, ...], states: list[Tensor], rows: Tensor) -> Tensor:
         audio = inputs[0].contiguous()
         codes = torch.empty(len(audio), CODE_LAYERS, 1, dtype=torch.long)
         self._run(states, rows, audio, codes)
         return codes
+
+    def timbres(self, talkers: Talker, rows: Tensor) -> Tensor:
+        """The running estimates (B, 256) of the talkers in ``rows`` (B,)."""
+        pitches, moments = talkers.pitches.contiguous(), talkers.moments.contiguous()
+        out = torch.empty(len(rows), TIMBRE_DIM)
+        self._check(
+            self._look(
+                self._address,
+                pitches.data_ptr(),
+                moments.data_ptr(),
+                rows.data_ptr(),
+                len(rows),
+                out.data_ptr(),
+            )
+        )
+        return out
 
 
 class NativeDecoder(NativeStep):
@@ -218,7 +252,7 @@ def native_encoder(fast: FastEncoder) -> NativeEncoder | None:
     library = _library(fast.filter)
     if library is None:
         return None
-    p, own = _Packer(library), fast.features.own
+    p, own, model = _Packer(library), fast.features.own, fast.model
     stacks = {name: p.stack(stack) for name, stack in fast.stacks.items()}
     if not all(p.fits(stack.width) for stack in stacks.values()):
         return None
@@ -242,6 +276,12 @@ def native_encoder(fast: FastEncoder) -> NativeEncoder | None:
         timbre_offset=p.numbers(fast.stacks["timbre"].offset),
         content_chain=p.chain(fast.content),
         detail_chain=p.chain(fast.detail),
+        voice_head=p.product(FastProduct(matrix(model.voice_head), model.voice_head.bias)),
+        average=p.numbers(torch.cat((model.average_first, model.average_second))),
+        octaves=p.numbers(octaves(torch.arange(prosody.PITCH_CLASSES))),
+        prior=PRIOR_FRAMES,
+        pitch_prior=PITCH_PRIOR_FRAMES,
+        reference=reference_class(),
         **stacks,
     )
     return NativeEncoder(library, constants, p.owned)

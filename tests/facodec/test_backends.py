@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import facodec
-from facodec.activation import Activation
 from facodec import compiled
+from facodec.activation import Activation
 from facodec.backends import DECODER_PRODUCTS, prepare
 from facodec.backends import snake as snake_backend
 from facodec.checkpoint import load_ns3
