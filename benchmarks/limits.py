@@ -13,13 +13,28 @@ from benchmarks.common import Result
 from benchmarks.present import Cell, Table
 from benchmarks.subjects import Subject, plain_model
 
-PRECISIONS = {"float32": (4, "float32"), "bf16": (2, "bfloat16"), "int8": (1, "bfloat16")}
+PRECISIONS = {
+    "float32": (4, "float32"),
+    "float16": (2, "float32"),
+    "bf16": (2, "bfloat16"),
+    "int8": (1, "bfloat16"),
+}
 """Bytes of a weight, and the rate that operations count at; those in int8 are no slower than in
 bfloat16, whose rate is measured."""
-PRECISION_OF = {"float32": "float32", "onnx": "float32", "bf16": "bf16", "int8": "int8"}
-"""By backend."""
-REDUCED = {("ns3", "decode"): ("bf16", "int8")}
-"""Where a backend has smaller weights: the encoder's stay as they are, for the codes' sake."""
+PRECISION_OF = {
+    "float32": "float32",
+    "native": "float16",
+    "onnx": "float32",
+    "bf16": "bf16",
+    "int8": "int8",
+}
+"""By backend. ``native`` keeps the weights as they are stored, and computes in float32."""
+REDUCED = {
+    ("live", "encode"): ("float16",),
+    ("live", "decode"): ("float16",),
+    ("ns3", "decode"): ("bf16", "int8"),
+}
+"""Where a backend has smaller weights: the encoder's of ``ns3`` stay, for the codes' sake."""
 SMALL_CACHE_MB, LARGE_CACHE_MB = 1.0, 24.0
 """Weights up to the first are taken to be read as fast as a core's own cache gives them, up to the
 second as the last cache does, and beyond as memory does, which are measured at the sizes in

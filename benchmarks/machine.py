@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from ctypes import c_float, c_int64
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,8 @@ class Calibration:
 
 def rates(seconds: float = 0.5) -> dict[str, Any]:
     """What one call can reach here with torch's present threads: GB/s of reading weights of some
-    sizes (matrix times vector) and GFLOP/s of a large product, float32 and bfloat16.
+    sizes (matrix times vector) and GFLOP/s of a large product, float32 and bfloat16; with one
+    thread, float32 is what the CPU computes in its registers, where there is a C compiler.
 
     ``seconds`` is spent on each; the fastest repetition counts, as the limit is sought."""
     import torch
@@ -101,11 +103,27 @@ def rates(seconds: float = 0.5) -> dict[str, Any]:
         matrix = torch.rand(768, 768).to(kind)
         best = _fastest(lambda m=matrix: m @ m, seconds)
         compute[str(kind).removeprefix("torch.")] = 2 * 768**3 / best
+    if torch.get_num_threads() == 1:
+        compute["float32"] = max(compute["float32"], _peak(seconds))
     return {
         "threads": torch.get_num_threads(),
         "read_gb_s": {name: round(rate / 1e9, 2) for name, rate in read.items()},
         "gflop_s": {name: round(rate / 1e9, 1) for name, rate in compute.items()},
     }
+
+
+def _peak(seconds: float) -> float:
+    """FLOP/s of ``native/peak.c``; 0 where it cannot be compiled."""
+    from facodec import compiled
+
+    library = compiled.library(Path(__file__).with_name("native"))
+    if library is None:
+        return 0.0
+    library.operations.argtypes, library.operations.restype = [c_int64], c_int64
+    library.compute.argtypes, library.compute.restype = [c_int64, c_float, c_float], c_float
+    rounds = 100_000
+    best = _fastest(lambda: library.compute(rounds, 0.5, 0.5), seconds)
+    return float(library.operations(rounds)) / best
 
 
 def _fastest(call: Any, seconds: float) -> float:

@@ -12,16 +12,20 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from facodec.codec import Codec
-from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_DIM
+from facodec.config import CODE_LAYERS, HOP, SAMPLE_RATE, TIMBRE_DIM
 from streaming.batching import BUCKETS, bucket
+from streaming.engine import Engine, Outcome
+from streaming.media import Sound
+from streaming.pipeline import plan
+from streaming.protocol import Hello
 
 HOP_SECONDS = HOP / SAMPLE_RATE
-SHARE = 0.4
-"""Of each hop that the steps of all streams may take. About as long again goes to sockets, queues
-and packets, which share the interpreter with the steps, and what came during a tick waits for it:
+SHARE = 0.45
+"""Of each hop that a tick of all streams may take. About as long again goes to sockets and packets,
+which share the interpreter with the model threads, and what came during a tick waits for it:
 beyond this, one answer in a hundred took longer than a hop."""
 REPEATS = 6
-"""Steps timed at each batch size; the fastest counts, as others may use the machine meanwhile."""
+"""Ticks timed at each batch size; the fastest counts, as others may use the machine meanwhile."""
 WARMING_FRAMES = 8
 
 
@@ -29,7 +33,7 @@ WARMING_FRAMES = 8
 class Measured:
     """What duplex streams (encoded and decoded) take of this machine.
 
-    ``seconds``: for one hop of so many in one step; ``state_bytes``: what one of them keeps.
+    ``seconds``: for one hop of so many in one tick; ``state_bytes``: what one of them keeps.
     """
 
     seconds: Mapping[int, float]
@@ -58,7 +62,7 @@ class Measured:
 
 
 def measure(codec: Codec) -> Measured:
-    """Times steps at every batch size up to the first that takes longer than a hop, which also
+    """Times ticks at every batch size up to the first that takes longer than a hop, which also
     makes the clients' first steps no slower than the rest. Computes in this thread; a codec that
     was measured before is not measured again."""
     if codec not in _measured:
@@ -71,49 +75,54 @@ _measured: WeakKeyDictionary[Codec, Measured] = WeakKeyDictionary()
 
 def _measure(codec: Codec) -> Measured:
     seconds: dict[int, float] = {}
-    size_of_state = 0
     for size in BUCKETS:
-        step = _DuplexStep(codec, size)
-        seconds[size] = min(_timed(step) for _ in range(REPEATS))
-        size_of_state = step.state_bytes
+        tick = _Tick(codec, size)
+        seconds[size] = min(_timed(tick) for _ in range(REPEATS))
         if seconds[size] > HOP_SECONDS:
             break
-    return Measured(seconds, size_of_state)
+    return Measured(seconds, _state_bytes(codec))
 
 
-def _timed(step: Callable[[], None]) -> float:
+def _timed(tick: Callable[[], None]) -> float:
     started = time.perf_counter()
-    step()
+    tick()
     return time.perf_counter() - started
 
 
-class _DuplexStep:
-    """One hop of ``size`` streams that are past their start-up."""
+class _Tick:
+    """A hop of ``size`` streams that are past their start-up, as a model thread computes it."""
 
     def __init__(self, codec: Codec, size: int) -> None:
-        self._lanes, self._size = codec.lanes, size
-        self._encoders = [self._lanes.open_encoder() for _ in range(size)]
-        self._decoders = [self._lanes.open_decoder() for _ in range(size)]
-        self._timbres = np.zeros((size, TIMBRE_DIM), np.float32)
-        self._random = np.random.default_rng(0)
+        self._engine = Engine()
+        make = plan(Hello("loopback", model=codec.name), codec, voice=None, enroll=0.0)
+        self._streams = [self._engine.open(make, _drop) for _ in range(size)]
+        random = np.random.default_rng(0)
+        self._sound = 0.1 * random.standard_normal((size, WARMING_FRAMES * HOP), np.float32)
         for _ in range(1 + codec.latency.total // (WARMING_FRAMES * HOP)):
-            self._step(*self._draw(WARMING_FRAMES))
-        self._hop = self._draw(1)
+            self._compute(WARMING_FRAMES)
         self()
 
     def __call__(self) -> None:
-        self._step(*self._hop)
+        self._compute(1)
 
-    @property
-    def state_bytes(self) -> int:
-        """Of one stream."""
-        return self._lanes.stream_bytes(self._encoders[0], self._decoders[0])
+    def _compute(self, frames: int) -> None:
+        for stream, sound in zip(self._streams, self._sound, strict=True):
+            stream.submit(Sound(sound[: frames * HOP]))
+        while self._engine.tick():
+            pass
 
-    def _draw(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
-        sound = 0.1 * self._random.standard_normal((self._size, frames * HOP), np.float32)
-        codes = self._random.integers(0, CODEBOOK_SIZE, (self._size, CODE_LAYERS, frames))
-        return sound, codes
 
-    def _step(self, sound: np.ndarray, codes: np.ndarray) -> None:
-        self._lanes.encode(self._encoders, sound, self._size)
-        self._lanes.decode(self._decoders, codes, self._timbres, self._size)
+def _drop(outcome: Outcome) -> None:
+    if outcome.error is not None:
+        raise outcome.error
+
+
+def _state_bytes(codec: Codec) -> int:
+    """Of one stream in both directions that is past its start-up."""
+    lanes = codec.lanes
+    encoder, decoder = lanes.open_encoder(), lanes.open_decoder()
+    timbres = np.zeros((1, TIMBRE_DIM), np.float32)
+    for _ in range(1 + codec.latency.total // (WARMING_FRAMES * HOP)):
+        lanes.encode([encoder], np.zeros((1, WARMING_FRAMES * HOP), np.float32), 1)
+        lanes.decode([decoder], np.zeros((1, CODE_LAYERS, WARMING_FRAMES), np.int64), timbres, 1)
+    return lanes.stream_bytes(encoder, decoder)

@@ -13,8 +13,8 @@ from facodec.fast.native import native_decoder, native_encoder
 from facodec.fast.states import FastDecoderState, FastEncoderState
 from facodec.live import LiveModel
 
-FEW = 4
-"""Hops up to which single steps are faster than one call of the model."""
+FEW = {"float32": 4, "native": 64}
+"""Hops up to which single steps are faster than one call of the model, by backend."""
 
 
 class FastLive:
@@ -53,7 +53,7 @@ class FastLive:
     ) -> tuple[Tensor, FastEncoderState]:
         """audio (B, 200 n) -> codes (B, 6, n)."""
         hops = audio.shape[1] // HOP
-        if hops > FEW:
+        if hops > FEW[self.backend]:
             codes, after = self._model.encoder_step(audio, self._encoder.expand(state))
             return codes, self._encoder.compress(after, state, audio, codes)
         parts = [state.words.new_zeros(len(audio), CODE_LAYERS, 0)]
@@ -89,7 +89,7 @@ class FastLive:
         self, codes: Tensor, timbre: Tensor, state: FastDecoderState
     ) -> tuple[Tensor, FastDecoderState]:
         """codes (B, 6, n), timbre (B, 256) -> audio (B, 200 m)."""
-        if codes.shape[2] > FEW:
+        if codes.shape[2] > FEW[self.backend]:
             audio, after = self._model.decoder_step(codes, timbre, self._decoder.expand(state))
             return audio, self._decoder.compress(after, state, codes)
         parts = [timbre.new_zeros(len(codes), 0)]
