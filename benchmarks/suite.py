@@ -30,7 +30,10 @@ PLAN: dict[str, tuple[str, tuple[str, ...]]] = {
     "startup": ("startup", ()),
     "wire": ("wire", ()),
     "latency": ("latency", ()),
-    "step": ("step", ("--backend", "native", "--backend", "float32", "--backend", "onnx", "--baseline")),
+    "step": (
+        "step",
+        ("--backend", "native", "--backend", "float32", "--backend", "onnx", "--baseline"),
+    ),
     "step_ns3": (
         "step",
         ("--model", "ns3", "--backend", "float32", "--backend", "bf16", "--backend", "int8",

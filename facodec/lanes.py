@@ -36,7 +36,8 @@ class Lanes:
     ) -> None:
         self._model, self._steps, self._device = model, steps, device
         self._native = isinstance(steps, FastLive) and steps.backend == "native"
-        self.hops = (1,) if self._native else (8, 1) if isinstance(steps, FastLive) else (8, 4, 2, 1)
+        several = (8,) if isinstance(steps, FastLive) else (8, 4, 2)
+        self.hops: tuple[int, ...] = (1,) if self._native else (*several, 1)
         """Frames to step a stream by, the most first: few sizes, so that streams have steps in
         common, and none that is slower than smaller ones."""
         self._encoders, self._decoders = Arena(), Arena()

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
+SOURCES = Path(__file__).parent
 WHOLE_VECTORS = 16
 """Numbers that the longest vectors hold."""
 PADDED_BINS = -(-BINS // WHOLE_VECTORS) * WHOLE_VECTORS
@@ -339,7 +340,7 @@ def _synthesizer(fast: FastDecoder, p: _Packer) -> Synthesizer:
 
 
 def _library(like: Tensor) -> ctypes.CDLL | None:
-    library = compiled.library(Path(__file__).parent) if like.device.type == "cpu" else None
+    library = compiled.library(SOURCES) if like.device.type == "cpu" else None
     if library is not None:
         library.panel.restype = library.halves.restype = c_int64
     return library

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from facodec import compiled
 from facodec.codec import Codec
 from facodec.config import HOP, TIMBRE_DIM
 from facodec.fast import FastLive
+from facodec.fast.native import SOURCES
 from facodec.fast.states import Rounded
 from facodec.live import LiveModel
 from facodec.states import stack_states, state_bytes, tensors_of, unstack_state
+from tests.conftest import missing
 
 MOST_STATE = 64 * 1024
 TOLERANCE = 1e-5
@@ -23,10 +26,11 @@ def model(live: Codec) -> LiveModel:
     return live.model
 
 
-@pytest.fixture(scope="module")
-def fast(live: Codec) -> FastLive:
-    assert isinstance(live.steps, FastLive)
-    return live.steps
+@pytest.fixture(scope="module", params=["native", "float32"])
+def fast(model: LiveModel, request: pytest.FixtureRequest) -> FastLive:
+    if request.param == "native" and compiled.library(SOURCES) is None:
+        missing("a C compiler")
+    return FastLive(model, request.param)
 
 
 @pytest.fixture(scope="module", params=["hello", "reply"])
@@ -123,7 +127,7 @@ def test_steps_run_where_they_cannot_be_recorded(
     model: LiveModel, fast: FastLive, speech: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.jit, "trace", _gone)
-    plain = FastLive(model)
+    plain = FastLive(model, "float32")
     ours, theirs = plain.encoder_state(), fast.encoder_state()
     for hop in speech[:, : 20 * HOP].split(HOP, dim=1):
         (codes, ours), (wanted, theirs) = (
@@ -134,13 +138,14 @@ def test_steps_run_where_they_cannot_be_recorded(
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("how", ["native", "recorded", "as it is"])
 def test_steps_in_place_equal_steps_by_copies(
-    model: LiveModel, speech: torch.Tensor, monkeypatch: pytest.MonkeyPatch, recorded: bool
+    model: LiveModel, speech: torch.Tensor, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    if not recorded:
+    if how == "as it is":
         monkeypatch.setattr(torch.jit, "trace", _gone)
-    fast, rows = FastLive(model), torch.tensor([4, 1, 2])
+    fast = FastLive(model, "native" if how == "native" else "float32")
+    rows = torch.tensor([4, 1, 2])
     heard = torch.stack([speech[0, start : start + 20 * HOP] for start in (0, 4000, 8000)])
     encoder, encoders = fast.encoder_state(3), fast.encoder_state(5)
     codes, timbre = fast.encoder_step(heard[:, :HOP], fast.encoder_state(3))
