@@ -54,6 +54,7 @@ def _compiled(folder: Path) -> Path:
     cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     target = cached / "facodec" / "native" / f"{folder.name}-{known.hexdigest()[:16]}.so"
     if not target.exists():
+        log.info("compiling the C code of %s, once", folder.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as place:
             made = Path(place, target.name)

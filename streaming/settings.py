@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model to serve, by name or directory; repeat for more, the first is the default")
     add("--device", default=default.device, help="where the model runs (default %(default)s)")
     add("--backend", default=default.backend,
-        help="how it computes: auto, float32, bf16, int8 or onnx (default %(default)s)")
+        help="how it computes: auto, native, float32, bf16, int8 or onnx (default %(default)s)")
     add("--voices", metavar="DIR", default=default.voices,
         help="directory of voice profiles that clients may ask for by name")
     add("--token", action="append", dest="tokens", metavar="TOKEN",

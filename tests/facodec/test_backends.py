@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 import torch
@@ -23,6 +21,7 @@ from facodec.config import HOP, Ns3Config
 from facodec.layers import Conv
 from facodec.metrics import log_mel_distance
 from facodec.ns3 import Ns3Model
+from tests.conftest import missing
 
 # dB of the audio against float32, and of one frame a call against offline; log-mel L1.
 DISTANCES = {"float32": (100.0, 1e-5), "bf16": (35.0, 0.01), "int8": (25.0, 0.03)}
@@ -31,13 +30,6 @@ DISTANCES = {"float32": (100.0, 1e-5), "bf16": (35.0, 0.01), "int8": (25.0, 0.03
 def signal_to_noise(reference: Tensor, other: Tensor) -> float:
     noise = (reference - other).square().mean().clamp_min(1e-20)
     return float(10 * torch.log10(reference.square().mean() / noise))
-
-
-def missing(what: str) -> NoReturn:
-    """Skip for want of ``what``, or fail where everything is required (as in CI)."""
-    if os.environ.get("FACODEC_TESTS_REQUIRE_ALL"):
-        pytest.fail(f"required here, but missing: {what}")
-    pytest.skip(f"missing: {what}")
 
 
 @pytest.mark.parametrize("backend", DECODER_PRODUCTS)
