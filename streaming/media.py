@@ -57,6 +57,8 @@ def load(item: Media) -> float:
 
 def split(item: Media, most: int) -> list[Media]:
     """The item in pieces of at most ``most`` frames each; nothing for empty media."""
+    if 0 < item.frames <= most:
+        return [item]
     if isinstance(item, Sound):
         step = most * HOP
         return [Sound(item.samples[i : i + step]) for i in range(0, len(item.samples), step)]

@@ -304,8 +304,9 @@ def pcm_to_bytes(samples: np.ndarray, pcm: PcmFormat) -> bytes:
     """float samples (n,), full scale 1.0 -> wire bytes; s16 is rounded and clipped."""
     if pcm == "f32":
         return np.asarray(samples, dtype="<f4").tobytes()
-    scaled = np.rint(np.asarray(samples, dtype=np.float64) * 32768.0)
-    return np.clip(scaled, -32768, 32767).astype("<i2").tobytes()
+    scaled = np.asarray(samples, dtype=np.float32) * np.float32(32768.0)
+    np.rint(scaled, out=scaled)  # exact: what float32 cannot hold to a unit is clipped anyway
+    return np.clip(scaled, -32768, 32767, out=scaled).astype("<i2").tobytes()
 
 
 def pcm_from_bytes(data: bytes, pcm: PcmFormat) -> np.ndarray:

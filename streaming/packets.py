@@ -60,10 +60,9 @@ class Packetizer:
 
 
 def _append(held: Sound | Frames | None, item: Sound | Frames) -> Sound | Frames:
-    if isinstance(item, Sound):
-        before = held.samples if isinstance(held, Sound) else np.zeros(0, np.float32)
-        return Sound(np.concatenate([before, item.samples]))
-    if isinstance(held, Frames):
+    if isinstance(held, Sound) and isinstance(item, Sound):
+        return Sound(np.concatenate([held.samples, item.samples]))
+    if isinstance(held, Frames) and isinstance(item, Frames):
         return Frames(np.concatenate([held.codes, item.codes], axis=1))
     return item
 

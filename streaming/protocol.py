@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, TypeAlias, cast
 
 import msgpack
@@ -123,8 +124,17 @@ def decode_server(data: bytes) -> ServerMessage:
 
 def _plain(value: Any) -> dict[str, Any]:
     """A dataclass as a map of msgpack values, without the fields that are None."""
-    items = ((f.name, getattr(value, f.name)) for f in fields(value))
-    return {k: _plain(v) if is_dataclass(v) else v for k, v in items if v is not None}
+    found = {}
+    for name in _field_names(value.__class__):
+        item = getattr(value, name)
+        if item is not None:
+            found[name] = _plain(item) if is_dataclass(item) else item
+    return found
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 _Reader: TypeAlias = Callable[[FieldReader], Message]
