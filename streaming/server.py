@@ -268,7 +268,8 @@ def _on_input(told: asyncio.Event) -> None:
 
 def _ready_line(server: Server) -> str:
     delays = ", ".join(
-        f"{name} ({codec.latency.total / SAMPLE_RATE * 1000:.1f} ms algorithmic latency)"
+        f"{name} ({codec.backend}, {codec.latency.total / SAMPLE_RATE * 1000:.1f} ms algorithmic "
+        "latency)"
         for name, codec in server.runtime.codecs.items()
     )
     return f"serving at {server.url} model {delays}, {server.capacity} sessions"
