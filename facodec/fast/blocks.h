@@ -126,7 +126,8 @@ INLINE void weigh(const float *const *frames, const float *weights, int64_t coun
                   const float *start, float *out) {
     for (int64_t i = 0; i < width; i += LANES) {
         vec sum = load(start + i);
-        for (int64_t f = 0; f < count; f++) sum += load(frames[f] + i) * load(weights + f * width + i);
+        for (int64_t f = 0; f < count; f++)
+            sum += load(frames[f] + i) * load(weights + f * width + i);
         store(out + i, sum);
     }
 }

@@ -6,7 +6,7 @@
 #include "fourier.h"
 
 /* Of the frame format and the synthesis; facodec/config.py and synthesis.py. */
-enum { HOP = 200, CODE_LAYERS = 6, WORDS = 1024, TIMBRE = 256 };
+enum { HOP = 200, CODE_LAYERS = 6, WORDS = 1024, ABSENT = -1, TIMBRE = 256 };
 enum { SUBFRAMES = 2, SUBHOP = HOP / SUBFRAMES, WINDOW = 2 * SUBHOP };
 enum { N_FFT = 512, BINS = N_FFT / 2 + 1, TAIL = N_FFT - SUBHOP, NOISE_FRAMES = 2048 };
 
@@ -63,7 +63,8 @@ typedef struct {
 /* The timbres (count, TIMBRE) on their way to those given; the first frame starts there. */
 static void glide(const Call *call, const float *wanted, float *out) {
     for (int64_t i = 0; i < call->count; i++) {
-        const int64_t row = call->rows[i], *newest = call->states->codes + ((row + 1) * CONTEXT - 1) * CODE_LAYERS;
+        const int64_t row = call->rows[i];
+        const int64_t *newest = call->states->codes + ((row + 1) * CONTEXT - 1) * CODE_LAYERS;
         float *kept = call->states->timbre + row * TIMBRE;
         for (int64_t j = 0; j < TIMBRE; j += LANES) {
             vec there = load(wanted + i * TIMBRE + j), here = *newest < 0 ? there : load(kept + j);
@@ -101,13 +102,16 @@ static void enter(const Call *call, const int64_t *codes, float *x, float *filte
         memcpy(kept, frames[1], CONTEXT * sizeof *frames);
         const float *rows[KERNEL][CODE_LAYERS];
         for (int f = 0; f < KERNEL; f++)
-            for (int layer = 0; layer < CODE_LAYERS; layer++)
-                rows[f][layer] = d->code_table + (layer * (WORDS + 1) + 1 + frames[f][layer]) * width;
+            for (int layer = 0; layer < CODE_LAYERS; layer++) {
+                int64_t row = layer * (WORDS + 1) + 1 + frames[f][layer];
+                rows[f][layer] = d->code_table + row * width;
+            }
         for (int64_t j = 0; j < width; j += LANES) {
             vec sum = load(d->first_bias + j), meaning = {0};
             for (int f = 0; f < KERNEL; f++) {
                 meaning = load(rows[f][0] + j);
-                for (int layer = 1; layer < CODE_LAYERS; layer++) meaning += load(rows[f][layer] + j);
+                for (int layer = 1; layer < CODE_LAYERS; layer++)
+                    meaning += load(rows[f][layer] + j);
                 sum += meaning * load(d->first_filter + f * width + j);
             }
             store(x + i * width + j, meaning);
@@ -147,7 +151,8 @@ static float *recall(Call *call) {
             vec sum = load(kept->bias + j);
             for (int64_t f = 0; f < CONTEXT; f++) {
                 int64_t at = (first + f) * kept->width + j;
-                vec numbers = widened(call->states->high + at, call->states->low + at) * call->states->step[first + f];
+                vec multiples = widened(call->states->high + at, call->states->low + at);
+                vec numbers = multiples * call->states->step[first + f];
                 sum += numbers * load(kept->filter + f * kept->width + j);
             }
             store(out + i * kept->width + j, sum);
@@ -161,7 +166,8 @@ static void keep(const Call *call, const float *outputs) {
     const Kept *kept = &call->d->kept;
     const int64_t width = call->d->stack.width;
     for (int64_t i = 0; i < call->count; i++) {
-        const int64_t first = call->rows[i] * CONTEXT, last = (first + CONTEXT - 1) * kept->width;
+        const int64_t first = call->rows[i] * CONTEXT;
+        const int64_t last = (first + CONTEXT - 1) * kept->width;
         int16_t *high = call->states->high + first * kept->width;
         uint8_t *low = call->states->low + first * kept->width;
         float *step = call->states->step + first, newest[kept->width];
@@ -176,7 +182,8 @@ static void keep(const Call *call, const float *outputs) {
             store(newest + j, x);
         }
         float largest = most[0];
-        for (int lane = 1; lane < LANES; lane++) largest = most[lane] > largest ? most[lane] : largest;
+        for (int lane = 1; lane < LANES; lane++)
+            largest = most[lane] > largest ? most[lane] : largest;
         step[CONTEXT - 1] = largest / LARGEST;
         for (int64_t j = 0; j < kept->width; j += LANES)
             narrowed(load(newest + j) / step[CONTEXT - 1], call->states->high + last + j,
@@ -184,7 +191,7 @@ static void keep(const Call *call, const float *outputs) {
     }
 }
 
-/* sum of cos(2 pi k phase), k = 1 .. harmonics, scaled to unit power, by Dirichlet's closed form. */
+/* sum of cos(2 pi k phase), k = 1 .. harmonics, of unit power, by Dirichlet's closed form. */
 INLINE vec dirichlet(vec phase, float harmonics) {
     vec half = sine(PI * phase);
     ivec near_zero = absolute(half) < 1e-4f;
@@ -196,7 +203,8 @@ INLINE vec dirichlet(vec phase, float harmonics) {
 /* The pulse train (PADDED_HOP,) of one stream's hop, of unit power, its pitch gliding. */
 static void pulse(const Call *call, int64_t row, int64_t code, float *out) {
     const Synthesizer *s = &call->d->synthesizer;
-    double *phase = call->states->phase + row, *pitch = call->states->pitch + row, phases[PADDED_HOP];
+    double *phase = call->states->phase + row, *pitch = call->states->pitch + row;
+    double phases[PADDED_HOP];
     const double now = s->hertz[code], held = now > 0 ? now : *pitch;
     const double before = call->states->voiced[row] ? *pitch : held;
     for (int i = 0; i < PADDED_HOP; i++) {
@@ -230,13 +238,15 @@ static void excite(Call *call, const int64_t *codes, float *spectra) {
     for (int64_t i = 0; i < call->count; i += LANES) {
         int64_t lanes = call->count - i < LANES ? call->count - i : LANES;
         for (int64_t lane = 0; lane < lanes; lane++) {
-            float train[SUBHOP + PADDED_HOP], *kept = call->states->pulses + call->rows[i + lane] * SUBHOP;
+            const int64_t row = call->rows[i + lane];
+            float train[SUBHOP + PADDED_HOP], *kept = call->states->pulses + row * SUBHOP;
             memcpy(train, kept, SUBHOP * sizeof(float));
-            pulse(call, call->rows[i + lane], codes[(i + lane) * CODE_LAYERS], train + SUBHOP);
+            pulse(call, row, codes[(i + lane) * CODE_LAYERS], train + SUBHOP);
             memcpy(kept, train + HOP, SUBHOP * sizeof(float));
+            float *window = windows + lane * SUBFRAMES * WINDOW;
             for (int sub = 0; sub < SUBFRAMES; sub++)
                 for (int j = 0; j < WINDOW; j++)
-                    windows[(lane * SUBFRAMES + sub) * WINDOW + j] = train[sub * SUBHOP + j] * s->window[j];
+                    window[sub * WINDOW + j] = train[sub * SUBHOP + j] * s->window[j];
         }
         memset(z + WINDOW, 0, (N_FFT - WINDOW) * sizeof *z);
         to_lanes(windows, SUBFRAMES * WINDOW, lanes, WINDOW, &z->re, PARTS);
@@ -252,7 +262,8 @@ static void excite(Call *call, const int64_t *codes, float *spectra) {
         }
         for (int part = 0; part < SUBFRAMES * PARTS; part++)
             from_lanes(parts + part * BINS, 1, lanes, BINS,
-                       spectra + i * SUBFRAMES * SPECTRUM + part * PADDED_BINS, SUBFRAMES * SPECTRUM);
+                       spectra + i * SUBFRAMES * SPECTRUM + part * PADDED_BINS,
+                       SUBFRAMES * SPECTRUM);
     }
     call->scratch = before;
 }
@@ -324,7 +335,8 @@ static void sound(Call *call, const float *spectra, float *audio) {
     Complex *other = take(&call->scratch, N_FFT * sizeof(Complex));
     vec *parts = take(&call->scratch, SUBFRAMES * PARTS * BINS * sizeof(vec));
     float *responses = take_floats(&call->scratch, LANES * SUBFRAMES * N_FFT);
-    const vec *a_re = parts, *a_im = parts + BINS, *b_re = parts + 2 * BINS, *b_im = parts + 3 * BINS;
+    const vec *a_re = parts, *a_im = parts + BINS;
+    const vec *b_re = parts + 2 * BINS, *b_im = parts + 3 * BINS;
     for (int64_t i = 0; i < call->count; i += LANES) {
         int64_t lanes = call->count - i < LANES ? call->count - i : LANES;
         for (int part = 0; part < SUBFRAMES * PARTS; part++)
@@ -363,7 +375,8 @@ static void decode_group(Call *call, const int64_t *codes, const float *timbres,
     float *last = outputs + d->stack.count * n * width;
     for (int64_t i = 0; i < n; i++) {
         float *own = last + i * width;
-        for (int64_t j = 0; j < width; j += LANES) store(own + j, load(own + j) + load(d->offset + j));
+        for (int64_t j = 0; j < width; j += LANES)
+            store(own + j, load(own + j) + load(d->offset + j));
         normalise(&d->head_norm, own, width, 0, 0, own);
     }
     float *predicted = take_floats(&call->scratch, n * d->head.columns);
@@ -387,16 +400,26 @@ static int64_t scratch_floats(const Decoder *d, int64_t count) {
     return count * (kept + shapes) + lanes;
 }
 
+/* Whether codes are ones that there are: layers but the first may be absent. */
+static int valid(const int64_t *codes, int64_t count) {
+    for (int64_t i = 0; i < count * CODE_LAYERS; i++)
+        if (codes[i] < (i % CODE_LAYERS ? ABSENT : 0) || codes[i] >= WORDS) return 0;
+    return 1;
+}
+
 /* codes (count, CODE_LAYERS) and timbres (count, TIMBRE) of the streams in rows (count,) -> audio
- * (count, HOP); the states are then those after it. Returns 0, or -1 where there is no memory. */
+ * (count, HOP); the states are then those after it. Returns 0, or -1 where there is no memory, or
+ * 1 where a code is none; then nothing has changed. */
 int decode(const Decoder *decoder, const DecoderStates *states, const int64_t *rows, int64_t count,
            const int64_t *codes, const float *timbres, float *audio) {
+    if (!valid(codes, count)) return 1;
     const Scratch scratch = scratch_for(scratch_floats(decoder, count < GROUP ? count : GROUP));
     if (!scratch.next) return -1;
     for (int64_t done = 0; done < count; done += GROUP) {
         int64_t some = count - done < GROUP ? count - done : GROUP;
         Call call = {decoder, states, rows + done, some, scratch};
-        decode_group(&call, codes + done * CODE_LAYERS, timbres + done * TIMBRE, audio + done * HOP);
+        decode_group(&call, codes + done * CODE_LAYERS, timbres + done * TIMBRE,
+                     audio + done * HOP);
     }
     free(scratch.next);
     return 0;

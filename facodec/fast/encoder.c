@@ -157,13 +157,15 @@ static float *recall(Call *call) {
     float *out = take_floats(&call->scratch, call->count * kept->width);
     for (int64_t i = 0; i < call->count; i++) {
         const float *frames[CONTEXT];
-        for (int f = 0; f < CONTEXT; f++) frames[f] = call->states->past[f] + call->rows[i] * kept->width;
+        for (int f = 0; f < CONTEXT; f++)
+            frames[f] = call->states->past[f] + call->rows[i] * kept->width;
         weigh(frames, kept->filter, CONTEXT, kept->width, kept->bias, out + i * kept->width);
     }
     return out;
 }
 
-/* The pasts a frame later: layers of outputs (.., count, width) follow each other from column on. */
+/* The newest frame of the pasts: layers of outputs (.., count, width), from a column on. Returns
+ * the column after them. */
 static int64_t keep(const Call *call, const float *outputs, int64_t layers, int64_t width,
                     int64_t column) {
     const Kept *kept = &call->e->kept;
@@ -224,13 +226,14 @@ static void quantize(Call *call, const Chain *chain, const float *latents, int64
     float *scores = take_floats(&call->scratch, call->count * WORDS);
     multiply(&chain->project, latents, width, call->count, left);
     for (int64_t layer = 0; layer < chain->layers; layer++) {
-        const int64_t at = layer * chain->code_dim, rest = (chain->layers - layer - 1) * chain->code_dim;
+        const int64_t at = layer * chain->code_dim, after = at + chain->code_dim;
+        const int64_t rest = chain->layers * chain->code_dim - after;
         /* The longest product is that of the nearest direction, however long the vector is. */
         multiply(chain->directions + layer, left + at, stride, call->count, scores);
         for (int64_t i = 0; i < call->count; i++) {
             int64_t code = codes[i * chain->layers + layer] = largest(scores + i * WORDS, WORDS);
             for (int64_t j = 0; j < rest; j++)
-                left[i * stride + at + chain->code_dim + j] -= chain->taken[layer][code * rest + j];
+                left[i * stride + after + j] -= chain->taken[layer][code * rest + j];
         }
     }
     call->scratch = before;
@@ -321,7 +324,8 @@ static void encode_group(Call *call, const float *audio, int64_t *codes) {
     column += (e->prosody.count - 1) * e->prosody.width;
     float *scores = take_floats(&call->scratch, n * e->pitch.columns);
     multiply(&e->pitch, last, e->prosody.width, n, scores);
-    for (int64_t i = 0; i < n; i++) pitch[i] = largest(scores + i * e->pitch.columns, PITCH_CLASSES);
+    for (int64_t i = 0; i < n; i++)
+        pitch[i] = largest(scores + i * e->pitch.columns, PITCH_CLASSES);
 
     float *now = take_floats(&call->scratch, n * columns);
     float *entering = take_floats(&call->scratch, n * columns);
@@ -350,14 +354,18 @@ static void encode_group(Call *call, const float *audio, int64_t *codes) {
 
     shift_pasts(call);
     column = keep(call, said, e->prosody.count, e->prosody.width, 0);
-    column = keep(call, content + n * e->content.width, e->content.count - 1, e->content.width, column);
-    column = keep(call, detail + n * e->detail.width, e->detail.count - 1, e->detail.width, column);
-    keep(call, timbre + n * e->timbre.width, e->timbre.count - 1, e->timbre.width, column);
+    const Stack *stacks[] = {&e->content, &e->detail, &e->timbre};
+    const float *outputs[] = {content, detail, timbre};
+    for (int i = 0; i < 3; i++) {
+        const int64_t width = stacks[i]->width;
+        column = keep(call, outputs[i] + n * width, stacks[i]->count - 1, width, column);
+    }
     for (int64_t i = 0; i < n; i++) {
         int64_t *own = codes + i * CODE_LAYERS;
+        int64_t *detailed = own + 1 + CONTENT_LAYERS;
         own[0] = pitch[i] * LEVELS + levels[i];
         memcpy(own + 1, content_codes + i * CONTENT_LAYERS, CONTENT_LAYERS * sizeof *own);
-        memcpy(own + 1 + CONTENT_LAYERS, detail_codes + i * DETAIL_LAYERS, DETAIL_LAYERS * sizeof *own);
+        memcpy(detailed, detail_codes + i * DETAIL_LAYERS, DETAIL_LAYERS * sizeof *own);
     }
 }
 
@@ -372,7 +380,8 @@ static int64_t scratch_floats(const Encoder *e, int64_t count) {
                    2 * columns + 4 * widest;
     int64_t projected = most(e->content_chain.project.columns, e->detail_chain.project.columns);
     int64_t passing = most(MEL_WINDOW + PADDED_BINS + e->mel_basis.columns, projected + WORDS);
-    int64_t shared = most((4 * MEL_FFT + MEL_BINS) * LANES, ENTERING * KERNEL * (MEL_FRAME + columns));
+    int64_t shared = most((4 * MEL_FFT + MEL_BINS) * LANES,
+                          ENTERING * KERNEL * (MEL_FRAME + columns));
     return count * (stacks + kept + passing) + shared;
 }
 
@@ -440,7 +449,8 @@ int look(const Encoder *e, const float *pitches, const float *moments, const int
         vec scale = all(1.0f / (length > 1e-12f ? length : 1e-12f));
         for (int64_t j = 0; j < TIMBRE; j += LANES)
             store(timbres + i * TIMBRE + j, load(voice + j) * scale);
-        timbres[i * TIMBRE + TIMBRE - 1] = e->octaves[median_class(e, pitches + rows[i] * PITCH_CLASSES)];
+        int64_t middle = median_class(e, pitches + rows[i] * PITCH_CLASSES);
+        timbres[i * TIMBRE + TIMBRE - 1] = e->octaves[middle];
     }
     free(memory);
     return 0;

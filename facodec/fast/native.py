@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facodec import compiled, prosody
-from facodec.config import CODE_LAYERS, DETAIL_LAYERS, HOP, TIMBRE_DIM
+from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, DETAIL_LAYERS, HOP, TIMBRE_DIM
 from facodec.fast.blocks import FastBlock, FastStack, matrix
 from facodec.fast.blocks import Kept as FastKept
 from facodec.fast.chains import FastChain
@@ -176,7 +176,7 @@ class NativeStep:
     def __call__(self, inputs: tuple[Tensor, ...], state: Any, like: S) -> tuple[Tensor, S]:
         """A step from ``state`` -> output and state after it, with the plain values of ``like``."""
         own = [part.clone(memory_format=torch.contiguous_format) for part in tensors_of(state)]
-        out = self._step(inputs, own, torch.arange(len(inputs[0])))
+        out = self._step(inputs, own, torch.arange(len(own[0])))
         return out, with_tensors(like, iter(own))
 
     def in_place(self, inputs: tuple[Tensor, ...], states: Any, rows: Tensor) -> Tensor:
@@ -200,8 +200,18 @@ class NativeStep:
 
     @staticmethod
     def _check(failed: int) -> None:
-        if failed:
+        if failed < 0:
             raise MemoryError("no memory for a step")
+        if failed:
+            raise ValueError(f"got a code that is none, wanted 0 to {CODEBOOK_SIZE - 1}")
+
+    @staticmethod
+    def _plain(tensor: Tensor, kind: torch.dtype, *shape: int) -> Tensor:
+        """The tensor as C may read it: of this type and shape, row after row."""
+        if tensor.dtype != kind or tensor.shape != shape:
+            found = f"{tuple(tensor.shape)} of {tensor.dtype}"
+            raise ValueError(f"got {found}, wanted {shape} of {kind}")
+        return tensor.contiguous()
 
 
 class NativeEncoder(NativeStep):
@@ -215,8 +225,8 @@ class NativeEncoder(NativeStep):
         self._look.restype = c_int
 
     def _step(self, inputs: tuple[Tensor, ...], states: list[Tensor], rows: Tensor) -> Tensor:
-        audio = inputs[0].contiguous()
-        codes = torch.empty(len(audio), CODE_LAYERS, 1, dtype=torch.long)
+        audio = self._plain(inputs[0], torch.float32, len(rows), HOP)
+        codes = torch.empty(len(rows), CODE_LAYERS, 1, dtype=torch.long)
         self._run(states, rows, audio, codes)
         return codes
 
@@ -242,8 +252,9 @@ class NativeDecoder(NativeStep):
     arguments = 3
 
     def _step(self, inputs: tuple[Tensor, ...], states: list[Tensor], rows: Tensor) -> Tensor:
-        codes, timbre = (tensor.contiguous() for tensor in inputs)
-        audio = torch.empty(len(codes), HOP)
+        codes = self._plain(inputs[0], torch.long, len(rows), CODE_LAYERS, 1)
+        timbre = self._plain(inputs[1], torch.float32, len(rows), TIMBRE_DIM)
+        audio = torch.empty(len(rows), HOP)
         self._run(states, rows, codes, timbre, audio)
         return audio
 

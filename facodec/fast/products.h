@@ -16,7 +16,7 @@ enum { WIDE = 4, TALL = 6 };
 #endif
 enum { PANEL = WIDE * LANES };
 
-/* Weights that are exact in 16 bits are kept so, where the CPU widens them: half the bytes to read. */
+/* Weights that are exact in 16 bits are kept so where the CPU widens them: half the bytes. */
 #if defined(__F16C__) && defined(__AVX__)
 #include <immintrin.h>
 enum { HALVES = 1 };

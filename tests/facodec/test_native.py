@@ -105,6 +105,26 @@ def test_nonsense_in_one_stream_harms_no_other(live: Codec, hello: np.ndarray) -
     assert ((found[0] >= 0) & (found[0] < CODEBOOK_SIZE)).all()
 
 
+@torch.inference_mode()
+def test_what_c_could_not_read_is_refused(live: Codec) -> None:
+    fast = FastLive(live.model, "native")  # type: ignore[arg-type]
+    encoder, decoder = fast.encoder_state(2), fast.decoder_state(2)
+    codes, timbres = torch.zeros(2, 6, 1, dtype=torch.long), torch.zeros(2, 256)
+    with pytest.raises(ValueError, match=r"got \(1, 200\).*, wanted \(2, 200\)"):
+        fast.encoder_step(torch.zeros(1, HOP), encoder)
+    with pytest.raises(ValueError, match=r"float64, wanted .*float32"):
+        fast.encoder_step(torch.zeros(2, HOP).double(), encoder)
+    with pytest.raises(ValueError, match=r"got \(1, 256\)"):
+        fast.decoder_step(codes, timbres[:1], decoder)
+    for layer, code in ((0, -1), (0, 1024), (1, -2), (5, 1024)):
+        bad = codes.clone()
+        bad[1, layer] = code
+        with pytest.raises(ValueError, match="got a code that is none"):
+            fast.decoder_step(bad, timbres, decoder)
+    codes[:, 1:] = -1
+    assert fast.decoder_step(codes, timbres, decoder)[0].shape == (2, 0)
+
+
 WIDTHS = ("-march=x86-64-v4", "-march=x86-64-v3", "-march=x86-64")
 """Vectors of 64, 32 and 16 bytes; the last without weights in 16 bits."""
 
