@@ -50,7 +50,8 @@ def _compiled(folder: Path) -> Path:
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise OSError("no C compiler was found")
-    known = hashlib.sha256(b"\n".join((*parts, " ".join(FLAGS).encode(), _processor())))
+    how = " ".join((compiler, *FLAGS)).encode()
+    known = hashlib.sha256(b"\n".join((*parts, how, _processor())))
     cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     target = cached / "facodec" / "native" / f"{folder.name}-{known.hexdigest()[:16]}.so"
     if not target.exists():

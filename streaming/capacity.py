@@ -13,7 +13,7 @@ import numpy as np
 
 from facodec.codec import Codec
 from facodec.config import CODE_LAYERS, HOP, SAMPLE_RATE, TIMBRE_DIM
-from streaming.batching import BUCKETS, bucket
+from streaming.batching import BUCKETS
 from streaming.engine import Engine, Outcome
 from streaming.media import Sound
 from streaming.pipeline import plan
@@ -40,10 +40,12 @@ class Measured:
     state_bytes: int
 
     def hop(self, streams: int) -> float:
-        """Seconds that one hop of so many streams takes."""
+        """Seconds that one hop of so many streams takes: no more than that of a larger batch, where
+        something else held up the smaller one as it was timed."""
         largest = max(self.seconds)
         full, rest = divmod(streams, largest)
-        return full * self.seconds[largest] + (self.seconds[bucket(rest)] if rest else 0.0)
+        last = min(seconds for size, seconds in self.seconds.items() if size >= rest)
+        return full * self.seconds[largest] + (last if rest else 0.0)
 
     def streams(self, threads: int) -> int:
         """Most streams that so many model threads hold, at least one: who serves a model must be

@@ -24,6 +24,11 @@ def test_streams_are_as_many_as_fit_into_a_hop() -> None:
     assert costs.hop(6) == pytest.approx(1.4 * BUDGET)
 
 
+def test_a_size_that_was_held_up_while_it_was_timed_does_not_count() -> None:
+    costs = Measured({1: 0.1 * BUDGET, 2: 5.0 * BUDGET, 4: 0.4 * BUDGET, 8: 1.1 * BUDGET}, 0)
+    assert costs.streams(threads=1) == 4
+
+
 def test_more_than_the_largest_batch_takes_several() -> None:
     costs = Measured(dict.fromkeys(capacity.BUCKETS, 0.4 * BUDGET), 0)
     assert costs.streams(threads=1) == 2 * capacity.BUCKETS[-1]
