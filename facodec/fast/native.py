@@ -2,6 +2,10 @@
 compiled: one call a step with nothing between its operations, and what a stream gives is the same
 bit for bit, whoever shares the call.
 
+Beside PyTorch's operations, over 34 clips of unseen speech: 12 of 122,322 codes are others, where
+two words are as near as float32 can tell (beside the model in float64 they are 13, and PyTorch's
+7); audio of the same codes has an SNR of 122 dB and a log-mel L1 of 4e-7.
+
 A structure here is the one of the same name in C.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import facodec
+from benchmarks.speech import clips
 from facodec import compiled
 from facodec.codec import Codec
-from facodec.config import CODEBOOK_SIZE, HOP, LiveConfig
+from facodec.config import CODEBOOK_SIZE, HOP, SAMPLE_RATE, LiveConfig
 from facodec.fast import FastLive
 from facodec.fast.native import SOURCES
 from facodec.live import LiveModel
@@ -61,6 +62,17 @@ def run(fast: FastLive, heard: torch.Tensor, seeds: list[int]) -> tuple[torch.Te
         sound.append(spoken)
         timbres.append(timbre)
     return torch.cat(codes, 2), torch.cat(sound, 1), torch.stack(timbres, 1)
+
+
+def speak(
+    fast: FastLive, codes: torch.Tensor, timbres: torch.Tensor, seeds: list[int]
+) -> torch.Tensor:
+    """The sound of codes (streams, 6, hops) with timbres (streams, hops, 256)."""
+    decoder, parts = stack_states([fast.decoder_state(1, seed) for seed in seeds]), []
+    for hop in range(codes.shape[2]):
+        part, decoder = fast.decoder_step(codes[:, :, hop : hop + 1], timbres[:, hop], decoder)
+        parts.append(part)
+    return torch.cat(parts, 1)
 
 
 @torch.inference_mode()
@@ -154,14 +166,35 @@ def test_vectors_of_any_width_give_the_numbers_of_pytorch(
     wanted, sound, expected = run(plain, heard, [1] * 13)
     assert torch.equal(codes, wanted)
     torch.testing.assert_close(timbres, expected, rtol=0, atol=TOLERANCE)
-    decoder = native.decoder_state(13, 1)
-    spoken = []
-    for frame in range(codes.shape[2]):
-        part = wanted[:, :, frame : frame + 1]
-        out, decoder = native.decoder_step(part, expected[:, frame], decoder)
-        spoken.append(out)
+    spoken = speak(native, wanted, expected, [1] * 13)
     scale = float(sound.abs().max())
-    torch.testing.assert_close(torch.cat(spoken, 1), sound, rtol=0, atol=TOLERANCE * max(1, scale))
+    torch.testing.assert_close(spoken, sound, rtol=0, atol=TOLERANCE * max(1, scale))
+
+
+@torch.inference_mode()
+def test_real_speech_differs_by_rounding_alone(
+    live: Codec, speech_folder: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Where two words are as near as float32 can tell, either may be taken."""
+    length = 3 * SAMPLE_RATE
+    whole = np.stack([c[:length] for _, c in clips(speech_folder) if len(c) >= length])
+    heard = torch.from_numpy(whole.reshape(len(whole), -1, HOP)).transpose(0, 1)
+    seeds = list(range(len(whole)))
+    plain = FastLive(live.model, "float32")  # type: ignore[arg-type]
+    native = FastLive(live.model, "native")  # type: ignore[arg-type]
+    wanted, sound, timbres = run(plain, heard, seeds)
+    codes = run(native, heard, seeds)[0]
+    changed = int((codes != wanted).sum())
+    spoken = speak(native, wanted, timbres, seeds)
+    noise = (spoken - sound).double().square().mean()
+    snr = float(10 * torch.log10(sound.double().square().mean() / noise))
+    record_property(
+        "measured",
+        f"native beside float32 on {len(whole)} clips: {changed} of {codes.numel()} codes differ, "
+        f"audio of the same codes {snr:.0f} dB",
+    )
+    assert changed <= 1e-3 * codes.numel()
+    assert snr > 110
 
 
 def test_without_a_compiler_pytorch_does_it_all(
