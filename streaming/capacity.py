@@ -20,7 +20,7 @@ from streaming.pipeline import plan
 from streaming.protocol import Hello
 
 HOP_SECONDS = HOP / SAMPLE_RATE
-SHARE = 0.45
+SHARE = 0.4
 """Of each hop that a tick of all streams may take. About as long again goes to sockets and packets,
 which share the interpreter with the model threads, and what came during a tick waits for it:
 beyond this, one answer in a hundred took longer than a hop."""
