@@ -49,6 +49,9 @@ class Frames:
 class Codec:
     """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
 
+    ``backend``: of the bundled model's streams, see :class:`facodec.fast.FastLive`; other models
+    have chosen theirs.
+
     One codec may serve many streams. Calls from several threads at once are safe: what changes
     hangs on the streams, and :attr:`lanes` take care of themselves.
     """
