@@ -299,6 +299,44 @@ static void first_outputs(const Call *call, const float *now, int64_t stride, in
 
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* Pitch classes (count,) of features (count, FEATURES). Returns the outputs of the stack. */
+static const float *classify_pitch(Call *call, const float *features, const float *pasts,
+                                   Workspace space, int64_t *pitch) {
+    const Encoder *e = call->e;
+    const Stack *stack = &e->prosody;
+    const int64_t n = call->count, width = stack->width, kept = e->kept.width;
+    float *last, *said = outputs_of(call, stack, &last);
+    float *filtered = take_floats(&call->scratch, n * width);
+    float *scores = take_floats(&call->scratch, n * e->pitch.columns);
+    multiply(&e->enter_prosody, features, FEATURES, n, said);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j += LANES) {
+            vec newest = load(said + i * width + j) * load(stack->blocks->last + j);
+            store(filtered + i * width + j, load(pasts + i * kept + j) + newest);
+        }
+    run_stack(stack, n, filtered, width, pasts + width, kept, 0, space, said);
+    multiply(&e->pitch, last, width, n, scores);
+    for (int64_t i = 0; i < n; i++)
+        pitch[i] = largest(scores + i * e->pitch.columns, PITCH_CLASSES);
+    return said;
+}
+
+/* The pasts a frame later, from the outputs of all stacks. Of the last three, the first block's
+ * past is that of the log-mels and codes. */
+static void keep_all(const Call *call, const float *said, const float *content,
+                     const float *detail, const float *timbre) {
+    const Encoder *e = call->e;
+    const Stack *stacks[] = {&e->content, &e->detail, &e->timbre};
+    const float *outputs[] = {content, detail, timbre};
+    shift_pasts(call);
+    int64_t column = keep(call, said, e->prosody.count, e->prosody.width, 0);
+    for (int i = 0; i < 3; i++) {
+        const int64_t width = stacks[i]->width;
+        const float *later = outputs[i] + call->count * width;
+        column = keep(call, later, stacks[i]->count - 1, width, column);
+    }
+}
+
 static void encode_group(Call *call, const float *audio, int64_t *codes) {
     const Encoder *e = call->e;
     const int64_t n = call->count, kept = e->kept.width, columns = e->enter_mels.columns;
@@ -310,22 +348,9 @@ static void encode_group(Call *call, const float *audio, int64_t *codes) {
     hear_spectrum(call, heard, features, levels);
     hear_pitch(call, heard, features);
 
+    const float *said = classify_pitch(call, features, pasts, space, pitch);
+    int64_t column = e->prosody.count * e->prosody.width;
     float *last;
-    float *said = outputs_of(call, &e->prosody, &last);
-    float *filtered = take_floats(&call->scratch, n * e->prosody.width);
-    multiply(&e->enter_prosody, features, FEATURES, n, said);
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < e->prosody.width; j += LANES)
-            store(filtered + i * e->prosody.width + j,
-                  load(pasts + i * kept + j) + load(said + i * e->prosody.width + j) *
-                                                   load(e->prosody.blocks->last + j));
-    int64_t column = e->prosody.width;
-    run_stack(&e->prosody, n, filtered, e->prosody.width, pasts + column, kept, 0, space, said);
-    column += (e->prosody.count - 1) * e->prosody.width;
-    float *scores = take_floats(&call->scratch, n * e->pitch.columns);
-    multiply(&e->pitch, last, e->prosody.width, n, scores);
-    for (int64_t i = 0; i < n; i++)
-        pitch[i] = largest(scores + i * e->pitch.columns, PITCH_CLASSES);
 
     float *now = take_floats(&call->scratch, n * columns);
     float *entering = take_floats(&call->scratch, n * columns);
@@ -352,14 +377,7 @@ static void encode_group(Call *call, const float *audio, int64_t *codes) {
     run_stack(&e->timbre, n, entering + at, columns, pasts + column, kept, 0, space, timbre);
     know_talkers(call, last, pitch);
 
-    shift_pasts(call);
-    column = keep(call, said, e->prosody.count, e->prosody.width, 0);
-    const Stack *stacks[] = {&e->content, &e->detail, &e->timbre};
-    const float *outputs[] = {content, detail, timbre};
-    for (int i = 0; i < 3; i++) {
-        const int64_t width = stacks[i]->width;
-        column = keep(call, outputs[i] + n * width, stacks[i]->count - 1, width, column);
-    }
+    keep_all(call, said, content, detail, timbre);
     for (int64_t i = 0; i < n; i++) {
         int64_t *own = codes + i * CODE_LAYERS;
         int64_t *detailed = own + 1 + CONTENT_LAYERS;

@@ -219,6 +219,8 @@ class NativeStep:
 
 
 class NativeEncoder(NativeStep):
+    """audio (B, 200) -> codes (B, 6, 1). Raises ValueError for other shapes or types."""
+
     function = "encode"
     arguments = 2
 
@@ -252,6 +254,9 @@ class NativeEncoder(NativeStep):
 
 
 class NativeDecoder(NativeStep):
+    """codes (B, 6, 1), timbre (B, 256) -> audio (B, 200). Raises ValueError for other shapes or
+    types, or a code that there is none of."""
+
     function = "decode"
     arguments = 3
 
