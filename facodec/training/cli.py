@@ -8,16 +8,21 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facodec.training.config import TrainConfig
+from facodec.training.config import STAGES, TrainConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from facodec.training.coded import CodedCorpus
+    from facodec.training.corpus import Corpus
 
 EXAMPLES = """examples:
   facodec train --data speech/ --run runs/mine              train until done; Ctrl-C saves
   facodec train --data speech/ --run runs/mine --minutes 9  a slice; run it again to go on
   facodec train --data me/ --run runs/me --init live --steps 300 --learning-rate 3e-4 \\
       --warmup 30 --average 0.98                            fine-tune the bundled weights
+  facodec train --data speech/ --run runs/on --init live --stage decoder   the decoder alone: codes
+                                                            stay as they are, minutes not hours
   facodec train --run runs/mine --export weights/           write the averaged weights for use
                                                             (and with --data the voices that
                                                             weights/voices.json notes)
@@ -39,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init", metavar="MODEL", help="start from a model's weights, e.g. live, or a run's"
     )
+    parser.add_argument(
+        "--stage", choices=STAGES, help="what is trained; decoder: on codes of --init, which stay"
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after about this")
     parser.add_argument("--export", type=Path, metavar="DIR", help="write the weights there")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
@@ -56,7 +64,7 @@ def settings(args: argparse.Namespace) -> TrainConfig:
     saved = args.run / "config.json"
     base = args.config or (saved if saved.exists() else None)
     config = TrainConfig.load(base) if base else TrainConfig()
-    given = {f.name: getattr(args, f.name) for f in fields(TrainConfig)}
+    given = {f.name: getattr(args, f.name, None) for f in fields(TrainConfig)}
     changed = {k: v for k, v in given.items() if v is not None and k != "bf16"}
     return replace(config, bf16=config.bf16 and args.bf16, **changed)
 
@@ -76,15 +84,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from facodec.training.corpus import pack
     from facodec.training.loop import Trainer
     from facodec.training.report import PAGE, keep_examples, validate, write_page
 
-    corpus = pack(args.data, args.run.parent / "cache")
+    initial, helpers, config = None, None, settings(args)
+    corpus = _corpus(args, config)
     speakers = int(corpus.speakers.max()) + 1
     count = len(corpus.lengths)
     print(f"{corpus.hours:.2f} h, {count} utterances, {speakers} speakers", flush=True)
-    initial, helpers, config = None, None, settings(args)
     if args.init:
         initial, helpers = _start_from(args.init)
         config = replace(config, unquantized=-1, own_pitch_from=0, convert_from=0)
@@ -105,6 +112,20 @@ def _train(args: argparse.Namespace) -> None:
     trainer.train(minutes=args.minutes, on_save=report)
     print(f"step {trainer.step} of {trainer.config.steps}: saved in {args.run}")
     print(f"curves and examples: {args.run / PAGE}")
+
+
+def _corpus(args: argparse.Namespace, config: TrainConfig) -> Corpus | CodedCorpus:
+    """The packed speech, with the codes of the initial weights where these stay."""
+    import facodec
+    from facodec.training.coded import pack_coded
+    from facodec.training.corpus import pack
+
+    cache = args.run.parent / "cache"
+    if config.stage == "all":
+        return pack(args.data, cache)
+    if args.init is None:
+        raise ValueError(f"stage {config.stage!r} needs a model to go on from: give --init MODEL")
+    return pack_coded(args.data, cache, facodec.load(args.init))
 
 
 def _start_from(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+
+STAGES = ("all", "decoder")
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,11 @@ class TrainConfig:
 
     steps: int = 10_000
     seed: int = 1
+    stage: str = "all"
+    """``all``, or ``decoder``: on the frozen codes of the initial weights."""
+    speaker_weights: dict[str, float] = field(default_factory=dict)
+    """In stage ``decoder``: how likely a second of a speaker is drawn, by patterns of names; the
+    first that matches counts, 0 leaves a speaker out."""
     batch: int = 16
     frames: int = 80
     reference_frames: int = 160
@@ -75,7 +82,13 @@ class TrainConfig:
     targets."""
     critic_rise: int = 1_000
     """Steps over which the critic and the listener get their full weight."""
+    decoder_kept_weight: float = 0.5
+    """In stage ``decoder``: of conversions' envelopes staying as they were."""
     bf16: bool = True
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise ValueError(f"expected a stage of {STAGES}, got {self.stage!r}")
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")

@@ -18,8 +18,10 @@ from tqdm import tqdm
 
 from facodec.live import LiveModel
 from facodec.training.batches import Sampler
+from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig
 from facodec.training.corpus import Corpus
+from facodec.training.decoding import CodedSampler, DecoderObjective
 from facodec.training.objective import Objective
 
 CHECKPOINT = "checkpoint.pt"
@@ -39,7 +41,7 @@ class Trainer:
 
     def __init__(
         self,
-        corpus: Corpus,
+        corpus: Corpus | CodedCorpus,
         config: TrainConfig,
         folder: Path,
         device: str = "cpu",
@@ -52,13 +54,12 @@ class Trainer:
         if initial is not None:
             self.model.load_state_dict(initial)
         self.average = deepcopy(self.model).requires_grad_(False)
-        self.sampler = Sampler(corpus, config)
-        self.objective = Objective(self.model, config, int(corpus.speakers.max()) + 1)
+        self.sampler, self.objective = _stage(corpus, self.model, config)
         networks = self.objective.networks
         if helpers is not None:
             _load_fitting(networks, helpers)
         self.optimizer = torch.optim.AdamW(
-            [*self.model.parameters(), *networks.parameters()],
+            [p for net in (self.model, networks) for p in net.parameters() if p.requires_grad],
             lr=config.learning_rate,
             betas=(0.8, 0.99),
             weight_decay=config.weight_decay,
@@ -167,6 +168,15 @@ class Trainer:
         self.objective.random.set_state(state["random"])
         torch.set_rng_state(state["torch_random"])
         self.sampler.random.bit_generator.state = json.loads(state["sampler"])
+
+
+def _stage(
+    corpus: Corpus | CodedCorpus, model: LiveModel, config: TrainConfig
+) -> tuple[Any, Any]:
+    """A sampler and an objective that takes its batches."""
+    if isinstance(corpus, CodedCorpus):
+        return CodedSampler(corpus, config), DecoderObjective(model, config)
+    return Sampler(corpus, config), Objective(model, config, int(corpus.speakers.max()) + 1)
 
 
 def _load_fitting(networks: nn.Module, weights: dict[str, torch.Tensor]) -> None:

@@ -1,0 +1,102 @@
+"""Packed corpora whose codes are known: what training of the decoder alone needs.
+
+The encoder is frozen then, so its codes are computed once, by the model that is trained on, and
+kept. No pitch teacher and no transcripts are needed, so that packing takes minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from facodec.codec import Codec
+from facodec.config import HOP, SAMPLE_RATE
+from facodec.live import LiveModel
+from facodec.training.corpus import SHORTEST, find_files, read_speech
+
+FORMAT = 1
+"""Raised when the packed layout changes, so that caches are rebuilt."""
+
+
+@dataclass(frozen=True)
+class CodedCorpus:
+    """samples int16 (200 N,) and codes int16 (N, 6) of all utterances one after the other;
+    timbres float32 (U, 256); starts, lengths (U,) in frames; speakers (U,) numbers, and their
+    names (S,)."""
+
+    samples: NDArray[np.int16]
+    codes: NDArray[np.int16]
+    timbres: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    speakers: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    @property
+    def hours(self) -> float:
+        return float(self.lengths.sum()) * HOP / SAMPLE_RATE / 3600
+
+
+def pack_coded(folder: Path, cache: Path, codec: Codec) -> CodedCorpus:
+    """Packs the speech below ``folder`` with its codes into a sub-folder of ``cache``, or opens
+    what is there; another model, or other files, make another folder."""
+    files = find_files(folder)
+    listing = "\n".join(f"{p.relative_to(folder)} {p.stat().st_size}" for p in files)
+    model = hashlib.sha256()
+    assert isinstance(codec.model, LiveModel)
+    for name, weight in sorted(codec.model.state_dict().items()):
+        model.update(name.encode() + weight.numpy().tobytes())
+    key = hashlib.sha256(f"{FORMAT}\n{model.hexdigest()}\n{listing}".encode()).hexdigest()[:12]
+    target = cache / f"{folder.name}-coded-{key}"
+    if not (target / "index.json").exists():
+        target.mkdir(parents=True, exist_ok=True)
+        _write(folder, files, target, codec)
+    return open_coded(target)
+
+
+def open_coded(target: Path) -> CodedCorpus:
+    """Opens what :func:`pack_coded` wrote; it all lies in memory, 2.6 MB a minute."""
+    index = json.loads((target / "index.json").read_text())
+    return CodedCorpus(
+        samples=np.load(target / "samples.npy"),
+        codes=np.load(target / "codes.npy"),
+        timbres=np.load(target / "timbres.npy"),
+        starts=np.cumsum([0, *index["lengths"]])[:-1].astype(np.int64),
+        lengths=np.array(index["lengths"], dtype=np.int64),
+        speakers=np.array(index["speakers"], dtype=np.int64),
+        names=tuple(index["names"]),
+    )
+
+
+def _write(folder: Path, files: list[Path], target: Path, codec: Codec) -> None:
+    samples, codes, timbres, lengths, speakers = [], [], [], [], []
+    names: dict[str, int] = {}
+    for path, audio in _long_enough(files):
+        frames = codec.encode(audio)
+        samples.append(np.round(np.clip(audio, -1.0, 1.0) * 32767.0).astype(np.int16))
+        codes.append(frames.codes.T.astype(np.int16))
+        timbres.append(frames.timbre)
+        lengths.append(len(audio) // HOP)
+        name = path.parent.name if path.parent != folder else path.stem
+        speakers.append(names.setdefault(name, len(names)))
+    if not lengths:
+        raise ValueError(f"no file below {folder} holds {SHORTEST / SAMPLE_RATE} s of speech")
+    np.save(target / "samples.npy", np.concatenate(samples))
+    np.save(target / "codes.npy", np.concatenate(codes))
+    np.save(target / "timbres.npy", np.stack(timbres))
+    index = {"lengths": lengths, "speakers": speakers, "names": list(names)}
+    (target / "index.json").write_text(json.dumps(index))
+
+
+def _long_enough(files: list[Path]) -> Iterator[tuple[Path, NDArray[np.float32]]]:
+    for path in tqdm(files, desc="encoding", unit="file"):
+        audio = read_speech(path)
+        if len(audio) >= SHORTEST and np.isfinite(audio).all():
+            yield path, audio

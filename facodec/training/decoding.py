@@ -1,0 +1,190 @@
+"""Training of the decoder alone, on codes that a frozen encoder gave: old streams stay decodable.
+
+A row is spoken from its own codes and compared with the recording, some rows without all of their
+detail, as they sound at low rates. What conversions sound like is kept: for codes without detail,
+in another's voice and at the voice's pitch, the envelopes have to stay those of the decoder that
+was started from (learning without forgetting, Li & Hoiem 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facodec import prosody
+from facodec.config import ABSENT, CONTENT_LAYERS, DETAIL_LAYERS, HOP, MIN_LAYERS
+from facodec.live import LiveModel
+from facodec.training.coded import CodedCorpus
+from facodec.training.config import TrainConfig
+from facodec.training.losses import MelDistance, level_difference
+
+DECODER = ("pitch_embedding", "level_embedding", "decoder", "condition", "head_norm", "head")
+"""Parts of the model that are trained."""
+WARM_UP = 30
+"""Frames at the start of a crop that only fill the decoder's past."""
+
+
+@dataclass(frozen=True)
+class CodedBatch:
+    """audio (B, 200 T); codes (B, 6, T); timbre (B, 256) of another utterance of the speaker
+    where there is one; other (B, 256) of another speaker."""
+
+    audio: Tensor
+    codes: Tensor
+    timbre: Tensor
+    other: Tensor
+
+
+@dataclass(frozen=True)
+class DecoderLosses:
+    """Scalars of one batch; ``total`` is what is minimised."""
+
+    total: Tensor
+    mel: Tensor
+    level: Tensor
+    kept: Tensor
+
+    def numbers(self) -> dict[str, float]:
+        return {name: float(value.detach()) for name, value in vars(self).items()}
+
+
+class CodedSampler:
+    """Draws crops of a coded corpus from a seeded generator, whose state is part of a checkpoint.
+
+    ``config.speaker_weights``: patterns of speakers' names and how likely a second of theirs is
+    drawn; the first that matches counts, 1 where none does, 0 leaves a speaker out.
+    """
+
+    def __init__(self, corpus: CodedCorpus, config: TrainConfig) -> None:
+        self.corpus, self.config = corpus, config
+        self.random = np.random.Generator(np.random.PCG64(config.seed))
+        weights = np.array([_weight(name, config.speaker_weights) for name in corpus.names])
+        chances = corpus.lengths * weights[corpus.speakers]
+        chances[corpus.lengths < config.frames // 2] = 0.0
+        if not chances.sum() > 0:
+            raise ValueError(f"no utterance has {config.frames // 2} frames and a weight above 0")
+        self._chances = chances / chances.sum()
+        self._of_speaker: dict[int, list[int]] = {}
+        for i, speaker in enumerate(corpus.speakers):
+            self._of_speaker.setdefault(int(speaker), []).append(i)
+
+    def draw(self) -> CodedBatch:
+        c, corpus = self.config, self.corpus
+        chosen = self.random.choice(len(self._chances), size=c.batch, p=self._chances)
+        audio = np.zeros((c.batch, c.frames * HOP), np.float32)
+        codes = np.zeros((c.batch, corpus.codes.shape[1], c.frames), np.int64)
+        for row, i in enumerate(chosen):
+            length, start = int(corpus.lengths[i]), int(corpus.starts[i])
+            first = start + int(self.random.integers(0, max(1, length - c.frames + 1)))
+            count = min(c.frames, start + length - first)
+            audio[row, : count * HOP] = corpus.samples[first * HOP : (first + count) * HOP]
+            codes[row, :, :count] = corpus.codes[first : first + count].T
+        timbres = corpus.timbres[[self._sibling(int(i)) for i in chosen]]
+        return CodedBatch(
+            audio=torch.from_numpy(audio) / 32767.0,
+            codes=torch.from_numpy(codes),
+            timbre=torch.from_numpy(timbres),
+            other=torch.from_numpy(np.roll(timbres, 1, axis=0)),
+        )
+
+    def _sibling(self, utterance: int) -> int:
+        """Another utterance of the speaker, or for a half of all the same: in a live stream the
+        timbre comes from what is being said."""
+        siblings = self._of_speaker[int(self.corpus.speakers[utterance])]
+        if len(siblings) == 1 or self.random.random() < 0.5:
+            return utterance
+        return int(self.random.choice([i for i in siblings if i != utterance]))
+
+
+class DecoderObjective:
+    """Runs the decoder as it will run live, but all frames at once."""
+
+    def __init__(self, model: LiveModel, config: TrainConfig) -> None:
+        self.model, self.config = model, config
+        self.before = deepcopy(model).requires_grad_(False)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.split(".")[0] in DECODER)
+        self.distance = MelDistance().to(model.average_first.device)
+        self.networks = nn.ModuleDict({"before": self.before})
+        self.keepers: dict[str, object] = {}
+        self.random = torch.Generator().manual_seed(config.seed)
+
+    def __call__(self, batch: CodedBatch, step: int) -> DecoderLosses:
+        device = self.model.average_first.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
+            return self._losses(batch)
+
+    def _losses(self, batch: CodedBatch) -> DecoderLosses:
+        c = self.config
+        spoken = self._speak(self._with_less_detail(batch.codes), batch.timbre)
+        # The decoder speaks a hop late, and the last hop is not complete yet.
+        ours, theirs = spoken[:, HOP:], batch.audio[:, :-HOP]
+        ours, theirs = ours[:, WARM_UP * HOP :], theirs[:, WARM_UP * HOP :]
+        mel, level = self.distance(ours, theirs), level_difference(ours, theirs)
+        kept = self._kept(batch)
+        total = c.mel_weight * mel + c.level_weight * level + c.decoder_kept_weight * kept
+        return DecoderLosses(total, mel, level, kept)
+
+    def _speak(self, codes: Tensor, timbre: Tensor) -> Tensor:
+        """codes (B, 6, T) -> audio (B, 200 T), the first hop being the one before the codes."""
+        synthesizer = self.model.synthesizer
+        pitch = prosody.pitch_hertz(prosody.split(codes[:, 0])[0]).float()
+        jitter = torch.randn(pitch.shape, generator=self.random).to(pitch)
+        envelopes = self._envelopes(self.model, codes, timbre)
+        seed = int(torch.randint(1 << 30, (), generator=self.random))
+        with torch.autocast(pitch.device.type, enabled=False):
+            audio: Tensor = synthesizer(
+                pitch * (1.0 + self.config.pitch_jitter * jitter),
+                *(envelope.float() for envelope in envelopes),
+                synthesizer.initial_state(len(codes), seed),
+            )[0]
+        return audio
+
+    @staticmethod
+    def _envelopes(model: LiveModel, codes: Tensor, timbre: Tensor) -> tuple[Tensor, ...]:
+        parts = codes.transpose(1, 2).split((1, CONTENT_LAYERS, DETAIL_LAYERS), dim=-1)
+        past = model.decoder.initial_state(len(codes), model.average_first)
+        with torch.no_grad():  # the words are frozen
+            content = model.content_quantizer.decode(parts[1])
+            detail = model.detail_quantizer.decode(parts[2])
+        return model.envelopes(parts[0][..., 0], content, detail, timbre.unsqueeze(1), past)[0]
+
+    def _with_less_detail(self, codes: Tensor) -> Tensor:
+        """Codes as they are heard: some rows without detail, some with a part of it."""
+        c, size = self.config, len(codes)
+        draw = torch.rand(size, generator=self.random)
+        kept = torch.randint(1, DETAIL_LAYERS, (size,), generator=self.random)
+        kept = torch.where(draw < c.no_detail + c.truncate, kept, torch.tensor(DETAIL_LAYERS))
+        kept = torch.where(draw < c.no_detail, torch.tensor(0), kept).to(codes.device)
+        layers = torch.arange(codes.shape[1], device=codes.device)
+        absent = layers.unsqueeze(0) >= MIN_LAYERS + kept.unsqueeze(1)
+        return codes.masked_fill(absent.unsqueeze(-1), ABSENT)
+
+    def _kept(self, batch: CodedBatch) -> Tensor:
+        """Mean distance, as natural logarithms, of the envelopes of conversions from those that
+        the first decoder gave."""
+        rows = max(1, int(len(batch.codes) * self.config.convert))
+        source, target = batch.timbre[:rows], batch.other[:rows]
+        codes = self.before.convert_codes(batch.codes[:rows], source, target)
+        timbre = self.before.convert_timbre(source, target)
+        with torch.no_grad():
+            wanted = self._envelopes(self.before, codes, timbre)
+        ours = self._envelopes(self.model, codes, timbre)
+        pairs = zip(ours[:2], wanted[:2], strict=True)
+        return sum((F.l1_loss(a.float(), b.float()) for a, b in pairs), ours[0].new_zeros(()))
+
+
+def trained(model: LiveModel) -> Iterator[nn.Parameter]:
+    """Parameters of the model that the stage trains."""
+    return (parameter for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _weight(name: str, weights: dict[str, float]) -> float:
+    return next((value for pattern, value in weights.items() if fnmatch(name, pattern)), 1.0)
