@@ -57,7 +57,7 @@ def test_packed_codes_are_those_of_the_codec(corpus: CodedCorpus, codec: Codec) 
     audio = corpus.samples[start * 200 : (start + length) * 200] / np.float32(32767)
     frames = codec.encode(audio)
     # Packed audio is rounded to 16 bits: a codeword in a hundred may be another.
-    assert (corpus.codes[start : start + length].T == frames.codes).mean() > 0.97
+    assert (frames.codes == corpus.codes[start : start + length].T).mean() > 0.97
     assert np.dot(corpus.timbres[i][:-1], frames.timbre[:-1]) > 0.999
 
 
