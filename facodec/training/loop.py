@@ -26,6 +26,8 @@ from facodec.training.objective import Objective
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
+SHOWN = ("mel", "pitch", "kept")
+"""Losses that the progress bar shows, where the stage has them."""
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -95,7 +97,8 @@ class Trainer:
                     means = {name: value / counted for name, value in sums.items()}
                     sums, counted = {}, 0
                     self.log(means)
-                    bar.set_postfix(mel=f"{means['mel']:.4f}", pitch=f"{means['pitch']:.2f}")
+                    shown = {k: f"{v:.3f}" for k, v in means.items() if k in SHOWN}
+                    bar.set_postfix(shown)
                 if time.monotonic() - started > 60.0 * minutes:
                     break
                 if time.monotonic() - saved > 60.0 * save_minutes:

@@ -18,7 +18,8 @@ from facodec.training.cli import add_arguments, run
 from facodec.training.coded import CodedCorpus, pack_coded
 from facodec.training.config import TrainConfig
 from facodec.training.decoding import DECODER, CodedSampler, DecoderObjective
-from facodec.training.loop import Trainer
+from facodec.training.loop import LOG, Trainer
+from facodec.training.report import read_log
 
 SMALL = TrainConfig(
     steps=12, stage="decoder", batch=2, frames=60, warmup=1, learning_rate=1e-3, average=0.5
@@ -92,6 +93,13 @@ def test_a_sentence_is_learned(corpus: CodedCorpus, codec: Codec, tmp_path: Path
     assert last < first
     assert losses[0]["kept"] < 1e-3  # nothing has changed yet
     assert 0.0 < losses[-1]["kept"] < 0.5
+
+
+def test_every_loss_is_logged(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
+    trainer(corpus, codec, tmp_path, replace(SMALL, steps=2)).train(log_every=1)
+    lines = read_log(tmp_path / LOG)
+    assert [line["step"] for line in lines] == [1, 2]
+    assert {"total", "mel", "level", "kept"} <= set(lines[0])
 
 
 def test_resuming_goes_on_as_if_never_stopped(
