@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from facodec.caches import OTHERS_WRITE, private_folder
+from facodec.folders import OTHERS_WRITE, private_folder
 
 log = logging.getLogger(__name__)
 
@@ -88,13 +88,13 @@ class _Build:
                 check=True,
                 capture_output=True,
                 timeout=COMPILE_SECONDS,
-                env=os.environ | {"TMPDIR": str(place)},
+                env=os.environ | {"TMPDIR": str(place), "LC_ALL": "C"},
             )
         except subprocess.TimeoutExpired as error:
             raise OSError(f"{self.command[0]} took more than {COMPILE_SECONDS} s") from error
         except subprocess.CalledProcessError as error:
-            said = error.stderr.decode("utf-8", "replace").strip().splitlines()
-            told = next((line for line in said if "error" in line), said[-1] if said else "no word")
+            said = error.stderr.decode("utf-8", "replace").strip().splitlines() or ["no word"]
+            told = next((line for line in said if "error: " in line), said[-1])
             raise OSError(f"{self.command[0]} failed: {told}") from error
         return made
 

@@ -12,6 +12,7 @@ A structure here is the one of the same name in C.
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 from collections.abc import Sequence
 from ctypes import POINTER, Array, Structure, c_float, c_int, c_int64, c_void_p
@@ -37,6 +38,8 @@ from facodec.synthesis import BINS, N_FFT, SUBFRAMES
 if TYPE_CHECKING:
     from facodec.fast.decoder import FastDecoder
     from facodec.fast.encoder import FastEncoder
+
+log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 
@@ -276,7 +279,7 @@ def native_encoder(fast: FastEncoder) -> NativeEncoder | None:
     p, own, model = _Packer(library), fast.features.own, fast.model
     stacks = {name: p.stack(stack) for name, stack in fast.stacks.items()}
     if not all(p.fits(stack.width) for stack in stacks.values()):
-        return None
+        return _unfit("encoder")
     constants = Encoder(
         mel_window=p.numbers(own.mel_window),
         pitch_window=p.numbers(own.pitch_window),
@@ -317,7 +320,7 @@ def native_decoder(fast: FastDecoder) -> NativeDecoder | None:
     enter, leave = fast.condition
     widths = len(stack.offset), enter.matrix.shape[1], leave.matrix.shape[1]
     if not all(map(p.fits, widths)) or 2 * SUBFRAMES * fast.synthesizer.bands % WHOLE_VECTORS:
-        return None
+        return _unfit("decoder")
     constants = Decoder(
         code_table=p.numbers(fast.codes),
         first_filter=p.numbers(fast.filter),
@@ -364,6 +367,10 @@ def _library(like: Tensor) -> ctypes.CDLL | None:
     if library is not None:
         library.panel.restype = library.halves.restype = c_int64
     return library
+
+
+def _unfit(side: str) -> None:
+    log.warning("the %s goes without compiled code, which is slower: its widths do not fit", side)
 
 
 def _whole_bins(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from facodec.caches import private_folder
+from facodec.folders import private_folder
 from facodec.loading import read_model
 from facodec.onnx import SIDECAR
 from facodec.onnx.export import FORMAT, export

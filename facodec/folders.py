@@ -1,4 +1,5 @@
-"""Folders in the user's cache that nobody else can write to: what lies there is trusted and run."""
+"""Where a user's files go; in the cache, folders that nobody else can write to, since what lies
+there is trusted, and run."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ def private_folder(name: str) -> Path:
     none: a user without a home, a folder that belongs to somebody else or that cannot be written,
     a folder above that others can exchange.
     """
-    folder = _user_cache()
+    folder = _resolved(base_directory("XDG_CACHE_HOME", ".cache"))
     folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     for above in (folder, *folder.parents):
         _check_above(above)
@@ -34,17 +35,29 @@ def private_folder(name: str) -> Path:
     return folder
 
 
-def _user_cache() -> Path:
-    """``$XDG_CACHE_HOME``, or ``~/.cache`` where that is unset or relative, which the XDG base
-    directory specification has ignored; without symbolic links."""
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+def base_directory(variable: str, under_home: str) -> Path:
+    """A base directory by the XDG specification: what the environment's ``variable`` says, or where
+    that is unset or relative, this folder in the user's home.
+
+    Raises OSError where the user has no home, as a nameless one in a container has none.
+    """
+    given = Path(os.environ.get(variable, ""))
+    if given.is_absolute():
+        return given
     try:
-        found = given if given.is_absolute() else Path.home() / ".cache"
-        if not found.is_absolute():
-            raise OSError(f"expected an absolute home directory, got {str(found.parent)!r}")
-        return found.resolve()
-    except RuntimeError as error:  # no home; in Python before 3.13 also a loop of links
-        raise OSError(f"this user has no cache directory: {error}") from error
+        home = Path.home()
+    except RuntimeError as error:
+        raise OSError(f"this user has no home directory, and {variable} is not set") from error
+    if not home.is_absolute():
+        raise OSError(f"expected an absolute home directory, got {str(home)!r}")
+    return home / under_home
+
+
+def _resolved(folder: Path) -> Path:
+    try:
+        return folder.resolve()
+    except RuntimeError as error:  # before Python 3.13
+        raise OSError(f"{folder} is a loop of links") from error
 
 
 def _check_above(folder: Path) -> None:
