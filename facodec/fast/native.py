@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 S = TypeVar("S")
 
 SOURCES = Path(__file__).parent
+UNFIT = "the %s goes without compiled code, which is slower: its widths do not fit"
 WHOLE_VECTORS = 16
 """Numbers that the longest vectors hold."""
 PADDED_BINS = -(-BINS // WHOLE_VECTORS) * WHOLE_VECTORS
@@ -279,7 +280,8 @@ def native_encoder(fast: FastEncoder) -> NativeEncoder | None:
     p, own, model = _Packer(library), fast.features.own, fast.model
     stacks = {name: p.stack(stack) for name, stack in fast.stacks.items()}
     if not all(p.fits(stack.width) for stack in stacks.values()):
-        return _unfit("encoder")
+        log.warning(UNFIT, "encoder")
+        return None
     constants = Encoder(
         mel_window=p.numbers(own.mel_window),
         pitch_window=p.numbers(own.pitch_window),
@@ -320,7 +322,8 @@ def native_decoder(fast: FastDecoder) -> NativeDecoder | None:
     enter, leave = fast.condition
     widths = len(stack.offset), enter.matrix.shape[1], leave.matrix.shape[1]
     if not all(map(p.fits, widths)) or 2 * SUBFRAMES * fast.synthesizer.bands % WHOLE_VECTORS:
-        return _unfit("decoder")
+        log.warning(UNFIT, "decoder")
+        return None
     constants = Decoder(
         code_table=p.numbers(fast.codes),
         first_filter=p.numbers(fast.filter),
@@ -367,10 +370,6 @@ def _library(like: Tensor) -> ctypes.CDLL | None:
     if library is not None:
         library.panel.restype = library.halves.restype = c_int64
     return library
-
-
-def _unfit(side: str) -> None:
-    log.warning("the %s goes without compiled code, which is slower: its widths do not fit", side)
 
 
 def _whole_bins(values: Tensor) -> Tensor:
