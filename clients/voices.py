@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from clients.errors import ClientError, UsageError
 from clients.files import read_audio
 from clients.packets import VoicePacket
 from facodec.config import HOP, SAMPLE_RATE
+from facodec.folders import base_directory
 from streaming.protocol import ProtocolError, Voice, voice_vector
 from streaming.voices import SUFFIX
 
@@ -57,15 +57,21 @@ class Profiles:
         self.folder = folder or user_folder()
 
     def list(self) -> list[Profile]:
+        if self.folder is None:
+            return []
         return [self._profile(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))]
 
     def find(self, name: str) -> Profile | None:
+        if self.folder is None or not NAME.fullmatch(name):
+            return None
         path = self.folder / f"{name}{SUFFIX}"
-        return self._profile(path) if NAME.fullmatch(name) and path.exists() else None
+        return self._profile(path) if path.exists() else None
 
     def add(self, name: str, timbre: np.ndarray, *, model: str, source: str) -> Profile:
         """Save timbre (256,) under a name, replacing an older one. Raises UsageError."""
         check_name(name)
+        if self.folder is None:
+            raise UsageError("expected a home or $XDG_CONFIG_HOME to save in, got neither")
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{name}{SUFFIX}"
         path.write_bytes(Voice.exact(timbre).data)
@@ -92,10 +98,13 @@ class Profiles:
         return Profile(path.stem, path, notes.get("model", ""), notes.get("source", ""))
 
 
-def user_folder() -> Path:
-    """``$XDG_CONFIG_HOME/facodec/voices``, by the XDG base directory specification."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "facodec" / "voices"
+def user_folder() -> Path | None:
+    """``$XDG_CONFIG_HOME/facodec/voices``, by the XDG base directory specification; None for a user
+    without a home."""
+    try:
+        return base_directory("XDG_CONFIG_HOME", ".config") / "facodec" / "voices"
+    except OSError:
+        return None
 
 
 def check_name(name: str) -> None:

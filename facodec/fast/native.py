@@ -12,6 +12,7 @@ A structure here is the one of the same name in C.
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 from collections.abc import Sequence
 from ctypes import POINTER, Array, Structure, c_float, c_int, c_int64, c_void_p
@@ -38,9 +39,12 @@ if TYPE_CHECKING:
     from facodec.fast.decoder import FastDecoder
     from facodec.fast.encoder import FastEncoder
 
+log = logging.getLogger(__name__)
+
 S = TypeVar("S")
 
 SOURCES = Path(__file__).parent
+UNFIT = "the %s goes without compiled code, which is slower: its widths do not fit"
 WHOLE_VECTORS = 16
 """Numbers that the longest vectors hold."""
 PADDED_BINS = -(-BINS // WHOLE_VECTORS) * WHOLE_VECTORS
@@ -276,6 +280,7 @@ def native_encoder(fast: FastEncoder) -> NativeEncoder | None:
     p, own, model = _Packer(library), fast.features.own, fast.model
     stacks = {name: p.stack(stack) for name, stack in fast.stacks.items()}
     if not all(p.fits(stack.width) for stack in stacks.values()):
+        log.warning(UNFIT, "encoder")
         return None
     constants = Encoder(
         mel_window=p.numbers(own.mel_window),
@@ -317,6 +322,7 @@ def native_decoder(fast: FastDecoder) -> NativeDecoder | None:
     enter, leave = fast.condition
     widths = len(stack.offset), enter.matrix.shape[1], leave.matrix.shape[1]
     if not all(map(p.fits, widths)) or 2 * SUBFRAMES * fast.synthesizer.bands % WHOLE_VECTORS:
+        log.warning(UNFIT, "decoder")
         return None
     constants = Decoder(
         code_table=p.numbers(fast.codes),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
-import os
+import logging
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from facodec.folders import private_folder
 from facodec.loading import read_model
 from facodec.onnx import SIDECAR
 from facodec.onnx.export import FORMAT, export
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = ("*.safetensors", "*.bin", "model.json")
 
@@ -20,7 +24,6 @@ def exported(weights: Path) -> Path:
     takes from some seconds to a minute."""
     target = _cache() / _fingerprint(weights)
     if not (target / SIDECAR).exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as place:
             made = Path(place, "graphs")
             export(read_model(weights), made)
@@ -30,8 +33,14 @@ def exported(weights: Path) -> Path:
 
 
 def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home, "facodec", "onnx")
+    """The folder that graphs are kept in, for as long as this process runs where there is none."""
+    try:
+        return private_folder("onnx")
+    except OSError as error:
+        log.warning("exported graphs cannot be kept, so each start exports anew: %s", error)
+        place = tempfile.TemporaryDirectory(prefix="facodec-")
+        atexit.register(place.cleanup)
+        return Path(place.name)
 
 
 def _fingerprint(weights: Path) -> str:
