@@ -65,8 +65,9 @@ def measure(args: argparse.Namespace, result: Result) -> None:
 
 def measure_attack(attack: Attack, seconds: float, seed: int) -> dict[str, Any]:
     """Makes one attack. ``checks``: what is bounded, with ``figure``, ``bound`` and ``held``;
-    ``attackers``: what these counted. Where live sessions talked beside it: their ``lag_ms`` (and that
-    just before), their account ``undisturbed`` and the server's ``memory_mib``. ``failed``: why there is no figure."""
+    ``attackers``: what these counted. Where live sessions talked beside it: their ``lag_ms``, and
+    that just before, their account ``undisturbed`` and the server's ``memory_mib``. ``failed``: why
+    there is no figure."""
     began = time.monotonic()
     told: dict[str, Any] = {"name": attack.name, "summary": attack.summary, "checks": []}
     try:
@@ -144,7 +145,6 @@ def _memory(seen: list[tuple[float, float]]) -> dict[str, float] | None:
         return None
     first, most = seen[0][1], max(memory for _, memory in seen)
     return {"before": round(first, 1), "most": round(most, 1), "growth": round(most - first, 1)}
-
 
 
 def own_checks(attack: dict[str, Any]) -> list[dict[str, Any]]:

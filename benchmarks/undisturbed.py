@@ -3,8 +3,8 @@
     python -m benchmarks.undisturbed --url ws://127.0.0.1:8765 --seconds 10 --out DIR
 
 All say the same, with the same voice and seed, each on its own phase of the hop, so that every
-one must get what the offline codec gives for it. Standard output gets the line ``talking`` when all
-of them talk, and at the end the account as JSON; DIR gets their lags and what they heard.
+one must get what the offline codec gives for it. Standard output gets the line ``talking`` as each
+of them begins; DIR gets, at the end, their account as JSON, their lags and what they heard.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from streaming.protocol import Audio, Codes, Hello
 from streaming.settings import TOKEN_VARIABLE
 
 TALKING = "talking"
-LAGS = "lags.npy"
+LAGS, ACCOUNT = "lags.npy", "account.json"
 NEUTRAL = bytes(4 * TIMBRE_DIM)
 """The voice they are all heard in, exact: nothing is estimated."""
 TAIL = 8
@@ -66,7 +66,8 @@ class Listener(Talker):
 
     def begin(self, due: float) -> None:
         super().begin(due)
-        print(TALKING, flush=True)
+        if self.ready.done() and self.ready.result():
+            print(TALKING, flush=True)
 
     def _on_media(self, message: Audio | Codes, now: float) -> None:
         super()._on_media(message, now)
@@ -148,10 +149,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of their phases")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    asked = hello(os.environ.get(TOKEN_VARIABLE) or None)
     load = Load(
-        options.url, options.sessions, options.seconds, hello(os.environ.get(TOKEN_VARIABLE)),
-        settle=0.0, seed=options.seed,
-    )  # fmt: skip
+        options.url, options.sessions, options.seconds, asked, settle=0.0, seed=options.seed
+    )
     work = listen(load, speech(), options.out)
     try:
         import uvloop
@@ -159,7 +160,7 @@ def main() -> int:
         tally = uvloop.run(work)
     except ImportError:
         tally = asyncio.run(work)
-    json.dump(tally.to_json(), sys.stdout)
+    (options.out / ACCOUNT).write_text(json.dumps(tally.to_json()))
     return 0
 
 

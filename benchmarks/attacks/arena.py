@@ -66,14 +66,14 @@ class Undisturbed:
     def wait(self, patience: float) -> dict[str, Any]:
         """Their account once they have ended by themselves. Raises ValueError for none."""
         try:
-            told, errors = self._process.communicate(timeout=patience)
+            _, errors = self._process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
             self.cut()
             raise ValueError("the undisturbed sessions do not end") from None
         if self._process.returncode:
             last = (errors.strip().splitlines() or ["they said nothing"])[-1]
             raise ValueError(f"the undisturbed sessions failed: {last}")
-        account = json.loads(told.splitlines()[-1])
+        account = json.loads((self.out / undisturbed.ACCOUNT).read_text())
         names = ("sent", "received", "lost", "misnumbered", "miscounted", "outcomes")
         return {name: account[name] for name in names}
 
