@@ -185,8 +185,7 @@ class Arena:
             return False
         wire.write({"type": "end"})
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(wire.discard(), 1.0)
-        wire.abort()
+            await asyncio.wait_for(wire.finish(), 1.0)
         return True
 
     async def enter(self, **hello: Any) -> Wire | None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 
 from benchmarks.attacks.job import PAUSE, Job
-from benchmarks.attacks.wire import Wire
+from benchmarks.attacks.wire import CLOSE, Wire
 from facodec.config import HOP, SAMPLE_RATE
 
 HOP_SECONDS = HOP / SAMPLE_RATE
@@ -17,6 +17,8 @@ ROLES = (
     {"role": "loopback", "frames_per_packet": 4}, {"role": "enroll"},
 )  # fmt: skip
 ROOMS = 3
+LONGEST = 60.0
+"""Seconds that one of these sessions may take."""
 Part = Callable[[Job, Wire, np.random.Generator], Awaitable[None]]
 
 
@@ -48,7 +50,8 @@ async def _sessions(job: Job, part: Part) -> None:
             if hello["role"] in ("publish", "subscribe"):
                 hello["room"] = f"soak-{random.integers(ROOMS)}"
             try:
-                await asyncio.wait_for(_session(job, part, hello, random), job.left + 1.0)
+                session = _session(job, part, hello, random)
+                await asyncio.wait_for(session, min(LONGEST, job.left + 1.0))
             except (OSError, asyncio.TimeoutError):
                 job.counts["ended: connection lost"] += 1
             await asyncio.sleep(PAUSE + float(random.exponential(0.5)))
@@ -74,8 +77,11 @@ async def _session(
         await asyncio.wait([reading], timeout=10.0)
         job.counts[f"ended: {reading.result() if reading.done() else 'unfinished'}"] += 1
     finally:
-        reading.cancel()
-        wire.abort()
+        if reading.done():
+            wire.writer.close()
+        else:
+            reading.cancel()
+            wire.abort()
 
 
 async def _is_welcome(reading: asyncio.Future[str]) -> bool:
@@ -92,6 +98,7 @@ async def _last_message(wire: Wire) -> str:
             told = f"done {message.get('reason', '')}".strip()
         elif message["type"] == "error":
             told = f"error {message.get('code')}"
+    wire.write(b"", CLOSE)
     return told
 
 

@@ -126,6 +126,13 @@ class Wire:
             pass
         return total
 
+    async def finish(self) -> None:
+        """Reads until the server closes, and closes too."""
+        while await self.receive() is not None:
+            pass
+        self.write(b"", CLOSE)
+        self.writer.close()
+
     def go_deaf(self) -> None:
         """Reads no more: what the server sends fills up the buffers on the way."""
         self.writer.transport.pause_reading()  # type: ignore[attr-defined]
