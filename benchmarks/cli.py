@@ -12,6 +12,8 @@ PARTS = {
     "step": "computing time per hop: batches, hops a call, backends, and other codecs beside it",
     "load": "how many live sessions a server holds before the deadline breaks",
     "latency": "mouth to ear through virtual sound devices, by stage, and the network alone",
+    "attack": "what attackers can do to a server, and to the live sessions beside them",
+    "soak": "half an hour of churn, loss, stalls, floods and garbage beside undisturbed sessions",
     "wire": "bits on the wire against packet size, headers included",
     "startup": "time to start, memory of a server and of each session",
     "graphs": "exported graphs beside PyTorch: codes changed, distance, time, size",

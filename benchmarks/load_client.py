@@ -18,7 +18,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -33,15 +33,25 @@ OPEN_TIMEOUT, FINISH_TIMEOUT = 20.0, 20.0
 """Seconds that a session has to be answered, and to be told the totals."""
 
 
-async def generate(load: Load, speech: np.ndarray, stopped: asyncio.Event) -> Tally:
-    """Opens all sessions, lets them talk for ``load.seconds`` or until ``stopped``, ends them."""
+async def generate(
+    load: Load,
+    speech: np.ndarray,
+    stopped: asyncio.Event,
+    make: Callable[[int, Tally], Talker] | None = None,
+) -> Tally:
+    """Opens all sessions, lets them talk for ``load.seconds`` or until ``stopped``, ends them.
+    ``make``: the session of that number, by default one that says speech from a place of its
+    own."""
     tally = Tally()
     phases = random.Random(load.seed)
     host, port = _address(load.url)
     loop = asyncio.get_running_loop()
     talkers: list[Talker] = []
     for index in range(load.sessions):
-        talker = Talker(load, Media(load.hello, speech, load.seed + index), tally)
+        if make is None:
+            talker = Talker(load, Media(load.hello, speech, load.seed + index), tally)
+        else:
+            talker = make(index, tally)
         try:
             await loop.create_connection(lambda made=talker: made, host, port)  # type: ignore[misc]
         except OSError:

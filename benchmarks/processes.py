@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +54,11 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(*options: str) -> Iterator[RunningServer]:
-    """A server process on a free port, with the options of ``facodec serve``.
+def running_server(
+    *options: str, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningServer]:
+    """A server process on a free port, with the options of ``facodec serve``. ``environment``:
+    variables it gets besides ours.
 
     It has a process group of its own, so that Ctrl-C reaches the benchmark alone. Raises ValueError
     with what the server said where it does not start."""
@@ -68,6 +71,7 @@ def running_server(*options: str) -> Iterator[RunningServer]:
             stderr=errors,
             text=True,
             start_new_session=True,
+            env={**os.environ, **(environment or {})},
         ) as process,
     ):
         assert process.stdout is not None

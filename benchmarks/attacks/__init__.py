@@ -1,0 +1,1 @@
+"""Attacks on a running server: the clients that make them, and what is measured beside them."""

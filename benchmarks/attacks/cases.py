@@ -1,0 +1,215 @@
+"""The attacks: for each what it does, the server it is made on, and what is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.attacks import alone, requests
+from benchmarks.attacks.arena import TOKEN, Arena
+from benchmarks.attacks.checks import Check, of_tries, share
+from benchmarks.attacks.wire import Wire
+
+Counts = dict[str, float]
+Facts = tuple[list[Check], Counts]
+Beside = Callable[[Arena], Awaitable[Facts]]
+TRIES = 30
+ROOM = "kitchen"
+HELLO_TIMEOUT = 5.0
+"""Seconds a server gives a client for its hello, unless it was told otherwise."""
+OUTBOX = 2.0
+DROPPED = OUTBOX + 5.0
+"""Seconds until a listener that reads nothing is gone: its outbox, the goodbye and the close."""
+GUESSES = 20.0
+"""Token guesses a second from one address."""
+FREE = 1.5
+"""Seconds until the slots of clients that are dead are free."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """``beside``: the attack, made beside undisturbed sessions on a server with these options;
+    ``alone``: one that takes a server of its own, and its seconds. Each gives its checks and what
+    the attackers counted."""
+
+    name: str
+    summary: str
+    options: tuple[str, ...] = ()
+    beside: Beside | None = None
+    alone: Callable[[float, int], Facts] | None = None
+    token: str | None = TOKEN
+    takes: float = 1.0
+    """Times the seconds that others take."""
+
+
+def _held(out: str, **how: Any) -> Beside:
+    """Attackers beside whom nothing but lag, memory and frames is looked at."""
+
+    async def beside(arena: Arena) -> Facts:
+        return [], await arena.attack(out, **how)
+
+    return beside
+
+
+async def nothing(arena: Arena) -> Facts:
+    await asyncio.sleep(arena.seconds)
+    return [], {}
+
+
+def _keep_out(name: str, clients: int, deadline: bool) -> Beside:
+    """Strangers that want to keep the owner out."""
+
+    async def beside(arena: Arena) -> Facts:
+        seconds = max(arena.seconds, HELLO_TIMEOUT + 3.0) if deadline else arena.seconds
+        attackers = await arena.start(name, clients, trusted=False, seconds=seconds)
+        welcome = await arena.owner_tries(TRIES)
+        counts = await attackers.counts(seconds + 10)
+        checks = [of_tries("the owner gets in", welcome, TRIES)]
+        if deadline:
+            kept = counts.get("longest_s", 0.0)
+            open_still = kept > seconds - 1.0
+            checks.append(
+                Check("a slot without hello", kept, HELLO_TIMEOUT + 1.0, "s", beyond=open_still)
+            )
+        return checks, counts
+
+    return beside
+
+
+def _wait_for_publisher(clients: int, word: str, room: str) -> Beside:
+    """Listeners that wait while somebody wants to publish."""
+
+    async def beside(arena: Arena) -> Facts:
+        attackers = await arena.start("wait-in-rooms", clients, word=word)
+        welcome = await arena.owner_tries(10, role="publish", room=room)
+        return [of_tries("the publisher gets in", welcome, 10)], await attackers.counts(20)
+
+    return beside
+
+
+async def fill_room(arena: Arena) -> Facts:
+    """A publisher and as many listeners as a room may have."""
+    publisher = await arena.start("publish", 1, word=ROOM)
+    await asyncio.sleep(1.0)
+    counts = await arena.attack("fill-room", 64, word=ROOM, seconds=arena.seconds - 1.0)
+    await publisher.kill()
+    return [share("listeners in one room", int(counts.get("listening", 0)), 64)], counts
+
+
+async def dead_flooders(arena: Arena) -> Facts:
+    """Clients that flood all free slots, and are killed."""
+    attackers = await arena.start("flood-unread", 6)
+    await asyncio.sleep(arena.seconds / 2)
+    await attackers.kill()
+    killed = time.monotonic()
+    held: list[Wire] = []
+    limit = 2 * arena.seconds
+    while len(held) < 6 and time.monotonic() - killed < limit:
+        wire = await arena.enter()
+        if wire is not None:
+            held.append(wire)
+        else:
+            await asyncio.sleep(0.05)
+    took = time.monotonic() - killed
+    for wire in held:
+        wire.abort()
+    return [Check("slots held by the dead", took, FREE, "s", beyond=len(held) < 6)], {}
+
+
+async def deaf_listener(arena: Arena) -> Facts:
+    """A listener that reads nothing of a room."""
+    publisher = await arena.start("publish", 1, word=ROOM, seconds=arena.seconds + 2.0)
+    await asyncio.sleep(1.0)
+    before = int((await arena.health()).get("sessions", 0))
+    listener = await arena.start("deaf-listener", 1, word=ROOM, seconds=arena.seconds + 1.0)
+    began: float | None = None
+    dropped: float | None = None
+    until = time.monotonic() + arena.seconds + 1.0
+    while time.monotonic() < until and dropped is None:
+        sessions = int((await arena.health()).get("sessions", 0))
+        if began is None and sessions > before:
+            began = time.monotonic()
+        elif began is not None and sessions <= before:
+            dropped = time.monotonic() - began
+        await asyncio.sleep(0.1)
+    counts = await listener.counts(20)
+    await publisher.stop()
+    if began is None:
+        return [Check("until it is dropped", None, DROPPED, "s")], counts
+    took = dropped if dropped is not None else until - began
+    # One that was dropped after the attackers' time was over left by itself.
+    left = dropped is None or took >= arena.seconds - 1.0
+    return [Check("until it is dropped", took, DROPPED, "s", beyond=left)], counts
+
+
+async def one_address(arena: Arena) -> Facts:
+    """One address that opens as many sessions as it can."""
+    attackers = await arena.start("many-sessions", 64)
+    welcome = await arena.owner_tries(TRIES)
+    counts = await attackers.counts(20)
+    return [of_tries("the owner gets in", welcome, TRIES)], counts
+
+
+async def guess_tokens(arena: Arena) -> Facts:
+    """Tokens tried in a row from one address, while the owner comes from another."""
+    attackers = await arena.start("guess-tokens", 8, trusted=False)
+    welcome = await arena.owner_tries(TRIES)
+    counts = await attackers.counts(20)
+    rate = counts.get("answered", 0.0) / arena.seconds
+    return [
+        Check("guesses answered", rate, GUESSES, "a second"),
+        of_tries("the owner gets in", welcome, TRIES),
+    ], counts
+
+
+SMALL = ("--max-sessions", "10")
+"""Six slots beside the four undisturbed sessions."""
+LARGE = ("--max-sessions", "28")
+
+ATTACKS: Sequence[Attack] = (
+    Attack("none", "nobody attacks", SMALL, nothing),
+    Attack("clock-before-hello", "6 clients without a token ask for the time, never say hello",
+           SMALL, _keep_out("clock-before-hello", 6, True)),
+    Attack("reconnect", "12 sockets without a token connect again and again",
+           SMALL, _keep_out("reconnect", 12, False)),
+    Attack("waiting-listeners", "9 listeners wait in the room that a publisher wants",
+           SMALL, _wait_for_publisher(9, ROOM, ROOM)),
+    Attack("waiting-names", "16 listeners wait in as many rooms of 16",
+           (*LARGE, "--max-rooms", "16"), _wait_for_publisher(16, "room-#", ROOM)),
+    Attack("full-room", "64 listeners in one room of a server for 10 sessions", SMALL, fill_room),
+    Attack("unread-pings", "4 clients without a token send pings, read no answer", SMALL,
+           _held("unread-pings", clients=4, trusted=False)),
+    Attack("tiny-clock", "4 clients send clock as fast as they can", SMALL,
+           _held("tiny-messages", clients=4, word="clock")),
+    Attack("tiny-audio", "4 clients send audio without samples as fast as they can", SMALL,
+           _held("tiny-messages", clients=4, word="audio")),
+    Attack("tiny-list", "4 clients send lists of 120,000 numbers as fast as they can", SMALL,
+           _held("tiny-messages", clients=4, word="list")),
+    Attack("faster", "16 sessions send faster than real time", LARGE,
+           _held("faster-than-real-time", clients=16)),
+    Attack("enroll", "2 clients enrol 60 s of sound, over and over", SMALL,
+           _held("enroll", clients=2)),
+    Attack("dead-flooders", "6 clients flood, read nothing, and are killed", SMALL, dead_flooders),
+    Attack("deaf-listener", f"a listener with an outbox of {OUTBOX:g} s reads nothing",
+           (*SMALL, "--outbox", f"{OUTBOX:g}"), deaf_listener),
+    Attack("foreign-page", "pages of other origins, and a foreign Host", SMALL,
+           requests.foreign_pages, token=None),
+    Attack("one-address", "64 sessions wanted from one address, of 28", LARGE, one_address),
+    Attack("guess-tokens", "8 connections guess tokens as fast as they are answered", SMALL,
+           guess_tokens),
+    Attack("malformed", "requests that are none, or half, or twice", SMALL, requests.malformed),
+    Attack("slowloris", "300 connections send their request byte by byte", SMALL,
+           _keep_out("slowloris", 300, False)),
+    Attack("garbage", "6 clients send frames and messages that are none", SMALL,
+           _held("garbage-frames", clients=6)),
+    Attack("closed-output", "SIGTERM when nobody reads the server's output any more",
+           alone=alone.closed_output),
+    Attack("ghost", "a publisher's network goes deaf, and he comes back", alone=alone.ghost,
+           takes=8.0),
+    Attack("broken-cache", "libraries in the cache that are broken, or somebody else's",
+           alone=alone.broken_cache),
+)  # fmt: skip
+BY_NAME = {attack.name: attack for attack in ATTACKS}

@@ -1,0 +1,72 @@
+"""What an attack is judged by: figures, each beside its bound."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.present import show
+
+LAG_MS = 100.0
+"""Bound of the 99th percentile of the undisturbed sessions' lag, beside any attack. Without one it
+is some 20 ms, on a machine that attackers, clients and server share; a listener's playout buffer
+takes 100 ms without a word being lost."""
+GROWTH_MIB = 64.0
+"""Bound of what an attack makes the server grow by: the queues of the sessions it may have."""
+
+COMMON = ("lag p99", "sessions that end well", "frames lost or changed", "server grows")
+"""What is bounded beside every attack."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """``what`` is bounded, its ``figure`` and ``bound`` in ``unit``. ``least``: the bound is a
+    lowest value. ``beyond``: the figure is only known to be more than this."""
+
+    what: str
+    figure: float | None
+    bound: float
+    unit: str = ""
+    least: bool = False
+    beyond: bool = False
+
+    @property
+    def held(self) -> bool:
+        if self.figure is None:
+            return False
+        if self.least:
+            return self.figure >= self.bound
+        return self.figure <= self.bound and not self.beyond
+
+    @property
+    def bound_text(self) -> str:
+        return f"{'at least' if self.least else 'at most'} {self._number(self.bound)}"
+
+    @property
+    def figure_text(self) -> str:
+        if self.figure is None:
+            return "not measured"
+        return f"{'more than ' if self.beyond else ''}{self._number(self.figure)}"
+
+    def _number(self, value: float) -> str:
+        shown = f"{value:,.0f}" if value == int(value) else show(float(value))
+        return f"{shown} {self.unit}".strip()
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON value, ``held`` and the texts included."""
+        return {
+            **asdict(self),
+            "held": self.held,
+            "bound_text": self.bound_text,
+            "figure_text": self.figure_text,
+        }
+
+
+def of_tries(what: str, welcome: int, tries: int) -> Check:
+    """So many of the tries must succeed: nine in ten, as one may meet a moment's full queue."""
+    return Check(what, welcome, -(-9 * tries // 10), f"of {tries}", least=True)
+
+
+def share(what: str, part: int, whole: int) -> Check:
+    """All of them must."""
+    return Check(what, part, whole, f"of {whole}", least=True)

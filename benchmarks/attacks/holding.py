@@ -1,0 +1,128 @@
+"""Attackers that hold what others need: slots, rooms, names, connections."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from benchmarks.attacks.job import PAUSE, Job
+from benchmarks.attacks.wire import OWNER, Wire, connect, handshake
+
+LOOK = 0.1
+"""Seconds between two looks at a connection that is only held."""
+
+
+async def clock_before_hello(job: Job) -> None:
+    """Ask for the time, never say hello."""
+    await job.all(_ask_for_the_time)
+
+
+async def _ask_for_the_time(job: Job, index: int) -> None:
+    while job.left:
+        wire = await job.open()
+        if wire is None:
+            continue
+        began, ended = time.monotonic(), asyncio.ensure_future(wire.discard())
+        while job.left and not ended.done():
+            wire.write({"type": "clock", "t0": 0.0})
+            await asyncio.wait([ended], timeout=0.5)
+            job.kept(began)
+        wire.abort()
+
+
+async def reconnect(job: Job) -> None:
+    """Connect, say nothing, connect again as soon as the server hangs up."""
+    await job.all(_come_again)
+
+
+async def _come_again(job: Job, index: int) -> None:
+    while job.left:
+        wire = await job.open()
+        if wire is not None:
+            began, ended = time.monotonic(), asyncio.ensure_future(wire.discard())
+            await asyncio.wait([ended], timeout=job.left)
+            job.kept(began)
+            wire.abort()
+            await asyncio.sleep(PAUSE)
+
+
+async def wait_in_rooms(job: Job) -> None:
+    """Listen to rooms that nobody publishes in. ``word``: the room; with a # at its end, every
+    client waits in another."""
+    await job.all(_wait_for_publisher)
+
+
+async def _wait_for_publisher(job: Job, index: int) -> None:
+    name = job.word.replace("#", str(index))
+    while job.left:
+        wire = await job.open()
+        if wire is None:
+            continue
+        wire.write({"type": "hello", "version": 1, "role": "subscribe", "room": name})
+        answer = asyncio.ensure_future(wire.receive())
+        await asyncio.wait([answer], timeout=job.left)
+        if not answer.done():
+            job.counts["waiting"] += 1
+            answer.cancel()
+            wire.abort()
+            return
+        told = answer.result()
+        job.counts[f"error {told.get('code')}" if told else "closed"] += 1
+        wire.abort()
+        await asyncio.sleep(PAUSE)
+
+
+async def fill_room(job: Job) -> None:
+    """Listeners of the room ``word`` that has a publisher, each from an address of its own, all at
+    once: ``ready`` says how many there were at the end."""
+    await job.all(_listen_from_own_address)
+
+
+async def _listen_from_own_address(job: Job, index: int) -> None:
+    own = OWNER.rsplit(".", 1)[0] + f".{100 + index}"
+    mine = replace(job, target=job.target.coming_from(own), seconds=job.left)
+    wire = await mine.session(role="subscribe", room=job.word, output="codes")
+    if wire is None:
+        return
+    ended = asyncio.ensure_future(wire.discard())
+    await asyncio.wait([ended], timeout=job.left)
+    job.counts["listening" if not ended.done() else "dropped"] += 1
+    wire.abort()
+
+
+async def many_sessions(job: Job) -> None:
+    """Open sessions that do nothing, as many as there are clients."""
+    await job.all(_hold_session)
+
+
+async def _hold_session(job: Job, index: int) -> None:
+    while job.left:
+        wire = await job.session(role="loopback")
+        if wire is None:
+            continue
+        ended = asyncio.ensure_future(wire.discard())
+        await asyncio.wait([ended], timeout=job.left)
+        job.counts["held" if not ended.done() else "dropped"] += 1
+        wire.abort()
+
+
+async def slowloris(job: Job) -> None:
+    """Send the request for an upgrade one byte at a time."""
+    await job.all(_drip)
+
+
+async def _drip(job: Job, index: int) -> None:
+    while job.left:
+        reader, writer = await connect(job.target)
+        wire, began = Wire(reader, writer), time.monotonic()
+        job.counts["connections"] += 1
+        ended = asyncio.ensure_future(wire.discard())
+        for byte in handshake(job.target):
+            if not job.left or ended.done():
+                break
+            writer.write(bytes([byte]))
+            await asyncio.wait([ended], timeout=5 * LOOK)
+            job.kept(began)
+        wire.abort()
+        await asyncio.sleep(PAUSE)
