@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -95,7 +96,7 @@ class _Tick:
     """A hop of ``size`` streams that are past their start-up, as a model thread computes it."""
 
     def __init__(self, codec: Codec, size: int) -> None:
-        self._engine = Engine()
+        self._engine = Engine(allowance=math.inf)
         make = plan(Hello("loopback", model=codec.name), codec, voice=None, enroll=0.0)
         self._streams = [self._engine.open(make, _drop) for _ in range(size)]
         random = np.random.default_rng(0)

@@ -171,7 +171,7 @@ class Runtime:
         def from_thread(outcome: Outcome) -> None:
             self._mailbox.post(partial(hand_over, outcome))
 
-        stream = self.engine.open(chosen.make, from_thread, chosen.load)
+        stream = self.engine.open(chosen.make, from_thread, lambda: chosen.load)
         return stream
 
     def capacity(self, name: str | None = None) -> int:

@@ -1,0 +1,77 @@
+"""Who goes first: what a stream may have computed at once, and what is left for the others.
+
+No threads and no clock of its own: times are seconds that the caller says.
+"""
+
+from __future__ import annotations
+
+from facodec.config import HOP, SAMPLE_RATE
+
+RATE = 1.05 * SAMPLE_RATE / HOP
+"""Frames a second that a stream earns: real time, and room for a clock that runs fast."""
+ALLOWANCE = 16.0
+"""Most frames that a stream has earned and not used: two of the largest packets (200 ms)."""
+SHARE = 0.4
+"""Of the time of a model thread that may go into steps. About as long again goes to sockets and
+packets, which share the interpreter with the model threads, and what came during a step waits for
+it: beyond this, one answer in a hundred took longer than a hop."""
+LEAST = 0.05
+"""Of the same time that who catches up gets at least, whatever the others take."""
+BURST = 0.004
+"""Seconds of it that may be saved up."""
+MEMORY = 0.05
+"""Seconds beyond their share by which those on time are held against who catches up."""
+STEP = 0.003
+"""Seconds that one step of those who catch up should take at most while others are on time, or one
+frame of one stream where that takes longer."""
+LOOK = HOP / SAMPLE_RATE
+"""Seconds after which a waiting thread looks again at what has been earned meanwhile."""
+LIVE = 1.0
+"""Seconds without being late after which a stream is live."""
+
+
+class Credit:
+    """Frames that a stream may have computed before others: those that real time has brought,
+    at most ``most`` at once."""
+
+    def __init__(self, now: float, most: float = ALLOWANCE) -> None:
+        self._most = self._frames = most
+        self._at = now
+
+    def covers(self, frames: float, now: float) -> bool:
+        """Whether so many have been earned."""
+        self._frames = min(self._most, self._frames + RATE * max(0.0, now - self._at))
+        self._at = now
+        return frames <= self._frames
+
+    def spend(self, frames: float) -> None:
+        self._frames -= frames
+
+
+class Leftover:
+    """Seconds that a model thread has for those who catch up while others are on time: what these
+    leave of :data:`SHARE`, and at least :data:`LEAST` of all."""
+
+    def __init__(self, now: float) -> None:
+        self._at = now
+        self._least = self._spare = BURST
+
+    def take(self, seconds: float) -> None:
+        """The model has computed so long for those on time."""
+        self._spare = max(-MEMORY, self._spare - seconds)
+
+    def spend(self, seconds: float) -> None:
+        """And so long for who catches up."""
+        if self._spare > 0.0:
+            self._spare -= seconds
+        else:
+            self._least -= seconds
+
+    def wait(self, now: float) -> float:
+        """Seconds until there is something left, 0 where there is."""
+        passed, self._at = max(0.0, now - self._at), now
+        self._spare = min(BURST, self._spare + (SHARE - LEAST) * passed)
+        self._least = min(BURST, self._least + LEAST * passed)
+        if max(self._spare, self._least) > 0.0:
+            return 0.0
+        return min(-self._spare / (SHARE - LEAST), -self._least / LEAST)
