@@ -254,17 +254,6 @@ class Batcher(Generic[K, T]):
         """Of the work whose requests come next; None where none waits."""
         return min((one.order for one in self._waiting), default=None)
 
-    @property
-    def late(self) -> list[K]:
-        """Whose late work waits."""
-        return [one.key for one in self._waiting if one.order == LATE]
-
-    def reorder(self, key: K, order: float) -> None:
-        """Gives work that waits another order."""
-        for one in self._waiting:
-            if one.key is key:
-                one.order = order
-
     def drop(self, unwanted: Callable[[K], bool]) -> None:
         """Forgets work that nobody wants any more."""
         self._waiting = [one for one in self._waiting if not unwanted(one.key)]

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streaming.batching import BUCKETS, LATE, Aside, Batcher, Failure, Work
@@ -61,6 +61,7 @@ class _Job:
     item: Media
     arrived: float
     t: float | None
+    late: bool
 
 
 Deliver = Callable[[Outcome], None]
@@ -88,6 +89,7 @@ class Stream:
     _closed: bool = False
     _scheduled: bool = False
     _pipeline: Pipeline | None = None
+    _late_jobs: int = 0
     _on_time: float = -LIVE
     _late: float = -LIVE
 
@@ -110,7 +112,7 @@ class Stream:
         self.engine.close(self)
 
     def is_live(self, now: float) -> bool:
-        """Whether it has been served lately, and never late."""
+        """Whether it has sent lately, and nothing of it was late."""
         return now - self._on_time < LIVE <= now - self._late
 
 
@@ -122,7 +124,7 @@ class _Turn:
     jobs: list[_Job]
     last: bool
     started: float
-    order: float = LATE
+    order: float
 
     @property
     def frames(self) -> float:
@@ -200,8 +202,17 @@ class Engine:
             parts = split(item, TURN_FRAMES)
             if not parts or stream._closed or stream._ending:
                 return
-            stream._jobs.extend(_Job(part, now, t) for part in parts)
-            stream._queued += sum(map(load, parts))
+            for part in parts:
+                frames = load(part)
+                # What is behind something late cannot be on time either.
+                late = stream._late_jobs > 0 or not stream.credit.spend(frames, now)
+                stream._late_jobs += late
+                stream._queued += frames
+                stream._jobs.append(_Job(part, now, t, late))
+            if stream._late_jobs:
+                stream._late = now
+            else:
+                stream._on_time = now
             self._schedule(stream)
 
     def end(self, stream: Stream) -> None:
@@ -265,15 +276,14 @@ class Engine:
         worker.pause = None
         now = self._clock()
         turns, answered = self._collect(worker, now)
-        overtaken = self._promote(worker, now)
         for turn, work, answer in answered:
             if not turn.stream._closed:
                 resumed = worker.batcher.resume(turn, work, turn.order, answer)
                 self._deliver_all(resumed)
-        if not turns and not answered and not overtaken:
+        if not turns and not answered:
             return self._catch_up(worker, now)
-        self._compute(worker, turns, plain=not answered and not overtaken)
-        return len(turns) + len(answered) + overtaken
+        self._compute(worker, turns, plain=not answered)
+        return len(turns) + len(answered)
 
     def _run(self, worker: _Worker) -> None:
         if self._prepare is not None:
@@ -352,7 +362,6 @@ class Engine:
             turns = []
             for stream in streams:
                 if not stream._closed:
-                    stream._late = now
                     most = _late_frames(stream) if guarded else TURN_FRAMES
                     turns.append(_take_turn(stream, now, most))
             return turns
@@ -365,26 +374,11 @@ class Engine:
             stream = self._ready.popleft()
             if stream._closed:
                 continue
-            frames = _turn_frames(stream)
-            if len(turns) < most and frames < below and stream.credit.covers(frames, now):
-                stream.credit.spend(frames)
-                stream._on_time = now
+            if len(turns) < most and _on_time_frames(stream) < below:
                 turns.append(_take_turn(stream, now))
-                turns[-1].order = frames
             else:
                 self._ready.append(stream)
         return turns
-
-    def _promote(self, worker: _Worker, now: float) -> int:
-        """Counts turns in work as on time whose frames have been earned by now."""
-        found = 0
-        for turn in worker.batcher.late:
-            if turn.stream.credit.covers(turn.frames, now):
-                turn.stream.credit.spend(turn.frames)
-                turn.order = turn.frames
-                worker.batcher.reorder(turn, turn.order)
-                found += 1
-        return found
 
     def _has_live(self, now: float) -> bool:
         with self._changed:
@@ -400,7 +394,7 @@ class Engine:
         self._begin(worker, turns)
         while (order := worker.batcher.order) is not None and order != LATE:
             self._step(worker)
-            if order > 1.0:
+            if order > 1.0 and self._clock() - started < LOOK:
                 self._begin(worker, self._collect_shorter(order))
         worker.leftover.take(self._clock() - started)
         if expected is not None and self._observe is not None:
@@ -461,6 +455,7 @@ class Engine:
             if stream._closed:
                 return
             stream._queued = max(0.0, stream._queued - turn.frames)
+            stream._late_jobs -= sum(job.late for job in turn.jobs)
             stream._scheduled = False
             if outcome.error is not None or outcome.ended:
                 stream._closed = True
@@ -470,10 +465,12 @@ class Engine:
         stream.deliver(outcome)
 
 
-def _turn_frames(stream: Stream) -> float:
-    """What the stream's next turn counts for; the engine's lock is held."""
+def _on_time_frames(stream: Stream) -> float:
+    """What the stream's next turn counts for, infinite if it is late; the engine's lock is held."""
     frames = 0.0
     for job in stream._jobs:
+        if job.late:
+            return frames or LATE
         frames += load(job.item)
         if frames >= TURN_FRAMES:
             break
@@ -484,15 +481,17 @@ def _take_turn(stream: Stream, now: float, most: int = TURN_FRAMES) -> _Turn:
     """The stream's oldest jobs, up to a turn's worth; the engine's lock is held."""
     jobs: list[_Job] = []
     frames = 0.0
-    while stream._jobs and frames < most:
+    late = bool(stream._jobs) and stream._jobs[0].late
+    while stream._jobs and frames < most and stream._jobs[0].late == late:
         job = stream._jobs.popleft()
-        if most < TURN_FRAMES and job.item.frames > most:
-            first, *rest = (_Job(part, job.arrived, job.t) for part in split(job.item, most))
+        if job.item.frames > most:
+            job, *rest = (replace(job, item=part) for part in split(job.item, most))
             stream._jobs.extendleft(reversed(rest))
-            job = first
+            stream._late_jobs += late * len(rest)
         jobs.append(job)
         frames += load(job.item)
-    return _Turn(stream, jobs, last=stream._ending and not stream._jobs, started=now)
+    last = stream._ending and not stream._jobs
+    return _Turn(stream, jobs, last, now, LATE if late else frames)
 
 
 def _advance(turn: _Turn) -> Work[Result]:

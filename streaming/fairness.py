@@ -31,21 +31,21 @@ LIVE = 1.0
 
 
 class Credit:
-    """Frames that a stream may have computed before others: those that real time has brought,
-    at most ``most`` at once."""
+    """Frames that a stream may send and still be on time: those that real time has brought, at most
+    ``most`` at once."""
 
     def __init__(self, now: float, most: float = ALLOWANCE) -> None:
         self._most = self._frames = most
         self._at = now
 
-    def covers(self, frames: float, now: float) -> bool:
-        """Whether so many have been earned."""
+    def spend(self, frames: float, now: float) -> bool:
+        """Whether so many have been earned; if so they are taken."""
         self._frames = min(self._most, self._frames + RATE * max(0.0, now - self._at))
         self._at = now
-        return frames <= self._frames
-
-    def spend(self, frames: float) -> None:
+        if frames > self._frames:
+            return False
         self._frames -= frames
+        return True
 
 
 class Leftover:
