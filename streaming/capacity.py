@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from facodec.codec import Codec
 from facodec.config import CODE_LAYERS, HOP, SAMPLE_RATE, TIMBRE_DIM
 from streaming.batching import BUCKETS
 from streaming.engine import Engine, Outcome
+from streaming.fairness import Credit
 from streaming.media import Sound
 from streaming.pipeline import plan
 from streaming.protocol import Hello
@@ -96,7 +98,7 @@ class _Tick:
     """A hop of ``size`` streams that are past their start-up, as a model thread computes it."""
 
     def __init__(self, codec: Codec, size: int) -> None:
-        self._engine = Engine(allowance=math.inf)
+        self._engine = Engine(credit=partial(Credit, most=math.inf, beginning=math.inf))
         make = plan(Hello("loopback", model=codec.name), codec, voice=None, enroll=0.0)
         self._streams = [self._engine.open(make, _drop) for _ in range(size)]
         random = np.random.default_rng(0)

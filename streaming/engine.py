@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from streaming.batching import BUCKETS, LATE, Aside, Batcher, Failure, Work
-from streaming.fairness import ALLOWANCE, LIVE, LOOK, STEP, Credit, Leftover
+from streaming.batching import BUCKETS, LATE, OWED, Aside, Batcher, Failure, Work
+from streaming.fairness import FRAME_RATE, LIVE, LOOK, STEP, Credit, Leftover
 from streaming.media import Media, join, load, split
 from streaming.pipeline import Pipeline, Result
 from streaming.protocol import ProtocolError
@@ -91,7 +91,6 @@ class Stream:
     _pipeline: Pipeline | None = None
     _late_jobs: int = 0
     _on_time: float = -LIVE
-    _late: float = -LIVE
 
     @property
     def backlog(self) -> float:
@@ -112,8 +111,8 @@ class Stream:
         self.engine.close(self)
 
     def is_live(self, now: float) -> bool:
-        """Whether it has sent lately, and nothing of it was late."""
-        return now - self._on_time < LIVE <= now - self._late
+        """Whether it sends in real time: lately, and is not far ahead."""
+        return now - self._on_time < LIVE and self._queued < LIVE * FRAME_RATE
 
 
 @dataclass(eq=False)
@@ -146,9 +145,9 @@ class Engine:
     """Runs the pipelines of all streams.
 
     ``threads``: model threads; a stream is in at most one at a time and keeps its order.
-    ``prepare``: called first in each thread. ``clock``: monotonic seconds. ``allowance``: frames
-    that a stream may be ahead of real time and count as on time. ``observe``: called in a model
-    thread with what the steps of a tick were expected to take, and what they took, s.
+    ``prepare``: called first in each thread. ``clock``: monotonic seconds. ``credit``: that a
+    stream opened now has. ``observe``: called in a model thread with what the steps of a tick were
+    expected to take, and what they took, s.
     """
 
     def __init__(
@@ -156,12 +155,12 @@ class Engine:
         threads: int = 1,
         prepare: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
-        allowance: float = ALLOWANCE,
+        credit: Callable[[float], Credit] = Credit,
         observe: Callable[[float, float], None] | None = None,
     ) -> None:
         self._prepare = prepare
         self._clock = clock
-        self._allowance = allowance
+        self._credit = credit
         self._observe = observe
         self._workers = [_Worker(self._put_aside, clock()) for _ in range(threads)]
         self._threads: list[threading.Thread] = []
@@ -190,8 +189,7 @@ class Engine:
         """A new stream. ``make`` builds its pipeline, in a model thread, before its first turn;
         ``deliver`` gets every outcome, in a model thread too. ``load``: what it adds to
         :attr:`load`. ``cost``: what it is expected to take."""
-        credit = Credit(self._clock(), self._allowance)
-        stream = Stream(self, make, deliver, credit, load, cost)
+        stream = Stream(self, make, deliver, self._credit(self._clock()), load, cost)
         with self._changed:
             self._streams.add(stream)
         return stream
@@ -209,9 +207,7 @@ class Engine:
                 stream._late_jobs += late
                 stream._queued += frames
                 stream._jobs.append(_Job(part, now, t, late))
-            if stream._late_jobs:
-                stream._late = now
-            else:
+            if not stream._late_jobs:
                 stream._on_time = now
             self._schedule(stream)
 
@@ -355,16 +351,23 @@ class Engine:
         with self._changed:
             return self._take_on_time(self._clock(), len(self._ready), below=order)
 
-    def _collect_late(self, now: float, guarded: bool) -> list[_Turn]:
-        """Turns of some who catch up."""
+    def _collect_late(self, now: float, guarded: bool, wait: bool) -> list[_Turn]:
+        """Turns of some who catch up; ``wait``: only of what real time has brought by now."""
+        turns: list[_Turn] = []
         with self._changed:
-            streams = [self._ready.popleft() for _ in range(min(LATE_TURNS, len(self._ready)))]
-            turns = []
-            for stream in streams:
-                if not stream._closed:
-                    most = _late_frames(stream) if guarded else TURN_FRAMES
+            for _ in range(len(self._ready)):
+                stream = self._ready.popleft()
+                if stream._closed:
+                    continue
+                most = _late_frames(stream) if guarded else TURN_FRAMES
+                room = len(turns) < LATE_TURNS
+                paid = room and guarded and stream.credit.spend(_turn_frames(stream, most), now)
+                if paid or (room and not wait):
                     turns.append(_take_turn(stream, now, most))
-            return turns
+                    turns[-1].order = OWED if paid else LATE
+                else:
+                    self._ready.append(stream)
+        return turns
 
     def _take_on_time(self, now: float, most: int, below: float = LATE) -> list[_Turn]:
         """At most so many turns of ready streams, of less than ``below`` frames; the lock is
@@ -374,11 +377,18 @@ class Engine:
             stream = self._ready.popleft()
             if stream._closed:
                 continue
-            if len(turns) < most and _on_time_frames(stream) < below:
+            late = bool(stream._jobs) and stream._jobs[0].late
+            if not late and len(turns) < most and _turn_frames(stream) < below:
                 turns.append(_take_turn(stream, now))
             else:
                 self._ready.append(stream)
         return turns
+
+    def _promote(self, worker: _Worker, now: float) -> None:
+        """Puts turns in work first that real time has brought by now."""
+        for turn in worker.batcher.keys(LATE):
+            if turn.stream.credit.spend(turn.frames, now):
+                worker.batcher.reorder(turn, OWED)
 
     def _has_live(self, now: float) -> bool:
         with self._changed:
@@ -392,7 +402,7 @@ class Engine:
         expected = _expected(turns) if plain and self._observe is not None else None
         started, used = self._clock(), time.thread_time()
         self._begin(worker, turns)
-        while (order := worker.batcher.order) is not None and order != LATE:
+        while (order := worker.batcher.order) is not None and order < OWED:
             self._step(worker)
             if order > 1.0 and self._clock() - started < LOOK:
                 self._begin(worker, self._collect_shorter(order))
@@ -405,15 +415,19 @@ class Engine:
         if not self._ready and worker.batcher.order is None:
             return 0
         guarded = self._has_live(now)
-        if guarded and (wait := worker.leftover.wait(now)):
-            worker.pause = min(wait, LOOK)
-            return 0
-        turns = self._collect_late(now, guarded)
+        wait = worker.leftover.wait(now) if guarded else 0.0
+        if guarded:
+            self._promote(worker, now)
+        turns = self._collect_late(now, guarded, wait > 0.0)
         self._begin(worker, turns)
-        steps = worker.batcher.order is not None
+        order = worker.batcher.order
+        steps = order is not None and (order < LATE or not wait)
         if steps:
             self._step(worker, _late_rows if guarded else None)
-        worker.leftover.spend(self._clock() - now)
+        elif wait:
+            worker.pause = min(wait, LOOK)
+        if turns or steps:
+            worker.leftover.spend(self._clock() - now)
         return len(turns) + steps
 
     def _begin(self, worker: _Worker, turns: Iterable[_Turn]) -> None:
@@ -465,15 +479,13 @@ class Engine:
         stream.deliver(outcome)
 
 
-def _on_time_frames(stream: Stream) -> float:
-    """What the stream's next turn counts for, infinite if it is late; the engine's lock is held."""
+def _turn_frames(stream: Stream, most: int = TURN_FRAMES) -> float:
+    """What the stream's next turn counts for; the engine's lock is held."""
     frames = 0.0
     for job in stream._jobs:
-        if job.late:
-            return frames or LATE
-        frames += load(job.item)
-        if frames >= TURN_FRAMES:
+        if frames >= most or job.late != stream._jobs[0].late:
             break
+        frames += min(most, load(job.item))
     return frames
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from facodec.config import HOP, SAMPLE_RATE
 
-RATE = 1.05 * SAMPLE_RATE / HOP
+FRAME_RATE = SAMPLE_RATE / HOP
+RATE = 1.05 * FRAME_RATE
 """Frames a second that a stream earns: real time, and room for a clock that runs fast."""
-ALLOWANCE = 16.0
-"""Most frames that a stream has earned and not used: two of the largest packets (200 ms)."""
+BEGINNING, ALLOWANCE = 16.0, 40.0
+"""Frames that a stream has to begin with, two of the largest packets, and the most that it may have
+earned and not used: what piles up in half a second in which the network, or this server, stands."""
 SHARE = 0.4
 """Of the time of a model thread that may go into steps. About as long again goes to sockets and
 packets, which share the interpreter with the model threads, and what came during a step waits for
@@ -27,15 +29,17 @@ frame of one stream where that takes longer."""
 LOOK = HOP / SAMPLE_RATE
 """Seconds after which a waiting thread looks again at what has been earned meanwhile."""
 LIVE = 1.0
-"""Seconds without being late after which a stream is live."""
+"""Seconds since it was last on time in which a stream is live, unless it is as far ahead."""
 
 
 class Credit:
     """Frames that a stream may send and still be on time: those that real time has brought, at most
-    ``most`` at once."""
+    ``most`` at once; ``beginning`` to begin with."""
 
-    def __init__(self, now: float, most: float = ALLOWANCE) -> None:
-        self._most = self._frames = most
+    def __init__(
+        self, now: float, most: float = ALLOWANCE, beginning: float = BEGINNING
+    ) -> None:
+        self._most, self._frames = most, beginning
         self._at = now
 
     def spend(self, frames: float, now: float) -> bool:
