@@ -258,6 +258,12 @@ class Batcher(Generic[K, T]):
         """Whose work of this order waits."""
         return [one.key for one in self._waiting if one.order == order]
 
+    def reorder(self, key: K, order: float) -> None:
+        """Gives work that waits another order."""
+        for one in self._waiting:
+            if one.key is key:
+                one.order = order
+
     def drop(self, unwanted: Callable[[K], bool]) -> None:
         """Forgets work that nobody wants any more."""
         self._waiting = [one for one in self._waiting if not unwanted(one.key)]

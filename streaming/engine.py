@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from streaming.batching import BUCKETS, LATE, OWED, Aside, Batcher, Failure, Work
@@ -244,10 +245,11 @@ class Engine:
 
     def start(self) -> None:
         """Starts the model threads, and one for what is put aside."""
-        targets = {f"model-{i}": (self._run, worker) for i, worker in enumerate(self._workers)}
-        for name, (run, *args) in {**targets, "aside": (self._run_aside,)}.items():
+        loops: dict[str, Callable[[], None]] = {"aside": self._run_aside}
+        loops |= {f"model-{i}": partial(self._run, one) for i, one in enumerate(self._workers)}
+        for name, loop in loops.items():
             # Daemons: an impatient second Ctrl-C must not wait for a step of the model.
-            thread = threading.Thread(target=run, args=args, name=name, daemon=True)
+            thread = threading.Thread(target=loop, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -330,7 +332,7 @@ class Engine:
         self._changes += 1
         self._changed.notify()
 
-    # ------------------------------------------------------------------------------- whose turn is it
+    # ---------------------------------------------------------------------------- whose turn it is
 
     def _collect(
         self, worker: _Worker, now: float

@@ -36,9 +36,7 @@ class Credit:
     """Frames that a stream may send and still be on time: those that real time has brought, at most
     ``most`` at once; ``beginning`` to begin with."""
 
-    def __init__(
-        self, now: float, most: float = ALLOWANCE, beginning: float = BEGINNING
-    ) -> None:
+    def __init__(self, now: float, most: float = ALLOWANCE, beginning: float = BEGINNING) -> None:
         self._most, self._frames = most, beginning
         self._at = now
 

@@ -78,12 +78,14 @@ def join(items: list[Media]) -> list[Media]:
     if len(items) == 1:
         return items
     joined: list[Media] = []
-    for kind, run in groupby(items, type):
+    for _, run in groupby(items, type):
         same = list(run)
-        if kind is Timbre or len(same) == 1:
-            joined += same
-        elif kind is Sound:
-            joined.append(Sound(np.concatenate([item.samples for item in same])))
+        if isinstance(same[0], Sound):
+            samples = [item.samples for item in same if isinstance(item, Sound)]
+            joined.append(Sound(np.concatenate(samples)))
+        elif isinstance(same[0], Frames):
+            codes = [item.codes for item in same if isinstance(item, Frames)]
+            joined.append(Frames(np.concatenate(codes, axis=1)))
         else:
-            joined.append(Frames(np.concatenate([item.codes for item in same], axis=1)))
+            joined += same
     return joined
