@@ -1,19 +1,20 @@
 """The work of many streams in one turn, joined into batches wherever they need the same step.
 
 A stream's work is a generator: it yields a :class:`Request` whenever it needs the model, and gets
-the answer back. :func:`run_all` runs any number of them side by side and answers the requests
+the answer back. A :class:`Batcher` runs any number of them side by side and answers the requests
 that fit together in one step.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -27,6 +28,10 @@ T = TypeVar("T")
 K = TypeVar("K")
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 """Batch sizes that steps are run at; what does not fill one is made up with idle rows."""
+
+
+OWED, LATE = 1e6, math.inf
+"""Order of work that is late, and may wait for all that is not: what is owed by now, the rest."""
 
 
 def bucket(count: int) -> int:
@@ -171,6 +176,27 @@ class Decode(Request):
         return [row if fine else Failure(BROKEN) for row, fine in zip(audio, sane, strict=True)]
 
 
+@dataclass(eq=False)
+class Aside(Request):
+    """-> what ``call`` gives: computing that is long and has no part in any batch."""
+
+    codec: Codec
+    call: Callable[[], Any]
+    rank = 4
+
+    @property
+    def group(self) -> Hashable:
+        return id(self)
+
+    @classmethod
+    def answer(cls, requests: Sequence[Aside]) -> Sequence[Any]:
+        return [request.call() for request in requests]
+
+    def settle(self) -> Any:
+        """The answer, or a :class:`Failure`."""
+        return _answer(Aside, [self])[0]
+
+
 Work: TypeAlias = Generator[Request, Any, T]
 
 
@@ -200,6 +226,92 @@ class Stopwatch:
             self.total += request.seconds
 
 
+class Batcher(Generic[K, T]):
+    """Work of many streams side by side, one batch of requests at a time.
+
+    ``aside``: takes what is too long for a batch, with the work that waits for it, and has
+    :meth:`resume` called when it is answered; without it that is answered in its turn.
+    """
+
+    def __init__(self, aside: Callable[[K, Work[T], Aside], None] | None = None) -> None:
+        self._aside = aside
+        self._waiting: list[_Waiting[K, T]] = []
+
+    def add(self, key: K, work: Work[T], order: float = 0.0) -> Iterator[tuple[K, T | Failure]]:
+        """Begins work. The lowest ``order`` has its requests answered first."""
+        return self._go_on(key, work, order, partial(next, work))
+
+    def resume(
+        self, key: K, work: Work[T], order: float, answer: Any
+    ) -> Iterator[tuple[K, T | Failure]]:
+        """Goes on with work that waited for an answer."""
+        if isinstance(answer, Failure):
+            return self._go_on(key, work, order, partial(work.throw, answer.error))
+        return self._go_on(key, work, order, partial(work.send, answer))
+
+    @property
+    def order(self) -> float | None:
+        """Of the work whose requests come next; None where none waits."""
+        return min((one.order for one in self._waiting), default=None)
+
+    def keys(self, order: float) -> list[K]:
+        """Whose work of this order waits."""
+        return [one.key for one in self._waiting if one.order == order]
+
+    def reorder(self, key: K, order: float) -> None:
+        """Gives work that waits another order."""
+        for one in self._waiting:
+            if one.key is key:
+                one.order = order
+
+    def drop(self, unwanted: Callable[[K], bool]) -> None:
+        """Forgets work that nobody wants any more."""
+        self._waiting = [one for one in self._waiting if not unwanted(one.key)]
+
+    def step(self, most: Callable[[K], int] | None = None) -> Iterator[tuple[K, T | Failure]]:
+        """Answers one batch and gives each result as soon as it is there. What is late has no part
+        in the batches of what is not. ``most``: requests in a batch that begins with this work."""
+        first = min(self._waiting, key=lambda w: (w.order, w.request.frames, w.request.rank))
+        kind, group, late = type(first.request), first.request.group, first.order >= OWED
+        largest = BUCKETS[-1] if most is None else min(BUCKETS[-1], most(first.key))
+        batch: list[_Waiting[K, T]] = []
+        rest: list[_Waiting[K, T]] = []
+        for one in self._waiting:
+            alike = type(one.request) is kind and (one.order >= OWED) == late
+            fits = alike and len(batch) < largest and one.request.group == group
+            (batch if fits else rest).append(one)
+        self._waiting = rest
+        answers = _answer(kind, [one.request for one in batch])
+        for one, answer in zip(batch, answers, strict=True):
+            yield from self.resume(one.key, one.work, one.order, answer)
+
+    def _go_on(
+        self, key: K, work: Work[T], order: float, resume: Callable[[], Request]
+    ) -> Iterator[tuple[K, T | Failure]]:
+        """Lets work run up to its next request, or its end."""
+        try:
+            request = resume()
+        except StopIteration as end:
+            yield key, end.value
+        except Exception as error:
+            yield key, Failure(error)
+        else:
+            if self._aside is not None and isinstance(request, Aside):
+                self._aside(key, work, request)
+            else:
+                self._waiting.append(_Waiting(key, work, order, request))
+
+
+@dataclass(eq=False)
+class _Waiting(Generic[K, T]):
+    """Work that waits for the answer to a request."""
+
+    key: K
+    work: Work[T]
+    order: float
+    request: Request
+
+
 def run_alone(work: Work[T]) -> T:
     """Runs one stream's work, every request a step of its own."""
     ((_, result),) = run_all([(None, work)])
@@ -210,39 +322,11 @@ def run_alone(work: Work[T]) -> T:
 
 def run_all(works: Iterable[tuple[K, Work[T]]]) -> Iterator[tuple[K, T | Failure]]:
     """Runs work side by side and gives each result as soon as it is there."""
-    waiting: list[tuple[K, Work[T], Request]] = []
+    batcher: Batcher[K, T] = Batcher()
     for key, work in works:
-        yield from _go_on(key, work, waiting, partial(next, work))
-    while waiting:
-        chosen = min((request for _, _, request in waiting), key=lambda r: (r.frames, r.rank))
-        kind, group = type(chosen), chosen.group
-        batch: list[tuple[K, Work[T], Request]] = []
-        rest: list[tuple[K, Work[T], Request]] = []
-        for one in waiting:
-            fits = type(one[2]) is kind and len(batch) < BUCKETS[-1] and one[2].group == group
-            (batch if fits else rest).append(one)
-        waiting = rest
-        answers = _answer(kind, [request for _, _, request in batch])
-        for (key, work, _), answer in zip(batch, answers, strict=True):
-            if isinstance(answer, Failure):
-                yield from _go_on(key, work, waiting, partial(work.throw, answer.error))
-            else:
-                yield from _go_on(key, work, waiting, partial(work.send, answer))
-
-
-def _go_on(
-    key: K,
-    work: Work[T],
-    waiting: list[tuple[K, Work[T], Request]],
-    resume: Callable[[], Request],
-) -> Iterator[tuple[K, T | Failure]]:
-    """Lets work run up to its next request, or its end."""
-    try:
-        waiting.append((key, work, resume()))
-    except StopIteration as end:
-        yield key, end.value
-    except Exception as error:
-        yield key, Failure(error)
+        yield from batcher.add(key, work)
+    while batcher.order is not None:
+        yield from batcher.step()
 
 
 def _answer(kind: type[Request], requests: Sequence[Request]) -> Sequence[Any]:

@@ -2,9 +2,13 @@
 
 The event loop only puts media into a :class:`Stream` and gets an :class:`Outcome` back through a
 callback; all computing happens in :meth:`Engine.tick`, which the engine's threads call (and a test
-can call without any). A tick collects a turn of every ready stream, computes them in batches (see
-:mod:`streaming.batching`) and delivers each result as soon as it is there. What arrives meanwhile
-is the next tick's, so batches grow with the load and a lone stream waits for nobody.
+can call without any). A tick collects a turn of every ready stream that is on time, computes them
+in batches (see :mod:`streaming.batching`) and delivers each result as soon as it is there. What
+arrives meanwhile is the next tick's, so batches grow with the load and a lone stream waits for
+nobody. Streams that send faster than real time have the rest of their turns computed in what is
+left (see :mod:`streaming.fairness`), a step at a time, so that who is on time waits for one step at
+most. What is long and belongs to one stream alone, like the hearing of a whole recording, is
+computed in a thread of its own.
 """
 
 from __future__ import annotations
@@ -13,10 +17,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
-from streaming.batching import Failure, Work, run_all
+from streaming.batching import BUCKETS, LATE, OWED, Aside, Batcher, Failure, Work
+from streaming.fairness import FRAME_RATE, LIVE, LOOK, STEP, Credit, Leftover
 from streaming.media import Media, join, load, split
 from streaming.pipeline import Pipeline, Result
 from streaming.protocol import ProtocolError
@@ -24,8 +31,9 @@ from streaming.protocol import ProtocolError
 log = logging.getLogger(__name__)
 
 TURN_FRAMES = 8
-"""Most frames one stream computes before the next stream has its turn (100 ms of audio): a fast
-sender cannot hold up a live one for longer than this takes."""
+"""Most frames one stream computes before the next stream has its turn (100 ms of audio)."""
+LATE_TURNS = 4
+"""Turns of streams that catch up that are begun at once."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,12 @@ class _Job:
     item: Media
     arrived: float
     t: float | None
+    late: bool
 
 
 Deliver = Callable[[Outcome], None]
+Cost = Callable[[int], float]
+"""Seconds that a hop of a stream is expected to take where so many have one together."""
 
 
 @dataclass(eq=False)
@@ -67,8 +78,10 @@ class Stream:
     engine: Engine
     make: Callable[[], Pipeline]
     deliver: Deliver
-    load: float = 0.0
+    credit: Credit
+    load: Callable[[], float]
     """Share of the machine that it takes."""
+    cost: Cost | None = None
     abandoned: bool = False
     """Closed by its owner: an outcome that is still on its way is not wanted any more."""
     _jobs: deque[_Job] = field(default_factory=deque)
@@ -77,6 +90,8 @@ class Stream:
     _closed: bool = False
     _scheduled: bool = False
     _pipeline: Pipeline | None = None
+    _late_jobs: int = 0
+    _on_time: float = -LIVE
 
     @property
     def backlog(self) -> float:
@@ -92,29 +107,48 @@ class Stream:
         self.engine.end(self)
 
     def close(self) -> None:
-        """Forgets the stream at once and what is queued in it."""
+        """Forgets the stream at once, what is queued in it and the turn it is in."""
         self.abandoned = True
         self.engine.close(self)
 
+    def is_live(self, now: float) -> bool:
+        """Whether it sends in real time: lately, and is not far ahead."""
+        return now - self._on_time < LIVE and self._queued < LIVE * FRAME_RATE
 
-@dataclass
+
+@dataclass(eq=False)
 class _Turn:
-    """The work of one stream in one tick."""
+    """The work of one stream in one go."""
 
     stream: Stream
     jobs: list[_Job]
     last: bool
+    started: float
+    order: float
 
     @property
     def frames(self) -> float:
         return sum(load(job.item) for job in self.jobs)
 
 
+class _Worker:
+    """What one model thread is at. ``seen``: changes of the queues and ``closed``: streams that
+    it knows of; ``pause``: seconds after which there is time for who catches up."""
+
+    def __init__(self, aside: Callable[[_Turn, Work[Result], Aside], None] | None, now: float):
+        self.batcher: Batcher[_Turn, Result] = Batcher(aside)
+        self.leftover = Leftover(now)
+        self.seen = self.closed = 0
+        self.pause: float | None = None
+
+
 class Engine:
     """Runs the pipelines of all streams.
 
     ``threads``: model threads; a stream is in at most one at a time and keeps its order.
-    ``prepare``: called first in each thread. ``clock``: monotonic seconds.
+    ``prepare``: called first in each thread. ``clock``: monotonic seconds. ``credit``: that a
+    stream opened now has. ``observe``: called in a model thread with what the steps of a tick were
+    expected to take, and what they took, s.
     """
 
     def __init__(
@@ -122,26 +156,41 @@ class Engine:
         threads: int = 1,
         prepare: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        credit: Callable[[float], Credit] = Credit,
+        observe: Callable[[float, float], None] | None = None,
     ) -> None:
         self._prepare = prepare
         self._clock = clock
-        self._count = threads
+        self._credit = credit
+        self._observe = observe
+        self._workers = [_Worker(self._put_aside, clock()) for _ in range(threads)]
         self._threads: list[threading.Thread] = []
-        self._changed = threading.Condition()
-        # Every field below is guarded by the condition's lock. The ready queue holds each stream
-        # at most once, so it is bounded by the number of streams, and a stream's own queue by its
-        # owner's limit.
+        lock = threading.RLock()
+        self._changed, self._laid_aside = threading.Condition(lock), threading.Condition(lock)
+        # Every field below is guarded by the conditions' lock. The ready queue holds each stream
+        # at most once, and a stream is in one turn at a time: all of them are bounded by the number
+        # of streams, and a stream's own queue by its owner's limit.
         self._ready: deque[Stream] = deque()
+        self._aside: deque[tuple[_Turn, Work[Result], Aside]] = deque()
+        self._answered: deque[tuple[_Turn, Work[Result], Any]] = deque()
         self._streams: set[Stream] = set()
+        self._changes = 0
+        self._closed = 0
         self._stopping = False
 
     # ------------------------------------------------------------------- called by the event loop
 
-    def open(self, make: Callable[[], Pipeline], deliver: Deliver, load: float = 0.0) -> Stream:
+    def open(
+        self,
+        make: Callable[[], Pipeline],
+        deliver: Deliver,
+        load: Callable[[], float] = lambda: 0.0,
+        cost: Cost | None = None,
+    ) -> Stream:
         """A new stream. ``make`` builds its pipeline, in a model thread, before its first turn;
         ``deliver`` gets every outcome, in a model thread too. ``load``: what it adds to
-        :attr:`load`."""
-        stream = Stream(self, make, deliver, load)
+        :attr:`load`. ``cost``: what it is expected to take."""
+        stream = Stream(self, make, deliver, self._credit(self._clock()), load, cost)
         with self._changed:
             self._streams.add(stream)
         return stream
@@ -149,10 +198,18 @@ class Engine:
     def queue(self, stream: Stream, item: Media, t: float | None) -> None:
         now = self._clock()
         with self._changed:
-            if stream._closed or stream._ending:
+            parts = split(item, TURN_FRAMES)
+            if not parts or stream._closed or stream._ending:
                 return
-            stream._jobs.extend(_Job(part, now, t) for part in split(item, TURN_FRAMES))
-            stream._queued += load(item)
+            for part in parts:
+                frames = load(part)
+                # What is behind something late cannot be on time either.
+                late = stream._late_jobs > 0 or not stream.credit.spend(frames, now)
+                stream._late_jobs += late
+                stream._queued += frames
+                stream._jobs.append(_Job(part, now, t, late))
+            if not stream._late_jobs:
+                stream._on_time = now
             self._schedule(stream)
 
     def end(self, stream: Stream) -> None:
@@ -167,6 +224,7 @@ class Engine:
             stream._jobs.clear()
             stream._queued = 0.0
             self._streams.discard(stream)
+            self._closed += 1
 
     @property
     def backlog(self) -> float:
@@ -182,70 +240,221 @@ class Engine:
     def load(self) -> float:
         """Sum of what the open streams take."""
         with self._changed:
-            return sum(stream.load for stream in self._streams)
+            streams = list(self._streams)
+        return sum(stream.load() for stream in streams)
 
     def start(self) -> None:
-        """Starts the model threads."""
-        for index in range(self._count):
+        """Starts the model threads, and one for what is put aside."""
+        loops: dict[str, Callable[[], None]] = {"aside": self._run_aside}
+        loops |= {f"model-{i}": partial(self._run, one) for i, one in enumerate(self._workers)}
+        for name, loop in loops.items():
             # Daemons: an impatient second Ctrl-C must not wait for a step of the model.
-            thread = threading.Thread(target=self._run, name=f"model-{index}", daemon=True)
+            thread = threading.Thread(target=loop, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Ends the threads after the turns they are in; waits at most ``timeout`` s for each."""
+        """Ends the threads after the steps they are in; waits at most ``timeout`` s for each."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+            self._laid_aside.notify_all()
         for thread in self._threads:
             thread.join(timeout)
 
     # ----------------------------------------------------------------------- called by the threads
 
     def tick(self) -> int:
-        """Collects ready work, computes it, delivers it. Returns the number of turns taken."""
-        turns = self._collect()
-        for turn, outcome in self._compute(turns):
-            self._deliver(turn, outcome)
-        return len(turns)
+        """Computes a turn of every stream that is ready and on time and delivers the results; where
+        there is none, a step of those who catch up. Returns the number of turns and such steps; 0
+        where there is nothing to do, or no time for those who catch up."""
+        return self._tick(self._workers[0])
 
-    def _run(self) -> None:
+    def _tick(self, worker: _Worker) -> int:
+        worker.pause = None
+        now = self._clock()
+        turns, answered = self._collect(worker, now)
+        for turn, work, answer in answered:
+            if not turn.stream._closed:
+                resumed = worker.batcher.resume(turn, work, turn.order, answer)
+                self._deliver_all(resumed)
+        if not turns and not answered:
+            return self._catch_up(worker, now)
+        self._compute(worker, turns, plain=not answered)
+        return len(turns) + len(answered)
+
+    def _run(self, worker: _Worker) -> None:
+        if self._prepare is not None:
+            self._prepare()
+        while not self._stopping:
+            if self._tick(worker):
+                continue
+            with self._changed:
+                if worker.seen == self._changes and not self._stopping:
+                    self._changed.wait(worker.pause)
+
+    def _run_aside(self) -> None:
+        """Computes what is put aside, in the order it came."""
         if self._prepare is not None:
             self._prepare()
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._ready or self._stopping)
+            with self._laid_aside:
+                self._laid_aside.wait_for(lambda: self._aside or self._stopping)
                 if self._stopping:
                     return
-            self.tick()
+                turn, work, request = self._aside.popleft()
+            if turn.stream._closed:
+                continue
+            answer = request.settle()
+            with self._changed:
+                self._answered.append((turn, work, answer))
+                self._change()
+
+    def _put_aside(self, turn: _Turn, work: Work[Result], request: Aside) -> None:
+        with self._changed:
+            if self._threads:
+                self._aside.append((turn, work, request))
+                self._laid_aside.notify()
+                return
+        answer = request.settle()
+        with self._changed:
+            self._answered.append((turn, work, answer))
 
     def _schedule(self, stream: Stream) -> None:
         """Puts a stream with work at the end of the ready queue; the lock is held."""
         if not stream._scheduled and not stream._closed:
             stream._scheduled = True
             self._ready.append(stream)
-            self._changed.notify()
+            self._change()
 
-    def _collect(self) -> list[_Turn]:
-        """Turns for this thread's share of the ready streams, longest-waiting first."""
+    def _change(self) -> None:
+        """Tells a waiting thread that there is work; the lock is held."""
+        self._changes += 1
+        self._changed.notify()
+
+    # ---------------------------------------------------------------------------- whose turn it is
+
+    def _collect(
+        self, worker: _Worker, now: float
+    ) -> tuple[list[_Turn], list[tuple[_Turn, Work[Result], Any]]]:
+        """Turns for this thread's share of the ready streams that are on time, longest-waiting
+        first, and work that can go on."""
         with self._changed:
-            share = -(-len(self._ready) // self._count)
-            streams = [self._ready.popleft() for _ in range(share)]
-            return [_take_turn(stream) for stream in streams if not stream._closed]
+            worker.seen = self._changes
+            share = -(-len(self._ready) // len(self._workers))
+            answered = list(self._answered)
+            self._answered.clear()
+            return self._take_on_time(now, share), answered
 
-    def _compute(self, turns: list[_Turn]) -> Iterator[tuple[_Turn, Outcome]]:
-        """The outcome of each turn as soon as it is there."""
-        started = self._clock()
-        works = [(turn, _advance(turn)) for turn in turns if not turn.stream._closed]
-        for turn, result in run_all(works):
-            if isinstance(result, Failure):
-                yield turn, Outcome(error=_error(result.error))
+    def _collect_shorter(self, order: float) -> list[_Turn]:
+        """Turns of those who have become ready and need not wait for the longer ones in work."""
+        if not self._ready:
+            return []
+        with self._changed:
+            return self._take_on_time(self._clock(), len(self._ready), below=order)
+
+    def _collect_late(self, now: float, guarded: bool, wait: bool) -> list[_Turn]:
+        """Turns of some who catch up; ``wait``: only of what real time has brought by now."""
+        turns: list[_Turn] = []
+        with self._changed:
+            for _ in range(len(self._ready)):
+                stream = self._ready.popleft()
+                if stream._closed:
+                    continue
+                most = _late_frames(stream) if guarded else TURN_FRAMES
+                room = len(turns) < LATE_TURNS
+                paid = room and guarded and stream.credit.spend(_turn_frames(stream, most), now)
+                if paid or (room and not wait):
+                    turns.append(_take_turn(stream, now, most))
+                    turns[-1].order = OWED if paid else LATE
+                else:
+                    self._ready.append(stream)
+        return turns
+
+    def _take_on_time(self, now: float, most: int, below: float = LATE) -> list[_Turn]:
+        """At most so many turns of ready streams, of less than ``below`` frames; the lock is
+        held."""
+        turns: list[_Turn] = []
+        for _ in range(len(self._ready)):
+            stream = self._ready.popleft()
+            if stream._closed:
+                continue
+            late = bool(stream._jobs) and stream._jobs[0].late
+            if not late and len(turns) < most and _turn_frames(stream) < below:
+                turns.append(_take_turn(stream, now))
             else:
-                yield turn, self._outcome(turn, result, started)
+                self._ready.append(stream)
+        return turns
 
-    def _outcome(self, turn: _Turn, result: Result, started: float) -> Outcome:
-        others = self._clock() - started - result.encode - result.decode
-        waits = [started - job.arrived + max(0.0, others) for job in turn.jobs] or [0.0]
+    def _promote(self, worker: _Worker, now: float) -> None:
+        """Puts turns in work first that real time has brought by now."""
+        for turn in worker.batcher.keys(LATE):
+            if turn.stream.credit.spend(turn.frames, now):
+                worker.batcher.reorder(turn, OWED)
+
+    def _has_live(self, now: float) -> bool:
+        with self._changed:
+            return any(stream.is_live(now) for stream in self._streams)
+
+    # ------------------------------------------------------------------------------------ computing
+
+    def _compute(self, worker: _Worker, turns: list[_Turn], plain: bool) -> None:
+        """Computes these turns and those that are on time in the batcher, and delivers each as soon
+        as it is there. ``plain``: there are no others."""
+        expected = _expected(turns) if plain and self._observe is not None else None
+        started, used = self._clock(), time.thread_time()
+        self._begin(worker, turns)
+        while (order := worker.batcher.order) is not None and order < OWED:
+            self._step(worker)
+            if order > 1.0 and self._clock() - started < LOOK:
+                self._begin(worker, self._collect_shorter(order))
+        worker.leftover.take(self._clock() - started)
+        if expected is not None and self._observe is not None:
+            self._observe(expected, time.thread_time() - used)
+
+    def _catch_up(self, worker: _Worker, now: float) -> int:
+        """A step of those who catch up, if there is time for it. Returns what was done."""
+        if not self._ready and worker.batcher.order is None:
+            return 0
+        guarded = self._has_live(now)
+        wait = worker.leftover.wait(now) if guarded else 0.0
+        if guarded:
+            self._promote(worker, now)
+        turns = self._collect_late(now, guarded, wait > 0.0)
+        self._begin(worker, turns)
+        order = worker.batcher.order
+        steps = order is not None and (order < LATE or not wait)
+        if steps:
+            self._step(worker, _late_rows if guarded else None)
+        elif wait:
+            worker.pause = min(wait, LOOK)
+        if turns or steps:
+            worker.leftover.spend(self._clock() - now)
+        return len(turns) + steps
+
+    def _begin(self, worker: _Worker, turns: Iterable[_Turn]) -> None:
+        for turn in turns:
+            if not turn.stream._closed:
+                self._deliver_all(worker.batcher.add(turn, _advance(turn), turn.order))
+
+    def _step(self, worker: _Worker, most: Callable[[_Turn], int] | None = None) -> None:
+        if worker.closed != self._closed:
+            worker.closed = self._closed
+            worker.batcher.drop(lambda turn: turn.stream._closed)
+            if worker.batcher.order is None:
+                return
+        self._deliver_all(worker.batcher.step(most))
+
+    def _deliver_all(self, results: Iterator[tuple[_Turn, Result | Failure]]) -> None:
+        for turn, result in results:
+            if isinstance(result, Failure):
+                self._deliver(turn, Outcome(error=_error(result.error)))
+            else:
+                self._deliver(turn, self._outcome(turn, result))
+
+    def _outcome(self, turn: _Turn, result: Result) -> Outcome:
+        others = self._clock() - turn.started - result.encode - result.decode
+        waits = [turn.started - job.arrived + max(0.0, others) for job in turn.jobs] or [0.0]
         return Outcome(
             media=tuple(result.media),
             t=next((job.t for job in reversed(turn.jobs) if job.t is not None), None),
@@ -262,6 +471,7 @@ class Engine:
             if stream._closed:
                 return
             stream._queued = max(0.0, stream._queued - turn.frames)
+            stream._late_jobs -= sum(job.late for job in turn.jobs)
             stream._scheduled = False
             if outcome.error is not None or outcome.ended:
                 stream._closed = True
@@ -271,14 +481,31 @@ class Engine:
         stream.deliver(outcome)
 
 
-def _take_turn(stream: Stream) -> _Turn:
+def _turn_frames(stream: Stream, most: int = TURN_FRAMES) -> float:
+    """What the stream's next turn counts for; the engine's lock is held."""
+    frames = 0.0
+    for job in stream._jobs:
+        if frames >= most or job.late != stream._jobs[0].late:
+            break
+        frames += min(most, load(job.item))
+    return frames
+
+
+def _take_turn(stream: Stream, now: float, most: int = TURN_FRAMES) -> _Turn:
     """The stream's oldest jobs, up to a turn's worth; the engine's lock is held."""
     jobs: list[_Job] = []
     frames = 0.0
-    while stream._jobs and frames < TURN_FRAMES:
-        jobs.append(stream._jobs.popleft())
-        frames += load(jobs[-1].item)
-    return _Turn(stream, jobs, last=stream._ending and not stream._jobs)
+    late = bool(stream._jobs) and stream._jobs[0].late
+    while stream._jobs and frames < most and stream._jobs[0].late == late:
+        job = stream._jobs.popleft()
+        if job.item.frames > most:
+            job, *rest = (replace(job, item=part) for part in split(job.item, most))
+            stream._jobs.extendleft(reversed(rest))
+            stream._late_jobs += late * len(rest)
+        jobs.append(job)
+        frames += load(job.item)
+    last = stream._ending and not stream._jobs
+    return _Turn(stream, jobs, last, now, LATE if late else frames)
 
 
 def _advance(turn: _Turn) -> Work[Result]:
@@ -288,6 +515,31 @@ def _advance(turn: _Turn) -> Work[Result]:
         stream._pipeline = stream.make()
     media = join([job.item for job in turn.jobs])
     return (yield from stream._pipeline.work(media, flush=turn.last))
+
+
+def _expected(turns: list[_Turn]) -> float | None:
+    """Seconds that these turns should take together, None where nobody can tell."""
+    total = 0.0
+    for turn in turns:
+        stream = turn.stream
+        if stream.cost is None or stream._pipeline is None or turn.last:
+            return None
+        total += turn.frames * stream.cost(len(turns))
+    return total
+
+
+def _late_frames(stream: Stream) -> int:
+    """Frames of a turn of one who catches up whose steps are short enough."""
+    one = stream.cost(1) / 2 if stream.cost is not None else 0.0
+    return max(1, min(TURN_FRAMES, int(STEP / one))) if one else TURN_FRAMES
+
+
+def _late_rows(turn: _Turn) -> int:
+    """Streams in a step of those who catch up that is short enough."""
+    cost = turn.stream.cost
+    if cost is None:
+        return BUCKETS[-1]
+    return max((size for size in BUCKETS if size * cost(size) / 2 <= STEP), default=1)
 
 
 def _error(error: Exception) -> ProtocolError:

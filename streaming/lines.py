@@ -6,13 +6,14 @@ Codes are those of a checked message or of an encoder; samples are looked at in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from facodec.codec import Codec
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS
-from streaming.batching import Convert, Decode, Encode, Look, Work
+from streaming.batching import Aside, Convert, Decode, Encode, Look, Work
 
 NO_CODES = np.zeros((CODE_LAYERS, 0), np.int64)
 SILENCE = np.zeros(0, np.float32)
@@ -47,7 +48,8 @@ class LiveEncoder:
         """The frames (6, m) still owed, the last filled up with silence."""
         rest = np.zeros(-len(self._waiting) % HOP, np.float32)
         last = yield from self.push(rest)
-        owed = self._codec.lanes.flush_encoder(self._lane)
+        flush = partial(self._codec.lanes.flush_encoder, self._lane)
+        owed = yield from _flushed(self._codec, self._codec.latency.encoder, flush)
         return np.concatenate((last, owed), axis=1)
 
     def timbre(self) -> Work[np.ndarray | None]:
@@ -76,8 +78,17 @@ class LiveDecoder:
 
     def flush(self, timbre: np.ndarray) -> Work[np.ndarray]:
         """The samples still owed."""
-        yield from ()
-        return self._codec.lanes.flush_decoder(self._lane, timbre)
+        flush = partial(self._codec.lanes.flush_decoder, self._lane, timbre)
+        return (yield from _flushed(self._codec, self._codec.latency.decoder, flush))
+
+
+def _flushed(codec: Codec, owed: int, flush: Callable[[], np.ndarray]) -> Work[np.ndarray]:
+    """What a flush gives that computes so many samples at once: no step for others to wait for
+    where that is more than a frame."""
+    if owed <= HOP:
+        return flush()
+    flushed: np.ndarray = yield Aside(codec, flush)
+    return flushed
 
 
 def convert(

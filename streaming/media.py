@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeAlias
 
 import numpy as np
@@ -49,10 +50,14 @@ class Timbre:
 Media: TypeAlias = Sound | Frames | Timbre
 
 
+LIGHTEST = 0.125
+"""Frames that the smallest piece counts for: keeping and joining it is work too."""
+
+
 def load(item: Media) -> float:
-    """What the item counts for where a queue is bounded: its frames, and one for a timbre, of
-    which nobody may pile up any number either."""
-    return 1.0 if isinstance(item, Timbre) else item.frames
+    """What the item counts for where a queue is bounded: its frames, more for tiny pieces, and one
+    for a timbre, so that nobody can pile up any number of either."""
+    return 1.0 if isinstance(item, Timbre) else max(item.frames, LIGHTEST)
 
 
 def split(item: Media, most: int) -> list[Media]:
@@ -70,13 +75,17 @@ def split(item: Media, most: int) -> list[Media]:
 
 def join(items: list[Media]) -> list[Media]:
     """The same media with neighbours of one kind joined: fewer, larger steps for the model."""
+    if len(items) == 1:
+        return items
     joined: list[Media] = []
-    for item in items:
-        last = joined[-1] if joined else None
-        if isinstance(item, Sound) and isinstance(last, Sound):
-            joined[-1] = Sound(np.concatenate([last.samples, item.samples]))
-        elif isinstance(item, Frames) and isinstance(last, Frames):
-            joined[-1] = Frames(np.concatenate([last.codes, item.codes], axis=1))
+    for _, run in groupby(items, type):
+        same = list(run)
+        if isinstance(same[0], Sound):
+            samples = [item.samples for item in same if isinstance(item, Sound)]
+            joined.append(Sound(np.concatenate(samples)))
+        elif isinstance(same[0], Frames):
+            codes = [item.codes for item in same if isinstance(item, Frames)]
+            joined.append(Frames(np.concatenate(codes, axis=1)))
         else:
-            joined.append(item)
+            joined += same
     return joined

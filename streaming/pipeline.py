@@ -17,7 +17,7 @@ import torch
 from facodec.codec import Codec, check_timbre
 from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.conversion import VOICE_INTERVAL, ConvertedVoice, has_moved
-from streaming.batching import Stopwatch, Work, run_alone
+from streaming.batching import Aside, Stopwatch, Work, run_alone
 from streaming.lines import LiveDecoder, LiveEncoder, convert
 from streaming.media import Frames, Media, Sound, Timbre, join
 from streaming.protocol import Format, Hello, ProtocolError
@@ -323,10 +323,12 @@ class Enroll:
         self._parts.append(item.samples)
         return []
 
-    def finish(self) -> list[Media]:
+    def finish(self) -> Work[list[Media]]:
         if self._heard < HOP:
             raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
-        return [Timbre(self._codec.voice(np.concatenate(self._parts)), exact=True)]
+        hear = partial(self._codec.voice, np.concatenate(self._parts))
+        voice: np.ndarray = yield Aside(self._codec, hear)
+        return [Timbre(voice, exact=True)]
 
 
 def plan(hello: Hello, codec: Codec, voice: np.ndarray | None, enroll: float) -> MakePipeline:

@@ -12,14 +12,14 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, lru_cache, partial
 
 import numpy as np
 
 import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
-from streaming.capacity import Measured, measure
+from streaming.capacity import Measured, Slowness, measure
 from streaming.engine import Engine, Outcome, Stream
 from streaming.media import Sound
 from streaming.metrics import Metrics
@@ -43,10 +43,12 @@ SWITCH_INTERVAL = 0.0001
 
 @dataclass(frozen=True)
 class Plan:
-    """How to build a session's pipeline, and what share of the machine it will take."""
+    """How to build a session's pipeline, what share of the machine it takes, and what seconds its
+    hop takes where so many streams have one together."""
 
     make: MakePipeline
-    load: float
+    load: Callable[[], float]
+    cost: Callable[[int], float] | None = None
 
 
 class Mailbox:
@@ -102,7 +104,8 @@ class Runtime:
         self.codecs = codecs
         self.voices = Voices(settings.voices)
         self.measured: dict[str, Measured] = {}
-        self.engine = Engine(settings.threads, prepare_thread, clock)
+        self.slowness = Slowness(clock(), settings.threads)
+        self.engine = Engine(settings.threads, prepare_thread, clock, observe=self._observe)
         self.rooms = Rooms(self._make_room, settings.max_rooms, settings.max_subscribers)
         self.metrics = Metrics()
         self.draining = False
@@ -149,7 +152,7 @@ class Runtime:
         """The model and the pipeline that a hello asks for. Raises ProtocolError, also when the
         machine is too busy for it: models differ in what they take."""
         codec, chosen = self._plan(hello)
-        if self.settings.max_sessions is None and self.engine.load + chosen.load > FULL:
+        if self.settings.max_sessions is None and self.engine.load + chosen.load() > FULL:
             raise ProtocolError("overloaded", f"no room for one more stream of {codec.name!r}")
         return codec, chosen
 
@@ -158,8 +161,17 @@ class Runtime:
         voice = self.voices.find(hello.voice, codec.voices)
         make = plan(hello, codec, voice, self.settings.enroll)
         duplex = hello.formats() == ("pcm", "pcm")
-        load = (1.0 if duplex else 0.5) / self.capacity(codec.name)
-        return codec, Plan(make, load)
+        weight = 1.0 if duplex else 0.5
+        measured = self.measured.get(codec.name)
+
+        def load() -> float:
+            return weight / self.capacity(codec.name)
+
+        @cache
+        def cost(streams: int) -> float:
+            return weight * measured.hop(streams) / streams if measured is not None else 0.0
+
+        return codec, Plan(make, load, None if measured is None else cost)
 
     def open_stream(self, chosen: Plan, deliver: Callable[[Outcome], None]) -> Stream:
         """A stream in the engine whose outcomes come to ``deliver`` on the event loop."""
@@ -171,14 +183,16 @@ class Runtime:
         def from_thread(outcome: Outcome) -> None:
             self._mailbox.post(partial(hand_over, outcome))
 
-        stream = self.engine.open(chosen.make, from_thread, chosen.load)
+        stream = self.engine.open(chosen.make, from_thread, chosen.load, chosen.cost)
         return stream
 
     def capacity(self, name: str | None = None) -> int:
         """Duplex streams of a model, by default the first, that this machine was measured to
-        hold; one before :meth:`warm_up`."""
+        hold, as fast as it is now; one before :meth:`warm_up`."""
         measured = self.measured.get(self.codec(name).name)
-        return 1 if measured is None else measured.streams(self.settings.threads)
+        if measured is None:
+            return 1
+        return _streams(measured, self.settings.threads, self.slowness.value)
 
     def memory(self) -> dict[str, int]:
         """Bytes: of the states of one stream of the default model, the most that its queues may
@@ -202,6 +216,19 @@ class Runtime:
             pipeline.push(Sound(np.zeros(SAMPLE_RATE // 4, np.float32)))
             pipeline.flush()
 
+    def _observe(self, expected: float, taken: float) -> None:
+        """A tick was computed, in a model thread."""
+        if self.slowness.add(expected, taken, self.clock()):
+            self._mailbox.post(self._tell_capacity)
+
+    def _tell_capacity(self) -> None:
+        log.info(
+            "steps take %.2f times what they took at the start: room for %d streams of %r",
+            self.slowness.value,
+            self.capacity(),
+            self.codec(None).name,
+        )
+
     def _make_room(self) -> Room:
         backlog = self.settings.backlog * FRAMES_PER_SECOND
         return Room(self._start_decoder, backlog, self.clock)
@@ -209,6 +236,11 @@ class Runtime:
     def _start_decoder(self, broadcast: Broadcast, deliver: Callable[[Outcome], None]) -> Stream:
         hello = Hello("decode", model=broadcast.model)
         return self.open_stream(self._plan(hello)[1], deliver)
+
+
+@lru_cache
+def _streams(measured: Measured, threads: int, slowness: float) -> int:
+    return measured.streams(threads, slowness)
 
 
 def prepare_process(threads: int) -> None:
