@@ -92,6 +92,8 @@ def respond(
     return Response(status, http.HTTPStatus(status).phrase, Headers(fields), data)
 
 
+END = b"\r\n\r\n"
+"""Ends a request without a body."""
 MALFORMED = Refusal(400, "malformed HTTP request")
 
 
@@ -101,10 +103,32 @@ class RequestParser(ServerProtocol):
     ``on_refusal``: is told of every refusal's status and sentence."""
 
     on_refusal: Callable[[int, str], None]
-    _answered = False
+    _tail = b""
+    _asked = _early = _answered = False
+
+    def receive_data(self, data: bytes | bytearray) -> None:
+        """Takes what came. Nothing may follow a request before its answer: the library would take
+        it for WebSocket frames, and hang up over them in place of answering."""
+        if self.state is State.CONNECTING and not self._answered:
+            data = self._up_to_end(bytes(data))
+        super().receive_data(data)
+
+    def _up_to_end(self, data: bytes) -> bytes:
+        if self._asked:
+            self._early = self._early or bool(data)
+            return b""
+        end = (self._tail + data).find(END)
+        if end < 0:
+            self._tail = (self._tail + data)[1 - len(END) :]
+            return data
+        size = end + len(END) - len(self._tail)
+        self._asked, self._early = True, len(data) > size
+        return data[:size]
 
     def send_response(self, response: Response) -> None:
         """Sends the response, the only one."""
+        if response.status_code == 101 and self._early:
+            response = Refusal(400, "wait for the answer before you send more").response()
         self._answered = True
         super().send_response(response)
         is_text = response.headers.get("Content-Type", "").startswith("text/plain")

@@ -57,7 +57,9 @@ class Origins:
     is nobody's. Raises ValueError for what is no origin."""
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
-        self._allowed = {_canonical(origin) for origin in allowed}
+        given = set(allowed)
+        self._allows_all = "*" in given
+        self._allowed = {_canonical(origin) for origin in given - {"*"}}
 
     def admits(self, origin: str, host: str | None, secure: bool) -> bool:
         """Whether a page of this origin may come in. ``host``: the request's Host. ``secure``:
@@ -66,8 +68,8 @@ class Origins:
             given = _canonical(origin)
         except ValueError:
             return False
-        if given in self._allowed or "*" in self._allowed:
-            return given != "*"
+        if self._allows_all or given in self._allowed:
+            return True
         scheme, _, authority = given.partition("://")
         if host is None or (secure and scheme != "https"):
             return False
@@ -85,8 +87,6 @@ def _canonical(origin: str) -> str:
     """The origin in lower case and without its scheme's own port."""
     lowered = origin.strip().lower().removesuffix("/")
     scheme, separator, authority = lowered.partition("://")
-    if lowered == "*":
-        return lowered
     bad = not authority or any(character in authority for character in "/@?# \\,")
     if not separator or scheme not in DEFAULT_PORTS or bad:
         raise ValueError(f"an origin must be like https://example.org, got {origin!r}")
