@@ -33,7 +33,7 @@ EXAMPLES = """\
   facodec bench load --frames-per-packet 4       fewer, larger packets
   facodec bench load --server ws://host:8765     a server that runs already, perhaps elsewhere
 The server is started here with --threads and --device; the load generator shares its machine.
-A server that wants a token gets that of $FACODEC_TOKEN.
+A server that wants a token gets that of $FACODEC_TOKEN; $FACODEC_CA holds for wss://.
 """
 HOP_MS = 12.5
 """The deadline: a server that is slower than this at the 99th percentile falls behind."""

@@ -25,6 +25,8 @@ import numpy as np
 from websockets.uri import parse_uri
 
 from benchmarks.load_session import Load, Media, Talker, Tally
+from clients.certificates import client_context
+from clients.options import CA_VARIABLE
 from streaming import protocol
 from streaming.protocol import Hello
 from streaming.settings import TOKEN_VARIABLE
@@ -44,7 +46,9 @@ async def generate(
     own."""
     tally = Tally()
     phases = random.Random(load.seed)
-    host, port = _address(load.url)
+    parsed = parse_uri(load.url)
+    host, port = parsed.host, parsed.port
+    tls = client_context(load.url, os.environ.get(CA_VARIABLE))
     loop = asyncio.get_running_loop()
     talkers: list[Talker] = []
     for index in range(load.sessions):
@@ -53,7 +57,7 @@ async def generate(
         else:
             talker = make(index, tally)
         try:
-            await loop.create_connection(lambda made=talker: made, host, port)  # type: ignore[misc]
+            await loop.create_connection(lambda made=talker: made, host, port, ssl=tls)  # type: ignore[misc]
         except OSError:
             tally.outcomes["no connection"] += 1
             continue
@@ -85,16 +89,9 @@ async def _first_of(*waits: Awaitable[Any]) -> None:
         task.cancel()
 
 
-def _address(url: str) -> tuple[str, int]:
-    parsed = parse_uri(url)
-    if parsed.secure:
-        raise ValueError(f"got {url}, wanted a ws:// address: the load is generated without TLS")
-    return parsed.host, parsed.port
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--url", required=True, help="ws:// address of the server")
+    add("--url", required=True, help="ws:// or wss:// address of the server")
     add("--sessions", type=int, default=1)
     add("--seconds", type=float, default=10.0, help="how long each session talks")
     add("--role", default="loopback", choices=protocol.ROLES)

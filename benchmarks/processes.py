@@ -13,7 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
+
+from clients.certificates import client_context
+from clients.local_server import own_environment
+from clients.options import CA_VARIABLE, TOKEN_VARIABLE
 
 PATIENCE = 15.0
 """Seconds a process has to end by itself before it is killed."""
@@ -49,7 +53,12 @@ class RunningServer:
 
     def get(self, path: str) -> str:
         """Body of a plain HTTP request."""
-        with urlopen(self.url.replace("ws", "http", 1) + path, timeout=PATIENCE) as answer:
+        token = os.environ.get(TOKEN_VARIABLE) if self.pid is None else None
+        request = Request(self.url.replace("ws", "http", 1) + path)
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        tls = client_context(request.full_url, os.environ.get(CA_VARIABLE))
+        with urlopen(request, timeout=PATIENCE, context=tls) as answer:
             return str(answer.read().decode())
 
 
@@ -66,12 +75,12 @@ def running_server(
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
-            [*CLI, "serve", "--port", "0", *options],
+            [*CLI, "serve", "--port", "0", "--log-level", "warning", *options],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             start_new_session=True,
-            env={**os.environ, **(environment or {})},
+            env={**own_environment(), **(environment or {})},
         ) as process,
     ):
         assert process.stdout is not None

@@ -22,6 +22,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
+from clients.certificates import client_context
 from clients.clock import ClockEstimate
 from clients.errors import (
     ClientError,
@@ -30,6 +31,7 @@ from clients.errors import (
     FinishTimeout,
     ServerError,
     ServerUnreachable,
+    UsageError,
 )
 from clients.options import DEFAULT_URL
 from clients.packets import AudioPacket, CodesPacket, Packet, Times, VoicePacket, WireCount
@@ -52,6 +54,7 @@ from streaming.protocol import (
     Stamps,
     Voice,
 )
+from streaming.tokens import check_token
 
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
@@ -74,11 +77,12 @@ class connect:
 
     ``voice``: timbre (256,), or the name of a voice the server knows. ``ready_timeout``: seconds
     to wait for ``ready``; None waits for ever, which a subscriber may want. ``wire``: adds this
-    session to an earlier count. The other options are
-    those of :class:`streaming.protocol.Hello`.
+    session to an earlier count. ``ca``: file with the certificates to trust for ``wss://``, by
+    default the system's. The other options are those of :class:`streaming.protocol.Hello`.
 
     Raises ConnectError (ServerUnreachable, ServerFull, NotAuthorized, WrongProtocol) when no
-    session comes about and ServerError when the server refuses what was asked for.
+    session comes about, ServerError when the server refuses what was asked for and UsageError for
+    a token or certificates that cannot be used.
     """
 
     def __init__(
@@ -95,12 +99,14 @@ class connect:
         layers: int = 6,
         frames_per_packet: int = 1,
         token: str | None = None,
+        ca: str | None = None,
         seed: int = 0,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
+        self._ca = ca
         self._ready_timeout = ready_timeout
         self._clock = clock
         self._wire = wire
@@ -114,12 +120,12 @@ class connect:
             room=room,
             layers=layers,
             frames_per_packet=frames_per_packet,
-            token=token,
+            token=None if token is None else _sendable(token),
             seed=seed,
         )
 
     async def __aenter__(self) -> Session:
-        socket = await _open_socket(self._url, self._hello.token)
+        socket = await _open_socket(self._url, self._hello.token, self._ca)
         self._session = Session(socket, self._hello, self._wire, self._clock)
         try:
             await self._session._start(self._ready_timeout)
@@ -395,13 +401,15 @@ class Session:
         return stamp
 
 
-async def _open_socket(url: str, token: str | None) -> ClientConnection:
+async def _open_socket(url: str, token: str | None, ca: str | None) -> ClientConnection:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    tls = client_context(url, ca)
     try:
         return await websocket_connect(
             url,
             subprotocols=[protocol.SUBPROTOCOL],  # type: ignore[list-item]
             additional_headers=headers,
+            ssl=tls,
             compression=None,
             open_timeout=OPEN_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,
@@ -415,6 +423,13 @@ async def _open_socket(url: str, token: str | None) -> ClientConnection:
         raise explain_handshake(url, error) from error
     except (OSError, asyncio.TimeoutError) as error:
         raise ServerUnreachable(unreachable(url, error)) from error
+
+
+def _sendable(token: str) -> str:
+    try:
+        return check_token(token)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _exact(timbre: Any) -> bytes:

@@ -49,6 +49,10 @@ class NotAuthorized(ConnectError):
     """The server wants a token, or another one."""
 
 
+class Forbidden(ConnectError):
+    """The server does not go by the name that was used, or lets only certain pages in."""
+
+
 class WrongProtocol(ConnectError):
     """What answers there does not speak facodec.v1."""
 
@@ -57,7 +61,10 @@ class ServerError(ClientError):
     """The server ended the session and said why. ``code``: see docs/protocol.md."""
 
     RETRYABLE = frozenset(
-        {"too-slow", "overloaded", "internal", "too-many-rooms", "room-full", "unknown-room"}
+        {
+            "too-slow", "overloaded", "internal", "too-many-rooms", "room-full", "unknown-room",
+            "too-many-sessions", "too-many-attempts",
+        }
     )
 
     def __init__(self, code: str, sentence: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,8 @@ class LiveOptions:
     voice: np.ndarray | str | None = None
     room: str | None = None
     model: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
+    ca: str | None = None
     layers: int = 6
     frames_per_packet: int = 1
     seed: int = 0
@@ -186,6 +187,7 @@ class LiveRun:
             layers=wanted.layers,
             frames_per_packet=wanted.frames_per_packet,
             token=wanted.token,
+            ca=wanted.ca,
             seed=wanted.seed,
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
             wire=self.progress.wire,

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from types import TracebackType
 
 from clients.errors import ClientError
+from clients.options import TOKEN_VARIABLE
 
 START_TIMEOUT = 120.0
 """Loading a model on a busy machine takes a while; this only ends what would never start."""
 STOP_TIMEOUT = 10.0
 READY = "serving at "
+
+
+def own_environment() -> dict[str, str]:
+    """The environment for a server of one's own: the token there is for another server."""
+    return {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
 
 
 class LocalServer:
@@ -36,8 +43,9 @@ class LocalServer:
         # A session of its own: Ctrl-C in the terminal is for the command, which then ends this.
         # The pipe ends with the command, even where that is killed, and the server with the pipe.
         self._process = await asyncio.create_subprocess_exec(
-            *serve, "--until-eof", *self._options, stdin=PIPE, stdout=PIPE, start_new_session=True
-        )
+            *serve, "--until-eof", "--log-level", "warning", *self._options,
+            stdin=PIPE, stdout=PIPE, start_new_session=True, env=own_environment(),
+        )  # fmt: skip
         try:
             self.url = await asyncio.wait_for(self._wait_ready(), START_TIMEOUT)
         except asyncio.TimeoutError as error:

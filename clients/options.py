@@ -8,6 +8,7 @@ from pathlib import Path
 
 DEFAULT_URL = "ws://127.0.0.1:8765"
 TOKEN_VARIABLE = "FACODEC_TOKEN"
+CA_VARIABLE = "FACODEC_CA"
 
 
 def add_server(parser: argparse.ArgumentParser, *, serve: bool = True) -> None:
@@ -20,9 +21,24 @@ def add_server(parser: argparse.ArgumentParser, *, serve: bool = True) -> None:
         group.add_argument(
             "--serve", action="store_true", help="start a server for the duration of this command"
         )
-    group.add_argument("--token", help=f"where the server wants one (default ${TOKEN_VARIABLE})")
+    add_trust(group)
     group.add_argument(
         "--model", metavar="NAME", help="model, by name; where it is loaded here also a folder"
+    )
+
+
+def add_trust(parser: argparse._ActionsContainer) -> None:
+    """What a server is shown, and what it has to show."""
+    parser.add_argument(
+        "--token",
+        help=f"where the server wants one (default ${TOKEN_VARIABLE}, which does not show it to "
+        "everybody who can list this machine's processes)",
+    )
+    parser.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="certificates to trust for wss://, as PEM, in place of the system's "
+        f"(default ${CA_VARIABLE})",
     )
 
 
@@ -103,6 +119,12 @@ def add_voice(parser: argparse.ArgumentParser, text: str, *, required: bool = Fa
 def token(options: argparse.Namespace) -> str | None:
     """The token given, or that of the environment."""
     given: str | None = options.token or os.environ.get(TOKEN_VARIABLE)
+    return given
+
+
+def ca(options: argparse.Namespace) -> str | None:
+    """The file of certificates given, or that of the environment."""
+    given: str | None = options.ca or os.environ.get(CA_VARIABLE) or None
     return given
 
 

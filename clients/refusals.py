@@ -9,7 +9,14 @@ import ssl
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from clients.errors import ConnectError, NotAuthorized, ServerFull, ServerUnreachable, WrongProtocol
+from clients.errors import (
+    ConnectError,
+    Forbidden,
+    NotAuthorized,
+    ServerFull,
+    ServerUnreachable,
+    WrongProtocol,
+)
 from streaming.protocol import SUBPROTOCOL
 
 
@@ -28,7 +35,16 @@ def explain_handshake(url: str, error: InvalidHandshake) -> ConnectError:
         return ServerFull(f"the server at {url} is full{says}: {later}, or use another", advice)
     if status == 401:
         return NotAuthorized(
-            f"the server at {url} wants a token{says}: give it with --token or $FACODEC_TOKEN"
+            f"the server at {url} wants a token{says}: give it with $FACODEC_TOKEN or --token"
+        )
+    if status == 403:
+        return Forbidden(f"the server at {url} does not let this client in{says}")
+    if status == 429:
+        advice = _seconds(response.headers.get("Retry-After"))
+        return ServerFull(
+            f"the server at {url} wants this address to wait{says}: try again "
+            + (f"in {advice:g} s" if advice is not None else "later"),
+            advice,
         )
     if status == 426:
         return WrongProtocol(
@@ -48,6 +64,11 @@ def unreachable(url: str, error: OSError | asyncio.TimeoutError) -> str:
     if isinstance(error, socket.gaierror):
         return f"the host of {url} is unknown: check the address"
     if isinstance(error, ssl.SSLError):
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return (
+                f"the server at {url} does not prove that it is the right one "
+                f"({error.verify_message}): give the certificate it should be signed by with --ca"
+            )
         return f"no safe connection to {url}: {error.reason or error}"
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
         return f"the server at {url} did not answer in time: check the address and the network"

@@ -80,6 +80,7 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
             room=room,
             model=model,
             token=given.token(options),
+            ca=given.ca(options),
             layers=options.layers,
             frames_per_packet=options.frames_per_packet,
             seed=options.seed,
@@ -100,7 +101,8 @@ async def _voice(
     options: argparse.Namespace, url: str, model: str | None
 ) -> np.ndarray | str | None:
     voice = getattr(options, "voice", None)
-    return await voices.resolve(voice, url, model=model, token=given.token(options))
+    token, ca = given.token(options), given.ca(options)
+    return await voices.resolve(voice, url, model=model, token=token, ca=ca)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -128,10 +128,12 @@ class Enrolled:
     model: str
 
 
-async def enrol(path: Path, url: str, *, model: str | None, token: str | None) -> Enrolled:
+async def enrol(
+    path: Path, url: str, *, model: str | None, token: str | None, ca: str | None = None
+) -> Enrolled:
     """The voice in a recording, worked out by a server."""
     samples = read_reference(path)
-    async with connect(url, role="enroll", model=model, token=token) as session:
+    async with connect(url, role="enroll", model=model, token=token, ca=ca) as session:
         await session.send_audio(samples)
         await session.finish(ENROL_TIMEOUT)
         async for packet in session:
@@ -175,17 +177,22 @@ def seconds_of_sound(samples: np.ndarray) -> float:
 
 
 async def resolve(
-    voice: str | None, url: str, *, model: str | None, token: str | None
+    voice: str | None,
+    url: str,
+    *,
+    model: str | None,
+    token: str | None,
+    ca: str | None = None,
 ) -> np.ndarray | str | None:
     """What ``--voice`` means: a recording, enrolled by the server; a saved voice; a bundled one;
     or a name that the server may know."""
     if voice is None:
         return None
     if is_file(voice):
-        return (await enrol(Path(voice), url, model=model, token=token)).timbre
+        return (await enrol(Path(voice), url, model=model, token=token, ca=ca)).timbre
     profile = Profiles().find(voice)
     if profile is not None:
         return profile.timbre()
     if voice in BUNDLED:
-        return (await enrol(BUNDLED[voice], url, model=model, token=token)).timbre
+        return (await enrol(BUNDLED[voice], url, model=model, token=token, ca=ca)).timbre
     return voice

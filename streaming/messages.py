@@ -6,12 +6,13 @@ docs/protocol.md explains each field; :mod:`streaming.protocol` turns messages i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from facodec.config import CODE_BITS, CODE_LAYERS, LARGEST_TIMBRE, TIMBRE_DIM
+from streaming.tokens import MAX_TOKEN as MAX_TOKEN
 
 VERSION = 1
 SUBPROTOCOL = "facodec.v1"
@@ -46,7 +47,6 @@ MAX_FRAMES_PER_MESSAGE = 80
 VOICE_ESTIMATE_BYTES = 2 * TIMBRE_DIM
 VOICE_EXACT_BYTES = 4 * TIMBRE_DIM
 MAX_NAME = 64
-MAX_TOKEN = 256
 MAX_COUNT = 2**53
 
 CLOSE_CODES: Mapping[str, int] = {
@@ -70,6 +70,9 @@ CLOSE_CODES: Mapping[str, int] = {
     "room-full": 1013,
     "too-long": 1008,
     "unauthorized": 1008,
+    "too-many-attempts": 1013,
+    "forbidden": 1008,
+    "too-many-sessions": 1013,
     "too-big": 1009,
     "hello-timeout": 1008,
     "idle-timeout": 1008,
@@ -112,7 +115,7 @@ class Hello:
     room: str | None = None
     layers: int = CODE_LAYERS
     frames_per_packet: int = 1
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     seed: int = 0
     version: int = VERSION
 

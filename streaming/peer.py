@@ -14,6 +14,8 @@ from websockets.exceptions import ConnectionClosed
 from facodec.config import MIN_LAYERS
 from streaming import protocol
 from streaming.engine import Outcome, Stream
+from streaming.gate import Visitor
+from streaming.journal import SessionJournal
 from streaming.media import Media
 from streaming.outbox import Outbox
 from streaming.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
@@ -41,15 +43,16 @@ class _Ending:
 class Peer:
     """Runs one connection from its hello to its close. All on the event loop.
 
-    ``trusted``: it has shown a token already, in the HTTP request.
+    ``visitor``: where the client comes from and what it may do.
     """
 
-    def __init__(self, socket: ServerConnection, runtime: Runtime, trusted: bool) -> None:
+    def __init__(self, socket: ServerConnection, runtime: Runtime, visitor: Visitor) -> None:
         settings = runtime.settings
         self._socket = socket
         self._runtime = runtime
-        self._trusted = trusted
+        self._visitor = visitor
         self._session = Session(runtime.new_identity(), runtime.limits, settings.hello_timeout)
+        self._journal = SessionJournal(self._session.identity, visitor.address, runtime.clock)
         self._outbox = Outbox(runtime.clock, self._send_now)
         self._backlog = settings.backlog * FRAMES_PER_SECOND
         self._outbox_limit = settings.outbox * FRAMES_PER_SECOND
@@ -77,6 +80,8 @@ class Peer:
             self._leave()
             self._reader.cancel()
             writer.cancel()
+            why = (self._ending.result().reason or "end") if self._ending.done() else "cancelled"
+            self._journal.end(self._session.totals.frames_in, self._session.frames_out, why)
 
     def check(self, now: float) -> None:
         """Ends a client that keeps the server waiting; called about once a second."""
@@ -108,7 +113,7 @@ class Peer:
 
     def cut(self) -> None:
         """Drops the connection without a word."""
-        self._end(_Ending(1001))
+        self._end(_Ending(1001, "cut"))
         self._socket.transport.abort()
 
     def _end(self, ending: _Ending) -> None:
@@ -139,7 +144,7 @@ class Peer:
         if self._room is not None and self._stream is not None and not self._ending.done():
             self._stream.end()
         else:
-            self._end(_Ending(1000))
+            self._end(_Ending(1000, "hang-up"))
 
     def _leave(self) -> None:
         """Gives back what the session holds of the engine and of a room."""
@@ -221,12 +226,12 @@ class Peer:
     # ---------------------------------------------------------------------------------- the session
 
     def _on_hello(self, hello: Hello) -> None:
-        if not self._trusted and not self._runtime.admits(hello.token):
-            raise ProtocolError("unauthorized", "this server wants a token, got none that fits")
+        self._visitor.admit(hello)
         if hello.role == "subscribe":
             self._join(hello)
         else:
             self._start(hello)
+        self._journal.start(hello, self._visitor.token_name)
         self._runtime.metrics.sessions[hello.role] += 1
 
     def _start(self, hello: Hello) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import os
 import secrets
@@ -126,12 +125,6 @@ class Runtime:
     def new_identity(self) -> str:
         """A session id nobody can guess."""
         return secrets.token_urlsafe(9)
-
-    def admits(self, token: str | None) -> bool:
-        """Whether the token opens this server; every token does where none is asked for."""
-        tokens = self.settings.tokens
-        given = (token or "").encode()
-        return not tokens or any(hmac.compare_digest(given, known.encode()) for known in tokens)
 
     def codec(self, name: str | None) -> Codec:
         """The model of that name, by default the first. Raises ProtocolError."""

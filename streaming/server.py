@@ -1,32 +1,34 @@
-"""The WebSocket server: HTTP before the upgrade, connections, signals, shutdown."""
+"""The WebSocket server: HTTP before the upgrade, connections, startup, shutdown."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import http
 import json
 import logging
-import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from functools import partial
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import Server as WebSocketServer
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.datastructures import Headers
+from websockets.asyncio.server import serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
+from streaming import journal, logs
+from streaming.connections import Connection
+from streaming.gate import Gate, Visitor
+from streaming.http import Asked, Refusal, read_request, respond
+from streaming.output import Output
 from streaming.peer import Peer
+from streaming.process import ending_signals, run_on_best_loop, watch_input
 from streaming.protocol import SUBPROTOCOL
 from streaming.runtime import Runtime, load_codecs, prepare_process
 from streaming.settings import ServerSettings
+from streaming.tls import server_context
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,8 @@ class Server:
     """One listening socket, its peers and what they share.
 
     ``async with Server(settings, codecs) as server: ... server.url``; leaving drains.
-    ``clock``: monotonic seconds.
+    ``clock``: monotonic seconds. Raises OSError or ValueError for a token file or a certificate
+    that cannot be used.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class Server:
     ) -> None:
         self.settings = settings
         self.runtime = Runtime(settings, codecs, clock)
+        self._gate = Gate(settings, clock, lambda: self.capacity)
+        self._tls = None if settings.tls_cert is None else server_context(settings)
         self._peers: dict[Peer, asyncio.Task[Any] | None] = {}
         self._listening: WebSocketServer | None = None
         self._checker: asyncio.Task[None] | None = None
@@ -73,8 +78,9 @@ class Server:
         if self._listening is None:
             raise RuntimeError("the server does not listen yet")
         port = next(iter(self._listening.sockets)).getsockname()[1]
-        host = self.settings.host
-        return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+        scheme = "ws" if self._tls is None else "wss"
+        host = self.settings.host or "localhost"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     @property
     def sessions(self) -> int:
@@ -93,15 +99,21 @@ class Server:
         quiet = logging.getLogger(f"{__name__}.handshakes")
         quiet.setLevel(logging.CRITICAL)
         self._listening = await serve(
-            self._on_connection,
+            self._on_connection,  # type: ignore[arg-type]
             self.settings.host,
             self.settings.port,
+            ssl=self._tls,
+            create_connection=partial(  # type: ignore[arg-type]
+                Connection,
+                gate=self._gate,
+                on_refusal=self._on_refusal,
+                max_size=self.settings.max_message * FLOOD,
+            ),
             subprotocols=[Subprotocol(SUBPROTOCOL)],
-            process_request=self._on_request,
+            process_request=self._on_request,  # type: ignore[arg-type]
             server_header=None,
             # Codes do not compress, and deflate costs time and memory.
             compression=None,
-            max_size=self.settings.max_message * FLOOD,
             # A client may send faster than the model runs; its pongs then wait in line behind its
             # media, which says nothing about its health. Our own timeouts watch over clients.
             ping_timeout=None,
@@ -147,9 +159,8 @@ class Server:
 
     # -------------------------------------------------------------------------------- connections
 
-    async def _on_connection(self, socket: ServerConnection) -> None:
-        trusted = bool(self.settings.tokens) and _token(socket.request) is not None
-        peer = Peer(socket, self.runtime, trusted)
+    async def _on_connection(self, socket: Connection) -> None:
+        peer = Peer(socket, self.runtime, socket.visitor)
         self._peers[peer] = asyncio.current_task()
         try:
             if len(self._peers) > self.capacity:
@@ -160,36 +171,62 @@ class Server:
         finally:
             del self._peers[peer]
 
-    def _on_request(self, socket: ServerConnection, request: Request) -> Response | None:
+    def _on_request(self, socket: Connection, request: Request) -> Response | None:
         """Answers plain HTTP and refuses what need not become a WebSocket."""
-        path = urlsplit(request.path).path
-        if path == "/healthz":
-            status = 503 if self.runtime.draining else 200
-            return _response(status, json.dumps(self.health()), "application/json")
-        if path == "/metrics":
-            return _response(200, self._prometheus(), "text/plain; version=0.0.4")
-        token = _token(request)
-        if token is not None and not self.runtime.admits(token):
-            return self._refuse(401, "the token does not fit", {"WWW-Authenticate": "Bearer"})
-        offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
-        if SUBPROTOCOL not in (name.strip() for name in offered):
-            upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": SUBPROTOCOL}
-            return self._refuse(426, f"speak WebSocket with subprotocol {SUBPROTOCOL}", upgrade)
-        if self.runtime.draining or self.sessions >= self.capacity:
-            return self._refuse(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
-        return None
+        try:
+            asked = read_request(request)
+        except ValueError as error:
+            return Refusal(400, f"malformed request: {error}").response()
+        answer = socket.visitor.check(asked) or self._answer(socket.visitor, asked)
+        return answer.response() if isinstance(answer, Refusal) else answer
 
-    def _refuse(self, status: int, sentence: str, headers: dict[str, str]) -> Response:
+    def _answer(self, visitor: Visitor, asked: Asked) -> Response | Refusal | None:
+        """The answer to a request that is in order; None lets it become a WebSocket."""
+        if asked.path in ("/healthz", "/metrics"):
+            return self._tell(visitor, asked)
+        if not asked.is_upgrade or SUBPROTOCOL not in asked.subprotocols:
+            upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": SUBPROTOCOL}
+            return Refusal(426, f"speak WebSocket with subprotocol {SUBPROTOCOL}", upgrade)
+        refusal = visitor.show(asked.token)
+        if refusal is None and (self.runtime.draining or self.sessions >= self.capacity):
+            refusal = Refusal(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
+        return refusal
+
+    def _tell(self, visitor: Visitor, asked: Asked) -> Response | Refusal:
+        """/healthz and /metrics: all to those who may come in, to others whether it is well."""
+        if asked.method not in ("GET", "HEAD"):
+            return Refusal(405, "only GET and HEAD here", {"Allow": "GET, HEAD"})
+        if refusal := visitor.show(asked.token):
+            return refusal
+        allowed = {} if asked.origin is None else {"Access-Control-Allow-Origin": asked.origin}
+        if asked.path == "/healthz":
+            told = self.health() if visitor.is_known else {"status": self._status}
+            status = 503 if self.runtime.draining else 200
+            answer = respond(status, json.dumps(told), "application/json", allowed)
+        elif visitor.is_known:
+            answer = respond(200, self._prometheus(), "text/plain; version=0.0.4", allowed)
+        else:
+            return Refusal(401, "metrics want a token", {"WWW-Authenticate": "Bearer"})
+        if asked.method == "HEAD":
+            answer.body = b""
+        return answer
+
+    def _on_refusal(self, socket: Connection, status: int, sentence: str) -> None:
         self.runtime.metrics.refused[str(status)] += 1
-        return _response(status, sentence + "\n", "text/plain", headers)
+        path = None if socket.request is None else socket.request.path.partition("?")[0]
+        journal.refused(socket.visitor.address, status, path, sentence)
 
     # ------------------------------------------------------------------------------------- health
 
+    @property
+    def _status(self) -> str:
+        return "draining" if self.runtime.draining else "ok"
+
     def health(self) -> dict[str, Any]:
-        """What /healthz answers."""
+        """What /healthz answers those who may come in."""
         runtime = self.runtime
         return {
-            "status": "draining" if runtime.draining else "ok",
+            "status": self._status,
             "models": list(runtime.codecs),
             "voices": runtime.voice_names,
             "sessions": self.sessions,
@@ -225,47 +262,42 @@ def run(settings: ServerSettings) -> int:
     """Serves until SIGTERM or Ctrl-C (or the end of stdin, if so set), then drains; a second one
     ends it at once. Prints one line with the URL when ready. Returns the exit status: 0, or 1 when
     it could not start."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    prepare_process(settings.threads)
-    try:
-        codecs = load_codecs(settings)
-        return _run_on_best_loop(_serve(settings, codecs))
-    except (OSError, ValueError) as error:
-        print(f"facodec serve: {error}", file=sys.stderr)
-        return 1
+    with Output() as output:
+        logs.configure(output, settings.log_level, settings.log_json)
+        for sentence in settings.warnings:
+            log.warning("%s", sentence)
+        prepare_process(settings.threads)
+        try:
+            server = Server(settings, load_codecs(settings))
+            return run_on_best_loop(_serve(server, output))
+        except (OSError, ValueError) as error:
+            output.complain(f"facodec serve: {error}")
+            return 1
 
 
-async def _serve(settings: ServerSettings, codecs: dict[str, Codec]) -> int:
+async def _serve(server: Server, output: Output) -> int:
     told, told_twice = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
         (told_twice if told.is_set() else told).set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         loop.add_signal_handler(number, on_signal)
-    if settings.until_eof:
-        loop.add_reader(sys.stdin.fileno(), _on_input, told)
-    server = Server(settings, codecs)
+    if server.settings.until_eof:
+        watch_input(told)
     await server.start()
     # What is there now stays; to look through it for garbage holds every session up for 70 ms.
     gc.collect()
     gc.freeze()
-    print(_ready_line(server), flush=True)
+    output.say(_ready_line(server))
+    journal.event("serving", url=server.url, sessions=server.capacity)
     await told.wait()
-    print(f"finishing {server.sessions} sessions; once more to leave at once", flush=True)
+    output.say(f"finishing {server.sessions} sessions; once more to leave at once")
+    journal.event("draining", sessions=server.sessions)
     await server.stop(told_twice)
+    journal.event("stopped")
     return 0
-
-
-def _on_input(told: asyncio.Event) -> None:
-    """Whatever comes in is ignored; its end means that whoever started the server is gone."""
-    if os.read(sys.stdin.fileno(), 4096):
-        return
-    asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-    with open(os.devnull, "w") as nowhere:  # nor does anybody read what we print
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
-    told.set()
 
 
 def _ready_line(server: Server) -> str:
@@ -275,36 +307,3 @@ def _ready_line(server: Server) -> str:
         for name, codec in server.runtime.codecs.items()
     )
     return f"serving at {server.url} model {delays}, {server.capacity} sessions"
-
-
-def _run_on_best_loop(work: Coroutine[Any, Any, int]) -> int:
-    try:
-        import uvloop
-    except ImportError:
-        log.warning("uvloop is not installed: running on the slower stock event loop")
-        return asyncio.run(work)
-    return uvloop.run(work)
-
-
-def _token(request: Request | None) -> str | None:
-    """The token in the header or the query of a request, None where there is none."""
-    if request is None:
-        return None
-    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return credentials.strip()
-    given = parse_qs(urlsplit(request.path).query).get("token")
-    return given[0] if given else None
-
-
-def _response(status: int, body: str, kind: str, extra: dict[str, str] | None = None) -> Response:
-    data = body.encode()
-    headers = Headers(
-        {
-            "Content-Type": f"{kind}; charset=utf-8",
-            "Content-Length": str(len(data)),
-            "Connection": "close",
-            **(extra or {}),
-        }
-    )
-    return Response(status, http.HTTPStatus(status).phrase, headers, data)

@@ -118,6 +118,11 @@ class Session:
         return self._hello
 
     @property
+    def frames_out(self) -> int:
+        """Frames of media sent so far."""
+        return 0 if self._packets is None else self._packets.frames_out
+
+    @property
     def is_open(self) -> bool:
         return self._packets is not None
 
@@ -265,7 +270,7 @@ class Session:
         totals = self.totals
         done = Done(
             frames_in=totals.frames_in,
-            frames_out=self._packets.frames_out if self._packets is not None else 0,
+            frames_out=self.frames_out,
             bytes_in=totals.bytes_in,
             bytes_out=totals.bytes_out,
             encode=totals.encode,

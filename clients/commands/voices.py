@@ -7,6 +7,8 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clients.options import add_trust
+
 if TYPE_CHECKING:
     from clients.voices import Enrolled
 
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("name", metavar="NAME")
     add.add_argument("reference", metavar="FILE", type=Path, help="3 s or more of clean speech")
     add.add_argument("--server", metavar="URL", help="let this server enrol it (default: here)")
-    add.add_argument("--token", help="where the server wants one")
+    add_trust(add)
     add.add_argument("--model", metavar="NAME", help="model, by name or, without --server, folder")
     remove = actions.add_parser("remove", help="forget a saved voice")
     remove.add_argument("name", metavar="NAME")
@@ -66,7 +68,7 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _enrol(arguments: argparse.Namespace) -> Enrolled:
-    from clients.options import token
+    from clients.options import ca, token
     from clients.voices import enrol, enrol_here
 
     if arguments.server is None:
@@ -77,5 +79,6 @@ def _enrol(arguments: argparse.Namespace) -> Enrolled:
             arguments.server,
             model=arguments.model,
             token=token(arguments),
+            ca=ca(arguments),
         )
     )

@@ -213,7 +213,7 @@ def test_a_full_server_and_a_wrong_token(untrained: Codec) -> None:
     async def wrong_token(url: str) -> None:
         await just_connect(url, token="guess")
 
-    with pytest.raises(NotAuthorized, match=r"wants a token.*--token"):
+    with pytest.raises(NotAuthorized, match=r"wants a token.*FACODEC_TOKEN"):
         with_server(untrained, wrong_token, tokens=("secret",))
 
     async def right_token(url: str) -> None:

@@ -194,7 +194,7 @@ class Process:
 
     def __init__(self, *options: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, "--port", "0", *options],
+            [sys.executable, "-c", SERVE, "--port", "0", "--log-level", "warning", *options],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -202,7 +202,7 @@ class Process:
         )
         assert self.process.stdout is not None
         self.first_line = self.process.stdout.readline()
-        found = re.search(r"ws://\S+", self.first_line)
+        found = re.search(r"wss?://\S+", self.first_line)
         if found is None:
             raise AssertionError(f"no URL in {self.first_line!r}: {self.process.communicate()[1]}")
         self.url = found[0]

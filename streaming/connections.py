@@ -1,0 +1,62 @@
+"""Connections as the gate sees them: counted from the first byte to the last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from websockets.asyncio.server import Server as WebSocketServer
+from websockets.asyncio.server import ServerConnection
+from websockets.server import ServerProtocol
+
+from streaming.addresses import parse_address
+from streaming.gate import Gate, Visitor
+from streaming.http import RequestParser
+
+HASTE = 1.0
+"""Seconds in which one connection too many has to ask, to be told so."""
+
+
+class Connection(ServerConnection):
+    """A client's connection that knows its :class:`Visitor`. Give it to ``serve``, with the
+    keywords bound, as ``create_connection``.
+
+    ``on_refusal``: is told of every refusal's status and sentence. ``max_size``: bytes a message.
+    """
+
+    visitor: Visitor
+
+    def __init__(
+        self,
+        protocol: ServerProtocol,
+        server: WebSocketServer,
+        *,
+        gate: Gate,
+        on_refusal: Callable[[Connection, int, str], None],
+        max_size: int,
+        **options: Any,
+    ) -> None:
+        parser = RequestParser(
+            subprotocols=protocol.available_subprotocols,
+            max_size=max_size,
+            logger=protocol.logger,
+        )
+        parser.on_refusal = partial(on_refusal, self)
+        super().__init__(parser, server, **options)
+        self._gate = gate
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        peer = transport.get_extra_info("peername")
+        self.visitor = self._gate.arrive(parse_address(peer[0]) if peer else None)
+        if self.visitor.is_one_too_many:
+            self.loop.call_later(HASTE, self._cut)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.visitor.leave()
+        super().connection_lost(exc)
+
+    def _cut(self) -> None:
+        self.transport.abort()

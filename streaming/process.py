@@ -1,0 +1,53 @@
+"""What a server's process hears from the system: signals, and the end of its input."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def ending_signals() -> list[signal.Signals]:
+    """SIGHUP, the terminal's closing, ends the server too unless ``nohup`` had it ignored."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
+
+
+def watch_input(told: asyncio.Event) -> None:
+    """Tells when standard input ends: then whoever started the server is gone."""
+    loop = asyncio.get_running_loop()
+    try:
+        descriptor = sys.stdin.fileno()
+    except (AttributeError, OSError, ValueError):  # it was closed from the start
+        told.set()
+        return
+
+    def on_input() -> None:
+        try:
+            if os.read(descriptor, 4096):
+                return  # whatever comes in is ignored
+        except OSError:
+            pass  # a terminal that has gone
+        loop.remove_reader(descriptor)
+        told.set()
+
+    try:
+        loop.add_reader(descriptor, on_input)
+    except OSError:  # a file, which cannot be waited for
+        told.set()
+
+
+def run_on_best_loop(work: Coroutine[Any, Any, int]) -> int:
+    """Runs the work on uvloop if there is one; returns what it returns."""
+    try:
+        import uvloop
+    except ImportError:
+        log.warning("uvloop is not installed: running on the slower stock event loop")
+        return asyncio.run(work)
+    return uvloop.run(work)
