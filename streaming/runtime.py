@@ -23,10 +23,12 @@ from streaming.capacity import Measured, measure
 from streaming.engine import Engine, Outcome, Stream
 from streaming.media import Sound
 from streaming.metrics import Metrics
+from streaming.pace import Pool
 from streaming.pipeline import MakePipeline, plan, prepare_thread
 from streaming.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError
 from streaming.rooms import Broadcast, Room, Rooms
 from streaming.settings import ServerSettings
+from streaming.slots import Slots
 from streaming.voices import Voices
 
 log = logging.getLogger(__name__)
@@ -104,6 +106,8 @@ class Runtime:
         self.measured: dict[str, Measured] = {}
         self.engine = Engine(settings.threads, prepare_thread, clock)
         self.rooms = Rooms(self._make_room, settings.max_rooms, settings.max_subscribers)
+        self.slots = Slots(self.places, settings.max_listeners, settings.max_unknown)
+        self.pool = Pool(clock)
         self.metrics = Metrics()
         self.draining = False
         self.started = clock()
@@ -179,6 +183,10 @@ class Runtime:
         hold; one before :meth:`warm_up`."""
         measured = self.measured.get(self.codec(name).name)
         return 1 if measured is None else measured.streams(self.settings.threads)
+
+    def places(self) -> int:
+        """Sessions that compute, at once: as set, or as measured."""
+        return self.settings.max_sessions or self.capacity()
 
     def memory(self) -> dict[str, int]:
         """Bytes: of the states of one stream of the default model, the most that its queues may

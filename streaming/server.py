@@ -27,6 +27,7 @@ from streaming.peer import Peer
 from streaming.protocol import SUBPROTOCOL
 from streaming.runtime import Runtime, load_codecs, prepare_process
 from streaming.settings import ServerSettings
+from streaming.wire import MAX_QUEUE, Wire
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ CHECK_INTERVAL = 0.5
 """Seconds between two looks at the clients' timeouts."""
 CUT_GRACE = 2.5
 """Seconds connections have to close after the drain, before the process goes without them."""
-FLOOD = 8
+FLOOD = 2
 """A message this many times the limit ends the connection while it arrives, with a bare 1009;
 below, the session ends with an error event that says why."""
 
@@ -82,8 +83,8 @@ class Server:
 
     @property
     def capacity(self) -> int:
-        """Sessions at once: as set, or as measured when the server started."""
-        return self.settings.max_sessions or self.runtime.capacity()
+        """Sessions at once that compute: as set, or as measured when the server started."""
+        return self.runtime.places()
 
     async def start(self) -> None:
         """Measures the models, which warms them up, and listens. Raises OSError where the
@@ -99,12 +100,14 @@ class Server:
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             process_request=self._on_request,
             server_header=None,
+            create_connection=Wire,
+            max_queue=MAX_QUEUE,
             # Codes do not compress, and deflate costs time and memory.
             compression=None,
             max_size=self.settings.max_message * FLOOD,
             # A client may send faster than the model runs; its pongs then wait in line behind its
-            # media, which says nothing about its health. Our own timeouts watch over clients.
-            ping_timeout=None,
+            # media, which says nothing about its health. Each peer sends pings of its own.
+            ping_interval=None,
             close_timeout=2.0,
             logger=quiet,
         )
@@ -148,16 +151,18 @@ class Server:
     # -------------------------------------------------------------------------------- connections
 
     async def _on_connection(self, socket: ServerConnection) -> None:
+        if not isinstance(socket, Wire):
+            raise TypeError(f"wanted a Wire, got {type(socket).__name__}")
         trusted = bool(self.settings.tokens) and _token(socket.request) is not None
         peer = Peer(socket, self.runtime, trusted)
         self._peers[peer] = asyncio.current_task()
+        self.runtime.slots.enter(peer)
         try:
-            if len(self._peers) > self.capacity:
-                peer.refuse("overloaded", "all sessions are taken")
             if self.runtime.draining:
                 peer.shut_down()
             await peer.run()
         finally:
+            self.runtime.slots.leave(peer)
             del self._peers[peer]
 
     def _on_request(self, socket: ServerConnection, request: Request) -> Response | None:
@@ -175,7 +180,7 @@ class Server:
         if SUBPROTOCOL not in (name.strip() for name in offered):
             upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": SUBPROTOCOL}
             return self._refuse(426, f"speak WebSocket with subprotocol {SUBPROTOCOL}", upgrade)
-        if self.runtime.draining or self.sessions >= self.capacity:
+        if self.runtime.draining or self.runtime.slots.are_taken:
             return self._refuse(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
         return None
 
@@ -192,7 +197,9 @@ class Server:
             "status": "draining" if runtime.draining else "ok",
             "models": list(runtime.codecs),
             "voices": runtime.voice_names,
-            "sessions": self.sessions,
+            "sessions": self.runtime.slots.computing,
+            "listeners": self.runtime.slots.listeners,
+            "unknown": self.runtime.slots.unknown,
             "capacity": self.capacity,
             "load": round(runtime.engine.load, 4),
             "measured": {name: one.to_json() for name, one in runtime.measured.items()},
@@ -207,7 +214,9 @@ class Server:
     def _prometheus(self) -> str:
         runtime = self.runtime
         gauges = {
-            "sessions": self.sessions,
+            "sessions": runtime.slots.computing,
+            "listeners": runtime.slots.listeners,
+            "unknown": runtime.slots.unknown,
             "capacity": self.capacity,
             "load": runtime.engine.load,
             **runtime.memory(),
