@@ -1,10 +1,10 @@
 """The asyncio client library: a session with a server, as audio and codes in and out.
 
-    async with connect("ws://127.0.0.1:8765", role="loopback") as session:
-        await session.send_audio(samples)
-        totals = await session.finish()
-        async for packet in session:
-            ...
+async with connect("ws://127.0.0.1:8765", role="loopback") as session:
+    await session.send_audio(samples)
+    totals = await session.finish()
+    async for packet in session:
+        ...
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ from clients.errors import (
     ConnectionLost,
     FinishTimeout,
     ServerError,
+    ServerFull,
     ServerUnreachable,
     UsageError,
 )
 from clients.options import DEFAULT_URL
 from clients.packets import AudioPacket, CodesPacket, Packet, Times, VoicePacket, WireCount
 from clients.refusals import explain_close, explain_handshake, unreachable
+from clients.silence import Silence
 from facodec.config import HOP, MIN_LAYERS
 from streaming import protocol
 from streaming.protocol import (
@@ -59,8 +61,12 @@ from streaming.tokens import check_token
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
 FINISH_TIMEOUT = 10.0
-PING_INTERVAL, PING_TIMEOUT = 5.0, 20.0
-"""A server that froze is noticed after at most their sum."""
+PING_INTERVAL = 5.0
+SILENCE = 12.0
+"""A server from which nothing has come for so many s, not even the answer to a ping, is lost: well
+before the server gives up a client that it hears nothing from (20 s), so that a publisher comes
+back in time to find its listeners."""
+LOOK_EVERY = 0.5
 MAX_MESSAGE = 1 << 20
 CLOCK_FIRST, CLOCK_EVERY = 3, 2.0
 """Questions asked before the session is handed out, and s between later ones."""
@@ -101,6 +107,7 @@ class connect:
         token: str | None = None,
         ca: str | None = None,
         seed: int = 0,
+        resume: str | None = None,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -122,6 +129,7 @@ class connect:
             frames_per_packet=frames_per_packet,
             token=None if token is None else _sendable(token),
             seed=seed,
+            resume=resume,
         )
 
     async def __aenter__(self) -> Session:
@@ -152,7 +160,7 @@ class Session:
 
     def __init__(
         self,
-        socket: ClientConnection,
+        socket: Line,
         hello: Hello,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -171,6 +179,8 @@ class Session:
         self._sent: OrderedDict[float, tuple[float, float]] = OrderedDict()
         self._samples_sent = 0
         self._frames_sent = 0
+        self._deaf = False
+        self._reader: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> Ready:
@@ -272,12 +282,14 @@ class Session:
     # ------------------------------------------------------------------ inside
 
     async def _start(self, ready_timeout: float | None) -> None:
+        self._tasks = [asyncio.create_task(self._watch())]
         await self._send(self.hello)
         try:
             self._ready = await asyncio.wait_for(self._wait_ready(), ready_timeout)
         except asyncio.TimeoutError as error:
             raise ConnectError(f"the server did not answer within {ready_timeout:g} s") from error
-        self._tasks = [asyncio.create_task(self._read())]
+        self._reader = asyncio.create_task(self._read())
+        self._tasks.append(self._reader)
         with suppress(asyncio.TimeoutError):  # without a clock there are no stamps, no more
             await asyncio.wait_for(self._ask_time(), CLOCK_PATIENCE)
         self._tasks.append(asyncio.create_task(self._keep_time()))
@@ -288,7 +300,23 @@ class Session:
             if isinstance(message, Ready):
                 return message
             if isinstance(message, Error):
+                if message.code == "overloaded":
+                    raise ServerFull(f"the server is full ({message.message}): try again later")
                 raise ServerError(message.code, message.message)
+
+    async def _watch(self) -> None:
+        """Breaks off a connection that has gone deaf, which no end of it is told otherwise."""
+        silence = Silence(SILENCE, self._now())
+        seen = -1
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            # With a full queue it is we who read nothing.
+            heard = self._socket.received != seen or self._packets.full()
+            seen = self._socket.received
+            if silence.is_too_long(self._now(), heard=heard):
+                self._deaf = True
+                self._socket.transport.abort()
+                return
 
     async def _read(self) -> None:
         try:
@@ -371,7 +399,7 @@ class Session:
         try:
             data = await self._socket.recv(decode=False)
         except ConnectionClosed as error:
-            raise ConnectionLost(explain_close(error)) from error
+            raise ConnectionLost(self._explain(error)) from error
         self.wire.bytes_down += len(data)
         self.wire.messages_down += 1
         try:
@@ -382,8 +410,13 @@ class Session:
 
     async def _reader_has_finished(self) -> None:
         """What the server said last may still wait to be read: its error explains the close."""
-        if self._tasks:
-            await asyncio.wait([self._tasks[0]], timeout=CLOSE_TIMEOUT)
+        if self._reader is not None:
+            await asyncio.wait([self._reader], timeout=CLOSE_TIMEOUT)
+
+    def _explain(self, error: ConnectionClosed) -> str:
+        if self._deaf:
+            return f"nothing came from the server for {SILENCE:g} s: the connection was lost"
+        return explain_close(error)
 
     def _reason(self) -> ClientError:
         if self._failure is None and self.totals is not None and self.totals.reason == "shutdown":
@@ -401,12 +434,23 @@ class Session:
         return stamp
 
 
-async def _open_socket(url: str, token: str | None, ca: str | None) -> ClientConnection:
+class Line(ClientConnection):
+    """A WebSocket that counts what comes in: ``received`` reads so far, whatever they bring."""
+
+    received = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.received += 1
+        super().data_received(data)
+
+
+async def _open_socket(url: str, token: str | None, ca: str | None) -> Line:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     tls = client_context(url, ca)
     try:
-        return await websocket_connect(
+        socket = await websocket_connect(
             url,
+            create_connection=Line,
             subprotocols=[protocol.SUBPROTOCOL],  # type: ignore[list-item]
             additional_headers=headers,
             ssl=tls,
@@ -414,7 +458,7 @@ async def _open_socket(url: str, token: str | None, ca: str | None) -> ClientCon
             open_timeout=OPEN_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,
             ping_interval=PING_INTERVAL,
-            ping_timeout=PING_TIMEOUT,
+            ping_timeout=None,  # Session watches; a pong may wait in line behind media
             max_size=MAX_MESSAGE,
         )
     except InvalidURI as error:
@@ -423,6 +467,8 @@ async def _open_socket(url: str, token: str | None, ca: str | None) -> ClientCon
         raise explain_handshake(url, error) from error
     except (OSError, asyncio.TimeoutError) as error:
         raise ServerUnreachable(unreachable(url, error)) from error
+    assert isinstance(socket, Line)
+    return socket
 
 
 def _sendable(token: str) -> str:

@@ -40,7 +40,7 @@ class ServerFull(ConnectError):
 
     retryable = True
 
-    def __init__(self, sentence: str, retry_after: float | None) -> None:
+    def __init__(self, sentence: str, retry_after: float | None = None) -> None:
         super().__init__(sentence)
         self.retry_after = retry_after
 

@@ -91,6 +91,7 @@ class LiveRun:
         self._recording: AudioWriter | None = None
         self._feed: Feed | None = None
         self._connections = 0
+        self._resume: str | None = None
         self._in_session = False
         self._stop = asyncio.Event()
         self.progress = Progress(time.monotonic())
@@ -189,6 +190,7 @@ class LiveRun:
             token=wanted.token,
             ca=wanted.ca,
             seed=wanted.seed,
+            resume=self._resume,
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
             wire=self.progress.wire,
         )
@@ -198,6 +200,7 @@ class LiveRun:
     async def _use(self, session: Session) -> None:
         self._check_model(session)
         self._connections += 1
+        self._resume = session.ready.resume
         self._in_session = True
         self._say_connected(session)
         tasks = [asyncio.create_task(self._receive(session))]
@@ -241,6 +244,8 @@ class LiveRun:
             return
         if totals.reason == "shutdown":
             raise ConnectionLost("the server is shutting down")
+        if totals.reason == "replaced":
+            raise ClientError(f"room {self._options.room} was taken over by another connection")
         if totals.reason == "publisher-left":
             if self._options.reconnect:
                 raise ConnectionLost(f"the publisher left room {self._options.room}")

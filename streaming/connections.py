@@ -8,18 +8,18 @@ from functools import partial
 from typing import Any
 
 from websockets.asyncio.server import Server as WebSocketServer
-from websockets.asyncio.server import ServerConnection
 from websockets.server import ServerProtocol
 
 from streaming.addresses import parse_address
 from streaming.gate import Gate, Visitor
 from streaming.http import RequestParser
+from streaming.wire import Wire
 
 HASTE = 1.0
 """Seconds in which one connection too many has to ask, to be told so."""
 
 
-class Connection(ServerConnection):
+class Connection(Wire):
     """A client's connection that knows its :class:`Visitor`. Give it to ``serve``, with the
     keywords bound, as ``create_connection``.
 
@@ -51,12 +51,12 @@ class Connection(ServerConnection):
         peer = transport.get_extra_info("peername")
         self.visitor = self._gate.arrive(parse_address(peer[0]) if peer else None)
         if self.visitor.is_one_too_many:
-            self.loop.call_later(HASTE, self._cut)
+            self.loop.call_later(HASTE, self._turn_away)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.visitor.leave()
         super().connection_lost(exc)
 
-    def _cut(self) -> None:
+    def _turn_away(self) -> None:
         self.transport.abort()

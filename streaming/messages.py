@@ -118,6 +118,8 @@ class Hello:
     token: str | None = field(default=None, repr=False)
     seed: int = 0
     version: int = VERSION
+    resume: str | None = None
+    """What ``ready`` gave an earlier publisher of the room, which this one replaces."""
 
     def formats(self) -> tuple[Format | None, Format | None]:
         """(input, output) with what was omitted filled in from the role.
@@ -241,6 +243,8 @@ class Ready:
     latency: LatencyInfo
     limits: Limits
     version: int = VERSION
+    resume: str | None = None
+    """For a publisher: with it in ``hello`` its room is its own again after a lost connection."""
 
 
 @dataclass(frozen=True)
@@ -251,8 +255,8 @@ class Error:
     message: str
 
 
-DoneReason: TypeAlias = Literal["end", "publisher-left", "shutdown"]
-DONE_REASONS: tuple[DoneReason, ...] = ("end", "publisher-left", "shutdown")
+DoneReason: TypeAlias = Literal["end", "publisher-left", "replaced", "shutdown"]
+DONE_REASONS: tuple[DoneReason, ...] = ("end", "publisher-left", "replaced", "shutdown")
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
-from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed
 
 from facodec.config import MIN_LAYERS
@@ -16,12 +17,15 @@ from streaming import protocol
 from streaming.engine import Outcome, Stream
 from streaming.gate import Visitor
 from streaming.journal import SessionJournal
+from streaming.liveness import Liveness
 from streaming.media import Media
 from streaming.outbox import Outbox
+from streaming.pace import Pace
 from streaming.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
 from streaming.rooms import Broadcast, Room, stamps_of
 from streaming.runtime import FRAMES_PER_SECOND, Runtime
 from streaming.session import Arrived, Ended, Event, Opened, Reply, Session
+from streaming.wire import Wire
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +37,11 @@ PAUSE = 0.1
 
 @dataclass(frozen=True)
 class _Ending:
-    """How the connection is to be closed; ``error`` goes out in place of all that still waits."""
+    """How the connection is to be closed; ``last`` goes out in place of all that still waits."""
 
     close_code: int
     reason: str = ""
-    error: bytes | None = None
+    last: bytes | None = None
 
 
 class Peer:
@@ -46,13 +50,19 @@ class Peer:
     ``visitor``: where the client comes from and what it may do.
     """
 
-    def __init__(self, socket: ServerConnection, runtime: Runtime, visitor: Visitor) -> None:
+    def __init__(self, socket: Wire, runtime: Runtime, visitor: Visitor) -> None:
         settings = runtime.settings
         self._socket = socket
         self._runtime = runtime
         self._visitor = visitor
-        self._session = Session(runtime.new_identity(), runtime.limits, settings.hello_timeout)
+        started = runtime.clock()
+        self._session = Session(
+            runtime.new_identity(), runtime.limits, settings.hello_timeout, started
+        )
         self._journal = SessionJournal(self._session.identity, visitor.address, runtime.clock)
+        self._pace = Pace(runtime.pool, settings.message_rate, runtime.clock)
+        self._liveness = Liveness(settings.ping_interval, started)
+        self._heard = 0
         self._outbox = Outbox(runtime.clock, self._send_now)
         self._backlog = settings.backlog * FRAMES_PER_SECOND
         self._outbox_limit = settings.outbox * FRAMES_PER_SECOND
@@ -71,6 +81,7 @@ class Peer:
         """Serves the client until its session has ended and the socket is closed."""
         self._reader = asyncio.ensure_future(self._guard(self._read()))
         writer = asyncio.ensure_future(self._guard(self._write()))
+        self._socket.connection_lost_waiter.add_done_callback(self._on_lost)
         try:
             ending = await self._ending
             self._reader.cancel()
@@ -84,7 +95,7 @@ class Peer:
             self._journal.end(self._session.totals.frames_in, self._session.frames_out, why)
 
     def check(self, now: float) -> None:
-        """Ends a client that keeps the server waiting; called about once a second."""
+        """Ends a client that keeps the server waiting, or is gone; called twice a second."""
         patience = self._runtime.settings.idle_timeout
         if self._outbox.stuck() > patience:
             if self._ending.done():
@@ -94,12 +105,41 @@ class Peer:
         try:
             self._session.check(now)
             self._check_room(now)
+            self._check_liveness(now)
         except ProtocolError as error:
             self._fail(error)
 
-    def refuse(self, code: str, sentence: str) -> None:
-        """Ends the session with an error before it has begun."""
-        self._fail(ProtocolError(code, sentence))
+    @property
+    def trusted(self) -> bool:
+        """Whether it has shown a token."""
+        return self._visitor.token_name is not None
+
+    def give_way(self) -> None:
+        """Ends a connection that has said nothing yet, at once."""
+        error = ProtocolError("overloaded", "too many connections wait for their hello")
+        self._fail(error)
+        self._socket.drop(_event(error), error.close_code)
+
+    def _check_liveness(self, now: float) -> None:
+        """Pings, and what follows where nothing answers or somebody has hung up."""
+        socket = self._socket
+        listens = self._session.is_open and self._session.hello.role == "subscribe"
+        # A listener has little to say; that it takes what it is sent, only its pongs show.
+        heard, self._heard = self._heard, socket.pongs if listens else socket.received
+        reading = socket.read_since_last_look()
+        if not reading and socket.has_hung_up(reset=self._room is not None):
+            socket.transport.abort()
+            return
+        if self._liveness.look(now, answered=self._heard != heard, reading=reading):
+            socket.ask()
+        settings = self._runtime.settings
+        patience = settings.outbox if listens else settings.ping_timeout
+        if self._liveness.silent(now) <= patience:
+            return
+        if listens:
+            raise ProtocolError("too-slow", f"answered no ping for {patience:g} s")
+        # Half a connection: nothing that is written arrives. What it sent is its listeners'.
+        socket.transport.abort()
 
     def shut_down(self) -> None:
         """Finishes what has arrived, then says done and closes: the server is going away."""
@@ -124,8 +164,7 @@ class Peer:
         if self._ending.done():
             return
         self._runtime.metrics.errors[error.code] += 1
-        event = protocol.encode(protocol.Error(error.code, error.sentence))
-        self._end(_Ending(error.close_code, error.code, event))
+        self._end(_Ending(error.close_code, error.code, _event(error)))
 
     async def _guard(self, work: Coroutine[None, None, None]) -> None:
         """Turns whatever ends the reader or the writer into the end of the session."""
@@ -146,6 +185,12 @@ class Peer:
         else:
             self._end(_Ending(1000, "hang-up"))
 
+    def _on_lost(self, _: object) -> None:
+        """The connection is closed. A reader that waits for space in a queue would not see it; only
+        what a publisher has sent is still read to its end."""
+        if self._room is None or self._stream is None:
+            self._end(_Ending(1000))
+
     def _leave(self) -> None:
         """Gives back what the session holds of the engine and of a room."""
         if self._stream is not None:
@@ -164,9 +209,10 @@ class Peer:
 
     async def _say_goodbye(self, ending: _Ending, writer: asyncio.Future[None]) -> None:
         patience: float | None = None
-        if ending.error is not None:
+        if ending.last is not None:
+            self._socket.make_room()
             self._outbox.clear()
-            self._outbox.put(ending.error)
+            self._outbox.put(ending.last)
             patience = GOODBYE
         emptied = asyncio.ensure_future(self._outbox.emptied())
         await asyncio.wait({emptied, writer}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
@@ -177,7 +223,7 @@ class Peer:
     # ------------------------------------------------------------------------- the two directions
 
     def _send_now(self, data: bytes) -> bool:
-        if self._socket.transport.get_write_buffer_size():
+        if self._socket.waiting:
             return False
         broadcast((self._socket,), data)
         return True
@@ -192,6 +238,7 @@ class Peer:
             self._session.listen(clock())
             data = await self._socket.recv()
             self._on_event(self._session.receive(data, clock()))
+            await self._pace.spend(len(data))
 
     async def _wait_for_space(self) -> None:
         """Stops the reading of the socket while this session has enough queued, so that TCP
@@ -227,7 +274,12 @@ class Peer:
 
     def _on_hello(self, hello: Hello) -> None:
         self._visitor.admit(hello)
-        if hello.role == "subscribe":
+        listens = hello.role == "subscribe"
+        if hello.role == "publish" and hello.room is not None and hello.resume is not None:
+            # First: the place of the connection that was lost is this one's.
+            self._room = self._runtime.rooms.replace(hello.room, self, hello.resume)
+        self._runtime.slots.admit(self, listens=listens)
+        if listens:
             self._join(hello)
         else:
             self._start(hello)
@@ -239,11 +291,24 @@ class Peer:
         converts_codes = hello.role == "convert" and hello.formats()[1] == "codes"
         # Conversion drops the detail layers: they speak of the talker who was.
         layers = MIN_LAYERS if converts_codes else hello.layers
+        resume = None
         if hello.role == "publish" and hello.room is not None:
-            broadcast = Broadcast(codec.name, codec.latency, layers)
-            self._room = self._runtime.rooms.publish(hello.room, broadcast)
-        self._outbox.put(self._session.open(codec.name, codec.latency, layers))
+            resume = self._open_room(hello, Broadcast(codec.name, codec.latency, layers))
+        self._outbox.put(self._session.open(codec.name, codec.latency, layers, resume=resume))
         self._stream = self._runtime.open_stream(make, self._on_outcome)
+
+    def _open_room(self, hello: Hello, broadcast: Broadcast) -> str:
+        """The room of a publisher, its own again or a new one. Returns what opens it again."""
+        name, rooms = hello.room or "", self._runtime.rooms
+        if self._room is not None and hello.resume is not None:
+            if self._room.continues(broadcast):
+                # The same as before: this answer may be lost like the one before it.
+                return hello.resume
+            rooms.close(name, "publisher-left")
+            self._room = None
+        resume = secrets.token_urlsafe(16)
+        self._room = rooms.publish(name, broadcast, self, resume)
+        return resume
 
     def _on_outcome(self, outcome: Outcome) -> None:
         """A turn of this session's stream is done."""
@@ -292,6 +357,14 @@ class Peer:
         self._room_deadline = self._runtime.clock() + self._runtime.settings.room_wait
         self._room = self._runtime.rooms.join(name, self)
 
+    def on_replaced(self) -> None:
+        """The publisher has come back over another connection."""
+        self._room = None
+        self._leave()
+        self._runtime.slots.leave(self)
+        (*_, (done, _)) = self._session.finish("replaced")
+        self._end(_Ending(1000, "replaced", done))
+
     def _check_room(self, now: float) -> None:
         waits = self._room_deadline is not None and not self._session.is_open
         if waits and self._room_deadline is not None and now > self._room_deadline:
@@ -321,3 +394,7 @@ class Peer:
 
     def on_failure(self, error: ProtocolError) -> None:
         self._fail(error)
+
+
+def _event(error: ProtocolError) -> bytes:
+    return protocol.encode(protocol.Error(error.code, error.sentence))

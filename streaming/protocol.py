@@ -59,6 +59,7 @@ from streaming.messages import (
     pcm_to_bytes,
     voice_vector,
 )
+from streaming.shape import check_shape
 
 __all__ = [
     "CLOSE_CODES",
@@ -141,6 +142,7 @@ _Reader: TypeAlias = Callable[[FieldReader], Message]
 
 
 def _decode(data: bytes, readers: Mapping[str, _Reader]) -> Message:
+    check_shape(data)
     try:
         value = msgpack.unpackb(data, max_ext_len=0)
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
@@ -173,6 +175,7 @@ def _read_hello(get: FieldReader) -> Hello:
         layers=get.integer("layers", MIN_LAYERS, CODE_LAYERS, default=CODE_LAYERS),
         frames_per_packet=get.integer("frames_per_packet", 1, MAX_FRAMES_PER_PACKET, default=1),
         token=get.optional(get.text, "token", MAX_TOKEN),
+        resume=get.optional(get.text, "resume", MAX_TOKEN),
         seed=get.integer("seed", 0, 2**31 - 1, default=0),
     )
     hello.formats()
@@ -256,6 +259,7 @@ def _read_ready(get: FieldReader) -> Ready:
             backlog=limits.number("backlog"),
             idle_timeout=limits.number("idle_timeout"),
         ),
+        resume=get.optional(get.text, "resume", MAX_TOKEN),
     )
 
 

@@ -6,6 +6,7 @@ engine, shared by all who listen to sound, started when the first of them comes.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,6 +51,13 @@ class Listener(Protocol):
         """The room broke; nothing follows."""
 
 
+class Publisher(Protocol):
+    """Who speaks in a room."""
+
+    def on_replaced(self) -> None:
+        """The room is another connection's from now on; this one is over."""
+
+
 StartDecoder = Callable[[Broadcast, Callable[[Outcome], None]], Stream]
 
 
@@ -65,6 +73,8 @@ class Room:
         self._clock = clock
         self._listeners: list[Listener] = []
         self._broadcast: Broadcast | None = None
+        self._publisher: Publisher | None = None
+        self._resume = ""
         self._started = 0.0
         self._frames = 0
         self._timbre: Timbre | None = None
@@ -81,16 +91,43 @@ class Room:
     def is_empty(self) -> bool:
         return self._broadcast is None and not self._listeners
 
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody publishes here."""
+        return self._broadcast is not None
+
     # --------------------------------------------------------------------------- the publisher
 
-    def open(self, broadcast: Broadcast) -> None:
-        """A publisher comes. Raises ProtocolError("room-taken") where there is one."""
+    def open(self, broadcast: Broadcast, publisher: Publisher, resume: str) -> None:
+        """A publisher comes; ``resume``: what :meth:`replace` wants to hear. Raises
+        ProtocolError("room-taken") where there is one."""
         if self._broadcast is not None:
             raise ProtocolError("room-taken", "this room has a publisher already")
         self._broadcast = broadcast
+        self._publisher = publisher
+        self._resume = resume
         self._started = self._clock()
         for listener in list(self._listeners):
             self._admit(listener, broadcast)
+
+    def replace(self, publisher: Publisher, resume: str) -> bool:
+        """The publisher comes back over another connection, before the old one was found dead:
+        the old one ends, the listeners stay. False where ``resume`` is not the room's."""
+        known = self._publisher is not None and hmac.compare_digest(
+            self._resume.encode(), resume.encode()
+        )
+        if not known:
+            return False
+        former, self._publisher = self._publisher, publisher
+        # Nothing came meanwhile: who goes on now is not ahead of its time, nor far behind it.
+        self._started = self._clock() - self._frames * HOP / SAMPLE_RATE
+        if former is not None:
+            former.on_replaced()
+        return True
+
+    def continues(self, broadcast: Broadcast) -> bool:
+        """Whether this broadcast is what the listeners were told to expect."""
+        return self._broadcast == broadcast
 
     def publish(self, outcome: Outcome) -> None:
         """Passes on what the publisher's stream gave: frames, and timbres before them."""
@@ -115,7 +152,7 @@ class Room:
 
     def close(self, reason: DoneReason) -> None:
         """The publisher leaves."""
-        self._broadcast = None
+        self._broadcast = self._publisher = None
         self._reason = reason
         for listener in self._those_who_want("codes"):
             self._drop(listener)
@@ -180,7 +217,8 @@ class Room:
 
 
 class Rooms:
-    """All rooms by name. ``most``: rooms at once; ``listeners``: people in one."""
+    """All rooms by name. ``most``: rooms with a publisher at once, and as many names that are only
+    waited for; ``listeners``: people in one."""
 
     def __init__(self, make: Callable[[], Room], most: int, listeners: int) -> None:
         self._make = make
@@ -191,15 +229,26 @@ class Rooms:
     def __len__(self) -> int:
         return len(self._rooms)
 
-    def publish(self, name: str, broadcast: Broadcast) -> Room:
+    def publish(self, name: str, broadcast: Broadcast, publisher: Publisher, resume: str) -> Room:
         """The room, opened. Raises ProtocolError("room-taken" or "too-many-rooms")."""
-        room = self._find(name)
-        room.open(broadcast)
+        room = self._rooms.get(name)
+        if room is None or not room.is_open:
+            self._check_count(is_open=True)
+        room = room or self._add(name)
+        room.open(broadcast, publisher, resume)
         return room
+
+    def replace(self, name: str, publisher: Publisher, resume: str) -> Room | None:
+        """The room, with its publisher replaced; None where ``resume`` opens none."""
+        room = self._rooms.get(name)
+        return room if room is not None and room.replace(publisher, resume) else None
 
     def join(self, name: str, listener: Listener) -> Room:
         """The room, joined. Raises ProtocolError("room-full" or "too-many-rooms")."""
-        room = self._find(name)
+        room = self._rooms.get(name)
+        if room is None:
+            self._check_count(is_open=False)
+            room = self._add(name)
         if room.listeners >= self._most_listeners:
             raise ProtocolError(
                 "room-full", f"room {name!r} holds at most {self._most_listeners} listeners"
@@ -219,12 +268,16 @@ class Rooms:
         if room.is_empty and self._rooms.get(name) is room:
             del self._rooms[name]
 
-    def _find(self, name: str) -> Room:
-        if name not in self._rooms:
-            if len(self._rooms) >= self._most:
-                raise ProtocolError("too-many-rooms", f"at most {self._most} rooms at once")
-            self._rooms[name] = self._make()
-        return self._rooms[name]
+    def _check_count(self, *, is_open: bool) -> None:
+        """Raises ProtocolError where there are as many rooms of the kind as may be: names that
+        are waited for take no room from those who speak."""
+        if sum(room.is_open == is_open for room in self._rooms.values()) >= self._most:
+            kind = "rooms" if is_open else "rooms without a publisher"
+            raise ProtocolError("too-many-rooms", f"at most {self._most} {kind} at once")
+
+    def _add(self, name: str) -> Room:
+        room = self._rooms[name] = self._make()
+        return room
 
 
 def stamps_of(outcome: Outcome, earlier: Outcome | None = None) -> Stamps | None:

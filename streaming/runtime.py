@@ -22,10 +22,12 @@ from streaming.capacity import Measured, Slowness, measure
 from streaming.engine import Engine, Outcome, Stream
 from streaming.media import Sound
 from streaming.metrics import Metrics
+from streaming.pace import Pool
 from streaming.pipeline import MakePipeline, plan, prepare_thread
 from streaming.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError
 from streaming.rooms import Broadcast, Room, Rooms
 from streaming.settings import ServerSettings
+from streaming.slots import Slots
 from streaming.voices import Voices
 
 log = logging.getLogger(__name__)
@@ -106,6 +108,8 @@ class Runtime:
         self.slowness = Slowness(clock(), settings.threads)
         self.engine = Engine(settings.threads, prepare_thread, clock, observe=self._observe)
         self.rooms = Rooms(self._make_room, settings.max_rooms, settings.max_subscribers)
+        self.slots = Slots(self.places, settings.max_listeners, settings.max_unknown)
+        self.pool = Pool(clock)
         self.metrics = Metrics()
         self.draining = False
         self.started = clock()
@@ -186,6 +190,10 @@ class Runtime:
         if measured is None:
             return 1
         return _streams(measured, self.settings.threads, self.slowness.value)
+
+    def places(self) -> int:
+        """Sessions that compute, at once: as set, or as measured."""
+        return self.settings.max_sessions or self.capacity()
 
     def memory(self) -> dict[str, int]:
         """Bytes: of the states of one stream of the default model, the most that its queues may

@@ -29,6 +29,7 @@ from streaming.protocol import SUBPROTOCOL
 from streaming.runtime import Runtime, load_codecs, prepare_process
 from streaming.settings import ServerSettings
 from streaming.tls import server_context
+from streaming.wire import MAX_QUEUE
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ CHECK_INTERVAL = 0.5
 """Seconds between two looks at the clients' timeouts."""
 CUT_GRACE = 2.5
 """Seconds connections have to close after the drain, before the process goes without them."""
-FLOOD = 8
+FLOOD = 2
 """A message this many times the limit ends the connection while it arrives, with a bare 1009;
 below, the session ends with an error event that says why."""
 
@@ -88,8 +89,8 @@ class Server:
 
     @property
     def capacity(self) -> int:
-        """Sessions at once: as set, or as measured when the server started."""
-        return self.settings.max_sessions or self.runtime.capacity()
+        """Sessions at once that compute: as set, or as measured when the server started."""
+        return self.runtime.places()
 
     async def start(self) -> None:
         """Measures the models, which warms them up, and listens. Raises OSError where the
@@ -112,11 +113,12 @@ class Server:
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             process_request=self._on_request,  # type: ignore[arg-type]
             server_header=None,
+            max_queue=MAX_QUEUE,
             # Codes do not compress, and deflate costs time and memory.
             compression=None,
             # A client may send faster than the model runs; its pongs then wait in line behind its
-            # media, which says nothing about its health. Our own timeouts watch over clients.
-            ping_timeout=None,
+            # media, which says nothing about its health. Each peer sends pings of its own.
+            ping_interval=None,
             close_timeout=2.0,
             logger=quiet,
         )
@@ -162,13 +164,13 @@ class Server:
     async def _on_connection(self, socket: Connection) -> None:
         peer = Peer(socket, self.runtime, socket.visitor)
         self._peers[peer] = asyncio.current_task()
+        self.runtime.slots.enter(peer)
         try:
-            if len(self._peers) > self.capacity:
-                peer.refuse("overloaded", "all sessions are taken")
             if self.runtime.draining:
                 peer.shut_down()
             await peer.run()
         finally:
+            self.runtime.slots.leave(peer)
             del self._peers[peer]
 
     def _on_request(self, socket: Connection, request: Request) -> Response | None:
@@ -188,7 +190,7 @@ class Server:
             upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": SUBPROTOCOL}
             return Refusal(426, f"speak WebSocket with subprotocol {SUBPROTOCOL}", upgrade)
         refusal = visitor.show(asked.token)
-        if refusal is None and (self.runtime.draining or self.sessions >= self.capacity):
+        if refusal is None and (self.runtime.draining or self.runtime.slots.are_taken):
             refusal = Refusal(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
         return refusal
 
@@ -229,7 +231,9 @@ class Server:
             "status": self._status,
             "models": list(runtime.codecs),
             "voices": runtime.voice_names,
-            "sessions": self.sessions,
+            "sessions": self.runtime.slots.computing,
+            "listeners": self.runtime.slots.listeners,
+            "unknown": self.runtime.slots.unknown,
             "capacity": self.capacity,
             "load": round(runtime.engine.load, 4),
             "slowness": round(runtime.slowness.value, 3),
@@ -245,7 +249,9 @@ class Server:
     def _prometheus(self) -> str:
         runtime = self.runtime
         gauges = {
-            "sessions": self.sessions,
+            "sessions": runtime.slots.computing,
+            "listeners": runtime.slots.listeners,
+            "unknown": runtime.slots.unknown,
             "capacity": self.capacity,
             "load": runtime.engine.load,
             "slowness": runtime.slowness.value,

@@ -97,15 +97,18 @@ class Totals:
 class Session:
     """The server's side of one connection.
 
-    ``identity``: the session id. ``hello_timeout``: seconds the client has for its hello; after
-    that ``limits.idle_timeout`` holds whenever the server waits for it.
+    ``identity``: the session id. ``hello_timeout``: seconds from ``started`` that the client has
+    for its hello; after that ``limits.idle_timeout`` holds whenever the server waits for it.
     """
 
-    def __init__(self, identity: str, limits: Limits, hello_timeout: float) -> None:
+    def __init__(
+        self, identity: str, limits: Limits, hello_timeout: float, started: float = 0.0
+    ) -> None:
         self.identity = identity
         self.totals = Totals()
         self._limits = limits
         self._hello_timeout = hello_timeout
+        self._started = started
         self._state = _State.NEW
         self._hello: Hello | None = None
         self._waiting_since: float | None = None
@@ -145,12 +148,12 @@ class Session:
             )
         self.totals.bytes_in += len(data)
         message = protocol.decode_client(data)
-        if isinstance(message, Clock):
-            return Reply(self._count(protocol.encode(Clock(message.t0, now))))
         if isinstance(message, Hello):
             return self._on_hello(message)
         if self._state is _State.NEW:
             raise _unexpected(message, "before hello")
+        if isinstance(message, Clock):
+            return Reply(self._count(protocol.encode(Clock(message.t0, now))))
         if self._state is _State.ENDED:
             raise _unexpected(message, "after end")
         if isinstance(message, End):
@@ -166,11 +169,14 @@ class Session:
 
     def check(self, now: float) -> None:
         """Raises ProtocolError when the client has kept the server waiting for too long."""
+        if self._state is _State.NEW:
+            # From the start, whatever else comes: nobody prolongs it.
+            if now - self._started > self._hello_timeout:
+                raise ProtocolError("hello-timeout", f"no hello within {self._hello_timeout:g} s")
+            return
         if self._waiting_since is None or self._state is _State.ENDED:
             return
         silent = now - self._waiting_since
-        if self._state is _State.NEW and silent > self._hello_timeout:
-            raise ProtocolError("hello-timeout", f"no hello within {self._hello_timeout:g} s")
         listens_only = self._hello is not None and self._hello.role == "subscribe"
         if not listens_only and silent > self._limits.idle_timeout:
             raise ProtocolError("idle-timeout", f"nothing came for {self._limits.idle_timeout:g} s")
@@ -238,8 +244,16 @@ class Session:
 
     # -------------------------------------------------------------------------- server -> client
 
-    def open(self, model: str, latency: Latency, layers: int, first_frame: int = 0) -> bytes:
-        """Accepts the hello: ``ready``. ``first_frame``: seq of the first frame to be sent."""
+    def open(
+        self,
+        model: str,
+        latency: Latency,
+        layers: int,
+        first_frame: int = 0,
+        resume: str | None = None,
+    ) -> bytes:
+        """Accepts the hello: ``ready``. ``first_frame``: seq of the first frame to be sent.
+        ``resume``: with which a publisher may replace this session."""
         if self._state is _State.OPENING:
             self._state = _State.OPEN
         hello = self.hello
@@ -252,6 +266,7 @@ class Session:
             layers=layers,
             latency=LatencyInfo(latency.encoder, latency.decoder),
             limits=self._limits,
+            resume=resume,
         )
         return self._count(protocol.encode(ready))
 

@@ -57,6 +57,21 @@ def test_server_messages_come_back_equal(message: protocol.ServerMessage) -> Non
     assert protocol.decode_server(protocol.encode(message)) == message
 
 
+def test_every_kind_of_value_may_be_ignored() -> None:
+    """What is counted before it is decoded has to be walked over without a slip."""
+    sizes = (0, 1, 15, 16, 31, 32, 255, 256, 65_535, 65_536)
+    numbers = [0, 127, 128, 2**16, 2**32, 2**63, -1, -32, -33, -200, -(2**20), -(2**40), 0.5]
+    odd = [None, True, False, *numbers, *map(bytes, sizes), *("x" * size for size in sizes)]
+    nested = [{"a": [1, {"b": []}]}, list(range(20)), {str(i): i for i in range(20)}]
+    for value in (*odd, *nested, odd[:13], msgpack.Timestamp(1, 2)):
+        try:
+            message = protocol.decode_client(msgpack.packb({"x": value, "type": "end"}))
+        except ProtocolError as error:
+            assert isinstance(value, msgpack.Timestamp) and "ext" in error.sentence
+        else:
+            assert message == protocol.End()
+
+
 def test_unknown_fields_are_ignored_and_nil_is_missing() -> None:
     data = {"type": "hello", "version": 1, "role": "encode", "colour": "red", "voice": None}
     assert protocol.decode_client(msgpack.packb(data)) == Hello("encode")
@@ -102,6 +117,9 @@ HELLO = {"type": "hello", "version": 1, "role": "encode"}
         (packed(type="voice", data=b"123"), "bad-voice", "512"),
         (packed(type="voice", data=b"\xff" * 512), "bad-voice", "got nan"),
         (packed(type="voice", data=b"\x00\x00\x80\x7e" * 256), "bad-voice", "got 8.50706e"),
+        (packed(type="clock", t0=0.0, more=[0] * 250), "bad-message", "256 msgpack values"),
+        (packed(type="clock", t0=0.0, more=[[0] * 15] * 16), "bad-message", "256 msgpack values"),
+        (packed(**{**HELLO, "resume": ""}), "bad-field", "'resume'"),
         (packed(type="clock"), "bad-field", "'t0' is missing"),
     ],
 )

@@ -52,6 +52,16 @@ class Ear:
         return values
 
 
+class Mouth:
+    """A publisher that notes when another connection takes its place."""
+
+    def __init__(self) -> None:
+        self.replaced = 0
+
+    def on_replaced(self) -> None:
+        self.replaced += 1
+
+
 class CodeAsSound:
     """A decoder one can read: each frame sounds like its first code plus the timbre."""
 
@@ -76,10 +86,16 @@ class House:
 
     def __init__(self, most: int = 2, listeners: int = 3) -> None:
         self.engine = Engine()
+        self.most = most
         self.now = 0.0
         self.decoders = 0
         make = lambda: Room(self._start, backlog=100, clock=lambda: self.now)  # noqa: E731
         self.rooms = Rooms(make, most, listeners)
+
+    def publish(
+        self, name: str, publisher: Mouth | None = None, broadcast: Broadcast = BROADCAST
+    ) -> Room:
+        return self.rooms.publish(name, broadcast, publisher or Mouth(), "secret")
 
     def _start(self, broadcast: Broadcast, deliver: Callable[[Outcome], None]) -> Stream:
         self.decoders += 1
@@ -102,7 +118,7 @@ def test_codes_reach_everybody_in_order_with_the_voice_first() -> None:
     house, early, late = House(), Ear("codes"), Ear("codes")
     house.rooms.join("tea", early)
     assert early.first is None
-    room = house.rooms.publish("tea", BROADCAST)
+    room = house.publish("tea")
     assert early.first == 0
     room.publish(Outcome((timbre(0.25), frames(1, 2))))
     house.rooms.join("tea", late)
@@ -115,7 +131,7 @@ def test_codes_reach_everybody_in_order_with_the_voice_first() -> None:
 
 def test_one_decoder_serves_all_who_want_sound() -> None:
     house, first, second, codes = House(), Ear("pcm"), Ear("pcm"), Ear("codes")
-    room = house.rooms.publish("tea", BROADCAST)
+    room = house.publish("tea")
     room.publish(Outcome((timbre(0.25), frames(1, 2))))
     assert house.decoders == 0
     house.rooms.join("tea", first)
@@ -132,7 +148,7 @@ def test_one_decoder_serves_all_who_want_sound() -> None:
 
 def test_sound_in_flight_counts_for_who_joins_meanwhile() -> None:
     house, first, second = House(), Ear("pcm"), Ear("pcm")
-    room = house.rooms.publish("tea", BROADCAST)
+    room = house.publish("tea")
     house.rooms.join("tea", first)
     room.publish(Outcome((frames(1, 2),)))
     house.rooms.join("tea", second)
@@ -142,7 +158,7 @@ def test_sound_in_flight_counts_for_who_joins_meanwhile() -> None:
 
 def test_leaving_publisher_ends_all_after_what_it_sent() -> None:
     house, codes, sound, waiting = House(), Ear("codes"), Ear("pcm"), Ear("codes")
-    room = house.rooms.publish("tea", BROADCAST)
+    room = house.publish("tea")
     house.rooms.join("tea", codes)
     house.rooms.join("tea", sound)
     room.publish(Outcome((frames(7),)))
@@ -152,13 +168,13 @@ def test_leaving_publisher_ends_all_after_what_it_sent() -> None:
     house.run()
     assert (sound.values, sound.reason) == ([7], "publisher-left")
     assert waiting.first is None and waiting.reason is None
-    house.rooms.publish("tea", BROADCAST)
+    house.publish("tea")
     assert waiting.first == 0
 
 
 def test_the_decoder_goes_with_the_last_who_wants_sound() -> None:
     house, ear, again = House(), Ear("pcm"), Ear("pcm")
-    room = house.rooms.publish("tea", BROADCAST)
+    room = house.publish("tea")
     house.rooms.join("tea", ear)
     house.rooms.leave("tea", room, ear)
     assert house.engine.streams == 0
@@ -170,18 +186,59 @@ def test_the_decoder_goes_with_the_last_who_wants_sound() -> None:
 
 
 def test_limits() -> None:
-    house = House(most=2, listeners=1)
-    house.rooms.publish("a", BROADCAST)
+    house = House(most=1, listeners=1)
+    house.publish("a")
     house.rooms.join("b", Ear("codes"))
     for code, attempt in (
-        ("room-taken", lambda: house.rooms.publish("a", BROADCAST)),
-        ("too-many-rooms", lambda: house.rooms.publish("c", BROADCAST)),
+        ("room-taken", lambda: house.publish("a")),
+        ("too-many-rooms", lambda: house.publish("c")),
+        ("too-many-rooms", lambda: house.publish("b")),
         ("too-many-rooms", lambda: house.rooms.join("c", Ear("codes"))),
         ("room-full", lambda: house.rooms.join("b", Ear("codes"))),
     ):
         with pytest.raises(ProtocolError) as caught:
             attempt()
         assert caught.value.code == code
+
+
+def test_names_that_are_waited_for_take_no_room_from_a_publisher() -> None:
+    house = House(most=2)
+    ears = [Ear("codes"), Ear("codes")]
+    for name, ear in zip("ab", ears, strict=True):
+        house.rooms.join(name, ear)
+    for name in "bcd"[: house.most]:
+        house.publish(name)
+    assert [ear.first for ear in ears] == [None, 0]
+
+
+def test_a_publisher_that_comes_back_takes_its_room_with_its_listeners() -> None:
+    house, codes, sound = House(), Ear("codes"), Ear("pcm")
+    lost, back = Mouth(), Mouth()
+    room = house.publish("tea", lost)
+    house.rooms.join("tea", codes)
+    house.rooms.join("tea", sound)
+    room.publish(Outcome((timbre(0.25), frames(1, 2))))
+    assert house.rooms.replace("tea", back, "wrong") is None
+    assert house.rooms.replace("coffee", back, "secret") is None
+    assert lost.replaced == 0
+    house.now = 100.0
+    assert house.rooms.replace("tea", back, "secret") is room
+    assert room.continues(BROADCAST) and not room.continues(Broadcast("other", Latency(1, 1), 6))
+    assert (lost.replaced, back.replaced) == (1, 0)
+    room.publish(Outcome((frames(3),)))
+    house.run()
+    assert (codes.values, sound.values) == ([1, 2, 3], [1.25, 2.25, 3.25])
+    assert (codes.reason, sound.reason, house.decoders) == (None, None, 1)
+
+
+def test_who_comes_back_may_not_run_ahead_by_the_time_it_was_away() -> None:
+    house, ear = House(), Ear("codes")
+    room = house.publish("tea")
+    house.rooms.join("tea", ear)
+    ear.lags, house.now = True, 100.0
+    assert house.rooms.replace("tea", Mouth(), "secret") is room
+    room.publish(Outcome((frames(*range(81)),)))
+    assert room.holds_back()
 
 
 def test_empty_rooms_vanish() -> None:
@@ -193,7 +250,7 @@ def test_empty_rooms_vanish() -> None:
 
 def test_only_a_publisher_ahead_of_time_waits_for_listeners() -> None:
     house, ear = House(), Ear("codes")
-    room = house.rooms.publish("tea", BROADCAST)
+    room = house.publish("tea")
     house.rooms.join("tea", ear)
     ear.lags = True
     room.publish(Outcome((frames(*range(80)),)))
@@ -208,7 +265,7 @@ def test_only_a_publisher_ahead_of_time_waits_for_listeners() -> None:
 
 def test_a_decoder_behind_holds_the_publisher_back() -> None:
     house = House()
-    room = house.rooms.publish("tea", BROADCAST)
+    room = house.publish("tea")
     house.rooms.join("tea", Ear("pcm"))
     room.publish(Outcome((frames(*range(100)),)))
     assert room.holds_back()

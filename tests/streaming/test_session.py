@@ -69,8 +69,10 @@ def test_a_whole_conversation() -> None:
     assert done.bytes_in > 550 * 4
 
 
-def test_clock_is_answered_at_any_time() -> None:
+def test_clock_is_answered_from_hello_on() -> None:
     session = Session("s1", LIMITS, hello_timeout=5.0)
+    assert refused(session, Clock(1.5)) == "unexpected-message"
+    send(session, Hello("subscribe", room="a"))
     answer = send(session, Clock(1.5), now=7.0)
     assert isinstance(answer, Reply)
     assert protocol.decode_server(answer.data) == Clock(1.5, 7.0)
@@ -128,12 +130,16 @@ def timed_out(session: Session, now: float) -> str | None:
     return None
 
 
-def test_silence_is_timed_only_while_the_server_waits() -> None:
-    session = Session("s1", LIMITS, hello_timeout=5.0)
-    session.listen(100.0)
+def test_the_deadline_of_hello_runs_from_the_start_whatever_comes() -> None:
+    session = Session("s1", LIMITS, hello_timeout=5.0, started=100.0)
+    session.listen(104.0)
     assert timed_out(session, 104.9) is None
     assert timed_out(session, 105.1) == "hello-timeout"
-    send(session, Hello("encode"), now=104.0)
+
+
+def test_silence_is_timed_only_while_the_server_waits() -> None:
+    session = Session("s1", LIMITS, hello_timeout=5.0)
+    send(session, Hello("encode"), now=4.0)
     assert timed_out(session, 1000.0) is None
     session.listen(1000.0)
     assert timed_out(session, 1059.0) is None
