@@ -84,8 +84,8 @@ def assert_equal_codes(found: Any, model: Any, audio: Any) -> None:
     different = int((codes != wanted).sum())
     assert torch.equal(codes, forced), "codes that no choice between words explains"
     excess = max(short)
-    _note("codes", excess / TIE)
     assert excess <= TIE, f"{different} codes differ, words farther by up to {excess:.2g}"
+    _note("codes", excess / TIE)
 
 
 def assert_equal_speech(found: Any, speak: Callable[[], Any]) -> None:
@@ -129,8 +129,8 @@ def _assert_within(kind: str, found: Any, wanted: Any) -> None:
         f"expected {kind} {tuple(_tensor(wanted).shape)}, got {tuple(_tensor(found).shape)}"
     )
     error = _error(found, wanted)
-    _note(kind, error)
     assert error <= 1.0, f"{kind} off by {error:.3g} times what rounding may do"
+    _note(kind, error)
 
 
 def _note(kind: str, error: float) -> None:

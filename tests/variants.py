@@ -36,7 +36,6 @@ def _vectors(level: str) -> dict[str, str]:
 
 
 VARIANTS = (
-    Variant("as it is", {}),
     Variant("PyTorch without vectors", {"ATEN_CPU_CAPABILITY": "default"}),
     Variant("PyTorch with AVX2", {"ATEN_CPU_CAPABILITY": "avx2"}, {"avx2"}),
     Variant("oneDNN with AVX2", {"ONEDNN_MAX_CPU_ISA": "AVX2"}, {"avx2"}),
@@ -48,7 +47,6 @@ VARIANTS = (
     Variant("C with vectors of 16 bytes", _vectors(""), {"sse2"}),
     Variant("C with vectors of 32 bytes", _vectors("-v3"), {"avx2"}),
     Variant("C with vectors of 64 bytes", _vectors("-v4"), {"avx512vl"}),
-    Variant("no C", {SWITCH: "0"}),
     Variant("no C, 2 threads", {SWITCH: "0", THREADS: "2"}),
 )
 

@@ -21,6 +21,7 @@ from facodec.metrics import log_mel_distance
 from facodec.model import CodecModel
 from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
+from facodec.onnx.cache import _cache
 from facodec.onnx.export import export, quantize
 from facodec.onnx.fixed import REACH
 from facodec.onnx.runtime import OnnxLive, OnnxNs3, load_exported
@@ -249,6 +250,18 @@ def test_what_cannot_be_done_is_said(live_graphs: Path, live: Codec, tmp_path: P
     (tmp_path / SIDECAR).write_text(json.dumps(sidecar | {"hops_per_call": 4}))
     with pytest.raises(ValueError, match="for 4 hops a call, wanted"):
         load_exported(tmp_path)
+
+
+def test_graphs_are_kept_for_this_user_alone_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert _cache() == tmp_path / "facodec" / "onnx"
+    assert not caplog.records
+    (tmp_path / "facodec" / "onnx").rmdir()
+    (tmp_path / "facodec" / "onnx").symlink_to(tmp_path)
+    assert _cache() not in (tmp_path, tmp_path / "facodec" / "onnx")
+    assert "cannot be kept" in caplog.text and "is a link" in caplog.text
 
 
 def test_without_the_packages_the_extra_is_named(
