@@ -4,14 +4,15 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: help run test check serve clean
+.PHONY: help run test check variants serve clean
 
 help:
-	@echo 'make run    start a server, send a sample through it, write out.wav'
-	@echo 'make test   lint, types and the whole test suite'
-	@echo 'make check  lint and types only'
-	@echo 'make serve  a server with the bundled model'
-	@echo 'make clean  remove the environment'
+	@echo 'make run       start a server, send a sample through it, write out.wav'
+	@echo 'make test      lint, types and the whole test suite'
+	@echo 'make check     lint and types only'
+	@echo 'make variants  the tests of exactness, as on other CPUs (4 minutes)'
+	@echo 'make serve     a server with the bundled model'
+	@echo 'make clean     remove the environment'
 
 run: .venv/run.stamp
 	$(BIN)/facodec demo
@@ -25,6 +26,9 @@ test: check
 check: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+variants: .venv/test.stamp
+	$(BIN)/python -m tests.variants
 
 .venv/run.stamp: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

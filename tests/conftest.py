@@ -18,9 +18,10 @@ from benchmarks.peers import Transmit, installed_peers
 from benchmarks.words import missing_tools
 from facodec.codec import Codec
 from facodec.live import LiveModel
+from tests import exactness
 
 # Steps are far too small to share between threads, which would only wait for each other.
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("FACODEC_TEST_THREADS", "1")))
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
@@ -97,8 +98,12 @@ def untrained() -> Codec:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests measured on the way: ``record_property("measured", sentence)``."""
+    """Print what tests measured on the way (``record_property("measured", sentence)``), and how
+    near to the bounds of exactness they came."""
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:
             if name == "measured":
                 terminalreporter.write_line(f"measured: {value}")
+    if exactness.worst:
+        shares = [f"{kind} {share:.2g}" for kind, share in sorted(exactness.worst.items())]
+        terminalreporter.write_line(f"exactness: at most {', '.join(shares)} of the bound")

@@ -56,6 +56,7 @@ from benchmarks.words import SENTENCES, VOICES, Recogniser, speak, word_errors
 from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
+from tests.exactness import assert_equal_audio
 
 Audio = NDArray[np.float32]
 DATA = Path(__file__).parents[1] / "data"
@@ -149,7 +150,7 @@ def test_without_resemblyzer_a_sentence_says_so(
 def test_the_judged_conversion_is_the_codecs(live: Codec, hello: Audio, reply: Audio) -> None:
     made = convert_pair(live, hello, reply)
     assert tuple(made) == KINDS
-    np.testing.assert_allclose(made[CONVERTED], live.convert(hello, live.voice(reply)), atol=1e-6)
+    assert_equal_audio(made[CONVERTED], live.convert(hello, live.voice(reply)))
     assert not np.array_equal(made[CONVERTED], made[DETAILED])
 
 

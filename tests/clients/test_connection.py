@@ -31,6 +31,7 @@ from streaming import protocol
 from streaming.protocol import Clock, Done, LatencyInfo, Limits, Ready
 from streaming.server import Server
 from streaming.settings import ServerSettings
+from tests.exactness import assert_equal_audio
 
 READY = Ready("s", "live", 16000, 200, 6, LatencyInfo(200, 200), Limits(2**17, 80, 2.0, 60.0))
 PATIENCE = 60.0
@@ -135,7 +136,7 @@ def test_codes_up_and_sound_down_with_a_voice(untrained: Codec, hello: np.ndarra
             )
 
     sound = with_server(untrained, use)
-    np.testing.assert_allclose(sound, untrained.decode(codes, timbre), atol=1e-5)
+    assert_equal_audio(sound, untrained.decode(codes, timbre))
 
 
 def test_fewer_layers_travel_and_voices_come_along(untrained: Codec, hello: np.ndarray) -> None:

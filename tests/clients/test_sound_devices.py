@@ -18,6 +18,7 @@ from clients.errors import DeviceError, UsageError
 from clients.microphone import BlockCutter, CaptureRing
 from clients.resample import LiveResampler
 from streaming.playout import PlayoutBuffer, PlayoutSettings
+from tests.exactness import assert_equal_audio
 
 
 def device(number: int, name: str, inputs: int = 1, outputs: int = 0, **more: Any) -> Device:
@@ -133,7 +134,7 @@ def test_live_resampling_does_not_depend_on_the_chunks(rate: int, seed: int) -> 
     parts = [cut.push(part) for part in np.split(sound, places)]
     got = np.concatenate([*parts, cut.flush()])
     wanted = np.concatenate([whole.push(sound), whole.flush()])
-    np.testing.assert_allclose(got, wanted, atol=1e-6)
+    assert_equal_audio(got, wanted)
     assert abs(len(got) - (len(sound) / rate + whole.delay) * 16000) <= 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,18 @@ def test_a_profile_is_saved_found_listed_and_removed(config: Path) -> None:
     assert [profile.name for profile in profiles.list()] == ["anna"]
     profiles.remove("anna")
     assert profiles.list() == [] and not list(saved.path.parent.iterdir())
+
+
+def test_without_a_home_there_are_no_saved_voices(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> object:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert Profiles().list() == [] and Profiles().find("anna") is None
+    with pytest.raises(UsageError, match=r"expected a home or \$XDG_CONFIG_HOME"):
+        Profiles().add("anna", TIMBRE, model="live", source="anna.wav")
 
 
 def test_a_server_reads_the_same_folder(config: Path) -> None:

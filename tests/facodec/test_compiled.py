@@ -79,6 +79,17 @@ def test_it_is_compiled_once_and_for_this_user_alone(
     assert not caplog.records
 
 
+def test_other_flags_make_another_library(
+    sources: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert answer(sources) == 42
+    monkeypatch.setenv(compiled.EXTRA_FLAGS, "-Danswer=first")
+    compiled.library.cache_clear()
+    library = compiled.library(sources)
+    assert library is not None and library.first() == 42
+    assert len(list(own_cache.iterdir())) == 2
+
+
 def spoil_contents(path: Path, evil: bytes) -> None:
     path.write_bytes(evil)
 

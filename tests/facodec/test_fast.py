@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -15,9 +17,9 @@ from facodec.fast.states import Rounded
 from facodec.live import LiveModel
 from facodec.states import stack_states, state_bytes, tensors_of, unstack_state
 from tests.conftest import missing
+from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 
 MOST_STATE = 64 * 1024
-TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,8 @@ def model(live: Codec) -> LiveModel:
 
 @pytest.fixture(scope="module", params=["native", "float32"])
 def fast(model: LiveModel, request: pytest.FixtureRequest) -> FastLive:
+    if request.param == "native" and os.environ.get(compiled.SWITCH) == "0":
+        pytest.skip("compiled code is switched off")
     if request.param == "native" and compiled.library(SOURCES) is None:
         missing("a C compiler")
     return FastLive(model, request.param)
@@ -39,13 +43,13 @@ def speech(request: pytest.FixtureRequest) -> torch.Tensor:
     return torch.from_numpy(samples[: len(samples) // HOP * HOP]).unsqueeze(0)
 
 
+@pytest.mark.law
 @torch.inference_mode()
 @pytest.mark.parametrize("sizes", [[1], [0, 1, 2, 3, 5, 8, 20]])
 def test_streams_equal_the_model(
     model: LiveModel, fast: FastLive, speech: torch.Tensor, sizes: list[int]
 ) -> None:
-    codes, timbre = model.encode_with_timbre(speech)
-    wanted = model.decode(codes, timbre, seed=3)
+    _, timbre = model.encode_with_timbre(speech)
     encoder, decoder = fast.encoder_state(), fast.decoder_state(1, seed=3)
     random, at, heard, spoken = np.random.default_rng(0), 0, [], []
     while at < speech.shape[1]:
@@ -56,11 +60,12 @@ def test_streams_equal_the_model(
         spoken.append(sound)
         at = end
     spoken.append(fast.decoder_flush(timbre, decoder))
-    assert torch.equal(torch.cat(heard, 2), codes)
-    torch.testing.assert_close(torch.cat(spoken, 1), wanted, rtol=0, atol=TOLERANCE)
-    torch.testing.assert_close(fast.encoder_timbre(encoder), timbre, rtol=0, atol=TOLERANCE)
+    assert_equal_codes(torch.cat(heard, 2), model, speech)
+    assert_equal_numbers(fast.encoder_timbre(encoder), timbre)
+    assert_equal_audio(torch.cat(spoken, 1), model.decode(torch.cat(heard, 2), timbre, seed=3))
 
 
+@pytest.mark.law
 @torch.inference_mode()
 @pytest.mark.parametrize("batch", [2, 12])
 def test_streams_in_a_batch_equal_streams_alone(
@@ -79,16 +84,17 @@ def test_streams_in_a_batch_equal_streams_alone(
     spoken, decoder = fast.decoder_step(
         frame, timbre.expand(batch, TIMBRE_DIM), stack_states(decoders)
     )
-    assert torch.equal(heard, frame)
-    for row in range(batch):
+    for row, age in enumerate(ages):
+        found = torch.cat((codes[:, :, :age], heard[row : row + 1]), 2)
+        assert_equal_codes(found, model, speech[:, : (age + 1) * HOP])
         _, alone = fast.encoder_step(chunk[row : row + 1], encoders[row])
         sound, sounding = fast.decoder_step(frame[row : row + 1], timbre, decoders[row])
-        torch.testing.assert_close(spoken[row : row + 1], sound, rtol=0, atol=TOLERANCE)
+        assert_equal_audio(spoken[row : row + 1], sound)
         for batched, single in ((encoder, alone), (decoder, sounding)):
             pairs = zip(tensors_of(unstack_state(batched)[row]), tensors_of(single), strict=True)
             for ours, theirs in pairs:
                 if ours.is_floating_point():
-                    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+                    assert_equal_numbers(ours, theirs)
 
 
 @torch.inference_mode()
@@ -122,21 +128,22 @@ def _gone(*args: object, **options: object) -> None:
     raise RuntimeError("no TorchScript here")
 
 
+@pytest.mark.law
 @torch.inference_mode()
 def test_steps_run_where_they_cannot_be_recorded(
     model: LiveModel, fast: FastLive, speech: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.jit, "trace", _gone)
     plain = FastLive(model, "float32")
-    ours, theirs = plain.encoder_state(), fast.encoder_state()
-    for hop in speech[:, : 20 * HOP].split(HOP, dim=1):
-        (codes, ours), (wanted, theirs) = (
-            plain.encoder_step(hop, ours),
-            fast.encoder_step(hop, theirs),
-        )
-        assert torch.equal(codes, wanted)
+    for steps in (plain, fast):
+        state, codes = steps.encoder_state(), []
+        for hop in speech[:, : 20 * HOP].split(HOP, dim=1):
+            part, state = steps.encoder_step(hop, state)
+            codes.append(part)
+        assert_equal_codes(torch.cat(codes, 2), model, speech[:, : 20 * HOP])
 
 
+@pytest.mark.law
 @torch.inference_mode()
 @pytest.mark.parametrize("how", ["native", "recorded", "as it is"])
 def test_steps_in_place_equal_steps_by_copies(
@@ -156,10 +163,10 @@ def test_steps_in_place_equal_steps_by_copies(
         codes, encoder = fast.encoder_step(hop, encoder)
         assert torch.equal(fast.encoder_step_in_place(hop, encoders, rows), codes)
         timbre = fast.encoder_timbre(encoder)
-        torch.testing.assert_close(fast.encoder_timbres(encoders, rows), timbre, rtol=0, atol=0)
+        assert torch.equal(fast.encoder_timbres(encoders, rows), timbre)
         sound, decoder = fast.decoder_step(codes, timbre, decoder)
         spoken = fast.decoder_step_in_place(codes, timbre, decoders, rows)
-        torch.testing.assert_close(spoken, sound, rtol=0, atol=TOLERANCE)
+        assert_equal_audio(spoken, sound)
     untouched = [tensor[[0, 3]] for tensor in tensors_of(encoders)]
     fresh = tensors_of(fast.encoder_state(2))
     assert all(torch.equal(a, b) for a, b in zip(untouched, fresh, strict=True))

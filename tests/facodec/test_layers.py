@@ -16,6 +16,7 @@ from facodec.activation import Activation, resampling_filter
 from facodec.layers import Chain, Conv, ConvTranspose, Layer
 from facodec.residual import ResidualUnit
 from facodec.states import tensors_of
+from tests.exactness import assert_equal_numbers
 
 CHANNELS = 3
 LAYERS = {
@@ -69,6 +70,7 @@ def channels_first(x: Tensor) -> Tensor:
     return x.transpose(1, 2)
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("name", ["conv", "pointwise", "dilated", "strided even", "strided odd"])
 def test_convolution_is_that_of_torch(name: str) -> None:
     layer, x = made(name), signal(100, batch=2)
@@ -82,9 +84,10 @@ def test_convolution_is_that_of_torch(name: str) -> None:
         padding=window.left,
         dilation=layer.dilation,
     )
-    torch.testing.assert_close(channels_first(layer(x)), wanted, rtol=1e-5, atol=1e-5)
+    assert_equal_numbers(channels_first(layer(x)), wanted)
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("name", ["transposed even", "transposed odd"])
 def test_transposed_convolution_is_that_of_torch(name: str) -> None:
     layer, x = made(name), signal(20, batch=2)
@@ -98,9 +101,10 @@ def test_transposed_convolution_is_that_of_torch(name: str) -> None:
         padding=stride // 2 + stride % 2,
         output_padding=stride % 2,
     )
-    torch.testing.assert_close(channels_first(layer(x)), wanted, rtol=1e-5, atol=1e-5)
+    assert_equal_numbers(channels_first(layer(x)), wanted)
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("length", [1, 2, 5, 30])
 def test_activation_is_upsampling_snake_downsampling(length: int) -> None:
     layer, x = made("activation"), signal(length, batch=2)
@@ -111,7 +115,7 @@ def test_activation_is_upsampling_snake_downsampling(length: int) -> None:
     active = doubled + torch.sin(doubled * alpha) ** 2 / (beta + 1e-9)
     padded = F.pad(active, (5, 6), mode="replicate")
     wanted = F.conv1d(padded, taps, stride=2, groups=CHANNELS)
-    torch.testing.assert_close(channels_first(layer(x)), wanted, rtol=1e-5, atol=1e-5)
+    assert_equal_numbers(channels_first(layer(x)), wanted)
 
 
 def test_resampling_filter_is_symmetric_and_passes_a_constant() -> None:
@@ -120,12 +124,13 @@ def test_resampling_filter_is_symmetric_and_passes_a_constant() -> None:
     assert taps == pytest.approx(taps[::-1])
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("name", LAYERS)
 @settings(max_examples=25, deadline=None)
 @given(length=st.integers(0, 150), sizes=st.lists(st.integers(0, 40), max_size=12))
 def test_any_chunking_gives_what_offline_does(name: str, length: int, sizes: list[int]) -> None:
     layer, x = made(name), signal(length, batch=2)
-    torch.testing.assert_close(streamed(layer, x, sizes), layer(x), rtol=1e-5, atol=1e-5)
+    assert_equal_numbers(streamed(layer, x, sizes), layer(x))
 
 
 @pytest.mark.parametrize("name", LAYERS)

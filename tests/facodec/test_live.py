@@ -17,6 +17,7 @@ from facodec.codec import Codec
 from facodec.config import ABSENT, HOP, LiveConfig
 from facodec.live import LiveModel, parameter_count
 from facodec.states import stack_states, state_bytes, tensors_of, unstack_state
+from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 
 FRAMES = 30
 
@@ -40,14 +41,14 @@ def test_promises_of_size_and_latency(model: LiveModel) -> None:
     assert model.latency.total <= 400
 
 
+@pytest.mark.law
 @torch.inference_mode()
 @given(cuts=st.lists(st.integers(0, FRAMES), max_size=8), seed=st.integers(0, 5))
 @settings(max_examples=20, deadline=None)
 def test_any_cutting_equals_offline(
     model: LiveModel, audio: torch.Tensor, cuts: list[int], seed: int
 ) -> None:
-    codes, timbre = model.encode_with_timbre(audio)
-    wanted = model.decode(codes, timbre, seed)
+    _, timbre = model.encode_with_timbre(audio)
     encoder, decoder = model.encoder_state(2), model.decoder_state(2, seed)
     heard, spoken = [], []
     edges = sorted({0, FRAMES, *cuts})
@@ -57,11 +58,12 @@ def test_any_cutting_equals_offline(
         heard.append(part)
         spoken.append(sound)
     spoken.append(model.decoder_flush(timbre, decoder))
-    assert torch.equal(torch.cat(heard, 2), codes)
-    torch.testing.assert_close(model.encoder_timbre(encoder), timbre, rtol=0, atol=1e-5)
-    torch.testing.assert_close(torch.cat(spoken, 1), wanted, rtol=0, atol=1e-5)
+    assert_equal_codes(torch.cat(heard, 2), model, audio)
+    assert_equal_numbers(model.encoder_timbre(encoder), timbre)
+    assert_equal_audio(torch.cat(spoken, 1), model.decode(torch.cat(heard, 2), timbre, seed))
 
 
+@pytest.mark.law
 @torch.inference_mode()
 @pytest.mark.parametrize("frame", [3, 11, 20])
 def test_the_future_changes_nothing_before_the_latency(
@@ -75,10 +77,11 @@ def test_the_future_changes_nothing_before_the_latency(
     timbre = model.encode_with_timbre(audio)[1]
     spoken, otherwise = model.decode(codes, timbre), model.decode(other, timbre)
     untouched = (frame + 1) * HOP - model.latency.total
-    torch.testing.assert_close(spoken[:, :untouched], otherwise[:, :untouched], rtol=0, atol=1e-6)
+    assert_equal_audio(spoken[:, :untouched], otherwise[:, :untouched])
     # The stated latency is no larger than it has to be: the very next hop does change.
     after = slice(untouched, untouched + HOP)
-    assert (spoken[:, after] - otherwise[:, after]).abs().max() > 1e-6
+    with pytest.raises(AssertionError, match="off by"):
+        assert_equal_audio(spoken[:, after], otherwise[:, after])
 
 
 @torch.inference_mode()
@@ -100,6 +103,7 @@ def test_a_state_is_a_value(model: LiveModel, audio: torch.Tensor) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
+@pytest.mark.law
 @torch.inference_mode()
 def test_streams_in_a_batch_equal_streams_alone(model: LiveModel, audio: torch.Tensor) -> None:
     """Streams of different age and talker, stepped as one batch."""
@@ -118,13 +122,16 @@ def test_streams_in_a_batch_equal_streams_alone(model: LiveModel, audio: torch.T
     for row in range(2):
         one = slice(row, row + 1)
         alone, state = model.encoder_step(chunk[one], encoders[row])
-        assert torch.equal(heard[one], alone)
+        age = ages[row]
+        for found in (heard[one], alone):
+            whole = torch.cat((codes[one, :, :age], found), 2)
+            assert_equal_codes(whole, model, audio[one, : (age + 1) * HOP])
         sound, sounding = model.decoder_step(next_codes[one], timbre[one], decoders[row])
-        torch.testing.assert_close(spoken[one], sound, rtol=0, atol=1e-5)
+        assert_equal_audio(spoken[one], sound)
         for batched, single in ((encoder, state), (decoder, sounding)):
             pairs = zip(tensors_of(unstack_state(batched)[row]), tensors_of(single), strict=True)
             for ours, theirs in pairs:
-                torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
+                assert_equal_numbers(ours, theirs)
 
 
 @torch.inference_mode()
@@ -182,6 +189,7 @@ def test_absent_detail_still_speaks(model: LiveModel, audio: torch.Tensor) -> No
     assert not torch.equal(sound, model.decode(codes, timbre))
 
 
+@pytest.mark.law
 @torch.inference_mode()
 def test_a_new_timbre_glides_in(model: LiveModel, audio: torch.Tensor) -> None:
     """Swapping the voice makes no larger step between samples than the voices themselves do."""
@@ -195,7 +203,7 @@ def test_a_new_timbre_glides_in(model: LiveModel, audio: torch.Tensor) -> None:
     seam = swapped[:, first.shape[1] - 5 : first.shape[1] + 5]
     assert float(seam.diff(dim=1).abs().max()) <= largest
     kept, instead = either[0][:, : swapped.shape[1]].split((first.shape[1], second.shape[1]), 1)
-    torch.testing.assert_close(first, kept, rtol=0, atol=1e-6)
+    assert_equal_audio(first, kept)
     assert float((second - instead).abs().max()) > 1e-3
 
 

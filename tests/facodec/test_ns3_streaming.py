@@ -18,8 +18,8 @@ from torch import Tensor
 from facodec.config import HOP, TIMBRE_DIM, Ns3Config
 from facodec.ns3 import DecoderState, EncoderState, Ns3Model
 from facodec.states import stack_states, state_bytes, tensors_of, unstack_state
+from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 
-FULL_SCALE_ERROR = 1e-5
 CHUNKS = st.lists(st.integers(0, 6), max_size=20)
 
 
@@ -63,11 +63,6 @@ def decode_stream(model: Ns3Model, codes: Tensor, timbre: Tensor, frames: list[i
     return torch.cat((*parts, model.decoder_flush(timbre, state)), dim=1)
 
 
-def assert_same_audio(ours: Tensor, wanted: Tensor) -> None:
-    assert ours.shape == wanted.shape
-    torch.testing.assert_close(ours, wanted, rtol=0, atol=FULL_SCALE_ERROR)
-
-
 @settings(max_examples=30, deadline=None)
 @given(total=st.integers(0, 60), frames=CHUNKS)
 def test_encoding_in_any_chunks_is_encoding_offline(
@@ -76,9 +71,10 @@ def test_encoding_in_any_chunks_is_encoding_offline(
     audio = audio_of(total, seed=total, batch=2)
     codes = encode_stream(small_ns3, audio, frames)
     assert codes.shape == (2, 6, total)
-    assert torch.equal(codes, small_ns3.encode(audio))
+    assert_equal_codes(codes, small_ns3, audio)
 
 
+@pytest.mark.law
 @settings(max_examples=30, deadline=None)
 @given(total=st.integers(0, 60), frames=CHUNKS)
 def test_decoding_in_any_chunks_is_decoding_offline(
@@ -87,16 +83,18 @@ def test_decoding_in_any_chunks_is_decoding_offline(
     codes, timbre = codes_of(total, seed=total, batch=2), timbre_of(batch=2)
     audio = decode_stream(small_ns3, codes, timbre, frames)
     assert audio.shape == (2, HOP * total)
-    assert_same_audio(audio, small_ns3.decode(codes, timbre))
+    assert_equal_audio(audio, small_ns3.decode(codes, timbre))
 
 
+@pytest.mark.law
 def test_full_size_stream_gives_the_golden_codes_and_audio(
     ns3: Ns3Model, golden: dict[str, Tensor]
 ) -> None:
     codes = encode_stream(ns3, golden["wav_b"].unsqueeze(0), [1] * 35 + [7, 0, 3])
-    assert torch.equal(codes[0], golden["v1_b_codes"].long())
+    assert_equal_codes(codes[0], ns3, golden["wav_b"])
+    codes = golden["v1_b_codes"].long().unsqueeze(0)
     audio = decode_stream(ns3, codes, golden["v1_b_timbre"].unsqueeze(0), [1] * 35 + [7, 0, 3])
-    assert_same_audio(audio[0], golden["v1_b_audio"])
+    assert_equal_audio(audio[0], golden["v1_b_audio"])
 
 
 @settings(max_examples=15, deadline=None)
@@ -119,8 +117,8 @@ def test_interleaved_streams_do_not_disturb_each_other(
     for stream in range(3):
         if heard[stream]:
             parts = (*given_out[stream], small_ns3.encoder_flush(states[stream]))
-            wanted = small_ns3.encode(torch.cat(heard[stream], dim=1))
-            assert torch.equal(torch.cat(parts, dim=2), wanted)
+            whole = torch.cat(heard[stream], dim=1)
+            assert_equal_codes(torch.cat(parts, dim=2), small_ns3, whole)
 
 
 def test_a_kept_state_continues_bit_for_bit(small_ns3: Ns3Model) -> None:
@@ -160,6 +158,7 @@ def test_in_the_steady_state_every_hop_has_the_same_shapes(
         assert (shapes(heard), shapes(spoken)) == wanted
 
 
+@pytest.mark.law
 def test_streams_of_different_ages_step_as_one_batch(small_ns3: Ns3Model) -> None:
     ages = (45, 60, 100)
     timbre = timbre_of(batch=3)
@@ -179,9 +178,9 @@ def test_streams_of_different_ages_step_as_one_batch(small_ns3: Ns3Model) -> Non
         own_codes, own_after = small_ns3.encoder_step(hop[one], heard[i])
         own_audio, _ = small_ns3.decoder_step(frame[one], timbre[one], spoken[i])
         assert torch.equal(codes[one], own_codes)
-        assert_same_audio(audio[one], own_audio)
+        assert_equal_audio(audio[one], own_audio)
         for got, wanted in zip(tensors_of(own_state), tensors_of(own_after), strict=True):
-            torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+            assert_equal_numbers(got, wanted)
 
 
 def resident_bytes() -> int:
@@ -277,9 +276,10 @@ def test_the_running_timbre_is_that_of_the_frames_so_far(small_ns3: Ns3Model) ->
             assert estimate is not None
             with torch.inference_mode():
                 wanted = small_ns3.decoder.timbre_encoder(latent[:, :reached])
-            torch.testing.assert_close(estimate, wanted, rtol=1e-4, atol=1e-5)
+            assert_equal_numbers(estimate, wanted)
 
 
+@pytest.mark.law
 def test_a_new_timbre_applies_from_its_frames_on(small_ns3: Ns3Model) -> None:
     codes, old, new = codes_of(80), timbre_of(1), timbre_of(2)
     first, state = small_ns3.decoder_step(codes[..., :40], old, small_ns3.decoder_state())
@@ -287,9 +287,9 @@ def test_a_new_timbre_applies_from_its_frames_on(small_ns3: Ns3Model) -> None:
     audio = torch.cat((first, second, small_ns3.decoder_flush(new, state)), dim=1)
     reach = math.ceil(small_ns3.decoder_lookahead / HOP)
     whole = small_ns3.decode(codes, old)
-    assert_same_audio(audio[:, : (40 - reach) * HOP], whole[:, : (40 - reach) * HOP])
+    assert_equal_audio(audio[:, : (40 - reach) * HOP], whole[:, : (40 - reach) * HOP])
     whole = small_ns3.decode(codes, new)
-    assert_same_audio(audio[:, (40 + 30) * HOP :], whole[:, (40 + 30) * HOP :])
+    assert_equal_audio(audio[:, (40 + 30) * HOP :], whole[:, (40 + 30) * HOP :])
 
 
 @pytest.mark.parametrize(

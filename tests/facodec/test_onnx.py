@@ -21,10 +21,12 @@ from facodec.metrics import log_mel_distance
 from facodec.model import CodecModel
 from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
+from facodec.onnx.cache import _cache
 from facodec.onnx.export import export, quantize
 from facodec.onnx.fixed import REACH
 from facodec.onnx.runtime import OnnxLive, OnnxNs3, load_exported
 from facodec.states import stack_states, unstack_state
+from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 
 pytest.importorskip("onnxruntime", reason="missing: the extra onnx")
 pytest.importorskip("onnxscript", reason="missing: the extra onnx")
@@ -92,15 +94,10 @@ def test_a_thousand_hops_are_those_of_pytorch(pair: Pair, speech: Tensor) -> Non
     model, graphs = pair
     codes, timbre = model.encode_with_timbre(speech)
     ours, our_timbre = graphs.encode_with_timbre(speech)
-    assert ours.shape == codes.shape
-    assert (ours != codes).sum() <= 6  # ties, which rounding breaks
-    torch.testing.assert_close(our_timbre, timbre, rtol=0, atol=1e-5)
+    assert_equal_codes(ours, model, speech)
+    assert_equal_numbers(our_timbre, timbre)
     sound = model.decode(codes, timbre, seed=3)
-    ours_sound = graphs.decode(codes, timbre, seed=3)
-    # The small model's random weights make far more of rounding than those of a trained one.
-    torch.testing.assert_close(
-        ours_sound, sound, rtol=0, atol=1e-5 if model.name == "live" else 1e-4
-    )
+    assert_equal_audio(graphs.decode(codes, timbre, seed=3), sound)
 
 
 @torch.inference_mode()
@@ -114,12 +111,10 @@ def test_any_chunks_give_what_pytorch_gives_offline(
     model, graphs = pair
     audio = speech[:, 20_000 : 20_000 + frames * HOP]
     codes, sound = hop_by_hop(graphs, audio, cuts)
-    wanted = model.encode(audio) if frames else codes
     assert codes.shape == (1, 6, frames)
-    assert (codes != wanted).sum() <= 1
     if frames:
-        wanted_sound = model.decode(codes, timbre_of(), seed=3)
-        torch.testing.assert_close(sound, wanted_sound, rtol=0, atol=1e-5)
+        assert_equal_codes(codes, model, audio)
+        assert_equal_audio(sound, model.decode(codes, timbre_of(), seed=3))
 
 
 @torch.inference_mode()
@@ -127,9 +122,7 @@ def test_layers_left_out_contribute_nothing(pair: Pair) -> None:
     model, graphs = pair
     codes = torch.randint(0, 1024, (1, 6, 40), generator=torch.Generator().manual_seed(2))
     codes[:, 3:] = -1
-    torch.testing.assert_close(
-        graphs.decode(codes, timbre_of()), model.decode(codes, timbre_of()), rtol=0, atol=1e-5
-    )
+    assert_equal_audio(graphs.decode(codes, timbre_of()), model.decode(codes, timbre_of()))
 
 
 @torch.inference_mode()
@@ -150,7 +143,7 @@ def test_settled_streams_step_as_one_batch(pair: Pair, speech: Tensor) -> None:
         own_codes, own_after = graphs.encoder_step(hop[one], heard[row])
         assert torch.equal(own_codes, codes[one])
         last, _ = graphs.decoder_step(codes[one], timbre[one], own)
-        torch.testing.assert_close(last, sound[one], rtol=0, atol=1e-5)
+        assert_equal_audio(last, sound[one])
         assert own_after.__class__ is after.__class__
     assert both.shape == (2, (settled - graphs.decoder.delay) * HOP)
 
@@ -164,7 +157,7 @@ def test_the_running_timbre_is_that_of_pytorch(pair: Pair, speech: Tensor) -> No
         wanted, found = model.encoder_timbre(theirs), graphs.encoder_timbre(ours)
         assert (wanted is None) == (found is None)
         if wanted is not None and found is not None:
-            torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+            assert_equal_numbers(found, wanted)
 
 
 @torch.inference_mode()
@@ -257,6 +250,18 @@ def test_what_cannot_be_done_is_said(live_graphs: Path, live: Codec, tmp_path: P
     (tmp_path / SIDECAR).write_text(json.dumps(sidecar | {"hops_per_call": 4}))
     with pytest.raises(ValueError, match="for 4 hops a call, wanted"):
         load_exported(tmp_path)
+
+
+def test_graphs_are_kept_for_this_user_alone_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert _cache() == tmp_path / "facodec" / "onnx"
+    assert not caplog.records
+    (tmp_path / "facodec" / "onnx").rmdir()
+    (tmp_path / "facodec" / "onnx").symlink_to(tmp_path)
+    assert _cache() not in (tmp_path, tmp_path / "facodec" / "onnx")
+    assert "cannot be kept" in caplog.text and "is a link" in caplog.text
 
 
 def test_without_the_packages_the_extra_is_named(

@@ -18,6 +18,7 @@ from facodec.onnx.flatten import named_tensors, with_tensors
 from facodec.onnx.graphs import Whole
 from facodec.onnx.live_parts import GraphFeatures, GraphSynthesizer
 from facodec.states import tensors_of
+from tests.exactness import assert_equal_audio, assert_equal_numbers
 
 
 def run_fixed(chain: FixedChain, signal: Tensor, frames: int, hops: int) -> Tensor:
@@ -39,6 +40,7 @@ def run_fixed(chain: FixedChain, signal: Tensor, frames: int, hops: int) -> Tens
     return torch.cat(parts, dim=1)[:, place.delay :][:, : frames * place.per_frame]
 
 
+@pytest.mark.law
 @torch.inference_mode()
 @pytest.mark.parametrize("hops", [1, 2, 3])
 @pytest.mark.parametrize("frames", [1, 7, 40])
@@ -56,9 +58,10 @@ def test_fixed_shapes_compute_what_the_layers_do(
         signal = 0.3 * torch.randn(2, samples, width, generator=generator)
         wanted = chain(signal)
         found = run_fixed(FixedChain(chain, place), signal, frames, hops)
-        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+        assert_equal_numbers(found, wanted)
 
 
+@pytest.mark.law
 @torch.inference_mode()
 @pytest.mark.parametrize("hops", [1, 3])
 def test_products_of_matrices_do_what_transforms_do(live: Codec, hops: int) -> None:
@@ -78,16 +81,14 @@ def test_products_of_matrices_do_what_transforms_do(live: Codec, hops: int) -> N
     ours = [model.features(torch.cat((heard.history, audio[:, : hops * HOP]), dim=1))]
     ours.append(ready.features(torch.cat((heard.history, audio[:, : hops * HOP]), dim=1)))
     for wanted, found in zip(*ours, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+        assert_equal_numbers(found, wanted)
     wanted_audio = model.decode(codes, timbre, seed=5)
     parts = []
     for frames in codes.split(hops, dim=2):
         part, spoken = ready.decoder_step(frames, timbre, spoken)
         parts.append(part)
     found_audio = torch.cat(parts, dim=1)
-    torch.testing.assert_close(
-        found_audio, wanted_audio[:, : found_audio.shape[1]], rtol=0, atol=2e-5
-    )
+    assert_equal_audio(found_audio, wanted_audio[:, : found_audio.shape[1]])
 
 
 def test_states_by_name_and_back(live: Codec) -> None:
@@ -112,4 +113,4 @@ def test_states_by_name_and_back(live: Codec) -> None:
 def test_a_convolution_over_a_whole_signal(small_ns3: Ns3Model) -> None:
     conv = small_ns3.decoder.timbre_encoder.layers[0].ffn.ffn_1  # type: ignore[union-attr]
     x = torch.randn(2, 9, small_ns3.config.latent_dim)
-    torch.testing.assert_close(Whole(conv)(x), conv(x), rtol=1e-5, atol=1e-5)  # type: ignore[arg-type, operator]
+    assert_equal_numbers(Whole(conv)(x), conv(x))  # type: ignore[arg-type, operator]

@@ -19,8 +19,7 @@ from streaming.lines import LiveDecoder, LiveEncoder
 from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import plan
 from streaming.protocol import Hello
-
-TOLERANCE = 1e-5
+from tests.exactness import assert_equal_audio, assert_equal_halves, assert_equal_speech
 
 
 class Session:
@@ -60,6 +59,7 @@ def cuts(count: int, seed: int) -> list[int]:
     return np.random.default_rng(seed).choice([1, 199, 200, 400, 1000, 2100], count).tolist()
 
 
+@pytest.mark.law
 def test_streams_of_all_roles_and_ages_together_equal_each_alone(
     live: Codec, hello: np.ndarray, reply: np.ndarray
 ) -> None:
@@ -105,10 +105,10 @@ def test_streams_of_all_roles_and_ages_together_equal_each_alone(
         wanted = [out for item in items for out in session.alone.push(item).media]
         wanted += session.alone.flush().media
         assert np.array_equal(codes(session.media), codes(wanted)), session.hello
-        np.testing.assert_allclose(samples(session.media), samples(wanted), atol=TOLERANCE)
+        assert_equal_audio(samples(session.media), samples(wanted))
         assert len(timbres(session.media)) == len(timbres(wanted))
         for ours, theirs in zip(timbres(session.media), timbres(wanted), strict=True):
-            np.testing.assert_allclose(ours, theirs, atol=1e-3)
+            assert_equal_halves(ours, theirs)
 
 
 def test_streams_that_are_ready_together_share_their_steps(
@@ -184,6 +184,7 @@ def test_a_step_that_fails_for_many_is_tried_for_each(
     assert [isinstance(found[i], Failure) for i in range(3)] == [False, True, False]
 
 
+@pytest.mark.law
 def test_the_published_model_batches_streams_in_the_same_phase() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -203,9 +204,10 @@ def test_the_published_model_batches_streams_in_the_same_phase() -> None:
     run_dry(engine)
     for row, session in enumerate(sessions):
         heard = sound[row, : (60 - 5 * row) * HOP]
-        wanted = codec.decode(codec.encode(heard).codes, voice)
-        # Random weights make more of rounding than trained ones do.
-        np.testing.assert_allclose(samples(session.media), wanted, atol=10 * TOLERANCE)
+        assert_equal_speech(
+            samples(session.media).astype(np.float32),
+            lambda heard=heard: codec.decode(codec.encode(heard).codes, voice),
+        )
 
 
 def test_buckets_hold_what_they_are_asked_to() -> None:

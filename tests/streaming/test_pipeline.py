@@ -15,8 +15,13 @@ from facodec.conversion import VOICE_INTERVAL, VOICE_MOVED, has_moved
 from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import Pipeline, plan
 from streaming.protocol import Hello, ProtocolError
-
-TOLERANCE = 1e-5
+from tests.exactness import (
+    assert_equal_audio,
+    assert_equal_codes,
+    assert_equal_halves,
+    assert_equal_numbers,
+    assert_equal_speech,
+)
 
 
 def pieces(speech: np.ndarray, seed: int) -> Iterator[Sound]:
@@ -67,12 +72,13 @@ def voice(live: facodec.Codec, speech: np.ndarray) -> np.ndarray:
     return live.voice(speech)
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("layers", [6, 3])
 def test_encode_gives_the_offline_codes(
     live: facodec.Codec, speech: np.ndarray, layers: int
 ) -> None:
     out = run(start(live, Hello("encode", layers=layers)), pieces(speech, 0))
-    assert np.array_equal(codes(out), live.encode(speech).codes[:layers])
+    assert_equal_codes(codes(out), live.model, speech)
 
 
 def test_running_voice_does_not_depend_on_the_cuts(live: facodec.Codec, speech: np.ndarray) -> None:
@@ -83,7 +89,7 @@ def test_running_voice_does_not_depend_on_the_cuts(live: facodec.Codec, speech: 
     for (at, left), (_, right) in zip(one, other, strict=True):
         assert at % VOICE_INTERVAL == 0 and not left.exact
         assert np.array_equal(left.vector, left.vector.astype(np.float16))
-        np.testing.assert_allclose(left.vector, right.vector, atol=1e-3)
+        assert_equal_halves(left.vector, right.vector)
 
 
 def test_running_voice_is_announced_only_where_it_moved(
@@ -96,6 +102,7 @@ def test_running_voice_is_announced_only_where_it_moved(
     assert has_moved(vectors[-1], far) and not has_moved(vectors[-1], vectors[-1])
 
 
+@pytest.mark.law
 def test_decode_gives_the_offline_sound(
     live: facodec.Codec, speech: np.ndarray, voice: np.ndarray
 ) -> None:
@@ -104,15 +111,15 @@ def test_decode_gives_the_offline_sound(
         start(live, Hello("decode", seed=3), voice),
         cast("list[Media]", [Frames(given[:, :1]), Frames(given[:, 1:1]), Frames(given[:, 1:])]),
     )
-    np.testing.assert_allclose(sound(out), live.decode(given, voice, seed=3), atol=TOLERANCE)
+    assert_equal_audio(sound(out), live.decode(given, voice, seed=3))
 
 
+@pytest.mark.law
 def test_loopback_with_a_voice_is_encode_then_decode(
     live: facodec.Codec, speech: np.ndarray, voice: np.ndarray
 ) -> None:
     out = run(start(live, Hello("loopback"), voice), pieces(speech, 2))
-    expected = live.decode(live.encode(speech).codes, voice)
-    np.testing.assert_allclose(sound(out), expected, atol=TOLERANCE)
+    assert_equal_speech(sound(out), lambda: live.decode(live.encode(speech).codes, voice))
 
 
 def test_loopback_without_a_voice_speaks_in_the_voices_that_encode_announces(
@@ -121,14 +128,15 @@ def test_loopback_without_a_voice_speaks_in_the_voices_that_encode_announces(
     out = sound(run(start(live, Hello("loopback")), [Sound(speech)]))
     announced = run(start(live, Hello("encode")), [Sound(speech)])
     decoded = sound(run(start(live, Hello("decode")), announced))
-    np.testing.assert_allclose(out, decoded, atol=TOLERANCE)
+    assert_equal_audio(out, decoded)
 
 
+@pytest.mark.law
 def test_convert_gives_the_offline_conversion(live: facodec.Codec, speech: np.ndarray) -> None:
     target = live.voice(speech[::-1].copy())
     expected = live.convert(speech, target)
     direct = run(start(live, Hello("convert"), target), pieces(speech, 3))
-    np.testing.assert_allclose(sound(direct), expected, atol=TOLERANCE)
+    assert_equal_audio(sound(direct), expected)
     as_codes = run(start(live, Hello("convert", output="codes"), target), pieces(speech, 4))
     assert codes(as_codes).shape[0] == 3
     announced = timbres(as_codes)
@@ -136,7 +144,7 @@ def test_convert_gives_the_offline_conversion(live: facodec.Codec, speech: np.nd
     assert all(at % VOICE_INTERVAL == 0 for at, _ in announced)
     assert all(has_moved(a.vector, b.vector) for (_, a), (_, b) in pairwise(announced))
     decoded = run(start(live, Hello("decode")), as_codes)
-    np.testing.assert_allclose(sound(decoded), expected, atol=TOLERANCE)
+    assert_equal_audio(sound(decoded), expected)
 
 
 def test_convert_of_codes_knows_the_talker_from_estimates(
@@ -155,6 +163,7 @@ def test_convert_of_codes_knows_the_talker_from_estimates(
     assert np.array_equal(codes(swapped), codes(out))
 
 
+@pytest.mark.law
 def test_a_voice_can_be_swapped_while_it_speaks(
     live: facodec.Codec, speech: np.ndarray, voice: np.ndarray
 ) -> None:
@@ -166,8 +175,9 @@ def test_a_voice_can_be_swapped_while_it_speaks(
     first = stream.push(speech[:half])
     stream.timbre = other
     expected = np.concatenate([first, stream.push(speech[half:]), stream.flush()])
-    np.testing.assert_allclose(out, expected, atol=TOLERANCE)
-    assert np.abs(out - live.convert(speech, voice)).max() > 100 * TOLERANCE
+    assert_equal_audio(out, expected)
+    with pytest.raises(AssertionError, match="off by"):
+        assert_equal_audio(out, live.convert(speech, voice))
 
 
 def test_a_given_voice_outranks_estimates(live: facodec.Codec, voice: np.ndarray) -> None:
@@ -190,7 +200,7 @@ def test_codes_echo(live: facodec.Codec) -> None:
 def test_enroll_hears_the_voice(live: facodec.Codec, speech: np.ndarray, voice: np.ndarray) -> None:
     (heard,) = run(start(live, Hello("enroll")), pieces(speech, 5))
     assert isinstance(heard, Timbre) and heard.exact
-    np.testing.assert_allclose(heard.vector, voice, atol=TOLERANCE)
+    assert_equal_numbers(heard.vector, voice)
 
 
 def test_what_cannot_be_done_is_said(live: facodec.Codec, speech: np.ndarray) -> None:

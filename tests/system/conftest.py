@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-import torch
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -22,8 +21,6 @@ from facodec import bitstream
 from facodec.config import HOP
 from streaming import protocol
 from streaming.protocol import Audio, Codes, Done, Error, Hello, Ready, Voice
-
-torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[2]
 SERVE = (

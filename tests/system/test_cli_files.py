@@ -18,12 +18,12 @@ from clients.voices import BUNDLED
 from facodec.codec import Codec
 from facodec.weights import bundled_path
 from facodec.weights.voices import voice_notes
+from tests.exactness import assert_equal_audio, assert_equal_numbers, assert_equal_speech
 
 FACODEC = [sys.executable, "-m", "clients.cli"]
 HELLO = Path(__file__).parents[1] / "data" / "hello.flac"
 REPLY = HELLO.with_name("reply.flac")
 TIMEOUT = 120
-EXACT = 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +71,13 @@ def test_talk_with_a_voice_equals_offline(
         "--seed", "5", "--json", *extra,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    expected = live.decode(live.encode(hello).codes, timbre, seed=5)
-    np.testing.assert_allclose(read(out), np.clip(expected, -1, 1), atol=EXACT)
+    sound = read(out)
+    assert_equal_speech(
+        sound, lambda: np.clip(live.decode(live.encode(hello).codes, timbre, seed=5), -1, 1)
+    )
     *_, summary = map(json.loads, done.stdout.splitlines())
     assert summary["type"] == "summary"
-    assert summary["frames_in"] == summary["frames_out"] == len(expected) // 200
+    assert summary["frames_in"] == summary["frames_out"] == len(sound) // 200
     assert summary["playout"] is None and summary["underruns"] == 0
     kilobits = summary["bytes_up"] * 8e-3 / (len(hello) / 16000)
     assert (kilobits < 15) == ("--local" in extra)
@@ -88,8 +90,10 @@ def test_fewer_layers(server: str, tmp_path: Path, live: Codec, hello: np.ndarra
         "--layers", "3",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    expected = live.decode(live.encode(hello).codes[:3], live.voice(hello))
-    np.testing.assert_allclose(read(out), np.clip(expected, -1, 1), atol=EXACT)
+    voice = live.voice(hello)
+    assert_equal_speech(
+        read(out), lambda: np.clip(live.decode(live.encode(hello).codes[:3], voice), -1, 1)
+    )
 
 
 def test_conversion_equals_offline(
@@ -101,7 +105,7 @@ def test_conversion_equals_offline(
         "--voice", REPLY,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(read(out), np.clip(live.convert(hello, timbre), -1, 1), atol=EXACT)
+    assert_equal_audio(read(out), np.clip(live.convert(hello, timbre), -1, 1))
     assert "frames       523 in, 523 out" in done.stdout
 
 
@@ -166,11 +170,11 @@ def test_recordings_to_codes_and_back(
     frames = live.encode(hello)
     assert main(["decode", fac, str(out)]) == 0
     expected = np.clip(live.decode(frames.codes, frames.timbre), -1, 1)[: len(hello)]
-    np.testing.assert_allclose(read(out), expected, atol=EXACT)
+    assert_equal_audio(read(out), expected)
     more = ["--voice", str(REPLY), "--layers", "4", "--seed", "9"]
     assert main(["decode", fac, str(out), *more]) == 0
     expected = np.clip(live.decode(frames.codes[:4], timbre, seed=9), -1, 1)[: len(hello)]
-    np.testing.assert_allclose(read(out), expected, atol=EXACT)
+    assert_equal_audio(read(out), expected)
 
 
 def test_a_recording_is_not_replaced_by_its_codes(
@@ -199,7 +203,7 @@ def test_voices_are_saved_here_or_by_a_server_and_used_by_name(
     assert listed == {"here", "there", *voice_notes(bundled_path()), *BUNDLED}
     for name in ("here", "there"):
         saved = tmp_path / "facodec" / "voices" / f"{name}.voice"
-        np.testing.assert_allclose(np.fromfile(saved, "<f4"), timbre, atol=1e-5)
+        assert_equal_numbers(np.fromfile(saved, "<f4"), timbre)
     out = tmp_path / "out.wav"
     talk = ["talk", "--server", server, "--fast", "--input", str(HELLO), "--output", str(out)]
     assert main([*talk, "--voice", "here"]) == 0

@@ -15,6 +15,7 @@ from streaming import protocol
 from streaming.protocol import Audio, Codes, End, Error, Hello, Ready, Voice
 from streaming.server import Server
 from streaming.settings import ServerSettings
+from tests.exactness import assert_equal_codes, assert_equal_speech
 
 SILENCE = bytes(800)
 NAN = np.full(200, np.nan, "<f4").tobytes()
@@ -72,8 +73,7 @@ def test_each_offence_is_named_and_the_neighbours_stay_exact(
             return await neighbour, heard, server.health()
 
     neighbour, heard, health = raw.run(scenario())
-    expected = live.decode(live.encode(hello).codes, voice)
-    np.testing.assert_allclose(neighbour.samples, expected, atol=1e-5)
+    assert_equal_speech(neighbour.samples, lambda: live.decode(live.encode(hello).codes, voice))
     got = [(name, h.error.code, h.close_code) for (name, *_), h in zip(BAD, heard, strict=True)]
     assert got == [(name, code, close) for name, _, code, close in BAD]
     assert all(len(h.error.message) > 15 for h in heard)
@@ -162,6 +162,6 @@ def test_a_fast_sender_is_slowed_down_to_the_bound(
             return heard, server.health()
 
     heard, health = raw.run(scenario())
-    assert np.array_equal(heard.codes, live.encode(hello).codes)
+    assert_equal_codes(heard.codes, live.model, hello)
     assert health["metrics"]["paused_total"] > 0
     assert 0 < max(seen) <= allowed

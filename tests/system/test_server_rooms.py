@@ -13,8 +13,7 @@ from facodec.codec import Codec
 from streaming.protocol import Audio, Codes, Hello, Ready, Voice
 from streaming.server import Server
 from streaming.settings import ServerSettings
-
-TOLERANCE = 1e-5
+from tests.exactness import assert_equal_audio, assert_equal_codes
 
 
 async def settled(server: Server, client: Any) -> None:
@@ -63,7 +62,7 @@ def test_early_and_late_listeners_of_codes_and_sound(
 
     codes, sound, same_sound, late_codes, late_sound = raw.run(scenario())
     frames = codes.codes.shape[1]
-    assert np.array_equal(codes.codes, live.encode(clip).codes)
+    assert_equal_codes(codes.codes, live.model, clip)
     assert [type(m) for m in codes.messages[:3]] == [Ready, Voice, Codes]
     assert np.array_equal(sound.samples, same_sound.samples)
     assert len(sound.samples) == frames * 200
@@ -108,7 +107,7 @@ def test_sound_that_starts_late_is_decoded_from_there(
     first = heard.all(Audio)[0].seq
     assert first == 40 and len(heard.samples) == 40 * 200
     expected = live.decode(codes[:, first:], voice)
-    np.testing.assert_allclose(heard.samples, expected, atol=TOLERANCE)
+    assert_equal_audio(heard.samples, expected)
 
 
 def test_a_room_has_one_publisher(raw: Any, untrained: Codec) -> None:

@@ -1,0 +1,198 @@
+"""How exact the codec's laws are tested to be, wherever they hold: one bound for sound and numbers,
+one for codes.
+
+Streams equal offline calls, batches equal their members, compiled code and exported graphs equal
+PyTorch, and servers equal them all, but for rounding. How much that is depends on the CPU: on the
+order in which its vectors, its caches and its libraries add up. So the bounds are relative to the
+signal, with room on either side:
+
+- Rounding. Float32 rounds to 2^-24 = 6e-8; sums over tens of layers make of that at most 1.2e-5 of
+  the largest sample in any law, on any CPU tried. :data:`PEAK` leaves eight times as much.
+- Faults. A shift by one sample, another frame, state, timbre or seed, and an error of -60 dB exceed
+  one of the bounds by ten times (``tests/facodec/test_exactness.py``).
+
+Codes are choices between words, which no bound softens: they are equal. Only where two words are as
+near to what was heard as float32 can tell (:data:`TIE`), either may be taken. That is proven for
+each code that differs, by asking the model, which goes on with what was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import combinations
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facodec.config import CODE_LAYERS, HOP
+from facodec.quantizer import VectorQuantizer
+
+PEAK = 1e-4
+"""How far a sample may be off, of the largest sample wanted."""
+POWER = 1e-4
+"""The norm of what is off, of the norm of the signal wanted: -80 dB."""
+SILENCE = 1e-6
+"""How far anything may be off: a thirtieth of a step of 16 bits."""
+TIE = 1e-5
+"""By how much a word's cosine with what was heard may be smaller than the best word's: some times
+what rounding makes of it, and exceeded in 9,996 of 10,000 choices."""
+MOST_TIES = 4
+"""Ties in one signal that are tried out, each way."""
+
+worst: dict[str, float] = {}
+"""The largest error of each kind so far, as a share of its bound."""
+
+
+def assert_equal_audio(found: Any, wanted: Any) -> None:
+    """Assert that sound (..., N) is as wanted but for rounding. For arrays and tensors."""
+    _assert_within("sound", found, wanted)
+
+
+def assert_equal_numbers(found: Any, wanted: Any) -> None:
+    """Assert that timbres, latents, features or states are as wanted but for rounding; the bounds
+    are relative to the largest number of each array."""
+    _assert_within("numbers", found, wanted)
+
+
+def assert_equal_halves(found: Any, wanted: Any) -> None:
+    """Assert that numbers which were rounded to 16 bits are as wanted but for rounding, which may
+    have sent them either way."""
+    ours, theirs = _tensor(found).double(), _tensor(wanted).double()
+    step = theirs.abs() * 2.0**-10 + 2.0**-24
+    assert ours.shape == theirs.shape and bool(((ours - theirs).abs() <= step).all())
+
+
+def assert_equal_codes(found: Any, model: Any, audio: Any) -> None:
+    """Assert that codes ([B,] K, T) are those of the model for audio ([B,] N), but for ties.
+
+    ``model`` computes them anew in PyTorch's operations.
+    """
+    codes, heard = _tensor(found), _tensor(audio)
+    codes, heard = (codes, heard) if codes.ndim == 3 else (codes.unsqueeze(0), heard.unsqueeze(0))
+    heard = F.pad(heard, (0, -heard.shape[1] % HOP))
+    with torch.inference_mode():
+        wanted = model.encode(heard)[:, : codes.shape[1]]
+    assert codes.shape == wanted.shape, f"expected codes {wanted.shape}, got {codes.shape}"
+    if torch.equal(codes, wanted):
+        return
+    with _taking(codes, CODE_LAYERS - _quantizers(model)) as short, torch.inference_mode():
+        forced = model.encode(heard)[:, : codes.shape[1]]
+    different = int((codes != wanted).sum())
+    assert torch.equal(codes, forced), "codes that no choice between words explains"
+    excess = max(short)
+    assert excess <= TIE, f"{different} codes differ, words farther by up to {excess:.2g}"
+    _note("codes", excess / TIE)
+
+
+def assert_equal_speech(found: Any, speak: Callable[[], Any]) -> None:
+    """Assert that sound is what ``speak`` makes with a model in PyTorch's operations, but for
+    rounding and for ties in the codes that it goes through."""
+    with _choosing(frozenset()) as ties:
+        wanted = speak()
+    near = sorted(ties, key=lambda tie: ties[tie])[:MOST_TIES]
+    others = (c for size in range(1, len(near) + 1) for c in combinations(near, size))
+    if _error(found, wanted) <= 1.0 or not near:
+        return assert_equal_audio(found, wanted)
+    for other in others:
+        with _choosing(frozenset(other)):
+            if _error(found, speak()) <= 1.0:
+                return None
+    return assert_equal_audio(found, wanted)
+
+
+def _tensor(values: Any) -> Tensor:
+    return torch.as_tensor(values).detach()
+
+
+def _error(found: Any, wanted: Any) -> float:
+    """The larger of both errors, as a share of its bound; infinite for other shapes and for what
+    is no number."""
+    ours, theirs = _tensor(found).double(), _tensor(wanted).double()
+    if ours.shape != theirs.shape:
+        return float("inf")
+    if not theirs.numel():
+        return 0.0
+    off = ours - theirs
+    if not bool(off.isfinite().all()):
+        return float("inf")
+    peak = float(off.abs().max()) / max(PEAK * float(theirs.abs().max()), SILENCE)
+    room = POWER * float(theirs.norm()) + SILENCE * theirs.numel() ** 0.5
+    return max(peak, float(off.norm()) / room)
+
+
+def _assert_within(kind: str, found: Any, wanted: Any) -> None:
+    assert _tensor(found).shape == _tensor(wanted).shape, (
+        f"expected {kind} {tuple(_tensor(wanted).shape)}, got {tuple(_tensor(found).shape)}"
+    )
+    error = _error(found, wanted)
+    assert error <= 1.0, f"{kind} off by {error:.3g} times what rounding may do"
+    _note(kind, error)
+
+
+def _note(kind: str, error: float) -> None:
+    worst[kind] = max(worst.get(kind, 0.0), error)
+
+
+def _quantizers(model: Any) -> int:
+    return sum(isinstance(module, VectorQuantizer) for module in model.modules())
+
+
+def _cosines(quantizer: VectorQuantizer, projected: Tensor) -> Tensor:
+    words = F.normalize(quantizer._codebook.weight, dim=-1)
+    return F.normalize(projected, dim=-1) @ words.t()
+
+
+@contextmanager
+def _taking(codes: Tensor, first: int) -> Iterator[list[float]]:
+    """Quantizers take these codes (B, K, T), the first of them the row ``first`` and so on; by how
+    much each is short of the best is listed."""
+    short = [0.0]
+    past: dict[int, int] = {}
+    quantizers: dict[int, int] = {}
+
+    def nearest(quantizer: VectorQuantizer, projected: Tensor) -> Tensor:
+        cosines = _cosines(quantizer, projected)
+        row = first + quantizers.setdefault(id(quantizer), len(quantizers))
+        frames, start = projected.shape[-2], past.get(id(quantizer), 0)
+        past[id(quantizer)] = start + frames
+        if row >= codes.shape[1]:
+            return cosines.argmax(-1)
+        taken = codes[:, row, start : start + frames].view(projected.shape[:-1])
+        cosine = cosines.gather(-1, taken.unsqueeze(-1)).squeeze(-1)
+        short.extend((cosines.amax(-1) - cosine).flatten().tolist())
+        return taken
+
+    with patch.object(VectorQuantizer, "nearest", nearest):
+        yield short
+
+
+Choice = tuple[int, int]
+"""The how-manieth quantizer, and the how-manieth of its vectors."""
+
+
+@contextmanager
+def _choosing(second: frozenset[Choice]) -> Iterator[dict[Choice, float]]:
+    """Quantizers take the second best in these choices; other ties, and how near, are noted."""
+    ties: dict[Choice, float] = {}
+    past: dict[int, int] = {}
+    quantizers: dict[int, int] = {}
+
+    def nearest(quantizer: VectorQuantizer, projected: Tensor) -> Tensor:
+        best = _cosines(quantizer, projected).flatten(0, -2).topk(2, dim=-1)
+        at = quantizers.setdefault(id(quantizer), len(quantizers))
+        start = past.get(id(quantizer), 0)
+        past[id(quantizer)] = start + len(best.values)
+        taken, gap = best.indices[:, 0].clone(), best.values[:, 0] - best.values[:, 1]
+        for row in (gap <= TIE).nonzero().flatten().tolist():
+            ties[at, start + row] = float(gap[row])
+        for which, row in second:
+            if which == at and start <= row < past[id(quantizer)]:
+                taken[row - start] = best.indices[row - start, 1]
+        return taken.view(projected.shape[:-1])
+
+    with patch.object(VectorQuantizer, "nearest", nearest):
+        yield ties

@@ -1,7 +1,0 @@
-"""Steps are far too small to share between threads, which would only wait for each other."""
-
-from __future__ import annotations
-
-import torch
-
-torch.set_num_threads(1)

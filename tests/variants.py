@@ -1,0 +1,120 @@
+"""Runs the laws (``pytest -m law``) as other CPUs would: ``python -m tests.variants --help``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facodec.compiled import EXTRA_FLAGS, SWITCH
+
+ROOT = Path(__file__).parents[1]
+THREADS = "FACODEC_TEST_THREADS"
+"""Environment variable: PyTorch's threads in the tests (default 1)."""
+LONGEST = 900.0
+"""Seconds for one run of the laws."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A CPU as it may be elsewhere. ``needs``: features without which it cannot be tried here."""
+
+    name: str
+    environment: dict[str, str]
+    needs: set[str] = field(default_factory=set)
+
+
+def _vectors(level: str) -> dict[str, str]:
+    return {EXTRA_FLAGS: f"-march=x86-64{level}"}
+
+
+VARIANTS = (
+    Variant("PyTorch without vectors", {"ATEN_CPU_CAPABILITY": "default"}),
+    Variant("PyTorch with AVX2", {"ATEN_CPU_CAPABILITY": "avx2"}, {"avx2"}),
+    Variant("oneDNN with AVX2", {"ONEDNN_MAX_CPU_ISA": "AVX2"}, {"avx2"}),
+    Variant(
+        "oneDNN with AVX-512, 2 threads",
+        {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", THREADS: "2"},
+        {"avx512bw"},
+    ),
+    Variant("C with vectors of 16 bytes", _vectors(""), {"sse2"}),
+    Variant("C with vectors of 32 bytes", _vectors("-v3"), {"avx2"}),
+    Variant("C with vectors of 64 bytes", _vectors("-v4"), {"avx512vl"}),
+    Variant("no C, 2 threads", {SWITCH: "0", THREADS: "2"}),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    variant: Variant
+    passed: bool
+    seconds: float
+    said: str
+
+    @property
+    def line(self) -> str:
+        """One line of the report: the verdict, how near to the bounds, how long."""
+        worst = re.search(r"^exactness: (.*)$", self.said, re.M)
+        verdict = "passed" if self.passed else "FAILED"
+        margins = worst.group(1) if worst else ""
+        return f"{self.variant.name:<32} {verdict}  {self.seconds:5.0f} s  {margins}"
+
+
+def features() -> set[str]:
+    """What this CPU can do, in Linux's words; nothing where it is no x86 one."""
+    info = Path("/proc/cpuinfo")
+    if platform.machine() != "x86_64" or not info.exists():
+        return set()
+    flags = re.search(r"^flags\s*:(.*)$", info.read_text(), re.M)
+    return set(flags.group(1).split()) if flags else set()
+
+
+def run(variant: Variant, more: list[str]) -> Outcome:
+    """The laws once, in a process of their own."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-m", "law", "-p", "no:cacheprovider", *more]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | variant.environment, capture_output=True,
+            text=True, timeout=LONGEST,
+        )  # fmt: skip
+        passed, said = done.returncode == 0, done.stdout + done.stderr
+    except subprocess.TimeoutExpired:
+        passed, said = False, f"not done after {LONGEST:g} s"
+    return Outcome(variant, passed, time.monotonic() - began, said)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--repeat", type=int, default=1, metavar="N", help="runs of each variant (default 1)")
+    add("--only", default="", metavar="TEXT", help="variants with this in their name")
+    add("--jobs", type=int, default=2, metavar="N", help="at a time (default 2)")
+    add("pytest", nargs="*", help="more arguments for pytest, after --")
+    options = parser.parse_args()
+    here = features()
+    wanted = [v for v in VARIANTS if options.only in v.name]
+    for variant in wanted:
+        if not variant.needs <= here:
+            print(f"{variant.name:<32} not on this CPU")
+    runs = [v for v in wanted if v.needs <= here] * options.repeat
+    with ThreadPoolExecutor(options.jobs) as pool:
+        failed = 0
+        for outcome in pool.map(lambda variant: run(variant, options.pytest), runs):
+            print(outcome.line, flush=True)
+            if not outcome.passed:
+                failed += 1
+                print(outcome.said, flush=True)
+    print(f"{len(runs) - failed} of {len(runs)} runs passed")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
