@@ -18,20 +18,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from streaming.batching import BUCKETS, LATE, OWED, Aside, Batcher, Failure, Work
-from streaming.fairness import FRAME_RATE, LIVE, LOOK, STEP, Credit, Leftover
-from streaming.media import Media, join, load, split
+from streaming.fairness import LOOK, OVERTAKING, Cost, Credit, Leftover, late_frames, late_rows
+from streaming.media import Media, join, load
 from streaming.pipeline import Pipeline, Result
 from streaming.protocol import ProtocolError
+from streaming.turns import TURN_FRAMES, Job, Queue
 
 log = logging.getLogger(__name__)
 
-TURN_FRAMES = 8
-"""Most frames one stream computes before the next stream has its turn (100 ms of audio)."""
 LATE_TURNS = 4
 """Turns of streams that catch up that are begun at once."""
 
@@ -57,17 +56,7 @@ class Outcome:
     error: ProtocolError | None = None
 
 
-@dataclass
-class _Job:
-    item: Media
-    arrived: float
-    t: float | None
-    late: bool
-
-
 Deliver = Callable[[Outcome], None]
-Cost = Callable[[int], float]
-"""Seconds that a hop of a stream is expected to take where so many have one together."""
 
 
 @dataclass(eq=False)
@@ -78,25 +67,21 @@ class Stream:
     engine: Engine
     make: Callable[[], Pipeline]
     deliver: Deliver
-    credit: Credit
+    queue: Queue
     load: Callable[[], float]
     """Share of the machine that it takes."""
     cost: Cost | None = None
     abandoned: bool = False
     """Closed by its owner: an outcome that is still on its way is not wanted any more."""
-    _jobs: deque[_Job] = field(default_factory=deque)
-    _queued: float = 0.0
     _ending: bool = False
     _closed: bool = False
     _scheduled: bool = False
     _pipeline: Pipeline | None = None
-    _late_jobs: int = 0
-    _on_time: float = -LIVE
 
     @property
     def backlog(self) -> float:
         """Frames that wait for the model or are in it."""
-        return self._queued
+        return self.queue.frames
 
     def submit(self, item: Media, t: float | None = None) -> None:
         """Queues media. ``t``: its capture stamp."""
@@ -111,17 +96,13 @@ class Stream:
         self.abandoned = True
         self.engine.close(self)
 
-    def is_live(self, now: float) -> bool:
-        """Whether it sends in real time: lately, and is not far ahead."""
-        return now - self._on_time < LIVE and self._queued < LIVE * FRAME_RATE
-
 
 @dataclass(eq=False)
 class _Turn:
     """The work of one stream in one go."""
 
     stream: Stream
-    jobs: list[_Job]
+    jobs: list[Job]
     last: bool
     started: float
     order: float
@@ -190,7 +171,7 @@ class Engine:
         """A new stream. ``make`` builds its pipeline, in a model thread, before its first turn;
         ``deliver`` gets every outcome, in a model thread too. ``load``: what it adds to
         :attr:`load`. ``cost``: what it is expected to take."""
-        stream = Stream(self, make, deliver, self._credit(self._clock()), load, cost)
+        stream = Stream(self, make, deliver, Queue(self._credit(self._clock())), load, cost)
         with self._changed:
             self._streams.add(stream)
         return stream
@@ -198,19 +179,8 @@ class Engine:
     def queue(self, stream: Stream, item: Media, t: float | None) -> None:
         now = self._clock()
         with self._changed:
-            parts = split(item, TURN_FRAMES)
-            if not parts or stream._closed or stream._ending:
-                return
-            for part in parts:
-                frames = load(part)
-                # What is behind something late cannot be on time either.
-                late = stream._late_jobs > 0 or not stream.credit.spend(frames, now)
-                stream._late_jobs += late
-                stream._queued += frames
-                stream._jobs.append(_Job(part, now, t, late))
-            if not stream._late_jobs:
-                stream._on_time = now
-            self._schedule(stream)
+            if not stream._closed and not stream._ending and stream.queue.put(item, t, now):
+                self._schedule(stream)
 
     def end(self, stream: Stream) -> None:
         with self._changed:
@@ -221,8 +191,7 @@ class Engine:
     def close(self, stream: Stream) -> None:
         with self._changed:
             stream._closed = True
-            stream._jobs.clear()
-            stream._queued = 0.0
+            stream.queue.clear()
             self._streams.discard(stream)
             self._closed += 1
 
@@ -230,7 +199,7 @@ class Engine:
     def backlog(self) -> float:
         """Frames that wait for the model, over all streams."""
         with self._changed:
-            return sum(stream._queued for stream in self._streams)
+            return sum(stream.queue.frames for stream in self._streams)
 
     @property
     def streams(self) -> int:
@@ -361,9 +330,9 @@ class Engine:
                 stream = self._ready.popleft()
                 if stream._closed:
                     continue
-                most = _late_frames(stream) if guarded else TURN_FRAMES
+                most = late_frames(stream.cost, TURN_FRAMES) if guarded else TURN_FRAMES
                 room = len(turns) < LATE_TURNS
-                paid = room and guarded and stream.credit.spend(_turn_frames(stream, most), now)
+                paid = room and guarded and stream.queue.pay(stream.queue.coming(most), now)
                 if paid or (room and not wait):
                     turns.append(_take_turn(stream, now, most))
                     turns[-1].order = OWED if paid else LATE
@@ -379,8 +348,8 @@ class Engine:
             stream = self._ready.popleft()
             if stream._closed:
                 continue
-            late = bool(stream._jobs) and stream._jobs[0].late
-            if not late and len(turns) < most and _turn_frames(stream) < below:
+            waits = stream.queue.is_late or len(turns) >= most
+            if not waits and stream.queue.coming() < below:
                 turns.append(_take_turn(stream, now))
             else:
                 self._ready.append(stream)
@@ -389,12 +358,12 @@ class Engine:
     def _promote(self, worker: _Worker, now: float) -> None:
         """Puts turns in work first that real time has brought by now."""
         for turn in worker.batcher.keys(LATE):
-            if turn.stream.credit.spend(turn.frames, now):
+            if turn.stream.queue.pay(turn.frames, now):
                 worker.batcher.reorder(turn, OWED)
 
     def _has_live(self, now: float) -> bool:
         with self._changed:
-            return any(stream.is_live(now) for stream in self._streams)
+            return any(stream.queue.is_live(now) for stream in self._streams)
 
     # ------------------------------------------------------------------------------------ computing
 
@@ -406,7 +375,7 @@ class Engine:
         self._begin(worker, turns)
         while (order := worker.batcher.order) is not None and order < OWED:
             self._step(worker)
-            if order > 1.0 and self._clock() - started < LOOK:
+            if order > 1.0 and self._clock() - started < OVERTAKING:
                 self._begin(worker, self._collect_shorter(order))
         worker.leftover.take(self._clock() - started)
         if expected is not None and self._observe is not None:
@@ -425,7 +394,9 @@ class Engine:
         order = worker.batcher.order
         steps = order is not None and (order < LATE or not wait)
         if steps:
-            self._step(worker, _late_rows if guarded else None)
+            self._step(worker, _rows if guarded else None)
+            while not guarded and worker.batcher.order and worker.seen == self._changes:
+                self._step(worker)
         elif wait:
             worker.pause = min(wait, LOOK)
         if turns or steps:
@@ -470,42 +441,23 @@ class Engine:
         with self._changed:
             if stream._closed:
                 return
-            stream._queued = max(0.0, stream._queued - turn.frames)
-            stream._late_jobs -= sum(job.late for job in turn.jobs)
+            stream.queue.done(turn.jobs)
             stream._scheduled = False
             if outcome.error is not None or outcome.ended:
                 stream._closed = True
                 self._streams.discard(stream)
-            elif stream._jobs or stream._ending:
+            elif stream.queue or stream._ending:
                 self._schedule(stream)
         stream.deliver(outcome)
 
 
-def _turn_frames(stream: Stream, most: int = TURN_FRAMES) -> float:
-    """What the stream's next turn counts for; the engine's lock is held."""
-    frames = 0.0
-    for job in stream._jobs:
-        if frames >= most or job.late != stream._jobs[0].late:
-            break
-        frames += min(most, load(job.item))
-    return frames
-
-
 def _take_turn(stream: Stream, now: float, most: int = TURN_FRAMES) -> _Turn:
-    """The stream's oldest jobs, up to a turn's worth; the engine's lock is held."""
-    jobs: list[_Job] = []
-    frames = 0.0
-    late = bool(stream._jobs) and stream._jobs[0].late
-    while stream._jobs and frames < most and stream._jobs[0].late == late:
-        job = stream._jobs.popleft()
-        if job.item.frames > most:
-            job, *rest = (replace(job, item=part) for part in split(job.item, most))
-            stream._jobs.extendleft(reversed(rest))
-            stream._late_jobs += late * len(rest)
-        jobs.append(job)
-        frames += load(job.item)
-    last = stream._ending and not stream._jobs
-    return _Turn(stream, jobs, last, now, LATE if late else frames)
+    """The stream's next turn; the engine's lock is held."""
+    late = stream.queue.is_late
+    turn = _Turn(stream, stream.queue.take(most), stream._ending and not stream.queue, now, LATE)
+    if not late:
+        turn.order = turn.frames
+    return turn
 
 
 def _advance(turn: _Turn) -> Work[Result]:
@@ -528,18 +480,8 @@ def _expected(turns: list[_Turn]) -> float | None:
     return total
 
 
-def _late_frames(stream: Stream) -> int:
-    """Frames of a turn of one who catches up whose steps are short enough."""
-    one = stream.cost(1) / 2 if stream.cost is not None else 0.0
-    return max(1, min(TURN_FRAMES, int(STEP / one))) if one else TURN_FRAMES
-
-
-def _late_rows(turn: _Turn) -> int:
-    """Streams in a step of those who catch up that is short enough."""
-    cost = turn.stream.cost
-    if cost is None:
-        return BUCKETS[-1]
-    return max((size for size in BUCKETS if size * cost(size) / 2 <= STEP), default=1)
+def _rows(turn: _Turn) -> int:
+    return late_rows(turn.stream.cost, BUCKETS)
 
 
 def _error(error: Exception) -> ProtocolError:

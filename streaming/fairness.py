@@ -5,14 +5,18 @@ No threads and no clock of its own: times are seconds that the caller says.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from facodec.config import HOP, SAMPLE_RATE
 
 FRAME_RATE = SAMPLE_RATE / HOP
 RATE = 1.05 * FRAME_RATE
 """Frames a second that a stream earns: real time, and room for a clock that runs fast."""
-BEGINNING, ALLOWANCE = 16.0, 40.0
+Cost = Callable[[int], float]
+"""Seconds that a hop of a stream is expected to take where so many have one together."""
+BEGINNING, ALLOWANCE = 16.0, 160.0
 """Frames that a stream has to begin with, two of the largest packets, and the most that it may have
-earned and not used: what piles up in half a second in which the network, or this server, stands."""
+earned and not used: what piles up in two seconds in which the network, or this server, stands."""
 SHARE = 0.4
 """Of the time of a model thread that may go into steps. About as long again goes to sockets and
 packets, which share the interpreter with the model threads, and what came during a step waits for
@@ -28,6 +32,8 @@ STEP = 0.003
 frame of one stream where that takes longer."""
 LOOK = HOP / SAMPLE_RATE
 """Seconds after which a waiting thread looks again at what has been earned meanwhile."""
+OVERTAKING = 8 * LOOK
+"""Seconds in which longer turns let shorter ones go first."""
 LIVE = 1.0
 """Seconds since it was last on time in which a stream is live, unless it is as far ahead."""
 
@@ -77,3 +83,15 @@ class Leftover:
         if max(self._spare, self._least) > 0.0:
             return 0.0
         return min(-self._spare / (SHARE - LEAST), -self._least / LEAST)
+
+
+def late_frames(cost: Cost | None, most: int) -> int:
+    """Frames of one stream that a step of those who catch up may have, at most so many."""
+    one = cost(1) / 2 if cost is not None else 0.0  # encoding and decoding are two steps
+    return max(1, min(most, int(STEP / one))) if one else most
+
+
+def late_rows(cost: Cost | None, sizes: Iterable[int]) -> int:
+    """The largest of the sizes of a batch that such a step may have."""
+    fitting = (size for size in sizes if cost is None or size * cost(size) / 2 <= STEP)
+    return max(fitting, default=1)

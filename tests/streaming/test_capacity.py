@@ -5,12 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from facodec.codec import Codec
 from streaming import capacity
-from streaming.capacity import HOP_SECONDS, SHARE, Measured, measure
+from streaming.capacity import (
+    BOUND,
+    DOUBT,
+    FEWEST,
+    HOP_SECONDS,
+    PACE,
+    SHARE,
+    WINDOW,
+    Measured,
+    Slowness,
+    measure,
+)
 from streaming.protocol import Hello, ProtocolError
 from streaming.runtime import Mailbox, Runtime
 from streaming.settings import ServerSettings
@@ -38,6 +51,72 @@ def test_who_serves_a_model_may_try_it_and_threads_share_cores() -> None:
     slow = Measured({1: 10 * HOP_SECONDS}, 0)
     assert slow.streams(threads=1) == 1
     assert slow.streams(threads=10_000) == os.cpu_count()
+
+
+class Machine:
+    """Ticks of a server by a clock of its own: ``slow`` times as long as expected, as many as
+    take ``busy`` of the time."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.slowness = Slowness(0.0)
+        self.now = 0.0
+        self.random = np.random.default_rng(seed)
+
+    def run(self, windows: float, slow: float, busy: float, held_up: float = 0.0) -> list[float]:
+        """``held_up``: share of the ticks in which something else took the core. Returns all
+        values on the way."""
+        values = []
+        end = self.now + windows * WINDOW
+        while self.now < end:
+            taken = 0.002 * slow * self.random.uniform(0.9, 1.1)
+            if self.random.random() < held_up:
+                taken *= self.random.uniform(2, 20)
+            self.now += 0.002 * slow / busy
+            self.slowness.add(0.002, taken, self.now)
+            values.append(self.slowness.value)
+        return values
+
+
+def test_a_machine_that_is_as_it_was_measured_keeps_its_offer() -> None:
+    machine = Machine()
+    assert set(machine.run(50, slow=1.05, busy=0.3, held_up=0.2)) == {1.0}
+
+
+@pytest.mark.parametrize("slow", [0.3, 0.7, 1.6, 3.0])
+def test_the_offer_follows_what_steps_take(slow: float) -> None:
+    machine = Machine()
+    values = machine.run(30, slow, busy=0.3, held_up=0.2)
+    assert values[-1] == pytest.approx(slow, rel=DOUBT - 0.99)
+    changes = [after / before for before, after in pairwise(values) if after != before]
+    assert all(1 / PACE - 1e-9 <= change <= PACE + 1e-9 for change in changes)
+    settled = values[2 * len(values) // 3 :]
+    assert len(set(settled)) == 1
+
+
+def test_a_busy_first_second_is_forgotten() -> None:
+    measured = Measured({1: 2.0 * BUDGET, 2: 3.0 * BUDGET, 4: 4.0 * BUDGET}, 0)
+    assert measured.streams(1) == 1
+    machine = Machine()
+    machine.run(40, slow=0.2, busy=0.1)  # in truth it is five times as fast
+    assert measured.streams(1, machine.slowness.value) == 4
+
+
+def test_a_machine_with_little_to_do_is_not_called_slow() -> None:
+    machine = Machine()
+    assert set(machine.run(20, slow=2.5, busy=0.05)) == {1.0}
+
+
+def test_few_ticks_tell_nothing() -> None:
+    slowness = Slowness(0.0)
+    for i in range(100):
+        slowness.add(0.002, 0.01, i * WINDOW / (FEWEST / 2))
+    assert slowness.value == 1.0
+
+
+def test_it_is_bounded() -> None:
+    machine = Machine()
+    assert machine.run(60, slow=8.0, busy=0.4)[-1] == BOUND
+    assert machine.run(60, slow=0.1, busy=0.2)[-1] == 1 / BOUND
 
 
 def test_measuring_once(untrained: Codec) -> None:
@@ -108,3 +187,17 @@ def test_calls_from_threads_all_arrive_in_order() -> None:
         assert all(numbers == list(range(500)) for numbers in got.values())
 
     asyncio.run(scenario())
+
+
+def test_offers_move_with_the_machine_for_those_who_are_there_too(untrained: Codec) -> None:
+    full = runtime(untrained, ServerSettings(), streams=8)
+    hello = Hello("loopback")
+    for _ in range(8):
+        full.open_stream(full.plan(hello)[1], lambda outcome: None)
+    with pytest.raises(ProtocolError, match="overloaded"):
+        full.plan(hello)
+    full.slowness.value = 0.5
+    assert full.capacity() == 16 and full.engine.load == pytest.approx(0.5)
+    full.plan(hello)
+    full.slowness.value = 2.0
+    assert full.capacity() == 4 and full.engine.load == pytest.approx(2.0)

@@ -1,0 +1,97 @@
+"""What waits in one stream, in order: what arrived on time, and what is ahead of real time."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+from streaming.fairness import FRAME_RATE, LIVE, Credit
+from streaming.media import Media, load, split
+
+TURN_FRAMES = 8
+"""Most frames one stream computes before the next stream has its turn (100 ms of audio)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """At most a turn's worth of media. ``late``: more than real time had brought when it arrived,
+    or behind something that is; ``t``: its capture stamp."""
+
+    item: Media
+    arrived: float
+    t: float | None
+    late: bool
+
+
+class Queue:
+    """One stream's jobs. ``frames``: how many wait or are being computed."""
+
+    def __init__(self, credit: Credit) -> None:
+        self.frames = 0.0
+        self._credit = credit
+        self._jobs: deque[Job] = deque()
+        self._late = 0
+        self._on_time = -LIVE
+
+    def __bool__(self) -> bool:
+        return bool(self._jobs)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the next turn is."""
+        return bool(self._jobs) and self._jobs[0].late
+
+    def is_live(self, now: float) -> bool:
+        """Whether media come in real time: lately some did, and they are not far ahead."""
+        return now - self._on_time < LIVE and self.frames < LIVE * FRAME_RATE
+
+    def put(self, item: Media, t: float | None, now: float) -> bool:
+        """Whether there was anything in the media."""
+        parts = split(item, TURN_FRAMES)
+        for part in parts:
+            frames = load(part)
+            # Whatever the server is behind by: it is the sender who is on time, or is not.
+            late = self._late > 0 or not self._credit.spend(frames, now)
+            self._late += late
+            self.frames += frames
+            self._jobs.append(Job(part, now, t, late))
+        if not self._late:
+            self._on_time = now
+        return bool(parts)
+
+    def coming(self, most: int = TURN_FRAMES) -> float:
+        """What the next turn counts for."""
+        frames = 0.0
+        for job in self._jobs:
+            if frames >= most or job.late != self._jobs[0].late:
+                break
+            frames += min(most, load(job.item))
+        return frames
+
+    def pay(self, frames: float, now: float) -> bool:
+        """Whether real time has brought so many late frames by now; if so they are paid for."""
+        return self._credit.spend(frames, now)
+
+    def take(self, most: int = TURN_FRAMES) -> list[Job]:
+        """The next turn: the oldest jobs, all of them late or none."""
+        taken: list[Job] = []
+        frames = 0.0
+        while self._jobs and frames < most and self._jobs[0].late == (taken or self._jobs)[0].late:
+            job = self._jobs.popleft()
+            if job.item.frames > most:
+                job, *rest = (replace(job, item=part) for part in split(job.item, most))
+                self._jobs.extendleft(reversed(rest))
+                self._late += job.late * len(rest)
+            taken.append(job)
+            frames += load(job.item)
+        return taken
+
+    def done(self, jobs: list[Job]) -> None:
+        """A turn has been computed."""
+        self.frames = max(0.0, self.frames - sum(load(job.item) for job in jobs))
+        self._late -= sum(job.late for job in jobs)
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self._jobs.clear()
+        self.frames = 0.0
