@@ -50,7 +50,7 @@ class ServerSettings:
     hello_timeout: float = 5.0
     idle_timeout: float = 60.0
     room_wait: float = 60.0
-    ping_interval: float = 5.0
+    ping_interval: float = 2.0
     ping_timeout: float = 20.0
     drain: float = 5.0
     until_eof: bool = False

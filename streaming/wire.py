@@ -39,6 +39,8 @@ KERNEL_UNSENT = 16 * 1024
 length is known, and not behind it."""
 KERNEL_RECEIVE = 128 * 1024
 """Bytes of a client that is not read which the system takes."""
+CLOSE_GRACE = 2.0
+"""Seconds that a client has to hang up after the close was agreed on, or it broke the protocol."""
 TCP_CLOSED, TCP_CLOSE_WAIT = 7, 8
 """States in Linux' ``tcp_info``: reset, and the other end has sent its last byte."""
 
@@ -50,6 +52,7 @@ class Wire(ServerConnection):
         super().__init__(*args, **options)
         self._unread = bytearray()
         self._turn_due = False
+        self._closes = False
         self._holds: set[str] = set()
         self._was_held = False
         self._received = 0
@@ -133,6 +136,10 @@ class Wire(ServerConnection):
             self._take_apart(self._cut())
         super().eof_received()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unread.clear()
+        super().connection_lost(exc)
+
     def resume_writing(self) -> None:
         super().resume_writing()
         self._release("writes")
@@ -179,6 +186,10 @@ class Wire(ServerConnection):
     def _take_apart(self, data: bytes) -> None:
         self._extras = 0
         super().data_received(data)
+        if not self._closes and self.protocol.close_expected():
+            # The other end is to hang up now; one that does not is cut off.
+            self._closes = True
+            self.loop.call_later(CLOSE_GRACE, self.transport.abort)
         if self._extras:
             debt = self._allowance.owe(self._extras)
             if debt > 0:
@@ -195,7 +206,7 @@ class Wire(ServerConnection):
 
     def _hold(self, reason: str) -> None:
         self._was_held = True
-        if not self._holds:
+        if not self._holds and not self.transport.is_closing():
             self.transport.pause_reading()
         self._holds.add(reason)
 
@@ -204,7 +215,8 @@ class Wire(ServerConnection):
             return
         self._holds.remove(reason)
         if not self._holds:
-            self.transport.resume_reading()
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
         elif self._holds == {"unread"}:
             # Not at once: this may be called while the library is at work.
             self._come_again()
