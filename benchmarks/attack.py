@@ -105,7 +105,7 @@ def _beside(attack: Attack, seconds: float, seed: int, told: dict[str, Any]) -> 
         lag_before_ms=_lag(times[(dues > began - SETTLE) & (dues < began - 0.2)]),
         memory_mib=_memory(place.memory),
     )
-    return [*checks, *_common_checks(told)], counts
+    return [*checks, *_common_checks(told, attack.growth)], counts
 
 
 async def _scene(place: Arena, attack: Beside) -> tuple[float, Facts, float]:
@@ -117,10 +117,10 @@ async def _scene(place: Arena, attack: Beside) -> tuple[float, Facts, float]:
         return began, facts, time.perf_counter()
 
 
-def _common_checks(told: dict[str, Any]) -> list[Any]:
-    """What every attack is judged by."""
+def _common_checks(told: dict[str, Any], growth: float) -> list[Any]:
+    """What every attack is judged by. ``growth``: MiB that the server may grow by."""
     from benchmarks.attacks.arena import SESSIONS
-    from benchmarks.attacks.checks import GROWTH_MIB, LAG_MS, TIMES_BEFORE, Check, share
+    from benchmarks.attacks.checks import LAG_MS, TIMES_BEFORE, Check, share
 
     account, lag, memory = told["undisturbed"], told["lag_ms"], told["memory_mib"]
     before = told["lag_before_ms"]
@@ -132,7 +132,7 @@ def _common_checks(told: dict[str, Any]) -> list[Any]:
         Check("frames lost or changed", spoilt, 0),
     ]
     if memory is not None:
-        made.append(Check("server grows", memory["growth"], GROWTH_MIB, "MiB"))
+        made.append(Check("server grows", memory["growth"], growth, "MiB"))
     return made
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.attacks import alone, requests
 from benchmarks.attacks.arena import TOKEN, Arena
-from benchmarks.attacks.checks import Check, of_tries, share
+from benchmarks.attacks.checks import GROWTH_MIB, Check, of_tries, share
 from benchmarks.attacks.wire import OWNER, Wire
 
 Counts = dict[str, float]
@@ -34,7 +34,7 @@ FREE = 1.5
 class Attack:
     """``beside``: the attack, made beside undisturbed sessions on a server with these options;
     ``alone``: one that takes a server of its own, and its seconds. Each gives its checks and what
-    the attackers counted."""
+    the attackers counted. ``growth``: MiB that the server may grow by."""
 
     name: str
     summary: str
@@ -42,6 +42,7 @@ class Attack:
     beside: Beside | None = None
     alone: Callable[[float, int], Facts] | None = None
     token: str | None = TOKEN
+    growth: float = GROWTH_MIB
     takes: float = 1.0
     """Times the seconds that others take."""
 
@@ -157,6 +158,8 @@ async def guess_tokens(arena: Arena) -> Facts:
     ], counts
 
 
+PINGED_MIB = 4.0
+"""What the unread answers to one client's pings may fill: what the system's buffers hold."""
 SMALL = ("--max-sessions", "10")
 """Six slots beside the four undisturbed sessions."""
 LARGE = ("--max-sessions", "28")
@@ -173,7 +176,7 @@ ATTACKS: Sequence[Attack] = (
            (*LARGE, "--max-rooms", "16"), _wait_for_publisher(16, "room-#", ROOM)),
     Attack("full-room", "64 listeners in one room of a server for 10 sessions", SMALL, fill_room),
     Attack("unread-pings", "4 clients without a token send pings, read no answer", SMALL,
-           _held("unread-pings", clients=4, trusted=False)),
+           _held("unread-pings", clients=4, trusted=False), growth=4 * PINGED_MIB),
     Attack("tiny-clock", "4 clients send clock as fast as they can", SMALL,
            _held("tiny-messages", clients=4, word="clock")),
     Attack("tiny-audio", "4 clients send audio without samples as fast as they can", SMALL,
