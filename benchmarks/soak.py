@@ -219,7 +219,7 @@ def tables(result: Result) -> list[Table]:
         [name, event, int(count)]
         for name, counts in result["disturbers"].items()
         for event, count in sorted(counts.items())
-        if event != "longest_s"
+        if event != "longest_ms"
     ]
     made.append(
         Table("disturbers", "What the others met", ("client", "what", "times"), told)

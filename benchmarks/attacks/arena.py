@@ -147,15 +147,16 @@ class Arena:
 
     async def start(
         self, name: str, clients: int, *, word: str = "", trusted: bool = True,
-        seconds: float | None = None, address: str | None = None, seed: int | None = None,
+        seconds: float | None = None, together: bool = False,
     ) -> Attackers:  # fmt: skip
-        """Attackers of a kind; ``trusted`` ones know the token."""
+        """Attackers of a kind; ``trusted`` ones know the token, and those that come ``together``
+        have one address."""
         words = ["--clients", str(clients), "--seconds", str(seconds or self.seconds)]
         words += ["--word", word] if word else []
-        words += ["--address", address] if address else []
+        words += ["--together"] if together else []
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.attacks.client", name, "--url", self.server.url,
-            "--seed", str(self.seed if seed is None else seed), *words,
+            "--seed", str(self.seed), *words,
             stdout=asyncio.subprocess.PIPE, start_new_session=True,
             env=_environment(self.token if trusted else None),
         )  # fmt: skip
@@ -188,11 +189,11 @@ class Arena:
             await asyncio.wait_for(wire.finish(), 1.0)
         return True
 
-    async def enter(self, **hello: Any) -> Wire | None:
+    async def enter(self, address: str = OWNER, **hello: Any) -> Wire | None:
         """A session of the owner's, None where he is not let in within two seconds."""
         wire: Wire | None = None
         try:
-            wire = await asyncio.wait_for(Wire.open(self.owner), 2.0)
+            wire = await asyncio.wait_for(Wire.open(self.owner.coming_from(address)), 2.0)
             wire.write({"type": "hello", "version": 1, "role": "loopback", **hello})
             answer = await asyncio.wait_for(wire.receive(), 2.0)
         except (RefusedError, OSError, asyncio.TimeoutError):

@@ -11,6 +11,9 @@ LAG_MS = 100.0
 """Bound of the 99th percentile of the undisturbed sessions' lag, beside any attack. Without one it
 is some 20 ms, on a machine that attackers, clients and server share; a listener's playout buffer
 takes 100 ms without a word being lost."""
+TIMES_BEFORE = 2.0
+"""The bound is so many times the lag just before the attack where that is more: a machine that is
+busy with other things is not the attacker's doing."""
 GROWTH_MIB = 64.0
 """Bound of what an attack makes the server grow by: the queues of the sessions it may have."""
 

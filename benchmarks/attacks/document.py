@@ -12,6 +12,7 @@ from benchmarks.present import Table
 OPENING, CLOSING = "<!-- attacks -->\n", "<!-- end -->"
 COLUMNS = ("attack", "what it does", "bound", "before", "after")
 NOTHING = "–"
+MEASURED = ("lag p99", "server grows")
 
 
 def fill(document: Path, column: str, attacks: Mapping[str, Mapping[str, Any]]) -> None:
@@ -45,17 +46,22 @@ def _bounds(attack: Mapping[str, Any]) -> str:
 
 
 def _figures(attack: Mapping[str, Any]) -> str:
-    """The figures, those that did not hold in bold."""
+    """The attack's own figures, then lag and memory; those that did not hold in bold."""
     if "failed" in attack:
         return f"**{attack['failed']}**"
-    shown = [c for c in attack["checks"] if c["what"] not in COMMON or not c["held"]]
-    parts = [_marked(_short(c), bool(c["held"])) for c in shown]
-    named = {c["what"] for c in shown}
-    lag, memory = attack.get("lag_ms"), attack.get("memory_mib")
-    if lag and "lag p99" not in named:
-        parts.append(f"lag {lag['p99']:.0f} ms")
-    if memory and "server grows" not in named:
-        parts.append(f"{memory['growth']:+.0f} MiB")
+    parts = [
+        _marked(_short(c), bool(c["held"]))
+        for c in attack["checks"]
+        if c["what"] not in MEASURED and (c["what"] not in COMMON or not c["held"])
+    ]
+    held = {check["what"]: bool(check["held"]) for check in attack["checks"]}
+    lag, before, memory = (attack.get(n) for n in ("lag_ms", "lag_before_ms", "memory_mib"))
+    if lag:
+        parts.append(_marked(f"lag {lag['p99']:,.0f} ms", held.get("lag p99", False)))
+        parts[-1] += f" ({before['p99']:.0f})" if before else ""
+    if memory:
+        grown = f"{memory['growth']:+.0f} MiB"
+        parts.append(_marked(grown, held.get("server grows", False)))
     return "; ".join(parts) or NOTHING
 
 

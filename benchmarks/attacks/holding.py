@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 
 from benchmarks.attacks.job import PAUSE, Job
-from benchmarks.attacks.wire import OWNER, Wire, connect, handshake
+from benchmarks.attacks.wire import Wire, connect, handshake
 
 LOOK = 0.1
 """Seconds between two looks at a connection that is only held."""
@@ -74,15 +73,13 @@ async def _wait_for_publisher(job: Job, index: int) -> None:
 
 
 async def fill_room(job: Job) -> None:
-    """Listeners of the room ``word`` that has a publisher, each from an address of its own, all at
-    once: ``ready`` says how many there were at the end."""
-    await job.all(_listen_from_own_address)
+    """Listeners of the room ``word`` that has a publisher, all at once: ``listening`` says how many
+    there were at the end."""
+    await job.all(_listen)
 
 
-async def _listen_from_own_address(job: Job, index: int) -> None:
-    own = OWNER.rsplit(".", 1)[0] + f".{100 + index}"
-    mine = replace(job, target=job.target.coming_from(own), seconds=job.left)
-    wire = await mine.session(role="subscribe", room=job.word, output="codes")
+async def _listen(job: Job, index: int) -> None:
+    wire = await job.session(role="subscribe", room=job.word, output="codes")
     if wire is None:
         return
     ended = asyncio.ensure_future(wire.discard())

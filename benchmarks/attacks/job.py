@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 
 from benchmarks.attacks.wire import RefusedError, Target, Wire
 
@@ -16,16 +17,17 @@ PAUSE = 0.05
 
 @dataclass
 class Job:
-    """``clients`` at once for ``seconds``, each as ``target`` says. ``word``: which variant.
-    ``counts``: what happened, by name; ``longest``: s that one connection was left open."""
+    """``clients`` at once for ``seconds``, of ``target``'s address or, unless ``together``, one
+    after it each. ``word``: which variant. ``counts``: what happened, by name; ``longest_ms``:
+    how long one connection was left open."""
 
     target: Target
     clients: int
     seconds: float
     word: str = ""
     seed: int = 0
+    together: bool = False
     counts: Counter[str] = field(default_factory=Counter)
-    longest: float = 0.0
     until: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -38,13 +40,20 @@ class Job:
 
     async def all(self, client: Callable[[Job, int], Awaitable[None]]) -> None:
         """Runs so many clients of one kind, until they end or the time is over."""
-        tasks = [asyncio.ensure_future(client(self, index)) for index in range(self.clients)]
+        tasks = [asyncio.ensure_future(client(self.of(i), i)) for i in range(self.clients)]
         await asyncio.wait(tasks, timeout=self.left + 0.2)
         for task in tasks:
             task.cancel()
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception) and not isinstance(result, (OSError, RefusedError)):
                 raise result
+
+    def of(self, index: int) -> Job:
+        """The job of one client, which counts together with the others."""
+        if self.together:
+            return self
+        address = str(ip_address(self.target.address) + index)
+        return replace(self, target=self.target.coming_from(address), seconds=self.left)
 
     async def open(self, *headers: str) -> Wire | None:
         """A connection, counted as ``opened``, ``refused STATUS`` or ``unanswered``; None after a
@@ -78,4 +87,5 @@ class Job:
 
     def kept(self, since: float) -> None:
         """A connection that was opened at ``since`` (monotonic) is still open, or has just gone."""
-        self.longest = max(self.longest, time.monotonic() - since)
+        milliseconds = int(1e3 * (time.monotonic() - since))
+        self.counts["longest_ms"] = max(self.counts["longest_ms"], milliseconds)

@@ -21,9 +21,9 @@ from streaming.protocol import SUBPROTOCOL
 TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 PATIENCE = 8.0
 """Seconds that a server has to answer a request."""
-OWNER, STRANGER = "127.0.0.1", "127.0.0.66"
+OWNER, STRANGER = "127.0.0.2", "127.0.0.66"
 """Addresses that clients come from: Linux answers to all of 127.0.0.0/8, so that an attacker's need
-not be that of those he disturbs. Elsewhere all come from the first."""
+not be that of those he disturbs. Elsewhere all come from 127.0.0.1."""
 
 
 @dataclass(frozen=True)

@@ -190,22 +190,22 @@ def test_every_attack_has_a_name_a_sentence_and_one_way_to_be_made() -> None:
 def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"# Attacks\n\n{document.OPENING}{document.CLOSING}\n\nThe end.\n")
-    words = ["bench", "attack", "none", "foreign-page", "malformed", "--seconds", "1.5"]
+    words = ["bench", "attack", "foreign-page", "malformed"]
     assert main([*words, "--json", "--write", str(page), "--column", "before"]) in (0, 3)
     out = capsys.readouterr()
     told = json.loads(out.out)
-    assert [one["name"] for one in told["attacks"]] == ["none", "foreign-page", "malformed"]
-    assert "attack 2 of 3: foreign-page" in out.err
+    assert [one["name"] for one in told["attacks"]] == ["foreign-page", "malformed"]
+    assert "attack 2 of 2: malformed" in out.err
     for one in told["attacks"]:
         account = one["undisturbed"]
         assert account["sent"] == account["received"] > 0 and account["outcomes"] == {"done": 4}
         assert (account["lost"], account["misnumbered"], account["inexact"]) == (0, 0, 0)
         assert account["frames"] > 0 and one["lag_ms"]["max"] >= one["lag_ms"]["p50"] > 0
         assert one["memory_mib"]["most"] > 10
-    origins = told["attacks"][1]["checks"]
+    origins = told["attacks"][0]["checks"]
     assert origins[0]["what"] == "foreign pages refused" and origins[0]["bound"] == 5
     (table,) = attack.tables(told)
-    assert [row[0] for row in table.rows] == ["none", "foreign-page", "malformed"]
+    assert [row[0] for row in table.rows] == ["foreign-page", "malformed"]
     text = page.read_text()
     assert text.startswith("# Attacks") and text.endswith("The end.\n")
     assert "| malformed " in text and " of 22" in text
@@ -214,9 +214,10 @@ def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def made_attack(name: str, figure: float, held_bound: float) -> dict[str, Any]:
     return {
         "name": name, "summary": "what it does", "lag_ms": {"p99": 20.0},
-        "memory_mib": {"growth": 3.0},
+        "lag_before_ms": {"p99": 18.0}, "memory_mib": {"growth": 3.0},
         "checks": [checks.Check("kept out", figure, held_bound, "s").to_json(),
-                   checks.Check("lag p99", 20.0, 100.0, "ms").to_json()],
+                   checks.Check("lag p99", 20.0, 100.0, "ms").to_json(),
+                   checks.Check("server grows", 3.0, 2.0, "MiB").to_json()],
     }  # fmt: skip
 
 
@@ -228,10 +229,10 @@ def test_a_column_of_the_document_is_filled_and_the_other_stays(tmp_path: Path) 
     document.fill(page, "after", {"b": made_attack("b", 2.0, 5.0)})
     rows = document._rows(page.read_text())
     assert rows["a"] == [
-        "a", "what it does", "kept out: at most 5 s", "**9 s**; lag 20 ms; +3 MiB",
-        "1 s; lag 20 ms; +3 MiB",
+        "a", "what it does", "kept out: at most 5 s", "**9 s**; lag 20 ms (18); **+3 MiB**",
+        "1 s; lag 20 ms (18); **+3 MiB**",
     ]  # fmt: skip
-    assert rows["b"][3:] == ["–", "2 s; lag 20 ms; +3 MiB"]
+    assert rows["b"][3:] == ["–", "2 s; lag 20 ms (18); **+3 MiB**"]
     with pytest.raises(ValueError, match="attacks"):
         other = tmp_path / "other.md"
         other.write_text("nothing here")
