@@ -105,5 +105,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             if name == "measured":
                 terminalreporter.write_line(f"measured: {value}")
     if exactness.worst:
-        shares = [f"{kind} {share:.2g}" for kind, share in sorted(exactness.worst.items())]
-        terminalreporter.write_line(f"exactness: at most {', '.join(shares)} of the bound")
+        shares = [f"{k} {share:.2g} ({t})" for k, (share, t) in sorted(exactness.worst.items())]
+        terminalreporter.write_line(f"exactness, of the bound at most: {', '.join(shares)}")

@@ -18,6 +18,7 @@ each code that differs, by asking the model, which goes on with what was taken.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import combinations
@@ -43,8 +44,8 @@ what rounding makes of it, and exceeded in 9,996 of 10,000 choices."""
 MOST_TIES = 4
 """Ties in one signal that are tried out, each way."""
 
-worst: dict[str, float] = {}
-"""The largest error of each kind so far, as a share of its bound."""
+worst: dict[str, tuple[float, str]] = {}
+"""The largest error of each kind so far, as a share of its bound, and the test that had it."""
 
 
 def assert_equal_audio(found: Any, wanted: Any) -> None:
@@ -134,7 +135,8 @@ def _assert_within(kind: str, found: Any, wanted: Any) -> None:
 
 
 def _note(kind: str, error: float) -> None:
-    worst[kind] = max(worst.get(kind, 0.0), error)
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].partition(" ")[0]
+    worst[kind] = max(worst.get(kind, (0.0, "")), (error, test))
 
 
 def _quantizers(model: Any) -> int:

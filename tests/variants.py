@@ -61,7 +61,7 @@ class Outcome:
     @property
     def line(self) -> str:
         """One line of the report: the verdict, how near to the bounds, how long."""
-        worst = re.search(r"^exactness: (.*)$", self.said, re.M)
+        worst = re.search(r"^exactness, of the bound at most: (.*)$", self.said, re.M)
         verdict = "passed" if self.passed else "FAILED"
         margins = worst.group(1) if worst else ""
         return f"{self.variant.name:<32} {verdict}  {self.seconds:5.0f} s  {margins}"

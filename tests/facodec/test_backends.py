@@ -63,7 +63,6 @@ def test_a_backend_keeps_the_codes_and_its_distance(
         assert log_mel_distance(reference.numpy(), other.numpy()) <= distance
 
 
-@pytest.mark.law
 def test_the_default_is_exact(ns3_directory: Path, golden: dict[str, Tensor]) -> None:
     codec = facodec.load(ns3_directory)
     assert codec.backend == "float32"

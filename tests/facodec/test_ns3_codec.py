@@ -43,7 +43,6 @@ def chunks(samples: Samples, sizes: list[int]) -> list[Samples]:
     return np.split(samples, np.minimum(np.cumsum(sizes, dtype=int), len(samples)).tolist())
 
 
-@pytest.mark.law
 def test_a_directory_of_official_files_is_a_codec(ns3_directory: Path, golden: Golden) -> None:
     codec = facodec.load(ns3_directory)
     assert codec.name == "ns3"

@@ -22,7 +22,6 @@ def test_encoder_and_quantizers(ns3: Ns3Model, golden: Golden, voice: str) -> No
     assert_equal_codes(golden[f"v1_{voice}_codes"].long(), ns3, audio[0])
 
 
-@pytest.mark.law
 @pytest.mark.parametrize("voice", ["a", "b"])
 def test_embedding(ns3: Ns3Model, golden: Golden, voice: str) -> None:
     codes = golden[f"v1_{voice}_codes"].long().unsqueeze(0)
@@ -30,7 +29,6 @@ def test_embedding(ns3: Ns3Model, golden: Golden, voice: str) -> None:
     assert_equal_numbers(embedding, golden[f"v1_{voice}_embedding"])
 
 
-@pytest.mark.law
 @pytest.mark.parametrize("voice", ["a", "b"])
 def test_timbre(ns3: Ns3Model, golden: Golden, voice: str) -> None:
     timbre = ns3.voice(golden[f"wav_{voice}"].unsqueeze(0))
@@ -57,7 +55,6 @@ def test_conversion_leaves_out_detail(ns3: Ns3Model, golden: Golden) -> None:
     assert_equal_audio(audio, golden["v1_a_to_b_noresidual_audio"])
 
 
-@pytest.mark.law
 def test_a_timbre_is_the_same_in_every_slot_of_a_batch(ns3: Ns3Model, golden: Golden) -> None:
     latents = [golden["v1_a_latent"][:, start : start + 30].T for start in (0, 30, 60)]
     batch = ns3.decoder.timbre_encoder(torch.stack(latents))

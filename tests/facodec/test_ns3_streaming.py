@@ -279,7 +279,6 @@ def test_the_running_timbre_is_that_of_the_frames_so_far(small_ns3: Ns3Model) ->
             assert_equal_numbers(estimate, wanted)
 
 
-@pytest.mark.law
 def test_a_new_timbre_applies_from_its_frames_on(small_ns3: Ns3Model) -> None:
     codes, old, new = codes_of(80), timbre_of(1), timbre_of(2)
     first, state = small_ns3.decoder_step(codes[..., :40], old, small_ns3.decoder_state())

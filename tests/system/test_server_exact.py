@@ -47,7 +47,6 @@ def test_ready_line_tells_address_model_backend_and_latency(server: Any, live: C
     assert f"model live ({live.backend}, {delay:.1f} ms algorithmic latency)" in server.first_line
 
 
-@pytest.mark.law
 @pytest.mark.parametrize("cut", [HOP, 333, 16_000])
 def test_loopback_equals_offline(
     raw: Any,
