@@ -75,7 +75,7 @@ class LineHandler(logging.Handler):
         self._output = output
         self._as_json = as_json
         self._throttle = Throttle()
-        output.on_tick = self._remind
+        output.every_tick(self._remind)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes the record, or counts it as left out."""

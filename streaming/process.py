@@ -13,6 +13,16 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 
+def open_standard_descriptors() -> None:
+    """Opens those of the descriptors 0 to 2 that are closed, on nothing: else sockets would get
+    their numbers, and whatever prints would write into them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
 def ending_signals() -> list[signal.Signals]:
     """SIGHUP, the terminal's closing, ends the server too unless ``nohup`` had it ignored."""
     hangs_up = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL

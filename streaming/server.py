@@ -24,7 +24,12 @@ from streaming.gate import Gate, Visitor
 from streaming.http import Asked, Refusal, read_request, respond
 from streaming.output import Output
 from streaming.peer import Peer
-from streaming.process import ending_signals, run_on_best_loop, watch_input
+from streaming.process import (
+    ending_signals,
+    open_standard_descriptors,
+    run_on_best_loop,
+    watch_input,
+)
 from streaming.protocol import SUBPROTOCOL
 from streaming.runtime import Runtime, load_codecs, prepare_process
 from streaming.settings import ServerSettings
@@ -268,6 +273,7 @@ def run(settings: ServerSettings) -> int:
     """Serves until SIGTERM or Ctrl-C (or the end of stdin, if so set), then drains; a second one
     ends it at once. Prints one line with the URL when ready. Returns the exit status: 0, or 1 when
     it could not start."""
+    open_standard_descriptors()
     with Output() as output:
         logs.configure(output, settings.log_level, settings.log_json)
         for sentence in settings.warnings:

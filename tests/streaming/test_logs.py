@@ -24,6 +24,9 @@ class Lines:
         self.lines: list[str] = []
         self.on_tick: Any = None
 
+    def every_tick(self, call: Any) -> None:
+        self.on_tick = call
+
     def complain(self, line: str) -> None:
         self.lines.append(line)
 
