@@ -263,20 +263,26 @@ def test_a_long_list_is_not_even_decoded(raw: Any, untrained: Codec) -> None:
 # ---------------------------------------------------------------------------------- who is no more
 
 
-def test_who_hangs_up_while_it_is_not_read_is_seen(raw: Any, untrained: Codec) -> None:
-    """Neither the queue nor a timeout ends this one: only that its system says it has gone."""
+@pytest.mark.parametrize("reads", [False, True])
+def test_who_hangs_up_while_it_is_not_read_is_seen(raw: Any, untrained: Codec, reads: bool) -> None:
+    """The model does nothing here, so what was sent waits for ever, and the hang-up behind it.
+    Where the client has left nothing unread its system sends no reset by itself either."""
 
     async def scenario() -> None:
-        async with serving(untrained, outbox=0.1, idle_timeout=1e9, ping_timeout=1e9) as server:
+        async with serving(untrained, idle_timeout=1e9, ping_timeout=1e9) as server:
+            server.runtime.engine.stop()
             async with Attacker(server.url) as attacker:
-                await attacker.say(Hello("loopback", "codes"))
-                echo = [Codes(80 * i, 80, bytes(600)) for i in range(2000)]
-                sending = asyncio.ensure_future(attacker.say(*echo))
+                await attacker.say(Hello("encode"))
+                reading = asyncio.ensure_future(attacker.read_all()) if reads else None
+                flood = raw.audio(np.zeros(3_200_000, np.float32), 16_000)
+                sending = asyncio.ensure_future(attacker.say(*flood))
                 await until(lambda: server.runtime.metrics.paused)
-                sending.cancel()
-                await asyncio.wait({sending})
+                assert server.runtime.engine.backlog > 0 and not sending.done()
+                for task in filter(None, (sending, reading)):
+                    task.cancel()
+                    await asyncio.wait({task})
             await until(lambda: not server.sessions)
-            assert server.runtime.engine.streams == 0
+            assert (server.runtime.engine.streams, server.runtime.engine.backlog) == (0, 0)
 
     raw.run(scenario())
 
