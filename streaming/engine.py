@@ -322,8 +322,9 @@ class Engine:
         with self._changed:
             return self._take_on_time(self._clock(), len(self._ready), below=order)
 
-    def _collect_late(self, now: float, guarded: bool, wait: bool) -> list[_Turn]:
-        """Turns of some who catch up; ``wait``: only of what real time has brought by now."""
+    def _collect_late(self, now: float, guarded: bool, owes: bool, wait: bool) -> list[_Turn]:
+        """Turns of some who catch up, if it need not ``wait``, and ``owes``: of what real time has
+        brought by now. ``guarded``: short ones."""
         turns: list[_Turn] = []
         with self._changed:
             for _ in range(len(self._ready)):
@@ -332,7 +333,7 @@ class Engine:
                     continue
                 most = late_frames(stream.cost, TURN_FRAMES) if guarded else TURN_FRAMES
                 room = len(turns) < LATE_TURNS
-                paid = room and guarded and stream.queue.pay(stream.queue.coming(most), now)
+                paid = room and owes and stream.queue.pay(stream.queue.coming(most), now)
                 if paid or (room and not wait):
                     turns.append(_take_turn(stream, now, most))
                     turns[-1].order = OWED if paid else LATE
@@ -387,12 +388,14 @@ class Engine:
             return 0
         guarded = self._has_live(now)
         wait = worker.leftover.wait(now) if guarded else 0.0
-        if guarded:
+        # A machine that does not hold those on time owes nobody more.
+        owes = guarded and not worker.leftover.is_strained
+        if owes:
             self._promote(worker, now)
-        turns = self._collect_late(now, guarded, wait > 0.0)
+        turns = self._collect_late(now, guarded, owes, wait > 0.0)
         self._begin(worker, turns)
         order = worker.batcher.order
-        steps = order is not None and (order < LATE or not wait)
+        steps = order is not None and (not wait or (owes and order < LATE))
         if steps:
             self._step(worker, _rows if guarded else None)
             while not guarded and worker.batcher.order and worker.seen == self._changes:

@@ -35,7 +35,7 @@ LOOK = HOP / SAMPLE_RATE
 OVERTAKING = 8 * LOOK
 """Seconds in which longer turns let shorter ones go first."""
 LIVE = 1.0
-"""Seconds since it was last on time in which a stream is live, unless it is as far ahead."""
+"""Seconds since it was last on time in which a stream is live."""
 
 
 class Credit:
@@ -74,6 +74,11 @@ class Leftover:
             self._spare -= seconds
         else:
             self._least -= seconds
+
+    @property
+    def is_strained(self) -> bool:
+        """Whether those on time have taken more than their share for a while."""
+        return self._spare <= -MEMORY / 2
 
     def wait(self, now: float) -> float:
         """Seconds until there is something left, 0 where there is."""

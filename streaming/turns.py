@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 
-from streaming.fairness import FRAME_RATE, LIVE, Credit
+from streaming.fairness import LIVE, Credit
 from streaming.media import Media, load, split
 
 TURN_FRAMES = 8
 """Most frames one stream computes before the next stream has its turn (100 ms of audio)."""
+
+FEW = 10
+"""Late pieces in the queue of a stream that counts as live all the same."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Queue:
         return bool(self._jobs) and self._jobs[0].late
 
     def is_live(self, now: float) -> bool:
-        """Whether media come in real time: lately some did, and they are not far ahead."""
-        return now - self._on_time < LIVE and self.frames < LIVE * FRAME_RATE
+        """Whether media come in real time: lately some did, and hardly any are ahead of it."""
+        return now - self._on_time < LIVE and self._late < FEW
 
     def put(self, item: Media, t: float | None, now: float) -> bool:
         """Whether there was anything in the media."""

@@ -78,6 +78,16 @@ def test_and_never_less_than_the_least() -> None:
     assert used(0.9) == pytest.approx(LEAST, rel=0.1)
 
 
+def test_a_strained_machine_recovers() -> None:
+    leftover = Leftover(0.0)
+    leftover.take(0.02)
+    assert not leftover.is_strained
+    leftover.take(1.0)
+    assert leftover.is_strained
+    leftover.wait(0.1)
+    assert not leftover.is_strained
+
+
 def test_rest_is_not_saved_up() -> None:
     leftover = Leftover(0.0)
     assert leftover.wait(1e6) == 0.0
@@ -173,6 +183,9 @@ def test_who_is_far_ahead_is_not_live() -> None:
     queue = Queue(Credit(0.0))
     queue.put(frames(1), None, 0.0)
     assert queue.is_live(0.5 * LIVE) and not queue.is_live(1.5 * LIVE)
+    for i in range(160):  # the server is behind, not the sender ahead
+        queue.put(frames(1), None, 2.0 + i / FRAME_RATE)
+    assert queue.is_live(2.0 + 160 / FRAME_RATE)
     for _ in range(3):
-        queue.put(frames(80), None, 0.0)
-    assert not queue.is_live(0.5 * LIVE)
+        queue.put(frames(80), None, 4.0)
+    assert not queue.is_live(4.0)
