@@ -257,3 +257,11 @@ def test_bounds_read_as_people_say_them() -> None:
     assert checks.Check("answered 5xx", 2, 0, "of 22").bound_text == "none of 22"
     assert checks.Check("lag", 2.0, 100.0, "ms").bound_text == "at most 100 ms"
     assert checks.of_tries("in", 2, 30).bound_text == "at least 27 of 30"
+
+
+def test_an_attack_on_a_server_of_its_own_accounts_for_every_session() -> None:
+    told = attack.measure_attack(BY_NAME["closed-output"], 1.0, seed=0)
+    (check,) = told["checks"]
+    assert (check["what"], check["bound"]) == ("sessions drained", 4)
+    assert sum(told["attackers"].values()) == 4
+    assert told["held"] == (check["figure"] == 4)
