@@ -43,6 +43,10 @@ class Check:
 
     @property
     def bound_text(self) -> str:
+        if self.least and self.unit == f"of {self.bound:.0f}":
+            return f"all {self.bound:.0f}"
+        if not self.least and self.bound == 0:
+            return f"none {self.unit}".strip()
         return f"{'at least' if self.least else 'at most'} {self._number(self.bound)}"
 
     @property

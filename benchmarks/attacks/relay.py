@@ -19,7 +19,8 @@ class Relay:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._listening: asyncio.Server | None = None
-        self._open: set[asyncio.WriteTransport] = set()
+        # A writer that nobody holds closes its connection.
+        self._open: list[asyncio.StreamWriter] = []
         self._pumps: set[asyncio.Task[None]] = set()
 
     @property
@@ -40,8 +41,8 @@ class Relay:
         self._listening.close()
         for task in self._pumps:
             task.cancel()
-        for transport in self._open:
-            transport.abort()
+        for writer in self._open:
+            writer.transport.abort()
 
     def go_deaf(self) -> None:
         """Drops what comes on the present connections, without closing them."""
@@ -55,7 +56,7 @@ class Relay:
         except OSError:
             writer.transport.abort()
             return
-        self._open |= {writer.transport, onward.transport}
+        self._open += [writer, onward]
         for source, sink in ((reader, onward), (there, writer)):
             task = asyncio.ensure_future(_pump(source, sink))
             self._pumps.add(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -119,6 +120,7 @@ def test_a_relay_that_goes_deaf_keeps_old_connections_and_serves_new_ones(
             through = Target.of(relay.url)
             old = await Wire.open(through)
             relay.go_deaf()
+            gc.collect()  # a connection that nobody holds on to would be closed by it
             old.write({"type": "clock", "t0": 0.0})
             old.write({"type": "hello", "version": 1, "role": "loopback"})
             waiting = asyncio.ensure_future(old.receive())
@@ -127,12 +129,13 @@ def test_a_relay_that_goes_deaf_keeps_old_connections_and_serves_new_ones(
             answer = await new.receive()
             assert answer is not None
             silent = not waiting.done() and not old.writer.is_closing()
+            held = server.sessions
             waiting.cancel()
             old.abort()
             new.abort()
-            return [answer["type"], silent]
+            return [answer["type"], silent, held]
 
-    assert on_server(untrained, work) == ["ready", True]
+    assert on_server(untrained, work) == ["ready", True, 2]
 
 
 def test_the_end_of_a_silence_is_found() -> None:
@@ -247,3 +250,18 @@ def test_an_unknown_attack_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_list_of_all_attacks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "attack", "--list"]) == 0
     assert capsys.readouterr().out.count("\n") == len(ATTACKS)
+
+
+def test_bounds_read_as_people_say_them() -> None:
+    assert checks.share("drained", 3, 4).bound_text == "all 4"
+    assert checks.Check("answered 5xx", 2, 0, "of 22").bound_text == "none of 22"
+    assert checks.Check("lag", 2.0, 100.0, "ms").bound_text == "at most 100 ms"
+    assert checks.of_tries("in", 2, 30).bound_text == "at least 27 of 30"
+
+
+def test_an_attack_on_a_server_of_its_own_accounts_for_every_session() -> None:
+    told = attack.measure_attack(BY_NAME["closed-output"], 1.0, seed=0)
+    (check,) = told["checks"]
+    assert (check["what"], check["bound"]) == ("sessions drained", 4)
+    assert sum(told["attackers"].values()) == 4
+    assert told["held"] == (check["figure"] == 4)
