@@ -8,7 +8,8 @@ from streaming import settings
 
 EXAMPLES = """\
   facodec serve                                   the bundled model at ws://127.0.0.1:8765
-  facodec serve --host 0.0.0.0 --token SECRET     for other machines, with a token
+  facodec serve --host 0.0.0.0 --token-file FILE  for other machines, which have to show a token
+  facodec serve --host 0.0.0.0 --token-file FILE --tls-cert cert.pem --tls-key key.pem   as wss://
   facodec serve --model weights/ --port 9000      a model from a folder
 Ctrl-C or SIGTERM lets sessions finish, a second one does not."""
 

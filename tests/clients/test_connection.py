@@ -20,6 +20,7 @@ from clients.errors import (
     ConnectError,
     ConnectionLost,
     FinishTimeout,
+    Forbidden,
     NotAuthorized,
     ServerError,
     ServerFull,
@@ -260,6 +261,8 @@ def test_an_unknown_host() -> None:
         (426, WrongProtocol, "does not speak facodec.v1 .speak better."),
         (401, NotAuthorized, "wants a token .speak better."),
         (503, ServerFull, "full .speak better.: try again later"),
+        (403, Forbidden, "does not let this client in .speak better."),
+        (429, ServerFull, "wants this address to wait .speak better.: try again later"),
         (404, WrongProtocol, "HTTP 404 .speak better."),
     ],
 )

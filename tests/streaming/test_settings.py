@@ -15,6 +15,11 @@ def parse(*words: str) -> ServerSettings:
     return from_arguments(parser.parse_args(words))
 
 
+@pytest.fixture(autouse=True)
+def no_token_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+
+
 def test_no_options_are_the_defaults() -> None:
     assert parse() == ServerSettings()
 
@@ -36,11 +41,28 @@ def test_options_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--backlog 0", "more than 0"),
         ("--drain -1", "at least 0"),
         ("--max-message 10", "1024"),
+        ("--host 0.0.0.0", "--token-file"),
+        ("--host studio.lan", "--open"),
+        ("--token-tries 0", "at least 1"),
+        ("--token-wait -1", "at least 0"),
+        ("--address-sessions -1", "at least 0"),
+        ("--address-connections -1", "at least 0"),
+        ("--token ключ", "a token must"),
+        ("--allow-origin null", "an origin must"),
+        ("--trusted-proxy nginx", "a trusted proxy must"),
+        ("--tls-key key.pem", "--tls-cert"),
     ],
 )
 def test_nonsense_is_refused(words: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         parse(*words.split())
+
+
+@pytest.mark.parametrize(
+    "words", ["--host 0.0.0.0 --open", "--host :: --token a", "--host ::1", "--host localhost"]
+)
+def test_hosts_that_are_guarded_or_local(words: str) -> None:
+    assert parse(*words.split()).host == words.split()[1]
 
 
 def test_settings_do_not_load_torch() -> None:

@@ -1,0 +1,243 @@
+"""TLS: built in, and before a proxy that the documentation has the recipe for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from clients.connection import connect
+from clients.errors import NotAuthorized, ServerUnreachable, UsageError
+from facodec.codec import Codec
+from streaming.protocol import Hello
+from streaming.server import Server
+from streaming.settings import ServerSettings
+
+ROOT = Path(__file__).parents[2]
+DEPLOYING = ROOT / "docs" / "deploying.md"
+PATIENCE = 120.0
+
+
+def tool(name: str) -> str:
+    """Path of a program; the test is skipped where it is missing, unless nothing may be."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        if os.environ.get("FACODEC_TESTS_REQUIRE_ALL"):
+            pytest.fail(f"{name} is missing")
+        pytest.skip(f"no {name} here")
+    return found
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Certificate and key for 127.0.0.1, localhost and codec.example.org."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    subprocess.run(
+        [tool("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-subj", "/CN=codec.example.org", "-keyout", key, "-out", cert, "-addext",
+         "subjectAltName=DNS:codec.example.org,DNS:localhost,IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
+
+
+async def echo(url: str, samples: np.ndarray, **options: Any) -> int:
+    """Samples that come back."""
+    async with connect(url, role="loopback", **options) as session:
+        await session.send_audio(samples)
+        await session.finish(PATIENCE)
+        return sum([len(packet.samples) async for packet in session])  # type: ignore[union-attr]
+
+
+def test_wss(raw: Any, untrained: Codec, certificate: tuple[str, str]) -> None:
+    cert, key = certificate
+    settings = ServerSettings(
+        port=0, max_sessions=4, tls_cert=cert, tls_key=key, tokens=("secret",)
+    )
+    samples = np.zeros(4000, np.float32)
+
+    async def scenario() -> None:
+        async with Server(settings, {"live": untrained}) as server:
+            assert server.url.startswith("wss://127.0.0.1:")
+            assert await echo(server.url, samples, ca=cert, token="secret") == len(samples)
+            with pytest.raises(NotAuthorized):
+                await echo(server.url, samples, ca=cert, token="guess")
+            with pytest.raises(ServerUnreachable, match=r"prove that it is the right one.*--ca"):
+                await echo(server.url, samples, token="secret")
+            # A page that was not loaded over TLS is another origin.
+            trusting = ssl.create_default_context(cafile=cert)
+            bearer = {"Authorization": "Bearer secret"}
+            for origin, admitted in [("https", True), ("http", False)]:
+                page = server.url.replace("wss", origin)
+                opening = raw.connect(
+                    server.url, ssl=trusting, origin=page, additional_headers=bearer
+                )
+                refused = pytest.raises(InvalidStatus, match="403")
+                with contextlib.nullcontext() if admitted else refused:
+                    await (await opening).close()
+
+    raw.run(scenario())
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError, match=str(path)):
+        asyncio.run(echo("wss://127.0.0.1:1", np.zeros(200, np.float32), ca=str(path)))
+
+
+def test_a_token_that_cannot_travel_is_no_traceback() -> None:
+    with pytest.raises(UsageError, match="a token must be of ASCII") as caught:
+        asyncio.run(echo("ws://127.0.0.1:1", np.zeros(200, np.float32), token="ключ"))
+    assert "ключ" not in str(caught.value)
+
+
+def test_a_command_over_tls(
+    tmp_path: Path, untrained: Codec, raw: Any, certificate: tuple[str, str]
+) -> None:
+    cert, key = certificate
+    settings = ServerSettings(port=0, max_sessions=4, tls_cert=cert, tls_key=key)
+    out = tmp_path / "out.wav"
+    hello = ROOT / "tests" / "data" / "hello.flac"
+
+    async def scenario() -> None:
+        async with Server(settings, {"live": untrained}) as server:
+            command = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "clients.cli", "talk", "--server", server.url, "--input",
+                str(hello), "--output", str(out), "--fast", cwd=ROOT,
+                env={**os.environ, "FACODEC_CA": cert},
+            )  # fmt: skip
+            assert await command.wait() == 0
+
+    raw.run(scenario())
+    assert out.stat().st_size > 1000
+
+
+def recipe(name: str) -> str:
+    """The configuration in the documentation for this proxy."""
+    text = DEPLOYING.read_text()
+    found = re.search(rf"^## {name}\b.*?```[a-z]*\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+    assert found, f"no recipe for {name}"
+    return found[1]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, certificate: tuple[str, str], behind: str) -> Iterator[int]:
+    """nginx with the documentation's recipe, for the server at the URL ``behind``; its port."""
+    port = free_port()
+    cert, key = certificate
+    site = recipe("nginx")
+    for there, here in [
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;"),
+        ("/etc/ssl/codec.pem", cert),
+        ("/etc/ssl/codec.key", key),
+        ("127.0.0.1:8765", behind.removeprefix("ws://")),
+    ]:
+        assert there in site
+        site = site.replace(there, here)
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    configuration = folder / "nginx.conf"
+    configuration.write_text(
+        f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n"
+        f"events {{}}\nhttp {{ access_log off;\n{temporary}{site}\n}}\n"
+    )
+    process = subprocess.Popen(
+        [
+            tool("nginx"),
+            "-p",
+            str(folder),
+            "-c",
+            str(configuration),
+            "-e",
+            str(folder / "error.log"),
+        ]
+    )
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+@contextlib.asynccontextmanager
+async def opened(raw: Any, port: int, cert: str, **options: Any) -> AsyncIterator[Any]:
+    """A WebSocket through the proxy, as soon as that listens."""
+    context = ssl.create_default_context(cafile=cert)
+    while True:
+        try:
+            async with raw.connect(
+                "wss://codec.example.org",
+                host="127.0.0.1",
+                port=port,
+                ssl=context,
+                local_addr=("127.0.0.2", 0),  # another address than the proxy's
+                **options,
+            ) as socket:
+                yield socket
+                return
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.05)
+
+
+def test_behind_nginx(
+    raw: Any, untrained: Codec, certificate: tuple[str, str], tmp_path: Path
+) -> None:
+    tool("nginx")
+    settings = ServerSettings(
+        port=0,
+        max_sessions=8,
+        allow_hosts=("codec.example.org",),
+        trusted_proxies=("127.0.0.1",),
+        address_sessions=1,
+    )
+
+    async def scenario() -> None:
+        async with Server(settings, {"live": untrained}) as server:
+            with nginx(tmp_path, certificate, server.url) as port:
+                page = {"origin": "https://codec.example.org"}
+                async with opened(raw, port, certificate[0], **page) as socket:
+                    client = raw.client(socket)
+                    await client.send(Hello("loopback"), *raw.audio(np.zeros(4000, np.float32)))
+                    assert socket.subprotocol == "facodec.v1"
+                    await client.settle()
+                    # What the client says of itself does not count: it is the same address.
+                    spoofed = {"additional_headers": {"X-Forwarded-For": "192.0.2.9"}}
+                    async with opened(raw, port, certificate[0], **spoofed) as second:
+                        other = raw.client(second)
+                        await other.send(Hello("encode"))
+                        assert (await other.rest()).error.code == "too-many-sessions"
+                for origin in ("http://codec.example.org", "https://evil.example", "null"):
+                    with pytest.raises(InvalidStatus, match="403"):
+                        async with opened(raw, port, certificate[0], origin=origin):
+                            pass
+
+    raw.run(scenario())
+
+
+@pytest.mark.parametrize("name", ["nginx", "Caddy", "HAProxy"])
+def test_every_proxy_has_a_recipe(name: str) -> None:
+    assert "8765" in recipe(name)
