@@ -41,7 +41,7 @@ class ServerSettings:
     max_rooms: int = 64
     max_subscribers: int = 64
     max_listeners: int = 256
-    max_unknown: int = 64
+    max_unknown: int = 256
     max_message: int = 128 * 1024
     message_rate: float = 200.0
     backlog: float = 2.0

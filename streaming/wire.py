@@ -20,11 +20,11 @@ from websockets.protocol import State
 
 from streaming.pace import Allowance
 
-SLICE = 1024
-"""Bytes taken apart at a time: at most 170 frames, about a millisecond."""
+SLICE = 512
+"""Bytes taken apart at a time: at most 86 frames, about half a millisecond."""
 TURN_FRAMES, TURN_BYTES = 32, 64 * 1024
 """After so much one connection lets the others have their turn."""
-EXTRAS_RATE, EXTRAS_BURST = 200.0, 200.0
+EXTRAS_RATE, EXTRAS_BURST = 200.0, 50.0
 """Frames a second that are no messages: pings, pongs, all but the last piece of a message."""
 MAX_PIECES = 64
 """Most frames that a message may come in."""
