@@ -18,14 +18,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from streaming.aside import AsideThread
 from streaming.batching import BUCKETS, LATE, OWED, Batcher, Failure, Work
 from streaming.fairness import LOOK, OVERTAKING, Cost, Credit, Leftover, late_frames, late_rows
-from streaming.media import Media, join, load
+from streaming.media import Media, join
 from streaming.pipeline import Pipeline, Result
 from streaming.protocol import ProtocolError
 from streaming.turns import TURN_FRAMES, Job, Queue
@@ -106,15 +106,12 @@ class _Turn:
     jobs: list[Job]
     last: bool
     started: float
-    order: float = LATE
+    frames: float
+    order: float
+    work: Work[Result] = field(init=False)
 
-    @cached_property
-    def work(self) -> Work[Result]:
-        return _advance(self)
-
-    @property
-    def frames(self) -> float:
-        return sum(load(job.item) for job in self.jobs)
+    def __post_init__(self) -> None:
+        self.work = _advance(self)
 
 
 class _Worker:
@@ -331,7 +328,7 @@ class Engine:
             if stream._closed:
                 continue
             waits = stream.queue.is_late or len(turns) >= most
-            if not waits and stream.queue.coming() < below:
+            if not waits and (below == LATE or stream.queue.coming() < below):
                 turns.append(_take_turn(stream, now))
             else:
                 self._ready.append(stream)
@@ -353,7 +350,7 @@ class Engine:
         """Computes these turns and those that are on time in the batcher, and delivers each as soon
         as it is there. ``plain``: there are no others."""
         expected = _expected(turns) if plain and self._observe is not None else None
-        started, used = self._clock(), time.thread_time()
+        started, used = self._clock(), time.thread_time() if expected is not None else 0.0
         self._begin(worker, turns)
         while (order := worker.batcher.order) is not None and order < OWED:
             self._step(worker)
@@ -438,10 +435,10 @@ class Engine:
 def _take_turn(stream: Stream, now: float, most: int = TURN_FRAMES) -> _Turn:
     """The stream's next turn; the engine's lock is held."""
     late = stream.queue.is_late
-    turn = _Turn(stream, stream.queue.take(most), stream._ending and not stream.queue, now)
-    if not late:
-        turn.order = turn.frames
-    return turn
+    jobs = stream.queue.take(most)
+    frames = sum([job.frames for job in jobs])
+    last = stream._ending and not stream.queue
+    return _Turn(stream, jobs, last, now, frames, LATE if late else frames)
 
 
 def _advance(turn: _Turn) -> Work[Result]:
