@@ -258,7 +258,7 @@ class Engine:
         if self._prepare is not None:
             self._prepare()
         while not self._stopping:
-            if self._tick(worker):
+            if self._tick(worker) and (self._ready or worker.batcher.order is not None):
                 continue
             with self._changed:
                 if worker.seen == self._changes and not self._stopping:
