@@ -229,11 +229,11 @@ class Stopwatch:
 class Batcher(Generic[K, T]):
     """Work of many streams side by side, one batch of requests at a time.
 
-    ``aside``: takes what is too long for a batch, with the work that waits for it, and has
-    :meth:`resume` called when it is answered; without it that is answered in its turn.
+    ``aside``: takes what is too long for a batch and has :meth:`resume` called with the answer;
+    without it that is answered in its turn.
     """
 
-    def __init__(self, aside: Callable[[K, Work[T], Aside], None] | None = None) -> None:
+    def __init__(self, aside: Callable[[K, Aside], None] | None = None) -> None:
         self._aside = aside
         self._waiting: list[_Waiting[K, T]] = []
 
@@ -297,7 +297,7 @@ class Batcher(Generic[K, T]):
             yield key, Failure(error)
         else:
             if self._aside is not None and isinstance(request, Aside):
-                self._aside(key, work, request)
+                self._aside(key, request)
             else:
                 self._waiting.append(_Waiting(key, work, order, request))
 

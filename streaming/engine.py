@@ -18,13 +18,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from streaming.batching import BUCKETS, LATE, OWED, Aside, Batcher, Failure, Work
+from streaming.aside import AsideThread
+from streaming.batching import BUCKETS, LATE, OWED, Batcher, Failure, Work
 from streaming.fairness import LOOK, OVERTAKING, Cost, Credit, Leftover, late_frames, late_rows
-from streaming.media import Media, join, load
+from streaming.media import Media, join
 from streaming.pipeline import Pipeline, Result
 from streaming.protocol import ProtocolError
 from streaming.turns import TURN_FRAMES, Job, Queue
@@ -105,19 +106,20 @@ class _Turn:
     jobs: list[Job]
     last: bool
     started: float
+    frames: float
     order: float
+    work: Work[Result] = field(init=False)
 
-    @property
-    def frames(self) -> float:
-        return sum(load(job.item) for job in self.jobs)
+    def __post_init__(self) -> None:
+        self.work = _advance(self)
 
 
 class _Worker:
     """What one model thread is at. ``seen``: changes of the queues and ``closed``: streams that
     it knows of; ``pause``: seconds after which there is time for who catches up."""
 
-    def __init__(self, aside: Callable[[_Turn, Work[Result], Aside], None] | None, now: float):
-        self.batcher: Batcher[_Turn, Result] = Batcher(aside)
+    def __init__(self, aside: AsideThread[_Turn], now: float) -> None:
+        self.batcher: Batcher[_Turn, Result] = Batcher(aside.put)
         self.leftover = Leftover(now)
         self.seen = self.closed = 0
         self.pause: float | None = None
@@ -144,16 +146,17 @@ class Engine:
         self._clock = clock
         self._credit = credit
         self._observe = observe
-        self._workers = [_Worker(self._put_aside, clock()) for _ in range(threads)]
+        self._aside: AsideThread[_Turn] = AsideThread(
+            prepare, lambda turn: not turn.stream._closed, self._answer
+        )
+        self._workers = [_Worker(self._aside, clock()) for _ in range(threads)]
         self._threads: list[threading.Thread] = []
-        lock = threading.RLock()
-        self._changed, self._laid_aside = threading.Condition(lock), threading.Condition(lock)
-        # Every field below is guarded by the conditions' lock. The ready queue holds each stream
+        self._changed = threading.Condition()
+        # Every field below is guarded by the condition's lock. The ready queue holds each stream
         # at most once, and a stream is in one turn at a time: all of them are bounded by the number
         # of streams, and a stream's own queue by its owner's limit.
         self._ready: deque[Stream] = deque()
-        self._aside: deque[tuple[_Turn, Work[Result], Aside]] = deque()
-        self._answered: deque[tuple[_Turn, Work[Result], Any]] = deque()
+        self._answered: list[tuple[_Turn, Any]] = []
         self._streams: set[Stream] = set()
         self._changes = 0
         self._closed = 0
@@ -214,11 +217,11 @@ class Engine:
 
     def start(self) -> None:
         """Starts the model threads, and one for what is put aside."""
-        loops: dict[str, Callable[[], None]] = {"aside": self._run_aside}
-        loops |= {f"model-{i}": partial(self._run, one) for i, one in enumerate(self._workers)}
-        for name, loop in loops.items():
+        self._aside.start()
+        for i, worker in enumerate(self._workers):
             # Daemons: an impatient second Ctrl-C must not wait for a step of the model.
-            thread = threading.Thread(target=loop, name=name, daemon=True)
+            run = partial(self._run, worker)
+            thread = threading.Thread(target=run, name=f"model-{i}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -227,9 +230,9 @@ class Engine:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-            self._laid_aside.notify_all()
         for thread in self._threads:
             thread.join(timeout)
+        self._aside.stop(timeout)
 
     # ----------------------------------------------------------------------- called by the threads
 
@@ -243,10 +246,9 @@ class Engine:
         worker.pause = None
         now = self._clock()
         turns, answered = self._collect(worker, now)
-        for turn, work, answer in answered:
+        for turn, answer in answered:
             if not turn.stream._closed:
-                resumed = worker.batcher.resume(turn, work, turn.order, answer)
-                self._deliver_all(resumed)
+                self._deliver_all(worker.batcher.resume(turn, turn.work, turn.order, answer))
         if not turns and not answered:
             return self._catch_up(worker, now)
         self._compute(worker, turns, plain=not answered)
@@ -256,38 +258,17 @@ class Engine:
         if self._prepare is not None:
             self._prepare()
         while not self._stopping:
-            if self._tick(worker):
+            if self._tick(worker) and (self._ready or worker.batcher.order is not None):
                 continue
             with self._changed:
                 if worker.seen == self._changes and not self._stopping:
                     self._changed.wait(worker.pause)
 
-    def _run_aside(self) -> None:
-        """Computes what is put aside, in the order it came."""
-        if self._prepare is not None:
-            self._prepare()
-        while True:
-            with self._laid_aside:
-                self._laid_aside.wait_for(lambda: self._aside or self._stopping)
-                if self._stopping:
-                    return
-                turn, work, request = self._aside.popleft()
-            if turn.stream._closed:
-                continue
-            answer = request.settle()
-            with self._changed:
-                self._answered.append((turn, work, answer))
-                self._change()
-
-    def _put_aside(self, turn: _Turn, work: Work[Result], request: Aside) -> None:
+    def _answer(self, turn: _Turn, answer: Any) -> None:
+        """What was long is done."""
         with self._changed:
-            if self._threads:
-                self._aside.append((turn, work, request))
-                self._laid_aside.notify()
-                return
-        answer = request.settle()
-        with self._changed:
-            self._answered.append((turn, work, answer))
+            self._answered.append((turn, answer))
+            self._change()
 
     def _schedule(self, stream: Stream) -> None:
         """Puts a stream with work at the end of the ready queue; the lock is held."""
@@ -303,16 +284,13 @@ class Engine:
 
     # ---------------------------------------------------------------------------- whose turn it is
 
-    def _collect(
-        self, worker: _Worker, now: float
-    ) -> tuple[list[_Turn], list[tuple[_Turn, Work[Result], Any]]]:
+    def _collect(self, worker: _Worker, now: float) -> tuple[list[_Turn], list[tuple[_Turn, Any]]]:
         """Turns for this thread's share of the ready streams that are on time, longest-waiting
         first, and work that can go on."""
         with self._changed:
             worker.seen = self._changes
             share = -(-len(self._ready) // len(self._workers))
-            answered = list(self._answered)
-            self._answered.clear()
+            answered, self._answered = self._answered, []
             return self._take_on_time(now, share), answered
 
     def _collect_shorter(self, order: float) -> list[_Turn]:
@@ -350,7 +328,7 @@ class Engine:
             if stream._closed:
                 continue
             waits = stream.queue.is_late or len(turns) >= most
-            if not waits and stream.queue.coming() < below:
+            if not waits and (below == LATE or stream.queue.coming() < below):
                 turns.append(_take_turn(stream, now))
             else:
                 self._ready.append(stream)
@@ -372,7 +350,7 @@ class Engine:
         """Computes these turns and those that are on time in the batcher, and delivers each as soon
         as it is there. ``plain``: there are no others."""
         expected = _expected(turns) if plain and self._observe is not None else None
-        started, used = self._clock(), time.thread_time()
+        started, used = self._clock(), time.thread_time() if expected is not None else 0.0
         self._begin(worker, turns)
         while (order := worker.batcher.order) is not None and order < OWED:
             self._step(worker)
@@ -409,7 +387,7 @@ class Engine:
     def _begin(self, worker: _Worker, turns: Iterable[_Turn]) -> None:
         for turn in turns:
             if not turn.stream._closed:
-                self._deliver_all(worker.batcher.add(turn, _advance(turn), turn.order))
+                self._deliver_all(worker.batcher.add(turn, turn.work, turn.order))
 
     def _step(self, worker: _Worker, most: Callable[[_Turn], int] | None = None) -> None:
         if worker.closed != self._closed:
@@ -457,10 +435,10 @@ class Engine:
 def _take_turn(stream: Stream, now: float, most: int = TURN_FRAMES) -> _Turn:
     """The stream's next turn; the engine's lock is held."""
     late = stream.queue.is_late
-    turn = _Turn(stream, stream.queue.take(most), stream._ending and not stream.queue, now, LATE)
-    if not late:
-        turn.order = turn.frames
-    return turn
+    jobs = stream.queue.take(most)
+    frames = sum([job.frames for job in jobs])
+    last = stream._ending and not stream.queue
+    return _Turn(stream, jobs, last, now, frames, LATE if late else frames)
 
 
 def _advance(turn: _Turn) -> Work[Result]:

@@ -15,15 +15,16 @@ FEW = 10
 """Late pieces in the queue of a stream that counts as live all the same."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Job:
     """At most a turn's worth of media. ``late``: more than real time had brought when it arrived,
-    or behind something that is; ``t``: its capture stamp."""
+    or behind something that is; ``t``: its capture stamp; ``frames``: what it counts for."""
 
     item: Media
     arrived: float
     t: float | None
     late: bool
+    frames: float
 
 
 class Queue:
@@ -57,18 +58,20 @@ class Queue:
             late = self._late > 0 or not self._credit.spend(frames, now)
             self._late += late
             self.frames += frames
-            self._jobs.append(Job(part, now, t, late))
+            self._jobs.append(Job(part, now, t, late, frames))
         if not self._late:
             self._on_time = now
         return bool(parts)
 
     def coming(self, most: int = TURN_FRAMES) -> float:
         """What the next turn counts for."""
+        if len(self._jobs) == 1:
+            return min(most, self._jobs[0].frames)
         frames = 0.0
         for job in self._jobs:
             if frames >= most or job.late != self._jobs[0].late:
                 break
-            frames += min(most, load(job.item))
+            frames += min(most, job.frames)
         return frames
 
     def pay(self, frames: float, now: float) -> bool:
@@ -77,22 +80,28 @@ class Queue:
 
     def take(self, most: int = TURN_FRAMES) -> list[Job]:
         """The next turn: the oldest jobs, all of them late or none."""
+        if len(self._jobs) == 1 and self._jobs[0].frames <= most:
+            return [self._jobs.popleft()]
         taken: list[Job] = []
         frames = 0.0
         while self._jobs and frames < most and self._jobs[0].late == (taken or self._jobs)[0].late:
             job = self._jobs.popleft()
             if job.item.frames > most:
-                job, *rest = (replace(job, item=part) for part in split(job.item, most))
+                job, *rest = (
+                    replace(job, item=part, frames=load(part)) for part in split(job.item, most)
+                )
                 self._jobs.extendleft(reversed(rest))
                 self._late += job.late * len(rest)
             taken.append(job)
-            frames += load(job.item)
+            frames += job.frames
         return taken
 
     def done(self, jobs: list[Job]) -> None:
         """A turn has been computed."""
-        self.frames = max(0.0, self.frames - sum(load(job.item) for job in jobs))
-        self._late -= sum(job.late for job in jobs)
+        for job in jobs:
+            self.frames -= job.frames
+            self._late -= job.late
+        self.frames = max(0.0, self.frames)
 
     def clear(self) -> None:
         """Forgets all."""
