@@ -28,7 +28,7 @@ class _Lazy(argparse.ArgumentParser):
     """A part's parser, which gets its options when it is used: numpy and torch take their time."""
 
     def __init__(self, *words: Any, module: str = "", **options: Any) -> None:
-        super().__init__(*words, **options)
+        super().__init__(*words, **{"allow_abbrev": False, **options})
         self._module = module
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -57,7 +57,7 @@ def module_of(part: str) -> str:
 
 def parse(part: str, words: Sequence[str]) -> argparse.Namespace:
     """The options of a part, as if it had been called with these words."""
-    parser = argparse.ArgumentParser(prog=f"facodec bench {part}")
+    parser = argparse.ArgumentParser(prog=f"facodec bench {part}", allow_abbrev=False)
     import_module(f"benchmarks.{module_of(part)}").add_arguments(parser)
     return parser.parse_args(list(words))
 

@@ -156,7 +156,7 @@ def _export_voices(target: Path, data: Path | None) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="facodec train")
+    parser = argparse.ArgumentParser(prog="facodec train", allow_abbrev=False)
     add_arguments(parser)
     return run(parser.parse_args())
 
