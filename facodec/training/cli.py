@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facodec.files import FileError, shown
 from facodec.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -110,16 +111,17 @@ def _train(args: argparse.Namespace) -> None:
 def _start_from(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
     """Weights of a model by its name or folder; of a run, its averaged weights and those of the
     networks that helped to train them."""
-    import torch
-
     import facodec
     from facodec.live import LiveModel
-    from facodec.training.loop import CHECKPOINT
+    from facodec.training.loop import CHECKPOINT, read_checkpoint
 
     checkpoint = Path(model) / CHECKPOINT
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        return state["average"], state["networks"]
+        state = read_checkpoint(checkpoint)
+        try:
+            return state["average"], state["networks"]
+        except KeyError as error:
+            raise FileError(f"{shown(checkpoint)} is not a checkpoint: no {error}") from error
     found = facodec.load(model).model
     if not isinstance(found, LiveModel):
         raise ValueError(f"{model} is a model {found.name!r}: only the live model is trained here")

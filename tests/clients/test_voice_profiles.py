@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from clients import voices
 from clients.errors import ClientError, UsageError
-from clients.voices import BUNDLED, Profiles
+from clients.voices import Profiles
 from streaming.voices import Voices
 
 TIMBRE = np.linspace(-1, 1, 256).astype(np.float32)
