@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from facodec.files import need_folder, need_writable
+
 PARTS = {
     "step": "computing time per hop: batches, hops a call, backends, and other codecs beside it",
     "load": "how many live sessions a server holds before the deadline breaks",
@@ -63,6 +65,17 @@ def parse(part: str, words: Sequence[str]) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
+    _check_outputs(args)
     name = module_of(args.part) if args.part else SUITE
     result: int = import_module(f"benchmarks.{name}").run(args)
     return result
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Before a quarter of an hour of work: what is to be written can be. Raises FileError."""
+    folder = getattr(args, "out", None)
+    if folder is not None:
+        need_folder(folder)
+    for name in ("save_baseline", "html"):
+        if (path := getattr(args, name, None)) is not None:
+            need_writable(path)

@@ -18,13 +18,12 @@ from clients.errors import ClientError, UsageError
 from clients.packets import VoicePacket
 from clients.references import read_reference
 from facodec.files import (
-    FileError,
     Replacement,
+    need_folder,
     need_writable,
     read_bytes,
     read_text,
     shown,
-    why,
 )
 from facodec.weights import bundled_path
 from facodec.weights.voices import voice_notes
@@ -95,10 +94,7 @@ class Profiles:
         check_name(name)
         if self.folder is None:
             raise ClientError("no folder for voices: set HOME or XDG_CONFIG_HOME")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"cannot make {shown(self.folder)}: {why(error)}") from error
+        need_folder(self.folder)
         path = self.folder / f"{_composed(name)}{SUFFIX}"
         if path.exists() and not replace:
             raise UsageError(f"there is a saved voice {name!r} already: --replace replaces it")

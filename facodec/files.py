@@ -117,6 +117,16 @@ def need_writable(path: Path) -> Path:
     return place
 
 
+def need_folder(path: Path) -> None:
+    """Make a folder if need be and see that files can be written there. Raises FileError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as probe:
+            probe.write(b"x")
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot write into the folder {shown(path)}: {why(error)}") from error
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace the content of ``path`` by ``data``, wholly or not at all. Raises FileError."""
     with Replacement(path) as aside:

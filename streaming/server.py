@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -226,11 +227,31 @@ def run(settings: ServerSettings) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     prepare_process(settings.threads)
     try:
+        check_port(settings.host, settings.port)
         codecs = load_codecs(settings)
         return _run_on_best_loop(_serve(settings, codecs))
     except (OSError, ValueError) as error:
         print(f"facodec serve: {error}", file=sys.stderr)
         return 1
+
+
+def check_port(host: str, port: int) -> None:
+    """Before the work of loading models: the address must be there and free. Raises OSError."""
+    if not port:
+        return
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+                probe.listen(1)
+            except OSError as error:
+                raise OSError(
+                    f"cannot listen at {host} port {port}: {error.strerror}; "
+                    "choose another with --port or --host"
+                ) from error
 
 
 async def _serve(settings: ServerSettings, codecs: dict[str, Codec]) -> int:

@@ -7,6 +7,7 @@ float16 on disk, float32 in memory. Beside them ``model.json`` holds the sizes o
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from facodec.weights.reading import read_config, read_tensors
 
 WEIGHTS = "live.safetensors"
 SIZES = "model.json"
+FILLS = re.compile(r"[a-z][a-z_]*_")
+"""Names of functions that change a tensor in place."""
 
 
 def save_live(model: LiveModel, folder: Path) -> None:
@@ -69,7 +72,7 @@ def _check_fit(config: LiveConfig, weights: dict[str, Tensor], folder: Path) -> 
 
 
 class _Unallocated(TorchFunctionMode):
-    """While active, the weights of layers have shapes but take no memory."""
+    """While active, the weights of layers have shapes but take no memory and are not filled."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -77,4 +80,7 @@ class _Unallocated(TorchFunctionMode):
         given = dict(kwargs or {})
         if func is torch.empty:
             given["device"] = "meta"
+        first = args[0] if args else given.get("tensor")
+        if isinstance(first, Tensor) and first.is_meta and FILLS.fullmatch(func.__name__):
+            return first
         return func(*args, **given)
