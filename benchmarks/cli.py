@@ -66,6 +66,8 @@ def parse(part: str, words: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     _check_outputs(args)
+    import numpy  # noqa: F401 - torch's own import of it swallows a Ctrl-C
+
     name = module_of(args.part) if args.part else SUITE
     result: int = import_module(f"benchmarks.{name}").run(args)
     return result

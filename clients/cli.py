@@ -33,7 +33,13 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done (also after Ctrl-C), 1 it failed, 2 it was
     asked for in the wrong way, 130 cut short by a second Ctrl-C."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _main(words: list[str]) -> int:
     if not words or words[0] not in COMMANDS:
         _top_parser().parse_args(words)  # --help, --version, or an error
         _top_parser().print_help()
@@ -63,8 +69,6 @@ def _run(
             raise
         print(f"{parser.prog}: {missing_module(error.name)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, and wants no word about it
         return 1

@@ -58,6 +58,8 @@ def open_input(path: Path) -> BinaryIO:
     to a temporary file first. Raises FileError for what is missing, a folder or a device."""
     try:
         file = _open_to_read(path)
+    except FileError:
+        raise
     except FileNotFoundError as error:
         raise FileError(f"there is no file {shown(path)}") from error
     except (OSError, ValueError) as error:

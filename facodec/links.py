@@ -18,6 +18,8 @@ FLAC_LAST = b"fLaC\x80\x00\x00\x22"
 """The same where no other metadata block follows."""
 RIFF, WAVE = b"RIFF", b"WAVE"
 MOST_LINKS = 10_000
+WAV_HEAD = 4096
+NOWHERE = -8
 
 
 def find_links(file: BinaryIO) -> list[tuple[int, int]]:
@@ -38,6 +40,7 @@ class Window(RawIOBase):
         super().__init__()
         self.failure: OSError | None = None
         self._file, self._start, self._end, self._at = file, start, end, 0
+        self._unsaid = _unsaid_length(file, start)
 
     def readinto(self, buffer: Any) -> int:
         left = max(0, self._end - self._start - self._at)
@@ -48,6 +51,9 @@ class Window(RawIOBase):
         except OSError as error:
             self.failure = error
             return 0
+        for place in range(self._unsaid, self._unsaid + 4):
+            if 0 <= place - self._at < got:
+                wanted[place - self._at] = 0xFF
         self._at += got
         return int(got)
 
@@ -112,3 +118,19 @@ def _wav_starts(data: mmap.mmap, size: int) -> list[int]:
             break
         starts.append(at)
     return starts
+
+
+def _unsaid_length(file: BinaryIO, start: int) -> int:
+    """Where, from ``start``, a WAV file says that its samples take 0 bytes: whoever wrote it was
+    ended before the length was known. Read as the largest length, it means up to the end."""
+    file.seek(start)
+    head = file.read(WAV_HEAD)
+    if head[:4] != RIFF or head[8:12] != WAVE:
+        return NOWHERE
+    at = 12
+    while at <= len(head) - 8:
+        (length,) = struct.unpack_from("<I", head, at + 4)
+        if head[at : at + 4] == b"data":
+            return at + 4 if not length else NOWHERE
+        at += 8 + length + length % 2
+    return NOWHERE

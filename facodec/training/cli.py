@@ -63,6 +63,7 @@ def settings(args: argparse.Namespace) -> TrainConfig:
 
 
 def run(args: argparse.Namespace) -> int:
+    import numpy  # noqa: F401 - torch's own import of it swallows a Ctrl-C
     import torch
 
     if args.data is None and args.export is None:
