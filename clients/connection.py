@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI, ProxyError
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, ProxyError
 
+from clients.addresses import proxy_for
 from clients.clock import ClockEstimate
 from clients.errors import (
     ClientError,
@@ -32,7 +33,6 @@ from clients.errors import (
 )
 from clients.options import DEFAULT_URL
 from clients.packets import AudioPacket, CodesPacket, Packet, Times, VoicePacket, WireCount
-from clients.proxies import proxy_for
 from clients.refusals import explain_close, explain_failure, explain_handshake
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from streaming import protocol
@@ -430,9 +430,8 @@ class Session:
 
 async def _open_socket(url: str, token: str | None) -> ClientConnection:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    proxy = None
+    proxy = proxy_for(url)
     try:
-        proxy = proxy_for(url)
         return await websocket_connect(
             url,
             proxy=proxy,
@@ -445,8 +444,6 @@ async def _open_socket(url: str, token: str | None) -> ClientConnection:
             ping_timeout=PING_TIMEOUT,
             max_size=MAX_MESSAGE,
         )
-    except (InvalidURI, UnicodeError, OverflowError) as error:
-        raise ConnectError(f"{url!r} is no server address; one is {DEFAULT_URL}") from error
     except ProxyError as error:
         raise explain_failure(url, proxy, error) from error
     except InvalidHandshake as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -66,7 +67,9 @@ def read_pickled(path: Path, device: str = "cpu") -> Any:
     size = _check_size(path)
     _check_archive(path, size)
     try:
-        found = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on what it then refuses or reads
+            found = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:  # PyTorch's own words recommend to read it anyway
         reason = "it is damaged, or holds objects that would run code"
         raise WeightsError(f"{shown(path)}: not a file of plain tensors: {reason}") from error
