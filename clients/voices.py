@@ -83,7 +83,7 @@ class Profiles:
         return [self._profile(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))]
 
     def find(self, name: str) -> Profile | None:
-        if self.folder is None or not NAME.fullmatch(name):
+        if self.folder is None or not _is_name(name):
             return None
         path = self.folder / f"{_composed(name)}{SUFFIX}"
         return self._profile(path) if path.exists() else None
@@ -148,7 +148,7 @@ def user_folder() -> Path | None:
 
 def check_name(name: str) -> None:
     """Raises UsageError for what cannot name a voice."""
-    if not NAME.fullmatch(name) or "." in name or len(_composed(name).encode()) > LONGEST_NAME:
+    if not _is_name(name) or "." in name or len(_composed(name).encode()) > LONGEST_NAME:
         raise UsageError(
             f"{shown(name)!r} cannot name a voice: use up to 64 letters, digits, '_' and '-'"
         )
@@ -156,7 +156,7 @@ def check_name(name: str) -> None:
 
 def is_file(voice: str) -> bool:
     """Whether ``--voice`` means a recording rather than a name."""
-    return "/" in voice or not NAME.fullmatch(voice) or "." in voice or Path(voice).exists()
+    return "/" in voice or not _is_name(voice) or "." in voice or Path(voice).exists()
 
 
 def voice_file(voice: str | None) -> Path | None:
@@ -169,6 +169,10 @@ def shadowed(name: str) -> str | None:
     if name in BUNDLED or name in voice_notes(bundled_path()):
         return f"the saved voice {name!r} now hides the bundled voice of that name"
     return None
+
+
+def _is_name(text: str) -> bool:
+    return NAME.fullmatch(_composed(text)) is not None
 
 
 def _composed(name: str) -> str:
