@@ -205,4 +205,6 @@ def _read(
                 raise FileError(f"cannot read {shown(path)}: {why(window.failure)}")
             if not len(piece):
                 return
-            yield piece.mean(axis=1), rate
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told later
+                mono = piece.mean(axis=1)
+            yield mono, rate
