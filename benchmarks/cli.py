@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from facodec.files import need_folder, need_writable
+
 PARTS = {
     "step": "computing time per hop: batches, hops a call, backends, and other codecs beside it",
     "load": "how many live sessions a server holds before the deadline breaks",
@@ -20,6 +22,7 @@ PARTS = {
     "gpu": "all that is to be known of a GPU: batches, precisions, captured graphs",
     "quality": "PESQ, STOI, log-mel distance and pitch of a model on a folder of speech",
     "voice": "voice conversion, the words it keeps, and what the codes leak",
+    "fuzz": "damaged and malicious inputs through the doors: sound, codes, voices, weights, ...",
     "report": "the HTML page and the documents' tables from a report that was made earlier",
 }
 MODULES = {"report": "report_command"}
@@ -30,7 +33,7 @@ class _Lazy(argparse.ArgumentParser):
     """A part's parser, which gets its options when it is used: numpy and torch take their time."""
 
     def __init__(self, *words: Any, module: str = "", **options: Any) -> None:
-        super().__init__(*words, **options)
+        super().__init__(*words, **{"allow_abbrev": False, **options})
         self._module = module
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -59,12 +62,25 @@ def module_of(part: str) -> str:
 
 def parse(part: str, words: Sequence[str]) -> argparse.Namespace:
     """The options of a part, as if it had been called with these words."""
-    parser = argparse.ArgumentParser(prog=f"facodec bench {part}")
+    parser = argparse.ArgumentParser(prog=f"facodec bench {part}", allow_abbrev=False)
     import_module(f"benchmarks.{module_of(part)}").add_arguments(parser)
     return parser.parse_args(list(words))
 
 
 def run(args: argparse.Namespace) -> int:
+    _check_outputs(args)
+    import numpy  # noqa: F401 - torch's own import of it swallows a Ctrl-C
+
     name = module_of(args.part) if args.part else SUITE
     result: int = import_module(f"benchmarks.{name}").run(args)
     return result
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Before a quarter of an hour of work: what is to be written can be. Raises FileError."""
+    folder = getattr(args, "out", None)
+    if folder is not None:
+        need_folder(folder)
+    for name in ("save_baseline", "html"):
+        if (path := getattr(args, name, None)) is not None:
+            need_writable(path)

@@ -143,7 +143,7 @@ async def _main(load: Load) -> Tally:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load_client")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load_client", allow_abbrev=False)
     add_arguments(parser)
     load = load_from(parser.parse_args())
     try:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from types import ModuleType
 
 COMMANDS = {
@@ -24,6 +25,7 @@ COMMANDS = {
     "train": "train the bundled model",
     "export": "write a model as ONNX graphs",
 }
+OURS = {"benchmarks", "clients", "facodec", "streaming"}
 INTERRUPTED = 130
 """Exit status after a second Ctrl-C, as shells have it."""
 
@@ -31,7 +33,13 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done (also after Ctrl-C), 1 it failed, 2 it was
     asked for in the wrong way, 130 cut short by a second Ctrl-C."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _main(words: list[str]) -> int:
     if not words or words[0] not in COMMANDS:
         _top_parser().parse_args(words)  # --help, --version, or an error
         _top_parser().print_help()
@@ -44,23 +52,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(
     parser: argparse.ArgumentParser, module: ModuleType, options: argparse.Namespace
 ) -> int:
-    from clients.errors import ClientError
+    from clients.errors import ClientError, advice, missing_module
+    from facodec.files import FileError
 
+    _show_any_name()
     try:
         return int(module.run(options) or 0)
     except ClientError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}{advice(error, options)}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except FileError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in OURS:
+            raise
+        print(f"{parser.prog}: {missing_module(error.name)}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, and wants no word about it
         return 1
 
 
+def _show_any_name() -> None:
+    """Names that standard output cannot show come out escaped: no print may end a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"facodec {name}",
+        allow_abbrev=False,
         description=COMMANDS[name][:1].upper() + COMMANDS[name][1:] + ".",
         epilog=f"examples:\n{module.EXAMPLES}" if module.EXAMPLES else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -74,6 +98,7 @@ def _top_parser() -> argparse.ArgumentParser:
     table = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="facodec",
+        allow_abbrev=False,
         description="Talk through FACodec, a speech codec of 4.8 kbit/s, in real time.",
         epilog=f"commands:\n{table}\n\nfacodec COMMAND --help tells more about each.\n"
         "Start with: facodec demo",

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, ProxyError
 
+from clients.addresses import proxy_for
 from clients.certificates import client_context
 from clients.clock import ClockEstimate
 from clients.errors import (
@@ -31,14 +32,13 @@ from clients.errors import (
     FinishTimeout,
     ServerError,
     ServerFull,
-    ServerUnreachable,
     UsageError,
 )
 from clients.options import DEFAULT_URL
 from clients.packets import AudioPacket, CodesPacket, Packet, Times, VoicePacket, WireCount
-from clients.refusals import explain_close, explain_handshake, unreachable
+from clients.refusals import explain_close, explain_failure, explain_handshake
 from clients.silence import Silence
-from facodec.config import HOP, MIN_LAYERS
+from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from streaming import protocol
 from streaming.protocol import (
     Audio,
@@ -254,6 +254,39 @@ class Session:
             raise self._reason()
         return self.totals
 
+    async def process(self, audio: np.ndarray, timeout: float = FINISH_TIMEOUT) -> np.ndarray:
+        """Send all of audio float32 (n,) and return all samples (m,) that come back, however long
+        it is: for sessions that send and receive sound. Ends the stream.
+
+        ``timeout``: seconds that the server has for its last frames. Raises like :meth:`finish`.
+        """
+        sending = asyncio.create_task(self._send_all(audio, timeout))
+        receiving = asyncio.create_task(self._receive_all())
+        try:
+            await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+            received = await receiving
+            await sending
+        finally:
+            sending.cancel()
+            receiving.cancel()
+            await asyncio.gather(sending, receiving, return_exceptions=True)
+        return received
+
+    async def _send_all(self, audio: np.ndarray, timeout: float) -> None:
+        for start in range(0, len(audio), SAMPLE_RATE):
+            await self.send_audio(audio[start : start + SAMPLE_RATE])
+            await self.synchronise()
+        await self.finish(timeout)
+
+    async def _receive_all(self) -> np.ndarray:
+        parts = [np.zeros(0, np.float32)]
+        async for packet in self:
+            if isinstance(packet, AudioPacket):
+                parts.append(packet.samples)
+        return np.concatenate(parts)
+
     # ------------------------------------------------------------------ receiving
 
     def __aiter__(self) -> AsyncIterator[Packet]:
@@ -447,10 +480,12 @@ class Line(ClientConnection):
 async def _open_socket(url: str, token: str | None, ca: str | None) -> Line:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     tls = client_context(url, ca)
+    proxy = proxy_for(url)
     try:
         socket = await websocket_connect(
             url,
             create_connection=Line,
+            proxy=proxy,
             subprotocols=[protocol.SUBPROTOCOL],  # type: ignore[list-item]
             additional_headers=headers,
             ssl=tls,
@@ -461,12 +496,12 @@ async def _open_socket(url: str, token: str | None, ca: str | None) -> Line:
             ping_timeout=None,  # Session watches; a pong may wait in line behind media
             max_size=MAX_MESSAGE,
         )
-    except InvalidURI as error:
-        raise ConnectError(f"{url!r} is no server address; one is {DEFAULT_URL}") from error
+    except ProxyError as error:
+        raise explain_failure(url, proxy, error) from error
     except InvalidHandshake as error:
         raise explain_handshake(url, error) from error
-    except (OSError, asyncio.TimeoutError) as error:
-        raise ServerUnreachable(unreachable(url, error)) from error
+    except Exception as error:  # also ImportError and what else a proxy of any kind brings
+        raise explain_failure(url, proxy, error) from error
     assert isinstance(socket, Line)
     return socket
 

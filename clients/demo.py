@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clients.devices import choose, list_devices
 from clients.errors import ClientError
+from clients.files import keep_apart
 from clients.live import LiveOptions, LiveRun
 from clients.local_server import LocalServer
 from clients.status import Reporter
@@ -24,6 +25,7 @@ Listen to {output}, then try
 
 def demo(output: Path, *, model: str | None, microphone: bool) -> int:
     """Sample (or microphone) -> server -> ``output``. Raises ClientError."""
+    keep_apart([output], [] if microphone else [BUNDLED["slt"]])
     asyncio.run(_demo(output, model, microphone))
     hints = {"sample": _short(BUNDLED["slt"]), "microphone": _microphone(), "facodec": _command()}
     print(NEXT.format(output=output, **hints))

@@ -15,10 +15,6 @@ class UsageError(ClientError):
     exit_code = 2
 
 
-class AudioFileError(ClientError):
-    """A sound file is missing, unreadable, empty or holds what is no sound."""
-
-
 class DeviceError(ClientError):
     """No device, no permission, no PortAudio, or the device went away."""
 
@@ -30,9 +26,14 @@ class ConnectError(ClientError):
 
 
 class ServerUnreachable(ConnectError):
-    """Nothing answers at the address."""
+    """Nothing answers at the address. ``none_there``: nothing listens, so a server can be
+    started."""
 
     retryable = True
+
+    def __init__(self, sentence: str, *, none_there: bool = False) -> None:
+        super().__init__(sentence)
+        self.none_there = none_there
 
 
 class ServerFull(ConnectError):
@@ -81,3 +82,27 @@ class ConnectionLost(ClientError):
 
 class FinishTimeout(ClientError):
     """The server did not answer the end of the stream in time."""
+
+
+EXTRAS = {
+    "torch": "this needs PyTorch, which computes the codec: pip install torch",
+    "av": "this needs PyAV: pip install 'facodec-live[av]'",
+    "matplotlib": "this needs matplotlib: pip install 'facodec-live[train]'",
+    "pesq": "this needs pesq: pip install 'facodec-live[bench]'",
+    "onnx": "this needs onnx: pip install 'facodec-live[onnx]'",
+    "onnxscript": "this needs onnxscript: pip install 'facodec-live[onnx]'",
+    "onnxruntime": "this needs onnxruntime: pip install 'facodec-live[onnx]'",
+}
+
+
+def missing_module(name: str) -> str:
+    """The sentence for a module that is not installed."""
+    root = name.partition(".")[0]
+    return EXTRAS.get(root, f"this needs the Python package {root!r}, which is not installed")
+
+
+def advice(error: ClientError, options: object) -> str:
+    """More advice on an error, for a command with these options."""
+    if isinstance(error, ServerUnreachable) and error.none_there and hasattr(options, "serve"):
+        return ", or add --serve to start one for the duration of this command"
+    return ""

@@ -2,85 +2,107 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
+from tqdm import tqdm
 
-from clients.errors import ClientError, UsageError
-from clients.files import AudioReader, AudioWriter
+from clients.errors import ClientError
+from clients.files import AudioReader, AudioWriter, keep_apart
 from clients.local import load_codec
-from clients.voices import BUNDLED, Profiles, is_file, read_reference
+from clients.references import MostSpeech, read_reference
+from clients.voices import BUNDLED, Profiles, is_file, say, voice_file
 from facodec.bitstream import FacFile
 from facodec.codec import Codec
-from facodec.config import HOP, SAMPLE_RATE
+from facodec.config import SAMPLE_RATE
+from facodec.files import STANDARD, need_writable, shown
 
-VOICE_SECONDS = 60
-"""The talker's timbre is taken from at most this much of a recording's beginning."""
 STEP_FRAMES = 800
 """Frames decoded at a time: ten seconds."""
 
 
-def encode_file(source: Path, target: Path, *, layers: int, model: str | None) -> FacFile:
-    """Sound file -> ``.fac`` file, which is returned too. Raises ClientError."""
-    if target.resolve() == source.resolve():
-        raise UsageError("the .fac file would replace the sound file: give it another name")
+def encode_file(
+    source: Path, target: Path, *, layers: int, model: str | None
+) -> tuple[FacFile, int]:
+    """Sound file -> ``.fac`` file, returned too, with its bytes. Raises ClientError, FileError."""
+    keep_apart([target], [source])
+    need_writable(target)
     reader = AudioReader(source)
     codec = load_codec(model)
     stream = codec.encoder_stream()
-    beginning: list[np.ndarray] = []
+    speech = MostSpeech()
     codes: list[np.ndarray] = []
     samples = 0
-    for piece in reader.pieces():
-        if samples < VOICE_SECONDS * SAMPLE_RATE:
-            beginning.append(piece)
-        samples += len(piece)
-        codes.append(stream.push(piece))
+    with progress("encoding") as bar:
+        for piece in reader.pieces():
+            speech.push(piece)
+            samples += len(piece)
+            codes.append(stream.push(piece))
+            bar.update(len(piece) / SAMPLE_RATE)
     codes.append(stream.flush())
-    timbre = codec.voice(np.concatenate(beginning)[: VOICE_SECONDS * SAMPLE_RATE])
+    timbre = codec.voice(speech.samples())
     saved = FacFile(np.concatenate(codes, axis=1)[:layers], timbre, codec.name, samples)
-    try:
-        saved.write(target)
-    except OSError as error:
-        raise ClientError(f"cannot write {target}: {error.strerror}") from error
-    return saved
+    return saved, saved.write(target)
 
 
 def decode_file(
     source: Path, target: Path, *, voice: str | None, layers: int, seed: int, model: str | None
 ) -> int:
-    """``.fac`` file -> sound file; returns its samples. Raises ClientError."""
-    saved = read_fac(source)
+    """``.fac`` file -> sound file; returns its samples. Raises ClientError or FileError."""
+    keep_apart([target], [source, voice_file(voice)])
+    writer = AudioWriter(target, partial=False)
+    saved = FacFile.read(source)
+    codec = _codec_of(saved, source, model)
+    timbre = saved.timbre if voice is None else timbre_of(voice, codec)
+    stream = codec.decoder_stream(timbre, seed=seed)
+    codes = saved.codes[:layers]
+    with writer, progress("decoding", saved.samples / SAMPLE_RATE) as bar:
+        for start in range(0, codes.shape[1], STEP_FRAMES):
+            before = writer.samples
+            _write(writer, stream.push(codes[:, start : start + STEP_FRAMES]), saved.samples)
+            bar.update((writer.samples - before) / SAMPLE_RATE)
+        _write(writer, stream.flush(), saved.samples)
+    return writer.samples
+
+
+def _codec_of(saved: FacFile, source: Path, model: str | None) -> Codec:
     try:
         codec = load_codec(model or saved.model)
     except ClientError as error:
         if model is not None:
             raise
         raise ClientError(
-            f"{source} holds codes of model {saved.model!r}: give the folder with it by --model"
+            f"{shown(source)} holds codes of model {saved.model!r}: give the folder with it by "
+            "--model"
         ) from error
     if codec.name != saved.model:
-        raise ClientError(f"{source} holds codes of model {saved.model!r}, not of {codec.name!r}")
-    timbre = saved.timbre if voice is None else timbre_of(voice, codec)
-    stream = codec.decoder_stream(timbre, seed=seed)
-    codes = saved.codes[:layers]
-    with AudioWriter(target) as writer:
-        for start in range(0, codes.shape[1], STEP_FRAMES):
-            _write(writer, stream.push(codes[:, start : start + STEP_FRAMES]), saved.samples)
-        _write(writer, stream.flush(), saved.samples)
-        return writer.samples
+        raise ClientError(
+            f"{shown(source)} holds codes of model {saved.model!r}, not of {codec.name!r}"
+        )
+    return codec
 
 
-def read_fac(path: Path) -> FacFile:
-    """A ``.fac`` file. Raises ClientError for one that is missing or damaged."""
-    try:
-        saved = FacFile.read(path)
-    except OSError as error:
-        raise ClientError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ClientError(str(error)) from error
-    if saved.samples > saved.codes.shape[1] * HOP:
-        raise ClientError(f"{path} is damaged: it has fewer frames than samples")
-    return saved
+def report(output: Path, sentence: str) -> None:
+    """Tells what was written: on standard error where standard output is the file itself."""
+    stream = sys.stderr if output == STANDARD else sys.stdout
+    print(f"{shown(output)}: {sentence}", file=stream)
+
+
+def progress(what: str, seconds: float | None = None) -> tqdm[NoReturn]:
+    """A bar over so many seconds of sound on standard error, where that is a terminal."""
+    shape = "{desc}: {n:.0f} s of {total:.0f} s |{bar}| {elapsed}<{remaining}"
+    return tqdm(
+        total=seconds,
+        desc=what,
+        unit="s",
+        bar_format=shape if seconds else "{desc}: {n:.0f} s of sound, {elapsed} so far",
+        file=sys.stderr,
+        disable=None,
+        leave=False,
+        delay=1.0,
+    )
 
 
 def timbre_of(voice: str, codec: Codec) -> np.ndarray:
@@ -93,7 +115,10 @@ def timbre_of(voice: str, codec: Codec) -> np.ndarray:
     if not is_file(voice) and voice not in BUNDLED:
         known = [saved.name for saved in Profiles().list()] + [*codec.voices, *BUNDLED]
         raise ClientError(f"there is no voice {voice!r}; known are: {', '.join(known)}")
-    return codec.voice(read_reference(BUNDLED.get(voice, Path(voice))))
+    reference = read_reference(BUNDLED.get(voice, Path(voice)))
+    for remark in reference.remarks:
+        say(remark)
+    return codec.voice(reference.samples)
 
 
 def _write(writer: AudioWriter, audio: np.ndarray, wanted: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
+from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
@@ -54,13 +55,35 @@ def explain_handshake(url: str, error: InvalidHandshake) -> ConnectError:
     return WrongProtocol(f"the server at {url} refused the connection (HTTP {status}{says})")
 
 
+def explain_failure(url: str, proxy: str | None, error: Exception) -> ConnectError:
+    """Anything else that opening a connection raised, as the exception that fits it."""
+    if proxy is not None:
+        return ServerUnreachable(through_proxy(url, proxy, error))
+    if isinstance(error, (OSError, asyncio.TimeoutError)):
+        return ServerUnreachable(unreachable(url, error), none_there=_nobody_listens(error))
+    return ConnectError(f"cannot connect to {url}: {error or type(error).__name__}")
+
+
+def through_proxy(url: str, proxy: str, error: Exception) -> str:
+    """The proxy of the environment did not lead to ``url``."""
+    host = urlsplit(url).hostname
+    return (
+        f"{url} cannot be reached through the proxy {without_secrets(proxy)}, which the "
+        f"environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY): {error or type(error).__name__}; "
+        f"set NO_PROXY={host} to go there directly"
+    )
+
+
+def without_secrets(address: str) -> str:
+    """An address without the user name and password that it may hold."""
+    scheme, _, rest = address.rpartition("://")
+    return (f"{scheme}://" if scheme else "") + rest.rpartition("@")[2]
+
+
 def unreachable(url: str, error: OSError | asyncio.TimeoutError) -> str:
     """Nothing answered at ``url``."""
-    if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
-        return (
-            f"no server answers at {url}: start one with `facodec serve`, "
-            "or add --serve to start one for the duration of this command"
-        )
+    if _nobody_listens(error):
+        return f"no server answers at {url}: start one with `facodec serve`"
     if isinstance(error, socket.gaierror):
         return f"the host of {url} is unknown: check the address"
     if isinstance(error, ssl.SSLError):
@@ -86,6 +109,10 @@ def explain_close(error: ConnectionClosed) -> str:
     if code == 1013:
         return f"the server is overloaded{says}; try again later"
     return f"the server closed the connection (code {code}{says})"
+
+
+def _nobody_listens(error: Exception) -> bool:
+    return isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error)
 
 
 def _body(data: bytes | bytearray) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from clients import options as given
 from clients import voices
 from clients.errors import UsageError
+from clients.files import keep_apart
 from clients.live import LiveOptions, LiveRun
 from clients.local_server import LocalServer
 from clients.status import Progress, Reporter
@@ -116,7 +117,7 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("--fast needs --input FILE: nobody speaks faster than real time")
     if getattr(options, "fast", False) and "output" in options and options.output is None:
         raise UsageError("--fast needs --output FILE: nobody listens faster than real time")
-    files = [getattr(options, name, None) for name in ("input", "output", "save_input")]
-    paths = [path.resolve() for path in files if path is not None]
-    if len(set(paths)) < len(paths):
-        raise UsageError("--input, --output and --save-input must be different files")
+    keep_apart(
+        [getattr(options, name, None) for name in ("output", "save_input")],
+        [getattr(options, "input", None), voices.voice_file(getattr(options, "voice", None))],
+    )

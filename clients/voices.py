@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,20 +14,36 @@ import numpy as np
 
 from clients.connection import connect
 from clients.errors import ClientError, UsageError
-from clients.files import read_audio
 from clients.packets import VoicePacket
-from facodec.config import HOP, SAMPLE_RATE
+from clients.references import read_reference
+from facodec.files import (
+    Replacement,
+    need_folder,
+    need_writable,
+    read_bytes,
+    read_text,
+    shown,
+)
 from facodec.folders import base_directory
-from streaming.protocol import ProtocolError, Voice, voice_vector
+from facodec.weights import bundled_path
+from facodec.weights.voices import voice_notes
+from streaming.protocol import VOICE_EXACT_BYTES, ProtocolError, Voice, voice_vector
 from streaming.voices import SUFFIX
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SHORTEST_REFERENCE = 0.5
-LONGEST_REFERENCE = 60
-"""Seconds; more of a recording says nothing new about a voice and is left out."""
-LEAST_SOUND, QUIET = 0.25, 60.0
-"""Seconds that a recording of a voice has to be louder than so many dB below full scale."""
+NAME = re.compile(r"[^\W_][\w.-]{0,63}")
+"""Letters and digits of any script."""
 ENROL_TIMEOUT = 60.0
+LARGEST_NOTES = 1 << 16
+LONGEST_NAME = 200
+"""Bytes of a name, which the name of a file must hold."""
+Tell = Callable[[str], None]
+
+
+def say(sentence: str) -> None:
+    """A line for the user, on standard error."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
 SAMPLES = Path(__file__).resolve().parent / "samples"
 BUNDLED = {"slt": SAMPLES / "hello.flac", "rms": SAMPLES / "reply.flac"}
 """Voices that come with the package, as recordings, so that they fit every model: a woman and a
@@ -42,16 +61,19 @@ class Profile:
     source: str
 
     def timbre(self) -> np.ndarray:
-        """(256,) float32. Raises ClientError for a damaged profile."""
+        """(256,) float32. Raises ClientError for a damaged profile, FileError for one that cannot
+        be read."""
         try:
-            return voice_vector(self.path.read_bytes())
-        except (OSError, ProtocolError) as error:
-            raise ClientError(f"the voice profile {self.path} is damaged: {error}") from error
+            return voice_vector(read_bytes(self.path, VOICE_EXACT_BYTES))
+        except ProtocolError as error:
+            raise ClientError(
+                f"the voice profile {shown(self.path)} is damaged: {error.sentence}"
+            ) from error
 
 
 class Profiles:
     """A folder of ``NAME.voice`` files, readable by ``facodec serve --voices`` too, with notes
-    beside them."""
+    beside them. Without a home there are none."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or user_folder()
@@ -62,20 +84,33 @@ class Profiles:
         return [self._profile(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))]
 
     def find(self, name: str) -> Profile | None:
-        if self.folder is None or not NAME.fullmatch(name):
+        if self.folder is None or not _is_name(name):
             return None
-        path = self.folder / f"{name}{SUFFIX}"
+        path = self.folder / f"{_composed(name)}{SUFFIX}"
         return self._profile(path) if path.exists() else None
 
-    def add(self, name: str, timbre: np.ndarray, *, model: str, source: str) -> Profile:
-        """Save timbre (256,) under a name, replacing an older one. Raises UsageError."""
+    def check_new(self, name: str, *, replace: bool) -> Path:
+        """Where a voice of this name is kept. Raises UsageError where it cannot have it or there
+        is one that must not be replaced, FileError where it cannot be written."""
         check_name(name)
         if self.folder is None:
-            raise UsageError("expected a home or $XDG_CONFIG_HOME to save in, got neither")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{name}{SUFFIX}"
-        path.write_bytes(Voice.exact(timbre).data)
-        path.with_suffix(".json").write_text(json.dumps({"model": model, "source": source}) + "\n")
+            raise ClientError("expected a home or $XDG_CONFIG_HOME to save in, got neither")
+        need_folder(self.folder)
+        path = self.folder / f"{_composed(name)}{SUFFIX}"
+        if path.exists() and not replace:
+            raise UsageError(f"there is a saved voice {name!r} already: --replace replaces it")
+        need_writable(path)
+        return path
+
+    def add(
+        self, name: str, timbre: np.ndarray, *, model: str, source: str, replace: bool = False
+    ) -> Profile:
+        """Save timbre (256,) under a name, wholly or not at all. Raises like :meth:`check_new`."""
+        path = self.check_new(name, replace=replace)
+        notes = json.dumps({"model": model, "source": source}) + "\n"
+        with Replacement(path.with_suffix(".json")) as beside, Replacement(path) as voice:
+            beside.write(notes.encode())
+            voice.write(Voice.exact(timbre).data)
         return self._profile(path)
 
     def remove(self, name: str) -> None:
@@ -88,14 +123,16 @@ class Profiles:
         profile.path.with_suffix(".json").unlink(missing_ok=True)
 
     def _profile(self, path: Path) -> Profile:
-        notes: dict[str, str] = {}
         beside = path.with_suffix(".json")
+        notes: object = {}
         if beside.exists():
             try:
-                notes = json.loads(beside.read_text())
-            except ValueError as error:
-                raise ClientError(f"{beside} is damaged: {error}") from error
-        return Profile(path.stem, path, notes.get("model", ""), notes.get("source", ""))
+                notes = json.loads(read_text(beside, LARGEST_NOTES))
+            except (ValueError, RecursionError) as error:
+                raise ClientError(f"{shown(beside)} is damaged: {error}") from error
+        if not isinstance(notes, dict):
+            raise ClientError(f"{shown(beside)} is damaged: expected names and values")
+        return Profile(path.stem, path, str(notes.get("model", "")), str(notes.get("source", "")))
 
 
 def user_folder() -> Path | None:
@@ -109,15 +146,36 @@ def user_folder() -> Path | None:
 
 def check_name(name: str) -> None:
     """Raises UsageError for what cannot name a voice."""
-    if not NAME.fullmatch(name) or "." in name:
+    if not _is_name(name) or "." in name or len(_composed(name).encode()) > LONGEST_NAME:
         raise UsageError(
-            f"{name!r} cannot name a voice: use up to 64 letters, digits, '_' and '-'"
+            f"{shown(name)!r} cannot name a voice: use up to 64 letters, digits, '_' and '-'"
         )
 
 
 def is_file(voice: str) -> bool:
     """Whether ``--voice`` means a recording rather than a name."""
-    return Path(voice).exists() or "/" in voice or not NAME.fullmatch(voice) or "." in voice
+    return "/" in voice or not _is_name(voice) or "." in voice or Path(voice).exists()
+
+
+def voice_file(voice: str | None) -> Path | None:
+    """The recording that ``--voice`` means, None for a name or none."""
+    return Path(voice) if voice is not None and is_file(voice) else None
+
+
+def shadowed(name: str) -> str | None:
+    """A sentence where a saved voice of this name hides a bundled one."""
+    if name in BUNDLED or name in voice_notes(bundled_path()):
+        return f"the saved voice {name!r} now hides the bundled voice of that name"
+    return None
+
+
+def _is_name(text: str) -> bool:
+    return NAME.fullmatch(_composed(text)) is not None
+
+
+def _composed(name: str) -> str:
+    """One spelling for letters that Unicode can write in two ways (ö, o and its dots)."""
+    return unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,51 +187,36 @@ class Enrolled:
 
 
 async def enrol(
-    path: Path, url: str, *, model: str | None, token: str | None, ca: str | None = None
+    path: Path,
+    url: str,
+    *,
+    model: str | None,
+    token: str | None,
+    ca: str | None = None,
+    tell: Tell = say,
 ) -> Enrolled:
-    """The voice in a recording, worked out by a server."""
-    samples = read_reference(path)
+    """The voice in a recording, worked out by a server; ``tell`` gets remarks on its quality."""
+    reference = read_reference(path)
+    for remark in reference.remarks:
+        tell(remark)
     async with connect(url, role="enroll", model=model, token=token, ca=ca) as session:
-        await session.send_audio(samples)
+        await session.send_audio(reference.samples)
         await session.finish(ENROL_TIMEOUT)
         async for packet in session:
             if isinstance(packet, VoicePacket):
                 return Enrolled(packet.timbre, session.ready.model)
-    raise ClientError(f"the server sent no voice for {path}")
+    raise ClientError(f"the server sent no voice for {shown(path)}")
 
 
-def enrol_here(path: Path, model: str | None) -> Enrolled:
+def enrol_here(path: Path, model: str | None, tell: Tell = say) -> Enrolled:
     """The voice in a recording, worked out in this process."""
     from clients.local import load_codec
 
-    samples = read_reference(path)
+    reference = read_reference(path)
     codec = load_codec(model)
-    return Enrolled(codec.voice(samples), codec.name)
-
-
-def read_reference(path: Path) -> np.ndarray:
-    """A recording of a voice, long enough to say something about it. Raises ClientError."""
-    samples = read_audio(path)
-    if len(samples) < SHORTEST_REFERENCE * SAMPLE_RATE:
-        raise ClientError(
-            f"{path} is too short for a voice: {len(samples) / SAMPLE_RATE:.2f} s, "
-            f"wanted at least {SHORTEST_REFERENCE:g} s and better 3 s or more"
-        )
-    kept = samples[: LONGEST_REFERENCE * SAMPLE_RATE]
-    heard = seconds_of_sound(kept)
-    if heard < LEAST_SOUND:
-        raise ClientError(
-            f"{path} is nearly silent: {heard:.2f} s of it are louder than {QUIET:g} dB below full "
-            f"scale, wanted at least {LEAST_SOUND:g} s"
-        )
-    return kept
-
-
-def seconds_of_sound(samples: np.ndarray) -> float:
-    """How much of samples (n,) is louder than :data:`QUIET`, judged hop by hop."""
-    hops = samples[: len(samples) // HOP * HOP].reshape(-1, HOP)
-    loud = np.sqrt((hops**2).mean(axis=1)) > 10 ** (-QUIET / 20)
-    return float(loud.sum()) * HOP / SAMPLE_RATE
+    for remark in reference.remarks:
+        tell(remark)
+    return Enrolled(codec.voice(reference.samples), codec.name)
 
 
 async def resolve(

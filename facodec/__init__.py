@@ -16,4 +16,5 @@ def __getattr__(name: str) -> Any:
     """Import torch only when a codec is really asked for: what needs no model starts fast."""
     if name not in __all__:
         raise AttributeError(f"module 'facodec' has no attribute {name!r}")
+    import_module("numpy")  # torch's own import of it swallows a Ctrl-C
     return getattr(import_module("facodec.loading" if name == "load" else "facodec.codec"), name)

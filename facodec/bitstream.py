@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from facodec.config import CODE_BITS, CODE_LAYERS, CODEBOOK_SIZE, MIN_LAYERS, TIMBRE_DIM
+from facodec.config import (
+    CODE_BITS,
+    CODE_LAYERS,
+    CODEBOOK_SIZE,
+    HOP,
+    LARGEST_TIMBRE,
+    MIN_LAYERS,
+    TIMBRE_DIM,
+)
+from facodec.files import FileError, read_bytes, shown, write_bytes
 
 Codes = NDArray[np.int64]
-MAGIC = b"FACODEC\x01"
+FIRST_MAGIC, MAGIC = b"FACODEC\x01", b"FACODEC\x02"
+CHECKSUM = 8
+"""Bytes of BLAKE2b over all before them, at the end of a file."""
+MOST_FRAMES = 24 * 3600 * 80
+"""A day."""
+LARGEST_HEADER, LONGEST_NAME = 1 << 16, 256
+BLOCK = 8_000
+"""Frames packed at a time in a file; four frames are whole bytes for any number of layers."""
 
 
 def packed_size(layers: int, frames: int) -> int:
@@ -32,6 +48,9 @@ def check_codes(codes: NDArray[np.integer]) -> Codes:
     if array.size and (array.min() < 0 or array.max() >= CODEBOOK_SIZE):
         raise ValueError(f"codes from {array.min()} to {array.max()}: wanted 0..1023")
     return array.astype(np.int64, copy=False)
+
+
+LARGEST_FILE = 4 * LARGEST_HEADER + packed_size(CODE_LAYERS, MOST_FRAMES)
 
 
 def pack(codes: NDArray[np.integer]) -> bytes:
@@ -65,8 +84,14 @@ class FacFile:
     model: str
     samples: int
 
-    def write(self, path: Path) -> None:
-        """Magic, length of the header, msgpack header, packed codes."""
+    def write(self, path: Path) -> int:
+        """Writes magic, length of the header, msgpack header, packed codes and checksum; returns
+        the bytes that take. Raises FileError."""
+        data = self._bytes()
+        write_bytes(path, data)
+        return len(data)
+
+    def _bytes(self) -> bytes:
         layers, frames = self.codes.shape
         header = msgpack.packb(
             {
@@ -77,22 +102,81 @@ class FacFile:
                 "timbre": np.asarray(self.timbre, dtype="<f4").tobytes(),
             }
         )
-        path.write_bytes(MAGIC + struct.pack("<I", len(header)) + header + pack(self.codes))
+        parts = [pack(self.codes[:, at : at + BLOCK]) for at in range(0, frames, BLOCK)]
+        content = b"".join([MAGIC, struct.pack("<I", len(header)), header, *parts])
+        return content + _checksum(content)
 
     @classmethod
     def read(cls, path: Path) -> FacFile:
-        """Read a ``.fac`` file; one that is not or is cut short is a ValueError."""
-        data = path.read_bytes()
-        if not data.startswith(MAGIC):
-            raise ValueError(f"{path} is not a .fac file: it does not start with {MAGIC!r}")
-        stream = io.BytesIO(data[len(MAGIC) :])
+        """Read a ``.fac`` file of this or the first version, which has no checksum. One that is
+        missing, damaged or cut short is a FileError that says so."""
+        data = read_bytes(path, LARGEST_FILE)
+        if not data.startswith((MAGIC, FIRST_MAGIC)):
+            raise FileError(f"{shown(path)} is not a .fac file: it does not start with {MAGIC!r}")
+        if data.startswith(MAGIC):
+            content, found = data[:-CHECKSUM], data[-CHECKSUM:]
+            if len(data) < len(MAGIC) + CHECKSUM or _checksum(content) != found:
+                raise FileError(
+                    f"{shown(path)} is damaged or cut short: its checksum does not fit its content"
+                )
+            data = content
         try:
-            (size,) = struct.unpack("<I", stream.read(4))
-            header = msgpack.unpackb(stream.read(size))
-            codes = unpack(stream.read(), int(header["layers"]), int(header["frames"]))
-            timbre = np.frombuffer(header["timbre"], dtype="<f4").astype(np.float32)
-            if timbre.shape != (TIMBRE_DIM,):
-                raise ValueError(f"timbre of {timbre.size} floats: wanted {TIMBRE_DIM}")
-            return cls(codes, timbre, str(header["model"]), int(header["samples"]))
-        except (struct.error, KeyError, TypeError, ValueError, msgpack.UnpackException) as e:
-            raise ValueError(f"{path} is damaged or cut short: {e}") from e
+            return cls._parse(data)
+        except (ValueError, KeyError, TypeError, struct.error, msgpack.UnpackException) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else error
+            raise FileError(f"{shown(path)} is damaged or cut short: {reason}") from error
+
+    @classmethod
+    def _parse(cls, data: bytes) -> FacFile:
+        start = len(MAGIC) + 4
+        (size,) = struct.unpack("<I", data[len(MAGIC) : start])
+        if size > LARGEST_HEADER:
+            raise ValueError(f"expected a header of at most {LARGEST_HEADER} bytes, got {size}")
+        header = msgpack.unpackb(data[start : start + size])
+        if not isinstance(header, dict):
+            raise ValueError(f"expected a header of names and values, got {type(header).__name__}")
+        layers = _whole(header["layers"], MIN_LAYERS, CODE_LAYERS, "layers")
+        frames = _whole(header["frames"], 1, MOST_FRAMES, "frames")
+        samples = _whole(header["samples"], 1, frames * HOP, "samples")
+        model, timbre = header["model"], header["timbre"]
+        if not isinstance(model, str) or not 0 < len(model) <= LONGEST_NAME:
+            raise ValueError(f"expected the name of a model, got {str(model)[:80]!r}")
+        if not isinstance(timbre, bytes):
+            raise ValueError(f"expected a timbre as bytes, got {type(timbre).__name__}")
+        codes = _unpack_long(memoryview(data)[start + size :], layers, frames)
+        return cls(codes, _timbre(timbre), model, samples)
+
+
+def _checksum(content: bytes) -> bytes:
+    return blake2b(content, digest_size=CHECKSUM).digest()
+
+
+def _whole(value: object, low: int, high: int, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"expected {low} to {high} {what}, got {str(value)[:80]}")
+    return value
+
+
+def _timbre(data: bytes) -> NDArray[np.float32]:
+    if len(data) != 4 * TIMBRE_DIM:
+        raise ValueError(f"expected a timbre of {TIMBRE_DIM} floats, got {len(data)} bytes")
+    timbre = np.frombuffer(data, dtype="<f4").astype(np.float32)
+    if not np.abs(timbre).max() <= LARGEST_TIMBRE:
+        raise ValueError(f"expected a timbre of finite numbers up to {LARGEST_TIMBRE:g}")
+    return timbre
+
+
+def _unpack_long(data: memoryview, layers: int, frames: int) -> Codes:
+    """Like :func:`unpack`, a block of whole bytes at a time: memory stays near the codes' own."""
+    wanted = packed_size(layers, frames)
+    if len(data) != wanted:
+        raise ValueError(
+            f"{len(data)} bytes of codes: {frames} frames of {layers} layers take {wanted}"
+        )
+    codes = np.empty((layers, frames), dtype=np.int64)
+    for at in range(0, frames, BLOCK):
+        count = min(BLOCK, frames - at)
+        start = packed_size(layers, at)
+        block = bytes(data[start : start + packed_size(layers, count)])
+        codes[:, at : at + count] = unpack(block, layers, count)
+    return codes

@@ -5,18 +5,18 @@ Nothing in a file is ever executed: ``.bin`` files are read with ``weights_only=
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from facodec.config import Ns3Config
+from facodec.files import FileError, shown, write_bytes
 from facodec.ns3 import Ns3Model
+from facodec.weights.reading import WeightsError, read_tensors
 
 PARTS = {"encoder": "ns3_facodec_encoder", "decoder": "ns3_facodec_decoder"}
 """Attribute of :class:`Ns3Model` and the file, without its ending, that holds its parameters."""
@@ -36,7 +36,7 @@ FIXED_BUFFERS = ("*.filter", "*.position_emb.pe", "*.mel_basis", "*.hann_window"
 """Names of constants that the code computes itself."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(FileError):
     """A checkpoint is not there, not readable, or not that of the model; the text says why."""
 
 
@@ -63,7 +63,7 @@ def save_ns3(model: Ns3Model, directory: str | Path) -> list[Path]:
         state = model.get_submodule(part).state_dict()
         path = Path(directory, stem + ".safetensors")
         tensors = {name: tensor.contiguous() for name, tensor in state.items()}
-        safetensors.torch.save_file(tensors, path, metadata={"model": model.name})
+        write_bytes(path, safetensors.torch.save(tensors, metadata={"model": model.name}))
         paths.append(path)
     return paths
 
@@ -74,18 +74,9 @@ def read_parameters(path: Path) -> dict[str, Tensor]:
     Raises CheckpointError if the file is neither, or would run code.
     """
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # PyTorch's own words recommend to read it anyway
-        reason = "it is damaged, or holds objects that would run code"
-        raise CheckpointError(f"{path}: not a file of plain tensors: {reason}") from error
-    except (SafetensorError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path}: not a file of plain tensors: {reason}") from error
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise CheckpointError(f"{path}: got {type(found).__name__}, wanted tensors by name")
-    return dict(found)
+        return read_tensors(path)
+    except WeightsError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def fold_weight_norm(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -115,10 +106,12 @@ def _find(directory: Path, stem: str) -> Path:
         if path.is_file():
             return path
     if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such directory, wanted one that holds {stem}.bin")
+        raise CheckpointError(
+            f"{shown(directory)}: no such directory, wanted one that holds {stem}.bin"
+        )
     names = " or ".join(path.name for path in candidates)
-    there = ", ".join(sorted(p.name for p in directory.iterdir())[:10]) or "nothing"
-    raise CheckpointError(f"{directory}: looked for {names}, found {there}")
+    there = ", ".join(sorted(shown(p.name) for p in directory.iterdir())[:10]) or "nothing"
+    raise CheckpointError(f"{shown(directory)}: looked for {names}, found {there}")
 
 
 def _is_skipped(name: str) -> bool:
@@ -135,7 +128,7 @@ def _fill(module: nn.Module, parameters: Mapping[str, Tensor], path: Path) -> No
     problems = _problems(folded, wanted)
     if problems:
         text = "\n  ".join(problems)
-        raise CheckpointError(f"{path}: not a checkpoint of this model:\n  {text}")
+        raise CheckpointError(f"{shown(path)}: not a checkpoint of this model:\n  {text}")
     module.load_state_dict(folded)
 
 

@@ -189,7 +189,7 @@ class Peer:
         """The connection is closed. A reader that waits for space in a queue would not see it; only
         what a publisher has sent is still read to its end."""
         if self._room is None or self._stream is None:
-            self._end(_Ending(1000))
+            self._end(_Ending(1000, "hang-up"))
 
     def _leave(self) -> None:
         """Gives back what the session holds of the engine and of a room."""

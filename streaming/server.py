@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable
 from functools import partial
@@ -280,11 +281,31 @@ def run(settings: ServerSettings) -> int:
             log.warning("%s", sentence)
         prepare_process(settings.threads)
         try:
+            check_port(settings.host, settings.port)
             server = Server(settings, load_codecs(settings))
             return run_on_best_loop(_serve(server, output))
         except (OSError, ValueError) as error:
             output.complain(f"facodec serve: {error}")
             return 1
+
+
+def check_port(host: str, port: int) -> None:
+    """Before the work of loading models: the address must be there and free. Raises OSError."""
+    if not port:
+        return
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+                probe.listen(1)
+            except OSError as error:
+                raise OSError(
+                    f"cannot listen at {host} port {port}: {error.strerror}; "
+                    "choose another with --port or --host"
+                ) from error
 
 
 async def _serve(server: Server, output: Output) -> int:

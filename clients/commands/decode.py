@@ -15,8 +15,9 @@ The suffix chooses the format: .wav, .flac, .ogg or .mp3."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=Path, metavar="FAC")
-    parser.add_argument("output", type=Path, metavar="SOUND")
+    parser.add_argument("input", type=Path, metavar="FAC", help="- for standard input")
+    parser.add_argument("output", type=Path, metavar="SOUND",
+                        help="- for standard output, as wav")  # fmt: skip
     options.add_voice(parser, "decode with this voice: a recording, or a name (facodec voices)")
     parser.add_argument("--layers", type=options.layers, default=6, metavar="3..6",
                         help="use at most so many codes a frame (default 6)")  # fmt: skip
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from clients.recordings import decode_file
+    from clients.recordings import decode_file, report
 
     samples = decode_file(
         arguments.input,
@@ -35,5 +36,5 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         model=arguments.model,
     )
-    print(f"{arguments.output}: {samples / 16_000:.2f} s")
+    report(arguments.output, f"{samples / 16_000:.2f} s")
     return 0

@@ -15,24 +15,26 @@ EXAMPLES = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=Path, metavar="SOUND", help="any rate, mono or stereo")
-    parser.add_argument("output", type=Path, metavar="FAC")
+    parser.add_argument("input", type=Path, metavar="SOUND",
+                        help="any rate and channels; - for standard input")  # fmt: skip
+    parser.add_argument("output", type=Path, metavar="FAC",
+                        help="- for standard output")  # fmt: skip
     parser.add_argument("--layers", type=options.layers, default=6, metavar="3..6",
                         help="codes a frame (default 6)")  # fmt: skip
     parser.add_argument("--model", help="model, by name or folder (default: the bundled one)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from clients.recordings import encode_file
+    from clients.recordings import encode_file, report
 
     started = time.monotonic()
-    saved = encode_file(
+    saved, size = encode_file(
         arguments.input, arguments.output, layers=arguments.layers, model=arguments.model
     )
     seconds = saved.samples / 16_000
-    size = arguments.output.stat().st_size
-    print(
-        f"{arguments.output}: {seconds:.2f} s in {size} bytes, {saved.codes.shape[0] * 0.8:.1f} "
-        f"kbit/s and the voice; took {time.monotonic() - started:.1f} s"
+    report(
+        arguments.output,
+        f"{seconds:.2f} s in {size} bytes, {saved.codes.shape[0] * 0.8:.1f} "
+        f"kbit/s and the voice; took {time.monotonic() - started:.1f} s",
     )
     return 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clients.options import add_trust
+from facodec.files import shown
 
 if TYPE_CHECKING:
     from clients.voices import Enrolled
@@ -23,14 +24,16 @@ started with --voices on that folder knows them by name too."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    actions.add_parser("list", help="list them (what happens without an action)")
-    add = actions.add_parser("add", help="enrol a recording under a name")
+    whole: dict[str, Any] = {"allow_abbrev": False}
+    actions.add_parser("list", help="list them (what happens without an action)", **whole)
+    add = actions.add_parser("add", help="enrol a recording under a name", **whole)
     add.add_argument("name", metavar="NAME")
     add.add_argument("reference", metavar="FILE", type=Path, help="3 s or more of clean speech")
     add.add_argument("--server", metavar="URL", help="let this server enrol it (default: here)")
     add_trust(add)
     add.add_argument("--model", metavar="NAME", help="model, by name or, without --server, folder")
-    remove = actions.add_parser("remove", help="forget a saved voice")
+    add.add_argument("--replace", action="store_true", help="replace a saved voice of this name")
+    remove = actions.add_parser("remove", help="forget a saved voice", **whole)
     remove.add_argument("name", metavar="NAME")
 
 
@@ -56,14 +59,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    from clients.voices import Profiles, check_name
+    from clients.voices import Profiles, say, shadowed
 
-    check_name(arguments.name)
+    profiles = Profiles()
+    profiles.check_new(arguments.name, replace=arguments.replace)
     enrolled = _enrol(arguments)
-    saved = Profiles().add(
-        arguments.name, enrolled.timbre, model=enrolled.model, source=arguments.reference.name
+    saved = profiles.add(
+        arguments.name,
+        enrolled.timbre,
+        model=enrolled.model,
+        source=shown(arguments.reference.name),
+        replace=arguments.replace,
     )
-    print(f"saved {saved.path}; use it with --voice {saved.name}")
+    print(f"saved {shown(saved.path)}; use it with --voice {saved.name}")
+    if hidden := shadowed(saved.name):
+        say(hidden)
     return 0
 
 

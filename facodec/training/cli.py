@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facodec.files import FileError, shown
 from facodec.training.config import STAGES, TrainConfig
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def settings(args: argparse.Namespace) -> TrainConfig:
 
 
 def run(args: argparse.Namespace) -> int:
+    import numpy  # noqa: F401 - torch's own import of it swallows a Ctrl-C
     import torch
 
     if args.data is None and args.export is None:
@@ -131,16 +133,17 @@ def _corpus(args: argparse.Namespace, config: TrainConfig) -> Corpus | CodedCorp
 def _start_from(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
     """Weights of a model by its name or folder; of a run, its averaged weights and those of the
     networks that helped to train them."""
-    import torch
-
     import facodec
     from facodec.live import LiveModel
-    from facodec.training.loop import CHECKPOINT
+    from facodec.training.loop import CHECKPOINT, read_checkpoint
 
     checkpoint = Path(model) / CHECKPOINT
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        return state["average"], state["networks"]
+        state = read_checkpoint(checkpoint)
+        try:
+            return state["average"], state["networks"]
+        except KeyError as error:
+            raise FileError(f"{shown(checkpoint)} is not a checkpoint: no {error}") from error
     found = facodec.load(model).model
     if not isinstance(found, LiveModel):
         raise ValueError(f"{model} is a model {found.name!r}: only the live model is trained here")
@@ -177,7 +180,7 @@ def _export_voices(target: Path, data: Path | None) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="facodec train")
+    parser = argparse.ArgumentParser(prog="facodec train", allow_abbrev=False)
     add_arguments(parser)
     return run(parser.parse_args())
 

@@ -6,7 +6,10 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from facodec.files import FileError, read_text, shown, write_text
+
 STAGES = ("all", "decoder")
+LARGEST_FILE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,26 @@ class TrainConfig:
             raise ValueError(f"expected a stage of {STAGES}, got {self.stage!r}")
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:
-        """Read what :meth:`save` wrote; a name it does not know is a ValueError."""
-        values = json.loads(path.read_text())
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(f"{path}: unknown settings {sorted(unknown)}")
+        """Read what :meth:`save` wrote; names it does not know and values of another type are a
+        FileError."""
+        try:
+            values = json.loads(read_text(path, LARGEST_FILE))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise FileError(f"{shown(path)} is damaged: {error}") from error
+        if not isinstance(values, dict):
+            raise FileError(f"{shown(path)}: expected settings by name")
+        kinds = {f.name: type(f.default) for f in fields(cls)}
+        if unknown := set(values) - set(kinds):
+            raise FileError(f"{shown(path)}: unknown settings {sorted(unknown)}")
+        for name, value in values.items():
+            fits = type(value) is kinds[name] or (kinds[name] is float and type(value) is int)
+            if not fits or value != value:
+                raise FileError(
+                    f"{shown(path)}: expected {name} of type {kinds[name].__name__}, got "
+                    f"{str(value)[:80]!r}"
+                )
         return cls(**values)

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facodec.config import HOP, SAMPLE_RATE
+from facodec.files import FileError, shown, write_text
+from facodec.reading import LONGEST, read_audio
 from facodec.training.phones import UNKNOWN, Phones, align, can_align, find_transcripts
 from facodec.training.pitch import track_pitch
 
@@ -55,17 +56,14 @@ def find_files(folder: Path) -> list[Path]:
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not found:
         wanted = ", ".join(sorted(SUFFIXES))
-        raise ValueError(f"no speech below {folder}: wanted files ending in {wanted}")
+        raise ValueError(f"no speech below {shown(folder)}: wanted files ending in {wanted}")
     return found
 
 
 def read_speech(path: Path) -> NDArray[np.float32]:
-    """A file as mono float32 at 16 kHz, cut to whole frames."""
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    mono = samples.mean(axis=1)
-    if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    return np.asarray(mono[: len(mono) // HOP * HOP], dtype=np.float32)
+    """A file as mono float32 at 16 kHz, cut to whole frames. Raises FileError."""
+    mono = read_audio(path, LONGEST)
+    return mono[: len(mono) // HOP * HOP]
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,14 @@ class _Prepared:
     phones: Phones
 
 
-def _prepare(path: Path, text: str | None) -> _Prepared | None:
+def _prepare(path: Path, text: str | None) -> _Prepared | str | None:
+    """What is packed of a file: nothing if it is too short, and a sentence if it is damaged."""
     torch.set_num_threads(1)
-    samples = read_speech(path)
-    if len(samples) < SHORTEST or not np.isfinite(samples).all():
+    try:
+        samples = read_speech(path)
+    except FileError as error:
+        return str(error)
+    if len(samples) < SHORTEST:
         return None
     integers = np.round(np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
     # Half a hop early: the frame's sub-frames lie around its start, and less has to be foreseen.
@@ -94,7 +96,8 @@ def pack(folder: Path, cache: Path, workers: int = 2) -> Corpus:
     listing = "\n".join(
         f"{p.relative_to(folder)} {p.stat().st_size} {texts.get(p, '')}" for p in files
     )
-    key = hashlib.sha256(f"{FORMAT}\n{listing}".encode()).hexdigest()[:12]
+    names = f"{FORMAT}\n{listing}".encode("utf-8", "surrogateescape")
+    key = hashlib.sha256(names).hexdigest()[:12]
     target = cache / f"{folder.name}-{key}"
     if not (target / "index.json").exists():
         _write(folder, files, texts, target, workers)
@@ -119,25 +122,29 @@ def _write(
     utterances, speakers = [], []
     names: dict[str, int] = {}
     for path, prepared in _prepared(files, texts, workers):
+        if isinstance(prepared, str):
+            print(f"left out: {prepared}", file=sys.stderr)
+            continue
         if prepared is None:
             continue
         name = path.parent.name if path.parent != folder else path.stem
         utterances.append(prepared)
         speakers.append(names.setdefault(name, len(names)))
     if not utterances:
-        raise ValueError(f"no file below {folder} holds {SHORTEST / SAMPLE_RATE} s of speech")
+        seconds = SHORTEST / SAMPLE_RATE
+        raise ValueError(f"no file below {shown(folder)} holds {seconds} s of speech")
     for part in ("samples", "pitch", "phones"):
         np.save(target / f"{part}.npy", np.concatenate([getattr(u, part) for u in utterances]))
     lengths = [len(u.pitch) for u in utterances]
     starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).tolist()
     index = {"starts": starts, "lengths": lengths, "speakers": speakers, "names": list(names)}
-    (target / "index.json").write_text(json.dumps(index))
+    write_text(target / "index.json", json.dumps(index))
 
 
 def _prepared(
     files: list[Path], texts: dict[Path, str], workers: int
-) -> Iterator[tuple[Path, _Prepared | None]]:
+) -> Iterator[tuple[Path, _Prepared | str | None]]:
     with ProcessPoolExecutor(max_workers=workers) as pool:
         results = pool.map(_prepare, files, [texts.get(path) for path in files], chunksize=8)
         pairs = zip(files, results, strict=True)
-        yield from tqdm(pairs, total=len(files), desc="packing", unit="file")
+        yield from tqdm(pairs, total=len(files), desc="packing", unit="file", disable=None)

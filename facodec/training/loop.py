@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import signal
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from facodec.files import FileError, shown, write_bytes
 from facodec.live import LiveModel
 from facodec.training.batches import Sampler
 from facodec.training.coded import CodedCorpus
@@ -23,6 +25,7 @@ from facodec.training.config import TrainConfig
 from facodec.training.corpus import Corpus
 from facodec.training.decoding import CodedSampler, DecoderObjective
 from facodec.training.objective import Objective
+from facodec.weights.reading import read_pickled
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
@@ -85,7 +88,8 @@ class Trainer:
         started = saved = time.monotonic()
         sums: dict[str, float] = {}
         counted = 0  # fewer than log_every after resuming between two lines
-        bar = tqdm(total=self.config.steps, initial=self.step, desc="training", unit="step")
+        shape: dict[str, Any] = {"total": self.config.steps, "initial": self.step}
+        bar = tqdm(desc="training", unit="step", disable=None, **shape)
         with bar, stop:
             while self.step < self.config.steps and not stop.asked:
                 numbers = self.train_step()
@@ -154,13 +158,23 @@ class Trainer:
             "torch_random": torch.get_rng_state(),
             "sampler": json.dumps(self.sampler.random.bit_generator.state),
         }
-        temporary = self.folder / (CHECKPOINT + ".new")
-        torch.save(state, temporary)
-        temporary.replace(self.folder / CHECKPOINT)
+        data = io.BytesIO()
+        torch.save(state, data)
+        write_bytes(self.folder / CHECKPOINT, data.getvalue())
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state = read_checkpoint(path)
+        try:
+            self._restore(state)
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise FileError(
+                f"{shown(path)} is not a checkpoint of such a run: {reason}; train into another "
+                "folder, or with the settings that it was made with"
+            ) from error
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.step = int(state["step"])
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
@@ -180,6 +194,14 @@ def _stage(
     if isinstance(corpus, CodedCorpus):
         return CodedSampler(corpus, config), DecoderObjective(model, config)
     return Sampler(corpus, config), Objective(model, config, int(corpus.speakers.max()) + 1)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What :meth:`Trainer.save` wrote. Raises FileError."""
+    state = read_pickled(path)
+    if not isinstance(state, dict):
+        raise FileError(f"{shown(path)} is not a checkpoint: got {type(state).__name__}")
+    return state
 
 
 def _load_fitting(networks: nn.Module, weights: dict[str, torch.Tensor]) -> None:

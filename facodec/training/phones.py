@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import HOP, SAMPLE_RATE
+from facodec.files import read_text
 
 MANIFEST = "manifest.tsv"
+LARGEST_TRANSCRIPT = 1 << 20
 UNKNOWN = -1
 CMUDICT = (
     "SIL AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH "
@@ -56,7 +58,9 @@ def find_transcripts(folder: Path, files: list[Path]) -> dict[Path, str]:
     found = {}
     for path in files:
         beside = path.with_suffix(".txt")
-        text = beside.read_text() if beside.is_file() else listed.get(str(path.resolve()), "")
+        text = listed.get(str(path.resolve()), "")
+        if beside.is_file():
+            text = read_text(beside, LARGEST_TRANSCRIPT)
         if text.strip():
             found[path] = text
     return found

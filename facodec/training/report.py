@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import torch
 
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
+from facodec.files import FileError, shown, write_text
 from facodec.live import LiveModel
 from facodec.metrics import level_change, log_mel_distance, pitch_agreement
 from facodec.training import pictures
@@ -71,15 +71,16 @@ def write_page(run: Path) -> None:
     pictures.curves(lines, run / "curves.png")
     measured = [line for line in lines if "valid_log_mel" in line]
     examples = sorted(run.glob("examples/step_*"))
+    name = html.escape(shown(run.name))
     body = [
-        f"<h1>{html.escape(run.name)}: step {lines[-1]['step']}</h1>",
+        f"<h1>{name}: step {lines[-1]['step']}</h1>",
         '<img src="curves.png" alt="every logged number over the steps">',
         _table(measured),
         _players(examples[-1], run) if examples else "",
     ]
     style = "<style>body{font:16px sans-serif;margin:2em;max-width:70em}img{max-width:100%}</style>"
-    page = f'<!doctype html><meta charset="utf-8"><title>{html.escape(run.name)}</title>{style}\n'
-    (run / PAGE).write_text(page + "\n".join(body) + "\n")
+    page = f'<!doctype html><meta charset="utf-8"><title>{name}</title>{style}\n'
+    write_text(run / PAGE, page + "\n".join(body) + "\n")
 
 
 def _table(measured: list[dict[str, Any]]) -> str:
@@ -126,7 +127,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def averaged_model(checkpoint: Path) -> tuple[LiveModel, int]:
     """The averaged weights of a checkpoint as a model, and the step they are from."""
-    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    from facodec.training.loop import read_checkpoint
+
+    state = read_checkpoint(checkpoint)
     model = LiveModel()
-    model.load_state_dict(state["average"])
-    return model.eval(), int(state["step"])
+    try:
+        model.load_state_dict(state["average"])
+        return model.eval(), int(state["step"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise FileError(f"{shown(checkpoint)} is not a checkpoint of the model: {error}") from error

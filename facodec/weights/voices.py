@@ -9,38 +9,67 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facodec.config import LARGEST_TIMBRE, TIMBRE_DIM
+from facodec.files import FileError, read_bytes, read_text, shown, write_bytes
+
 VECTORS, NOTES = "voices.safetensors", "voices.json"
+LARGEST_FILE = 16 << 20
 Timbre = NDArray[np.float32]
 Notes = dict[str, dict[str, str]]
 
 
 def load_voices(folder: Path) -> dict[str, Timbre]:
-    """Name -> timbre (256,); empty for weights without voices. A damaged file is a ValueError."""
+    """Name -> timbre (256,); empty for weights without voices. A damaged file is a FileError."""
     path = folder / VECTORS
     if not path.exists():
         return {}
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
+    data = read_bytes(path, LARGEST_FILE)
     try:
-        return dict(sorted(load_file(path).items()))
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"cannot read voices from {path}: {error}") from error
+        found = load(data)
+    except Exception as error:  # its own errors have no common base
+        raise FileError(f"cannot read voices from {shown(path)}: {error}") from error
+    return {name: _checked(name, found[name], path) for name in sorted(found)}
 
 
 def save_voices(folder: Path, voices: dict[str, Timbre]) -> None:
-    from safetensors.numpy import save_file
+    """Write timbres (256,) by name, in place of those that were there."""
+    from safetensors.numpy import save
 
-    save_file({name: np.ascontiguousarray(v) for name, v in voices.items()}, folder / VECTORS)
-    (folder / VECTORS).chmod(0o644)  # safetensors makes files that their owner alone can read
+    vectors = {name: np.ascontiguousarray(v) for name, v in voices.items()}
+    write_bytes(folder / VECTORS, save(vectors))
 
 
 def voice_notes(folder: Path) -> Notes:
-    """Name -> notes; empty where there are none."""
+    """Name -> notes; empty where there are none. A damaged file is a FileError."""
     path = folder / NOTES
-    notes: Notes = json.loads(path.read_text()) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        notes = json.loads(read_text(path, LARGEST_FILE))
+    except RecursionError as error:
+        raise FileError(f"{shown(path)} is damaged: it is nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise FileError(f"{shown(path)} is damaged: {error}") from error
+    if not isinstance(notes, dict) or not all(isinstance(each, dict) for each in notes.values()):
+        raise FileError(f"{shown(path)} is damaged: expected notes by the names of voices")
     return notes
+
+
+def _checked(name: str, vector: NDArray[Any], path: Path) -> Timbre:
+    if vector.shape != (TIMBRE_DIM,) or not np.issubdtype(vector.dtype, np.floating):
+        raise FileError(
+            f"{shown(path)}: expected {TIMBRE_DIM} floats for voice {name!r}, got "
+            f"{vector.dtype} of shape {vector.shape}"
+        )
+    if not np.abs(vector).max() <= LARGEST_TIMBRE:
+        raise FileError(
+            f"{shown(path)}: expected finite numbers up to {LARGEST_TIMBRE:g} in voice {name!r}"
+        )
+    return vector.astype(np.float32)

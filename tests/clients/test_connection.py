@@ -240,7 +240,7 @@ def test_nobody_answers() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"ws://127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(ServerUnreachable, match=r"start one with `facodec serve`.*--serve"):
+        with pytest.raises(ServerUnreachable, match=r"start one with `facodec serve`$"):
             run(just_connect(url))
 
 
@@ -448,3 +448,79 @@ def test_done_without_end_ends_the_iteration() -> None:
             return (await session.finish()).reason
 
     assert with_fake(talk, use) == "publisher-left"
+
+
+def test_process_takes_audio_of_any_length(live: Codec, hello: np.ndarray) -> None:
+    """More than the packets that may wait for a reader."""
+    audio = np.tile(hello, 10)[: 60 * 16000]
+
+    async def use(url: str) -> np.ndarray:
+        async with connect(url, role="loopback", voice=live.voice(hello)) as session:
+            return await session.process(audio)
+
+    heard = with_server(live, use)
+    expected = live.decode(live.encode(audio).codes, live.voice(hello))
+    np.testing.assert_allclose(heard, expected, atol=1e-5)
+
+
+def test_process_tells_what_went_wrong(live: Codec) -> None:
+    async def ends(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(protocol.encode(READY))
+        await socket.send(protocol.encode(protocol.Error("internal", "lightning struck")))
+        await socket.wait_closed()
+
+    async def use(url: str) -> None:
+        async with connect(url, role="loopback") as session:
+            with pytest.raises(ServerError, match="lightning struck"):
+                await session.process(np.zeros(160_000, np.float32))
+
+    with_fake(ends, use)
+
+
+PROXIES = ("http://proxy.invalid:3128", "socks5://user:secret@127.0.0.1:1", "127.0.0.1:3128", "x:")
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_server_on_this_machine_is_reached_past_any_proxy(
+    proxy: str, live: Codec, hello: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    async def use(url: str) -> None:
+        async with connect(url, role="loopback") as session:
+            assert len(await session.process(hello[:4000])) == 4000
+        async with connect(url.replace("127.0.0.1", "localhost"), role="loopback"):
+            pass
+
+    with_server(live, use)
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", *PROXIES[1:]])
+def test_a_proxy_that_fails_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, proxy)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def use() -> None:
+        async with connect("ws://facodec.invalid:8765", role="loopback"):
+            pass
+
+    with pytest.raises(ServerUnreachable, match="through the proxy") as failed:
+        run(use())
+    assert "secret" not in str(failed.value) and "NO_PROXY=facodec.invalid" in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "ws://", "http://a", "ws://a:99999", "ws://a..b", "ws://[", "ws://" + "a" * 9999]
+)
+def test_addresses_that_are_none(url: str) -> None:
+    async def use() -> None:
+        async with connect(url, role="loopback"):
+            pass
+
+    with pytest.raises(ConnectError, match="is no server address; one is ws://"):
+        run(use())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pwd
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from clients import voices
 from clients.errors import ClientError, UsageError
-from clients.voices import BUNDLED, Profiles
+from clients.voices import Profiles
+from facodec.files import FileError
 from streaming.voices import Voices
 
 TIMBRE = np.linspace(-1, 1, 256).astype(np.float32)
@@ -85,24 +88,63 @@ def test_files_and_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.Monk
     assert not voices.is_file("anna")
 
 
-def test_a_silent_recording_is_nobodys_voice(tmp_path: Path) -> None:
-    path = tmp_path / "silent.wav"
-    sound = 1e-4 * np.sin(np.arange(32000.0))
-    sound[:3200] *= 1000
-    soundfile.write(path, sound, 16000, subtype="FLOAT")
-    with pytest.raises(ClientError, match=r"nearly silent: 0\.20 s .* wanted at least 0\.25 s"):
-        voices.read_reference(path)
-    soundfile.write(path, np.tile(sound, 2), 16000, subtype="FLOAT")
-    assert len(voices.read_reference(path)) == 64000
 
 
-def test_a_reference_must_last_a_while(tmp_path: Path) -> None:
-    path = tmp_path / "short.wav"
-    soundfile.write(path, np.zeros(1600), 16000)
-    with pytest.raises(ClientError, match=r"too short for a voice: 0\.10 s"):
-        voices.read_reference(path)
-    long = tmp_path / "long.wav"
-    soundfile.write(long, 0.1 * np.sin(np.arange(70 * 8000)), 8000)
-    assert len(voices.read_reference(long)) == 60 * 16000
-    for bundled in BUNDLED.values():
-        assert len(voices.read_reference(bundled)) > 3 * 16000
+def test_a_saved_voice_is_replaced_only_when_asked(config: Path) -> None:
+    profiles = Profiles()
+    profiles.add("anna", TIMBRE, model="live", source="a.wav")
+    with pytest.raises(UsageError, match="'anna' already: --replace replaces it"):
+        profiles.add("anna", -TIMBRE, model="live", source="b.wav")
+    profiles.add("anna", -TIMBRE, model="live", source="b.wav", replace=True)
+    (found,) = profiles.list()
+    np.testing.assert_array_equal(found.timbre(), -TIMBRE)
+    assert found.source == "b.wav"
+
+
+def test_a_full_disk_does_not_destroy_the_old_voice(config: Path) -> None:
+    Profiles().add("anna", TIMBRE, model="live", source="a.wav")
+    program = (
+        "import numpy as np; from clients.voices import Profiles; from facodec.files import *\n"
+        "try: Profiles().add('anna', np.zeros(256), model='', source='', replace=True)\n"
+        "except FileError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)),
+    )  # fmt: skip
+    assert "cannot write" in done.stdout and "anna.voice" in done.stdout, done.stderr
+    (found,) = Profiles().list()
+    np.testing.assert_array_equal(found.timbre(), TIMBRE)
+    assert found.source == "a.wav"
+    assert len(list(found.path.parent.iterdir())) == 2
+
+
+def test_letters_of_any_script_name_a_voice(config: Path) -> None:
+    for name in ("jörg", "Ключ", "名前", "2pac", "josé-maria_3"):
+        Profiles().add(name, TIMBRE, model="", source="")
+        assert Profiles().find(name) is not None and not voices.is_file(name)
+    assert Profiles().find("jo\u0308rg") is not None  # the same letters, composed otherwise
+    for name in ("_x", "-x", "a\u202eb", "x\0", "名" * 70):
+        with pytest.raises(UsageError, match="cannot name a voice"):
+            Profiles().add(name, TIMBRE, model="", source="")
+
+
+def test_what_hides_a_bundled_voice_is_told(config: Path) -> None:
+    assert voices.shadowed("anna") is None
+    for name in ("slt", "hazel"):
+        assert "now hides the bundled voice" in str(voices.shadowed(name))
+
+
+
+def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/proc/nowhere")
+    with pytest.raises(FileError, match="cannot write into the folder"):
+        Profiles().check_new("anna", replace=False)
+
+
+def test_notes_that_are_none(config: Path) -> None:
+    saved = Profiles().add("anna", TIMBRE, model="", source="")
+    for text in ("[1]", "{", "[" * 100_000):
+        saved.path.with_suffix(".json").write_text(text)
+        with pytest.raises(ClientError, match="is damaged"):
+            Profiles().list()

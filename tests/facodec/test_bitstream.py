@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from facodec.bitstream import FacFile, pack, packed_size, unpack
+from facodec.files import FileError
 
 
 @given(layers=st.integers(3, 6), frames=st.integers(0, 20), seed=st.integers(0, 99))
@@ -49,3 +52,70 @@ def test_file_round_trip_and_damage(tmp_path: Path) -> None:
     path.write_bytes(b"RIFF" + whole)
     with pytest.raises(ValueError, match=r"not a \.fac file"):
         FacFile.read(path)
+
+
+def saved(path: Path, **changes: object) -> bytes:
+    """A file of the first version, which has no checksum, with other fields in its header."""
+    codes = np.arange(6 * 8).reshape(6, 8)
+    header = {
+        "model": "live", "layers": 6, "frames": 8, "samples": 1_600,
+        "timbre": np.zeros(256, "<f4").tobytes(), **changes,
+    }  # fmt: skip
+    packed = msgpack.packb({name: value for name, value in header.items() if value is not None})
+    data = b"FACODEC\x01" + struct.pack("<I", len(packed)) + packed + pack(codes)
+    path.write_bytes(data)
+    return data
+
+
+def test_files_of_the_first_version_are_read(tmp_path: Path) -> None:
+    saved(tmp_path / "a.fac")
+    again = FacFile.read(tmp_path / "a.fac")
+    assert np.array_equal(again.codes, np.arange(48).reshape(6, 8)) and again.samples == 1_600
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"timbre": np.full(256, np.nan, "<f4").tobytes()}, "finite numbers"),
+        ({"timbre": np.full(256, np.inf, "<f4").tobytes()}, "finite numbers"),
+        ({"timbre": "x" * 1024}, "timbre as bytes"),
+        ({"timbre": b"short"}, "256 floats, got 5 bytes"),
+        ({"samples": float("inf")}, "expected 1 to 1600 samples, got inf"),
+        ({"samples": 1_601}, "got 1601"),
+        ({"samples": -1}, "got -1"),
+        ({"frames": 1 << 40}, "frames, got"),
+        ({"layers": 2}, "expected 3 to 6 layers"),
+        ({"layers": True}, "got True"),
+        ({"model": b"live"}, "name of a model"),
+        ({"model": None}, "no 'model'"),
+    ],
+)
+def test_headers_that_cannot_be(
+    changes: dict[str, object], sentence: str, tmp_path: Path
+) -> None:
+    saved(tmp_path / "a.fac", **changes)
+    with pytest.raises(FileError, match=rf"a\.fac is damaged.*{sentence}"):
+        FacFile.read(tmp_path / "a.fac")
+
+
+def test_any_damage_of_a_file_is_noticed_and_named(tmp_path: Path) -> None:
+    """Every bit of the whole file, and every cut."""
+    path = tmp_path / "a.fac"
+    timbre = np.linspace(-1, 1, 256).astype(np.float32)
+    FacFile(np.arange(48).reshape(6, 8), timbre, "live", 1_600).write(path)
+    whole = path.read_bytes()
+    changed = [
+        whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :]
+        for at in range(len(whole))
+        for bit in (0, 7)
+    ]
+    for data in (*changed, *(whole[:cut] for cut in range(len(whole))), whole + b"\0"):
+        path.write_bytes(data)
+        with pytest.raises(FileError, match=r"a\.fac is (damaged|not a \.fac file)"):
+            FacFile.read(path)
+
+
+def test_blocks_of_a_long_file(tmp_path: Path) -> None:
+    codes = np.random.default_rng(0).integers(0, 1024, (5, 20_001))
+    FacFile(codes, np.zeros(256, np.float32), "live", 4_000_000).write(tmp_path / "a.fac")
+    assert np.array_equal(FacFile.read(tmp_path / "a.fac").codes, codes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 import facodec
 from facodec.codec import Codec
+from facodec.files import FileError
 from facodec.live import LiveModel
 from facodec.training.cli import add_arguments, run
 from facodec.training.config import TrainConfig
@@ -286,3 +288,38 @@ def test_a_judge_learns_and_a_frozen_one_does_not() -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_damaged_file_is_left_out_by_name(
+    hello: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "speech").mkdir()
+    odd = os.fsdecode(b"odd\xff.wav")
+    soundfile.write(tmp_path / "speech" / "good.wav", hello, 16_000)
+    (tmp_path / "speech" / odd).write_bytes((tmp_path / "speech" / "good.wav").read_bytes())
+    (tmp_path / "speech" / "bad.wav").write_text("no sound")
+    packed = pack(tmp_path / "speech", tmp_path / "cache", workers=1)
+    assert len(packed.lengths) == 2
+    said = capfd.readouterr().err
+    assert "left out: " in said and "bad.wav is no sound file" in said
+
+
+def test_a_bad_checkpoint_is_a_sentence(corpus: Corpus, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    for bad in (b"", b"no checkpoint", b"PK"):
+        path.write_bytes(bad)
+        with pytest.raises(FileError, match=r"checkpoint\.pt"):
+            Trainer(corpus, TINY, tmp_path)
+        with pytest.raises(FileError, match=r"checkpoint\.pt"):
+            averaged_model(path)
+    for state in ([], {"step": 1}, {"step": 1, "model": {}, "average": {}}):
+        torch.save(state, path)
+        with pytest.raises(FileError, match=r"checkpoint\.pt is not a checkpoint"):
+            Trainer(corpus, TINY, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"steps": "many"}', '{"batch": 1.5}', '{"no": 1}'])
+def test_settings_that_are_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(FileError, match=r"config\.json"):
+        TrainConfig.load(tmp_path / "config.json")

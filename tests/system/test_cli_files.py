@@ -183,7 +183,7 @@ def test_a_recording_is_not_replaced_by_its_codes(
     speech = tmp_path / "speech.flac"
     speech.write_bytes(HELLO.read_bytes())
     assert main(["encode", str(speech), str(tmp_path / "." / "speech.flac")]) == 2
-    assert "would replace the sound file" in capsys.readouterr().err
+    assert "would replace the file that is read" in capsys.readouterr().err
     assert speech.read_bytes() == HELLO.read_bytes()
 
 

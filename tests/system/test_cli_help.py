@@ -103,7 +103,7 @@ def test_failures_are_a_sentence_and_status_1(
         (["talk", "--input", "no.wav", "--output", out], "there is no file no.wav"),
         (["talk", "--input", str(folder / "empty.wav"), "--output", out], "is empty"),
         (["encode", "no.wav", "x.fac"], "there is no file no.wav"),
-        (["decode", str(folder / "no.fac"), out], "No such file"),
+        (["decode", str(folder / "no.fac"), out], "there is no file"),
         (["decode", str(folder / "text.fac"), out], "is not a .fac file"),
         (["verify", str(folder / "none")], "the model cannot be loaded"),
     ):

@@ -1,0 +1,50 @@
+"""Addresses of servers, and the proxy that the user's environment names for one; loopback is never
+reached through a proxy."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from websockets.exceptions import InvalidURI
+from websockets.proxy import get_proxy
+from websockets.uri import WebSocketURI, parse_uri
+
+from clients.errors import ConnectError
+from clients.options import DEFAULT_URL
+from facodec.files import shown
+
+LONGEST_ADDRESS = 2048
+
+
+def check_address(url: str) -> WebSocketURI:
+    """The parts of the address of a server. Raises ConnectError for what is none."""
+    try:
+        if len(url) > LONGEST_ADDRESS:
+            raise ValueError("too long")
+        parts = parse_uri(url)
+        parts.host.encode("idna")
+        if not 0 < parts.port < 1 << 16:
+            raise ValueError("no such port")
+    except (InvalidURI, ValueError, OverflowError) as error:
+        raise ConnectError(
+            f"{shown(url[:100])!r} is no server address; one is {DEFAULT_URL}"
+        ) from error
+    return parts
+
+
+def proxy_for(url: str) -> str | None:
+    """The address of the proxy to reach ``url`` through, None for none. Raises ConnectError."""
+    server = check_address(url)
+    return None if is_loopback(server.host) else get_proxy(server)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified

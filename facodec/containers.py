@@ -1,0 +1,90 @@
+"""Sound out of what phones and browsers record (m4a, mp4, webm, amr, aac, wma, ...), by PyAV.
+
+PyAV brings FFmpeg in its wheel; it is the optional extra ``av``. A file's first bytes choose the
+one FFmpeg reader that may look at it, so that no playlist or script is ever followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from facodec.files import FileError, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+INSTALL = "pip install 'facodec-live[av]'"
+HEAD = 4096
+ATOMS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
+"""First atoms of QuickTime and MP4 files, the length before them."""
+MAGIC = {
+    b"\x1aE\xdf\xa3": "matroska",
+    b"#!AMR": "amr",
+    b"0&\xb2u\x8ef\xcf\x11": "asf",
+    b"OggS": "ogg",
+    b"fLaC": "flac",
+    b"caff": "caf",
+    b"RIFF": "wav",
+    b"ID3": "mp3",
+}
+SYNC_ADTS, SYNC_LAYER = 0xF0, 0xF6
+TRANSPORT_PACKET = 188
+
+
+def pieces(
+    file: BinaryIO, path: Path, refused: Exception
+) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """Mono pieces and their rate of a file that libsndfile ``refused``. Raises FileError for what
+    is no sound file, and where PyAV is missing."""
+    kind = _kind(file.read(HEAD))
+    file.seek(0)
+    if kind is None:
+        raise FileError(
+            f"{shown(path)} is no sound file that can be read (wav, flac, ogg, mp3 and, with "
+            f"PyAV, m4a, mp4, webm and amr can): {str(refused).rpartition(': ')[2]}"
+        )
+    try:
+        import av
+    except ImportError as error:
+        raise FileError(
+            f"{shown(path)} is a file of kind {kind}, which needs PyAV: {INSTALL}, "
+            "or convert it to wav"
+        ) from error
+    return _decoded(av, file, path, kind)
+
+
+def _decoded(
+    av: Any, file: BinaryIO, path: Path, kind: str
+) -> Iterator[tuple[NDArray[np.float32], int]]:
+    try:
+        with av.open(file, "r", format=kind) as container:
+            if not container.streams.audio:
+                raise FileError(f"{shown(path)} holds no sound: it has no audio stream")
+            resampler, rate = None, 0
+            for frame in container.decode(container.streams.audio[0]):
+                if resampler is None or frame.sample_rate != rate:
+                    rate = frame.sample_rate
+                    resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=rate)
+                for plane in resampler.resample(frame):
+                    yield plane.to_ndarray().mean(axis=0, dtype="float32"), rate
+    except (av.FFmpegError, ValueError, RuntimeError, EOFError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{shown(path)} is damaged: {error}") from error
+
+
+def _kind(head: bytes) -> str | None:
+    """The FFmpeg reader for a file that begins with ``head``, None for what is none of these."""
+    if head[4:8] in ATOMS:
+        return "mov"
+    for magic, kind in MAGIC.items():
+        if head.startswith(magic):
+            return kind
+    if len(head) > 2 and head[0] == 0xFF and head[1] & SYNC_LAYER == SYNC_ADTS:
+        return "aac"
+    if len(head) > TRANSPORT_PACKET and head[0] == head[TRANSPORT_PACKET] == 0x47:
+        return "mpegts"
+    return None

@@ -1,0 +1,320 @@
+"""Files in and out of this program: bounded reading, writing aside, and sentences for failures.
+
+What is written lies in a file of its own beside its place until it is whole; an older file of that
+name stays untouched until then.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from contextlib import suppress
+from io import RawIOBase
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, cast
+
+STANDARD = Path("-")
+"""Standard input or output, in place of a file."""
+LARGEST_PIPE = 4 << 30
+"""Bytes taken from a pipe, which are kept in a temporary file."""
+CHUNK = 1 << 20
+REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the limit for the size of a file is reached (ulimit -f)",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.ELOOP: "its links lead in a circle",
+    errno.ENAMETOOLONG: "its name is too long",
+}
+
+
+class FileError(ValueError):
+    """A file cannot be read or written, or its content is invalid; the text is a sentence with
+    the file's name."""
+
+
+def shown(path: object) -> str:
+    """The name of a file as text that any output can show: bytes that are no UTF-8 and control
+    characters are escaped."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in str(path))
+
+
+def why(error: BaseException) -> str:
+    """The reason of a failed read or write, in words."""
+    number = getattr(error, "errno", None)
+    text = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    return REASONS.get(number or 0) or text or type(error).__name__
+
+
+def open_input(path: Path) -> BinaryIO:
+    """A file opened for reading, at its beginning and seekable. What comes from a pipe is copied
+    to a temporary file first. Raises FileError for what is missing, a folder or a device."""
+    try:
+        file = _open_to_read(path)
+    except FileError:
+        raise
+    except FileNotFoundError as error:
+        raise FileError(f"there is no file {shown(path)}") from error
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot read {shown(path)}: {why(error)}") from error
+    kind = os.fstat(file.fileno()).st_mode
+    if stat.S_ISREG(kind):
+        return file
+    with file:
+        if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
+            raise FileError(f"{shown(path)} is a device, not a file")
+        return _spooled(file, path)
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The whole content of a file of at most ``most`` bytes; more is a FileError."""
+    with open_input(path) as file:
+        try:
+            data = file.read(most + 1)
+        except OSError as error:
+            raise FileError(f"cannot read {shown(path)}: {why(error)}") from error
+    if len(data) > most:
+        raise FileError(f"{shown(path)} is too large: expected at most {most} bytes")
+    return data
+
+
+def read_text(path: Path, most: int) -> str:
+    """The content of a UTF-8 file of at most ``most`` bytes. Raises FileError."""
+    try:
+        return read_bytes(path, most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(f"{shown(path)} is damaged: expected text in UTF-8") from error
+
+
+def need_writable(path: Path) -> Path:
+    """The place that writing to ``path`` writes to, links followed. Raises FileError early for
+    what the first write would run into."""
+    if path == STANDARD:
+        return path
+    named = shown(path)
+    try:
+        place = path.resolve()
+        parent, folder, exists = place.parent, place.is_dir(), place.exists()
+        lies = parent.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FileError(f"cannot write {named}: {why(error)}") from error
+    if not lies:
+        raise FileError(f"cannot write {named}: there is no folder {shown(path.parent)}")
+    if folder:
+        raise FileError(f"cannot write {named}: it is a folder")
+    needed = [place] if exists else []
+    if not exists or place.is_file():  # else a pipe or a device, written to as it is
+        needed.append(parent)
+    if not all(os.access(each, os.W_OK) for each in needed):
+        read_only = os.statvfs(parent).f_flag & os.ST_RDONLY
+        reason = REASONS[errno.EROFS if read_only else errno.EACCES]
+        raise FileError(f"cannot write {named}: {reason}")
+    return place
+
+
+def need_folder(path: Path) -> None:
+    """Make a folder if need be and see that files can be written there. Raises FileError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as probe:
+            probe.write(b"x")
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot write into the folder {shown(path)}: {why(error)}") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace the content of ``path`` by ``data``, wholly or not at all. Raises FileError."""
+    with Replacement(path) as aside:
+        aside.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the content of ``path`` by ``text`` in UTF-8, wholly or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+class Replacement(RawIOBase):
+    """A file that takes the place of another when it is whole: :meth:`commit`, or leaving it as a
+    context manager without an exception; :meth:`discard` leaves the older file as it was.
+
+    A link keeps its name and the file it points to is replaced; standard output (``-``), a pipe
+    or a device gets everything at :meth:`commit`. It is seekable and unbuffered. ``failure``: the
+    first error of a write, of which the others can be consequences; whoever writes through a
+    library that swallows errors asks for it. Raises FileError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.failure: FileError | None = None
+        self._place = need_writable(path)
+        self._copies = path == STANDARD or (self._place.exists() and not self._place.is_file())
+        self._aside: Path | None = None
+        self._file: BinaryIO | None = None
+        try:
+            self._file = self._create()
+        except OSError as error:
+            raise self._fail(error) from error
+
+    def write(self, data: Any) -> int:
+        """Write ``data`` whole. Where that fails the file ends before it, and from then on only
+        what it holds can be written over (a header, to say how much came)."""
+        view = memoryview(data).cast("B")
+        start, done = self._open.tell(), 0
+        if self.failure is not None and start + len(view) > self._size():
+            raise self.failure
+        try:
+            while done < len(view):
+                done += self._open.write(view[done:])
+        except OSError as error:
+            with suppress(OSError):
+                if self._size() == start + done:
+                    self._open.truncate(start)
+                self._open.seek(start)
+            raise self._fail(error) from error
+        return len(view)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._open.read(size)
+
+    def readinto(self, buffer: Any) -> int:
+        return cast(Any, self._open).readinto(buffer)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._open.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._open.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def commit(self) -> None:
+        """Move the file to its place."""
+        try:
+            if self._copies:
+                self._copy_out()
+            else:
+                if self.failure is None:
+                    os.fsync(self._open.fileno())
+                self._open.close()
+                os.replace(cast(Path, self._aside), self._place)
+                self._aside = None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise self._fail(error) from error
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the file, unless it was moved to its place. Safe to call again."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+        if self._aside is not None:
+            with suppress(OSError):
+                self._aside.unlink()
+            self._aside = None
+
+    def __enter__(self) -> Replacement:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.commit()
+        else:
+            self.discard()
+
+    @property
+    def _open(self) -> BinaryIO:
+        if self._file is None:
+            raise ValueError("the file is closed")
+        return self._file
+
+    def _size(self) -> int:
+        return os.fstat(self._open.fileno()).st_size
+
+    def _create(self) -> BinaryIO:
+        if self._copies:
+            return cast(BinaryIO, tempfile.TemporaryFile(buffering=0))
+        place = self._place
+        number, name = tempfile.mkstemp(prefix=".facodec-", dir=place.parent)
+        self._aside = Path(name)
+        os.fchmod(number, _mode(place))
+        return cast(BinaryIO, os.fdopen(number, "r+b", buffering=0))
+
+    def _copy_out(self) -> None:
+        self._open.seek(0)
+        if self.path == STANDARD:
+            sys.stdout.flush()
+            shutil.copyfileobj(self._open, sys.stdout.buffer, CHUNK)
+            sys.stdout.buffer.flush()
+            return
+        with self._place.open("wb") as out:
+            shutil.copyfileobj(self._open, out, CHUNK)
+
+    def _fail(self, error: OSError) -> FileError:
+        found = FileError(f"cannot write {shown(self.path)}: {why(error)}")
+        self.failure = self.failure or found
+        return found
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _open_to_read(path: Path) -> BinaryIO:
+    if path == STANDARD:
+        return os.fdopen(os.dup(0), "rb")
+    if path.is_dir():
+        raise FileError(f"{shown(path)} is a folder, not a file")
+    return path.open("rb")
+
+
+def _spooled(pipe: BinaryIO, path: Path) -> BinaryIO:
+    """The content of a pipe in a temporary file."""
+    kept = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - handed out open
+    try:
+        while data := pipe.read(CHUNK):
+            kept.write(data)
+            if kept.tell() > LARGEST_PIPE:
+                raise FileError(f"{shown(path)} gives more than {LARGEST_PIPE >> 30} GiB")
+        kept.seek(0)
+    except OSError as error:
+        kept.close()
+        raise FileError(f"cannot keep what {shown(path)} gives: {why(error)}") from error
+    except BaseException:
+        kept.close()
+        raise
+    return kept
+
+
+def _mode(place: Path) -> int:
+    """Permissions of the file that is replaced, else those that a new file gets."""
+    try:
+        return stat.S_IMODE(place.stat().st_mode)
+    except OSError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask

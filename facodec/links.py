@@ -1,0 +1,136 @@
+"""Where one sound file ends and the next begins, when several lie in one file, one after the
+other: chained Ogg streams (internet radio), and FLAC or WAV files written into one."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
+from typing import Any, BinaryIO
+
+PAGE, FIRST_PAGE = b"OggS", 0x02
+"""Start of an Ogg page, and the flag of one that begins a stream (RFC 3533)."""
+PAGE_HEADER = 27
+FLAC = b"fLaC\x00\x00\x00\x22"
+"""Start of a FLAC stream: the marker and the header of STREAMINFO, 34 bytes (RFC 9639)."""
+FLAC_LAST = b"fLaC\x80\x00\x00\x22"
+"""The same where no other metadata block follows."""
+RIFF, WAVE = b"RIFF", b"WAVE"
+MOST_LINKS = 10_000
+WAV_HEAD = 4096
+NOWHERE = -8
+
+
+def find_links(file: BinaryIO) -> list[tuple[int, int]]:
+    """Start and end, in bytes, of each sound file in ``file``; one for nearly all files."""
+    size = os.fstat(file.fileno()).st_size
+    if not size:
+        return []
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        starts = [0, *_later_starts(data, size)][:MOST_LINKS]
+    return list(zip(starts, [*starts[1:], size], strict=True))
+
+
+class Window(RawIOBase):
+    """The bytes ``start`` to ``end`` of a file as a file of their own. ``failure``: why reading
+    stopped early, as libsndfile does not pass errors on."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        super().__init__()
+        self.failure: OSError | None = None
+        self._file, self._start, self._end, self._at = file, start, end, 0
+        self._unsaid = _unsaid_length(file, start)
+
+    def readinto(self, buffer: Any) -> int:
+        left = max(0, self._end - self._start - self._at)
+        wanted = memoryview(buffer).cast("B")[:left]
+        try:
+            self._file.seek(self._start + self._at)
+            got = self._file.readinto(wanted)  # type: ignore[attr-defined]
+        except OSError as error:
+            self.failure = error
+            return 0
+        for place in range(self._unsaid, self._unsaid + 4):
+            if 0 <= place - self._at < got:
+                wanted[place - self._at] = 0xFF
+        self._at += got
+        return int(got)
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        base = {SEEK_SET: 0, SEEK_CUR: self._at, SEEK_END: self._end - self._start}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+
+def _later_starts(data: mmap.mmap, size: int) -> list[int]:
+    if data[:4] == PAGE:
+        return _ogg_starts(data, size)
+    if data[:4] == FLAC[:4]:
+        return _flac_starts(data)
+    if data[:4] == RIFF:
+        return _wav_starts(data, size)
+    return []
+
+
+def _ogg_starts(data: mmap.mmap, size: int) -> list[int]:
+    """A first page after pages that are none begins a link; what lies between pages is passed."""
+    starts: list[int] = []
+    at, beginning = 0, True
+    while 0 <= at <= size - PAGE_HEADER and len(starts) < MOST_LINKS:
+        first = bool(data[at + 5] & FIRST_PAGE)
+        if first and not beginning:
+            starts.append(at)
+        beginning = first
+        table = data[at + PAGE_HEADER : at + PAGE_HEADER + data[at + 26]]
+        at += PAGE_HEADER + len(table) + sum(table)
+        if data[at : at + 4] != PAGE:
+            at = data.find(PAGE, at)
+    return starts
+
+
+def _flac_starts(data: mmap.mmap) -> list[int]:
+    found: list[int] = []
+    for marker in (FLAC, FLAC_LAST):
+        at = data.find(marker, 1)
+        while at >= 0 and len(found) < MOST_LINKS:
+            found.append(at)
+            at = data.find(marker, at + 1)
+    return sorted(found)
+
+
+def _wav_starts(data: mmap.mmap, size: int) -> list[int]:
+    starts: list[int] = []
+    at = 0
+    while size >= 12 and len(starts) < MOST_LINKS:
+        (length,) = struct.unpack_from("<I", data, at + 4)
+        at += 8 + length + length % 2
+        if at > size - 12 or data[at : at + 4] != RIFF or data[at + 8 : at + 12] != WAVE:
+            break
+        starts.append(at)
+    return starts
+
+
+def _unsaid_length(file: BinaryIO, start: int) -> int:
+    """Where, from ``start``, a WAV file says that its samples take 0 bytes: whoever wrote it was
+    ended before the length was known. Read as the largest length, it means up to the end."""
+    file.seek(start)
+    head = file.read(WAV_HEAD)
+    if head[:4] != RIFF or head[8:12] != WAVE:
+        return NOWHERE
+    at = 12
+    while at <= len(head) - 8:
+        (length,) = struct.unpack_from("<I", head, at + 4)
+        if head[at : at + 4] == b"data":
+            return at + 4 if not length else NOWHERE
+        at += 8 + length + length % 2
+    return NOWHERE

@@ -1,0 +1,149 @@
+"""The one door for files of weights: safetensors, and PyTorch's own files of plain tensors.
+
+Nothing in a file is executed, nothing is unpacked to more than the file itself holds, and numbers
+are finite.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from facodec.files import FileError, read_text, shown, why
+
+Config = TypeVar("Config")
+
+LARGEST_FILE = 8 << 30
+LARGEST_JSON = 1 << 20
+LARGEST_WIDTH, MOST_BLOCKS = 2048, 64
+"""Largest sizes of a model; ours has a width of 256 and 5 blocks."""
+SLACK = 1 << 16
+"""Bytes that tensors may have more than their file, for alignment."""
+
+
+class WeightsError(FileError):
+    """A file of weights is missing, damaged, or not what it should be; the text says why."""
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a ``.safetensors`` or PyTorch file by name, on the CPU.
+
+    Raises WeightsError for a file that is neither, holds numbers that are not finite, would run
+    code, or would take more memory than its size.
+    """
+    if path.suffix != ".safetensors":
+        found = read_pickled(path)
+        if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+            raise WeightsError(
+                f"{shown(path)}: got {type(found).__name__}, wanted tensors by name"
+            )
+        tensors = {str(name): tensor for name, tensor in found.items()}
+    else:
+        _check_size(path)
+        try:
+            tensors = safetensors.torch.load_file(path)
+        except Exception as error:  # its own errors have no common base
+            raise _no_tensors(path, error) from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{shown(path)}: {name} holds numbers that are not finite")
+    return tensors
+
+
+def read_pickled(path: Path, device: str = "cpu") -> Any:
+    """The values in a file that ``torch.save`` wrote: tensors, numbers, texts, and lists and
+    dictionaries of them. Raises WeightsError like :func:`read_tensors`."""
+    size = _check_size(path)
+    _check_archive(path, size)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on what it then refuses or reads
+            found = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:  # PyTorch's own words recommend to read it anyway
+        reason = "it is damaged, or holds objects that would run code"
+        raise WeightsError(f"{shown(path)}: not a file of plain tensors: {reason}") from error
+    except Exception as error:  # damage meets any line of the reader of a foreign format
+        raise _no_tensors(path, error) from error
+    held: dict[int, int] = {}
+    for tensor in _tensors(found):
+        storage = tensor.untyped_storage()
+        taken = tensor.numel() * tensor.element_size()
+        held[storage.data_ptr()] = max(storage.nbytes(), held.get(storage.data_ptr(), 0))
+        if taken > storage.nbytes() or sum(held.values()) > size + SLACK:
+            raise WeightsError(f"{shown(path)}: its tensors would take more than its {size} bytes")
+    return found
+
+
+def read_config(path: Path, kind: type[Config]) -> Config:
+    """Sizes of a model, a dataclass of whole numbers, from JSON. Raises FileError."""
+    try:
+        values = json.loads(read_text(path, LARGEST_JSON))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{shown(path)} is damaged: {error}") from error
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(values, dict) or set(values) - known:
+        named = sorted(set(values) - known) if isinstance(values, dict) else type(values).__name__
+        raise FileError(f"{shown(path)}: expected sizes of a model, got {str(named)[:200]}")
+    for name, value in values.items():
+        most = MOST_BLOCKS if name.endswith("_blocks") else LARGEST_WIDTH
+        if type(value) is not int or not 1 <= value <= most:
+            raise FileError(
+                f"{shown(path)}: expected {name} from 1 to {most}, got {str(value)[:80]}"
+            )
+    return kind(**values)
+
+
+def _no_tensors(path: Path, error: Exception) -> WeightsError:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return WeightsError(f"{shown(path)}: not a file of plain tensors: {reason}")
+
+
+def _check_size(path: Path) -> int:
+    try:
+        if not path.is_file():
+            kind = "is no plain file" if path.exists() else "is not there"
+            raise WeightsError(f"{shown(path)} {kind}")
+        size = os.stat(path).st_size
+    except OSError as error:
+        raise WeightsError(f"cannot read {shown(path)}: {why(error)}") from error
+    if size > LARGEST_FILE:
+        raise WeightsError(f"{shown(path)} has {size} bytes: expected at most {LARGEST_FILE}")
+    return size
+
+
+def _check_archive(path: Path, size: int) -> None:
+    """PyTorch stores its archives uncompressed: one that unpacks to more is not its work."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except zipfile.BadZipFile:
+        return  # of the older format, or damaged
+    except Exception as error:  # damage meets any line of the reader of a foreign format
+        raise _no_tensors(path, error) from error
+    if unpacked > size + SLACK:
+        raise WeightsError(f"{shown(path)} would unpack from {size} to {unpacked} bytes")
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested lists and dictionaries."""
+    waiting, seen = [value], set()
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, Tensor):
+            yield each
+        elif isinstance(each, (Mapping, list, tuple)) and id(each) not in seen:
+            seen.add(id(each))
+            waiting += each.values() if isinstance(each, Mapping) else each

@@ -1,0 +1,129 @@
+"""Files of weights and voices that are damaged or malicious: a sentence, and no memory taken."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
+
+from facodec.config import LiveConfig
+from facodec.files import FileError
+from facodec.weights import bundled_path
+from facodec.weights.reading import WeightsError, read_config, read_pickled, read_tensors
+from facodec.weights.storage import SIZES, WEIGHTS, load_live
+from facodec.weights.voices import NOTES, VECTORS, load_voices, voice_notes
+
+GIGABYTES = 6 << 30
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sentence"),
+    [
+        ('{"content_width": 1000000000}', "content_width from 1 to 2048, got 1000000000"),
+        ('{"content_blocks": 1000}', "content_blocks from 1 to 64"),
+        ('{"bands": 1.5}', "expected bands"),
+        ('{"bands": true}', "expected bands"),
+        ('{"depth": 3}', r"got \['depth'\]"),
+        ("[1]", "got list"),
+        ("{", "damaged"),
+        ("[" * 100_000, "damaged"),
+    ],
+)
+def test_sizes_that_are_no_model(sizes: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / SIZES).write_text(sizes)
+    with pytest.raises(FileError, match=rf"model\.json.*{sentence}"):
+        read_config(tmp_path / SIZES, LiveConfig)
+
+
+def test_sizes_are_compared_with_the_weights_before_memory_is_taken(tmp_path: Path) -> None:
+    """A model of these sizes would take 13 GB; this process may have less."""
+    shutil.copy(bundled_path() / WEIGHTS, tmp_path)
+    sizes = json.loads((bundled_path() / SIZES).read_text())
+    big = {name: 64 if name.endswith("_blocks") else 2048 for name in sizes}
+    (tmp_path / SIZES).write_text(json.dumps(big))
+    program = (
+        "import sys; from pathlib import Path; from facodec.weights.storage import load_live\n"
+        "try: load_live(Path(sys.argv[1]))\n"
+        "except ValueError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (GIGABYTES, GIGABYTES)),
+    )  # fmt: skip
+    assert "does not fit its model.json" in done.stdout, done.stderr[-500:]
+
+
+def test_weights_that_are_not_finite(tmp_path: Path) -> None:
+    shutil.copytree(bundled_path(), tmp_path / "m")
+    tensors = read_tensors(tmp_path / "m" / WEIGHTS)
+    name = next(iter(tensors))
+    tensors[name].view(-1)[0] = float("nan")
+    save_tensors(tensors, tmp_path / "m" / WEIGHTS)
+    with pytest.raises(FileError, match="not finite"):
+        load_live(tmp_path / "m")
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(4 << 20)}, tmp_path / "plain.bin")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.bin") as plain,
+        zipfile.ZipFile(tmp_path / "small.bin", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for name in plain.namelist():
+            small.writestr(name, plain.read(name))
+    assert (tmp_path / "small.bin").stat().st_size < 100_000
+    with pytest.raises(WeightsError, match=r"small\.bin would unpack from"):
+        read_tensors(tmp_path / "small.bin")
+    assert read_tensors(tmp_path / "plain.bin")["a"].shape == (4 << 20,)
+
+
+def test_views_that_are_larger_than_their_file(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1).expand(1 << 40)}, tmp_path / "x.bin")
+    with pytest.raises(WeightsError, match="would take more than its"):
+        read_pickled(tmp_path / "x.bin")
+
+
+def test_what_is_no_file_of_weights(tmp_path: Path) -> None:
+    (tmp_path / "zero.bin").symlink_to("/dev/zero")
+    for name in ("zero.bin", "none.bin", "none.safetensors"):
+        with pytest.raises(WeightsError, match=rf"{name} is (no plain file|not there)"):
+            read_tensors(tmp_path / name)
+    for data in (b"", b"PK\x03\x04", b"\x80\x02.", bytes(200)):
+        (tmp_path / "x.bin").write_bytes(data)
+        with pytest.raises(WeightsError, match=r"not a file of plain tensors|wanted tensors"):
+            read_tensors(tmp_path / "x.bin")
+
+
+@pytest.mark.parametrize(
+    ("vector", "sentence"),
+    [
+        (np.zeros(255, np.float32), r"256 floats for voice 'a', got float32 of shape \(255,\)"),
+        (np.zeros((2, 256), np.float32), "256 floats"),
+        (np.zeros(256, np.int64), "got int64"),
+        (np.full(256, np.nan, np.float32), "finite numbers"),
+        (np.full(256, np.inf, np.float32), "finite numbers"),
+    ],
+)
+def test_bundled_voices_that_are_none(
+    vector: np.ndarray, sentence: str, tmp_path: Path
+) -> None:
+    save_file({"a": vector}, tmp_path / VECTORS)
+    with pytest.raises(FileError, match=rf"voices\.safetensors.*{sentence}"):
+        load_voices(tmp_path)
+
+
+def test_notes_that_are_none(tmp_path: Path) -> None:
+    for text in ("[]", '{"a": 1}', "{", "[" * 100_000):
+        (tmp_path / NOTES).write_text(text)
+        with pytest.raises(FileError, match=r"voices\.json is damaged"):
+            voice_notes(tmp_path)
