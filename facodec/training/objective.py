@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from facodec import prosody
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, DETAIL_LAYERS, HOP
 from facodec.features import HISTORY
-from facodec.live import PITCH_REFERENCE, VOICE_DIM, LiveModel, Pasts, scale_mels
+from facodec.live import VOICE_DIM, LiveModel, Pasts, scale_mels
 from facodec.quantizer import ResidualQuantizer, VectorQuantizer
+from facodec.talker import PITCH_REFERENCE
 from facodec.training.batches import Batch
 from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference, pitch_targets
