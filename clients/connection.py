@@ -96,6 +96,7 @@ class connect:
         frames_per_packet: int = 1,
         token: str | None = None,
         seed: int = 0,
+        pitch: float | None = None,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -116,6 +117,7 @@ class connect:
             frames_per_packet=frames_per_packet,
             token=token,
             seed=seed,
+            pitch=pitch,
         )
 
     async def __aenter__(self) -> Session:

@@ -49,6 +49,8 @@ class LiveOptions:
     layers: int = 6
     frames_per_packet: int = 1
     seed: int = 0
+    pitch: float | None = None
+    """How high who converts speaks, Hz."""
     local: bool = False
     fast: bool = False
     reconnect: bool = False
@@ -187,6 +189,7 @@ class LiveRun:
             frames_per_packet=wanted.frames_per_packet,
             token=wanted.token,
             seed=wanted.seed,
+            pitch=wanted.pitch,
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
             wire=self.progress.wire,
         )

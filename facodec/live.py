@@ -229,7 +229,8 @@ class LiveModel(nn.Module):
         """Add what is speech in mels (B, T, 80), pitch classes (B, T), to both memories."""
         hidden, past = self.timbre(scale_mels(mels), past)
         heard = hidden, pitch, is_speech(mels, pitch)
-        return Memories(remember(voice.long, LONG, *heard), remember(voice.short, SHORT, *heard)), past
+        long, short = remember(voice.long, LONG, *heard), remember(voice.short, SHORT, *heard)
+        return Memories(long, short), past
 
     def timbre_vector(self, first: Tensor, second: Tensor, octaves: Tensor) -> Tensor:
         """Moments (B, width) and typical pitch (B, 1) in octaves -> timbre (B, 256)."""

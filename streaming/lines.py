@@ -12,6 +12,7 @@ import numpy as np
 
 from facodec.codec import Codec
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS
+from facodec.loudness import Loudness
 from streaming.batching import Convert, Decode, Encode, Look, Work
 
 NO_CODES = np.zeros((CODE_LAYERS, 0), np.int64)
@@ -62,6 +63,7 @@ class LiveDecoder:
     def __init__(self, codec: Codec, seed: int) -> None:
         self._codec = codec
         self._lane = codec.lanes.open_decoder(seed)
+        self._loudness = Loudness()
 
     def push(self, codes: np.ndarray, timbre: np.ndarray) -> Work[np.ndarray]:
         """codes (K, n), K = 3..6, n >= 0, timbre (256,) -> the samples that became complete."""
@@ -70,14 +72,17 @@ class LiveDecoder:
         start = 0
         for frames in _steps(filled.shape[1], self._codec.lanes.hops):
             part = filled[:, start : start + frames]
-            parts.append((yield Decode(self._codec, self._lane, part, timbre)))
+            audio = yield Decode(self._codec, self._lane, part, timbre)
+            if self._codec.says_level:
+                audio, self._loudness = self._loudness.step(part, audio)
+            parts.append(audio)
             start += frames
         return _joined(parts, SILENCE)
 
     def flush(self, timbre: np.ndarray) -> Work[np.ndarray]:
         """The samples still owed."""
         yield from ()
-        return self._codec.lanes.flush_decoder(self._lane, timbre)
+        return self._loudness.last(self._codec.lanes.flush_decoder(self._lane, timbre))
 
 
 def convert(

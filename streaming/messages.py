@@ -114,6 +114,8 @@ class Hello:
     frames_per_packet: int = 1
     token: str | None = None
     seed: int = 0
+    pitch: float | None = None
+    """How high who converts speaks, Hz; None: to be heard."""
     version: int = VERSION
 
     def formats(self) -> tuple[Format | None, Format | None]:

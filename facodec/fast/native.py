@@ -18,6 +18,7 @@ from ctypes import POINTER, Array, Structure, c_float, c_int, c_int64, c_void_p
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -316,7 +317,7 @@ def native_encoder(fast: FastEncoder) -> NativeEncoder | None:
         voice_head=p.product(FastProduct(matrix(model.voice_head), model.voice_head.bias)),
         average=p.numbers(torch.cat((model.average_first, model.average_second))),
         octaves=p.numbers(octaves(torch.arange(prosody.PITCH_CLASSES))),
-        sections=p.numbers(torch.tensor(conditioning.sections(), dtype=torch.float64), torch.float64),
+        sections=p.numbers(torch.from_numpy(np.array(conditioning.sections())), torch.float64),
         limits=(LONG, SHORT),
         tone_depth=TONE_DEPTH,
         stranger=STRANGER,

@@ -26,9 +26,10 @@ class Talker:
 
 @dataclass(frozen=True)
 class FastEncoderState:
-    """history (B, 600) conditioned samples and what the conditioning keeps (B, 6); mels (B, 6, 81) log-mels and a one, zeros before the first frame;
-    words (B, 6, 2) content codes, -1 before it; past of the other blocks, six frames (B, widths),
-    the oldest first: a frame is never copied while it is kept."""
+    """history (B, 600) conditioned samples, and what the conditioning keeps (B, 6); mels (B, 6, 81)
+    log-mels and a one, zeros before the first frame; words (B, 6, 2) content codes, -1 before it;
+    past of the other blocks, six frames (B, widths), the oldest first: a frame is never copied
+    while it is kept."""
 
     history: Tensor
     conditioning: Tensor
