@@ -127,7 +127,8 @@ class Codec:
 
     @torch.inference_mode()
     def voice(self, audio: ArrayLike | Tensor) -> Timbre:
-        """Timbre (256,) of the speaker in audio (N,): three seconds or more are best."""
+        """Timbre (256,) of the speaker in audio (N,): three seconds or more are best. A ValueError
+        where the bundled model hears no speech."""
         return as_numpy(self.model.voice(self._audio(audio)))
 
     def convert(

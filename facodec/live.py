@@ -25,6 +25,7 @@ from facodec.config import (
     HOP,
     MIN_LAYERS,
     PROSODY_LAYERS,
+    SAMPLE_RATE,
     TIMBRE_DIM,
     Latency,
     LiveConfig,
@@ -33,6 +34,7 @@ from facodec.features import HISTORY, LAGS, MEL_BANDS, CausalFeatures, cepstral_
 from facodec.quantizer import ResidualQuantizer
 from facodec.synthesis import SUBFRAMES, SynthesisState, Synthesizer
 from facodec.talker import (
+    LEAST_SPEECH,
     LONG,
     PRIOR_FRAMES,
     SHORT,
@@ -190,7 +192,13 @@ class LiveModel(nn.Module):
 
     def voice(self, audio: Tensor) -> Tensor:
         whole = F.pad(audio, (0, -audio.shape[1] % HOP))
-        return self._timbre_of(self._listen(whole)[1].voice.long)[0]
+        heard = self._listen(whole)[1].voice.long
+        if float(heard.weight[0]) < LEAST_SPEECH:
+            raise ValueError(
+                f"no speech found in {audio.shape[1] / SAMPLE_RATE:.1f} s of audio: a voice is made "
+                "of a few seconds of one person talking"
+            )
+        return self._timbre_of(heard)[0]
 
     def encode_with_timbre(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """audio (B, 200 T) -> codes (B, 6, T) and timbre (B, 256), in one pass."""

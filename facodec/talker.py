@@ -26,6 +26,8 @@ STRANGER, SAME = 0.75, 0.85
 """Cosines of the voices in both memories: below the first somebody else is talking, above the
 second nobody; in between both have a share. Of 267 speakers' voices, each after a second of
 speech, 1 in 200 is below 0.84 from itself, and 1 in 20 above 0.7 from another."""
+LEAST_SPEECH = 20.0
+"""Voiced frames, 0.25 s, that a voice is made of at least."""
 TONE_DEPTH = 3.0
 """Decades that the mean log-mel of a frame may be below the largest: of voiced frames of speech all
 but one in a thousand are less; a tone or a chord is more."""

@@ -336,7 +336,11 @@ class Enroll:
     def finish(self) -> list[Media]:
         if self._heard < HOP:
             raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
-        return [Timbre(self._codec.voice(np.concatenate(self._parts)), exact=True)]
+        try:
+            voice = self._codec.voice(np.concatenate(self._parts))
+        except ValueError as error:
+            raise ProtocolError("bad-audio", str(error)) from error
+        return [Timbre(voice, exact=True)]
 
 
 def plan(hello: Hello, codec: Codec, voice: np.ndarray | None, enroll: float) -> MakePipeline:
