@@ -195,8 +195,8 @@ class LiveModel(nn.Module):
         heard = self._listen(whole)[1].voice.long
         if float(heard.weight[0]) < LEAST_SPEECH:
             raise ValueError(
-                f"no speech found in {audio.shape[1] / SAMPLE_RATE:.1f} s of audio: a voice is made "
-                "of a few seconds of one person talking"
+                f"no speech found in {audio.shape[1] / SAMPLE_RATE:.1f} s of audio: a voice takes "
+                "a few seconds of one person talking"
             )
         return self._timbre_of(heard)[0]
 
