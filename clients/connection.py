@@ -108,6 +108,7 @@ class connect:
         ca: str | None = None,
         seed: int = 0,
         resume: str | None = None,
+        pitch: float | None = None,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -130,6 +131,7 @@ class connect:
             token=None if token is None else _sendable(token),
             seed=seed,
             resume=resume,
+            pitch=pitch,
         )
 
     async def __aenter__(self) -> Session:

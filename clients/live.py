@@ -50,6 +50,8 @@ class LiveOptions:
     layers: int = 6
     frames_per_packet: int = 1
     seed: int = 0
+    pitch: float | None = None
+    """How high who converts speaks, Hz."""
     local: bool = False
     fast: bool = False
     reconnect: bool = False
@@ -191,6 +193,7 @@ class LiveRun:
             ca=wanted.ca,
             seed=wanted.seed,
             resume=self._resume,
+            pitch=wanted.pitch,
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
             wire=self.progress.wire,
         )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from pathlib import Path
+
+from facodec.config import HIGHEST_PITCH, LOWEST_PITCH
 
 DEFAULT_URL = "ws://127.0.0.1:8765"
 TOKEN_VARIABLE = "FACODEC_TOKEN"
@@ -116,6 +119,16 @@ def add_voice(parser: argparse.ArgumentParser, text: str, *, required: bool = Fa
     parser.add_argument("--voice", metavar="FILE|NAME", required=required, help=text)
 
 
+def add_pitch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pitch",
+        type=_pitch,
+        metavar="HZ",
+        help="how high you speak or sing, in the middle: right from the first word on, and a "
+        "melody keeps its intervals (default: it is heard, and followed in pauses)",
+    )
+
+
 def token(options: argparse.Namespace) -> str | None:
     """The token given, or that of the environment."""
     given: str | None = options.token or os.environ.get(TOKEN_VARIABLE)
@@ -139,6 +152,10 @@ def _frames(text: str) -> int:
 
 def _seed(text: str) -> int:
     return _between(text, 0, 2**31 - 1)
+
+
+def _pitch(text: str) -> float:
+    return float(_between(text, math.ceil(LOWEST_PITCH), int(HIGHEST_PITCH)))
 
 
 def _milliseconds(text: str) -> float:

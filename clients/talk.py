@@ -85,6 +85,7 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
             layers=options.layers,
             frames_per_packet=options.frames_per_packet,
             seed=options.seed,
+            pitch=getattr(options, "pitch", None),
             local=local is not None,
             reconnect=options.reconnect,
             fast=getattr(options, "fast", False),

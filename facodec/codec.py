@@ -31,6 +31,7 @@ from facodec.conversion import ConvertedVoice
 from facodec.fast import FastLive
 from facodec.lanes import Lanes, as_numpy
 from facodec.live import LiveModel
+from facodec.loudness import Loudness
 from facodec.model import CodecModel, State
 
 Audio = NDArray[np.float32]
@@ -94,6 +95,11 @@ class Codec:
         return str(getattr(self.steps, "backend", "float32"))
 
     @property
+    def says_level(self) -> bool:
+        """Whether its prosody codes say the level, see :mod:`facodec.loudness`."""
+        return self.name == LiveModel.name
+
+    @property
     def latency(self) -> Latency:
         """Algorithmic delay in samples."""
         return self.model.latency
@@ -112,19 +118,30 @@ class Codec:
         if prepared.shape[2] == 0:
             return np.zeros(0, dtype=np.float32)
         voice = self.tensor_timbre(timbre)
-        return cast(Audio, as_numpy(self.model.decode(prepared, voice, seed)[0]))
+        audio = cast(Audio, as_numpy(self.model.decode(prepared, voice, seed)[0]))
+        if not self.says_level:
+            return audio
+        owed = self.model.latency.decoder
+        spoken, after = Loudness().step(as_numpy(prepared[0]), audio[:-owed])
+        return np.concatenate((spoken, after.last(audio[-owed:])))
 
     @torch.inference_mode()
     def voice(self, audio: ArrayLike | Tensor) -> Timbre:
-        """Timbre (256,) of the speaker in audio (N,): three seconds or more are best."""
+        """Timbre (256,) of the speaker in audio (N,): three seconds or more are best. A ValueError
+        where the bundled model hears no speech."""
         return as_numpy(self.model.voice(self._audio(audio)))
 
     def convert(
-        self, audio: ArrayLike | Tensor, timbre: ArrayLike | Tensor, seed: int = 0
+        self,
+        audio: ArrayLike | Tensor,
+        timbre: ArrayLike | Tensor,
+        seed: int = 0,
+        pitch: float | None = None,
+        talker: ArrayLike | Tensor | None = None,
     ) -> Audio:
         """audio (N,) spoken with the voice ``timbre`` (256,): what a converter stream gives,
         (200 T,) samples."""
-        stream = self.converter_stream(timbre, seed)
+        stream = self.converter_stream(timbre, seed, pitch, talker)
         samples = as_samples(audio)
         if not len(samples):
             raise ValueError("audio is empty: wanted at least one sample")
@@ -157,9 +174,19 @@ class Codec:
         """A live decoder in the voice ``timbre`` (256,): codes (K, n) in, samples out."""
         return DecoderStream(self, timbre, seed)
 
-    def converter_stream(self, timbre: ArrayLike | Tensor, seed: int = 0) -> ConverterStream:
-        """A live change of voice into ``timbre`` (256,): samples in, samples out."""
-        return ConverterStream(self, timbre, seed)
+    def converter_stream(
+        self,
+        timbre: ArrayLike | Tensor,
+        seed: int = 0,
+        pitch: float | None = None,
+        talker: ArrayLike | Tensor | None = None,
+    ) -> ConverterStream:
+        """A live change of voice into ``timbre`` (256,): samples in, samples out.
+
+        What is known of who is talking spares the first phrase a guess: ``pitch``, how high, in Hz
+        (median; a melody is then moved by the same interval throughout), or ``talker``, an enrolled
+        voice (256,)."""
+        return ConverterStream(self, timbre, seed, pitch, talker)
 
     def tensor_codes(self, codes: ArrayLike | Tensor) -> Tensor:
         """Checked codes (K, n) -> (1, 6, n) for the model, layers left out marked absent."""
@@ -246,6 +273,7 @@ class DecoderStream:
     def reset(self) -> None:
         """Forget everything decoded; the timbre stays."""
         self._state: State = self._codec.steps.decoder_state(1, self._seed)
+        self._loudness = Loudness()
 
     @property
     def timbre(self) -> Timbre:
@@ -264,21 +292,24 @@ class DecoderStream:
             return np.zeros(0, dtype=np.float32)
         step = self._codec.steps.decoder_step
         audio, self._state = step(prepared, self._timbre, self._state)
-        return cast(Audio, as_numpy(audio[0]))
+        spoken = cast(Audio, as_numpy(audio[0]))
+        if self._codec.says_level:
+            spoken, self._loudness = self._loudness.step(as_numpy(prepared[0]), spoken)
+        return spoken
 
     @torch.inference_mode()
     def flush(self) -> Audio:
         """End of the codes: the samples (200 m,) still owed."""
         audio = self._codec.steps.decoder_flush(self._timbre, self._state)
-        return cast(Audio, as_numpy(audio[0]))
+        return self._loudness.last(cast(Audio, as_numpy(audio[0])))
 
     def snapshot(self) -> Any:
         """A value that :meth:`restore` continues from, bit for bit."""
-        return self._timbre.clone(), self._state
+        return self._timbre.clone(), self._state, self._loudness
 
     def restore(self, snapshot: Any) -> None:
         """Continue from what :meth:`snapshot` gave, of this or another stream of the codec."""
-        timbre, self._state = snapshot
+        timbre, self._state, self._loudness = snapshot
         self._timbre = timbre.clone()
 
 
@@ -288,11 +319,20 @@ class ConverterStream:
     The result does not depend on how the input was cut.
     """
 
-    def __init__(self, codec: Codec, timbre: ArrayLike | Tensor, seed: int = 0) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        timbre: ArrayLike | Tensor,
+        seed: int = 0,
+        pitch: float | None = None,
+        talker: ArrayLike | Tensor | None = None,
+    ) -> None:
         self._codec = codec
         self._encoder = codec.encoder_stream()
         self._decoder = codec.decoder_stream(timbre, seed)
-        self._voice = ConvertedVoice(codec.convert_timbre, check_timbre(timbre))
+        known = None if talker is None else check_timbre(talker)
+        target = check_timbre(timbre)
+        self._voice = ConvertedVoice(codec.convert_timbre, target, pitch, known)
 
     @property
     def timbre(self) -> Timbre:
@@ -330,11 +370,13 @@ class ConverterStream:
         for codes in heard:
             if not codes.shape[1]:
                 continue
-            source, voice = self._encoder.timbre, self._voice
-            voice.follow(source, codes.shape[1])
+            voice = self._voice
+            look = self._codec.model.follows_source and voice.is_time_to_look
+            voice.follow(self._encoder.timbre if look else None, codes.shape[1])
             if not runs or runs[-1][0] is not voice.vector:
                 runs.append((voice.vector, []))
-            runs[-1][1].append(self._codec.convert_codes(codes, source, voice.target))
+            for part, source in voice.sources(codes):
+                runs[-1][1].append(self._codec.convert_codes(part, source, voice.target))
         return [Frames(np.concatenate(parts, axis=1), timbre) for timbre, parts in runs]
 
     def _speak(self, converted: list[Frames]) -> Audio:

@@ -14,6 +14,8 @@ LOUDEST = 16.0
 LARGEST_TIMBRE = 1e4
 """Largest number taken in a timbre vector; those of speech stay far below, and float32 that comes
 near its end overflows on the way through a model."""
+LOWEST_PITCH, HIGHEST_PITCH = 55.0, 450.0
+"""Hz: what the bundled model's prosody codes can say."""
 PROSODY_LAYERS, CONTENT_LAYERS, DETAIL_LAYERS = 1, 2, 3
 CODE_LAYERS = PROSODY_LAYERS + CONTENT_LAYERS + DETAIL_LAYERS
 """Codes per frame, in the order prosody, content, detail."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from facodec import prosody
 from facodec.causal import CausalStack
+from facodec.conditioning import Conditioning
 from facodec.config import (
     ABSENT,
     CONTENT_LAYERS,
@@ -24,6 +25,7 @@ from facodec.config import (
     HOP,
     MIN_LAYERS,
     PROSODY_LAYERS,
+    SAMPLE_RATE,
     TIMBRE_DIM,
     Latency,
     LiveConfig,
@@ -31,15 +33,21 @@ from facodec.config import (
 from facodec.features import HISTORY, LAGS, MEL_BANDS, CausalFeatures, cepstral_lifter
 from facodec.quantizer import ResidualQuantizer
 from facodec.synthesis import SUBFRAMES, SynthesisState, Synthesizer
+from facodec.talker import (
+    LEAST_SPEECH,
+    LONG,
+    PRIOR_FRAMES,
+    SHORT,
+    Memories,
+    VoiceStatistics,
+    is_speech,
+    median_octaves,
+    reconcile,
+    remember,
+)
 
-PITCH_REFERENCE = 150.0
-"""Hz; the last entry of a timbre vector is the speaker's median pitch in octaves from here."""
 VOICE_DIM = TIMBRE_DIM - 1
 """Learned entries of a timbre vector, of unit length together."""
-PRIOR_FRAMES = 8.0
-"""Voiced frames the average voice counts for in a running timbre estimate."""
-PITCH_PRIOR_FRAMES = 2.0
-"""The same for the pitch, of which few frames tell more."""
 GLIDE = 0.1
 """Share of the way to a new timbre the decoder goes in one frame: 125 ms time constant."""
 BLOCK_FRAMES = 2_048
@@ -49,26 +57,18 @@ Pasts = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
-class VoiceStatistics:
-    """Sums over voiced frames, float64: weight (B,), first and second moment of the timbre
-    branch (B, width), and how often each pitch class was heard (B, 128)."""
-
-    weight: Tensor
-    first: Tensor
-    second: Tensor
-    pitches: Tensor
-
-
-@dataclass(frozen=True)
 class EncoderState:
-    """history (B, 600) samples, the pasts of the four branches, and the talker so far."""
+    """history (B, 600) conditioned samples, what the conditioning keeps (B, 6), ``fresh`` (B,)
+    before the first frame, the pasts of the four branches, and the talker so far."""
 
     history: Tensor
+    conditioning: Tensor
+    fresh: Tensor
     prosody: Pasts
     content: Pasts
     detail: Pasts
     timbre: Pasts
-    voice: VoiceStatistics
+    voice: Memories
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class LiveModel(nn.Module):
     def __init__(self, config: LiveConfig | None = None) -> None:
         super().__init__()
         c = self.config = config or LiveConfig()
+        self.conditioning = Conditioning()
         self.features = CausalFeatures()
         self.prosody = CausalStack(MEL_BANDS + LAGS, c.prosody_width, c.prosody_blocks)
         self.pitch_head = nn.Linear(c.prosody_width, prosody.PITCH_CLASSES)
@@ -134,16 +135,21 @@ class LiveModel(nn.Module):
             name: getattr(self, name).initial_state(batch, like)
             for name in ("prosody", "content", "detail", "timbre")
         }
-        zeros = like.new_zeros(batch, dtype=torch.float64)
-        moments = like.new_zeros(batch, like.shape[0], dtype=torch.float64)
-        pitches = like.new_zeros(batch, prosody.PITCH_CLASSES, dtype=torch.float64)
-        voice = VoiceStatistics(weight=zeros, first=moments, second=moments, pitches=pitches)
-        return EncoderState(history=like.new_zeros(batch, HISTORY), voice=voice, **stacks)
+        nobody = VoiceStatistics.none(batch, like.shape[0], like.device)
+        return EncoderState(
+            history=like.new_zeros(batch, HISTORY),
+            conditioning=self.conditioning.initial_state(batch),
+            fresh=like.new_ones(batch, dtype=torch.bool),
+            voice=Memories(nobody, nobody),
+            **stacks,
+        )
 
     def encoder_step(self, audio: Tensor, state: EncoderState) -> tuple[Tensor, EncoderState]:
         if audio.shape[1] == 0:
             return audio.new_zeros(audio.shape[0], 6, 0, dtype=torch.long), state
-        padded = torch.cat((state.history, audio), dim=1)
+        before = self.conditioning.settled(audio, state.conditioning, state.fresh)
+        conditioned, conditioning = self.conditioning(audio, before)
+        padded = torch.cat((state.history, conditioned), dim=1)
         mels, correlation, level = self.features(padded)
         logits, prosody_past = self.pitch_logits(mels, correlation, state.prosody)
         pitch = logits.argmax(-1)
@@ -156,6 +162,8 @@ class LiveModel(nn.Module):
         codes = torch.cat((prosody_codes, content_codes, detail_codes), dim=-1)
         after = EncoderState(
             history=padded[:, -HISTORY:],
+            conditioning=conditioning,
+            fresh=torch.zeros_like(state.fresh),
             prosody=prosody_past,
             content=content_past,
             detail=detail_past,
@@ -168,7 +176,11 @@ class LiveModel(nn.Module):
         return state.history.new_zeros(state.history.shape[0], 6, 0, dtype=torch.long)
 
     def encoder_timbre(self, state: EncoderState) -> Tensor:
-        voice = state.voice
+        memories = state.voice
+        return reconcile(self._timbre_of(memories.long), self._timbre_of(memories.short))
+
+    def _timbre_of(self, voice: VoiceStatistics) -> Tensor:
+        """Timbre (B, 256) of what one memory holds."""
         weight = (voice.weight + PRIOR_FRAMES).unsqueeze(1)
         first = (voice.first + PRIOR_FRAMES * self.average_first) / weight
         second = (voice.second + PRIOR_FRAMES * self.average_second) / weight
@@ -180,7 +192,13 @@ class LiveModel(nn.Module):
 
     def voice(self, audio: Tensor) -> Tensor:
         whole = F.pad(audio, (0, -audio.shape[1] % HOP))
-        return self.encoder_timbre(self._listen(whole)[1])[0]
+        heard = self._listen(whole)[1].voice.long
+        if float(heard.weight[0]) < LEAST_SPEECH:
+            raise ValueError(
+                f"no speech found in {audio.shape[1] / SAMPLE_RATE:.1f} s of audio: a voice takes "
+                "a few seconds of one person talking"
+            )
+        return self._timbre_of(heard)[0]
 
     def encode_with_timbre(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """audio (B, 200 T) -> codes (B, 6, T) and timbre (B, 256), in one pass."""
@@ -214,19 +232,13 @@ class LiveModel(nn.Module):
         return latent
 
     def hear_voice(
-        self, mels: Tensor, pitch: Tensor, voice: VoiceStatistics, past: Pasts
-    ) -> tuple[VoiceStatistics, Pasts]:
-        """Add the voiced frames of mels (B, T, 80), pitch classes (B, T), to the statistics."""
+        self, mels: Tensor, pitch: Tensor, voice: Memories, past: Pasts
+    ) -> tuple[Memories, Pasts]:
+        """Add what is speech in mels (B, T, 80), pitch classes (B, T), to both memories."""
         hidden, past = self.timbre(scale_mels(mels), past)
-        weight = (pitch > prosody.UNVOICED).double()
-        weighted = hidden.double() * weight.unsqueeze(-1)
-        after = VoiceStatistics(
-            weight=voice.weight + weight.sum(1),
-            first=voice.first + weighted.sum(1),
-            second=voice.second + (weighted * hidden.double()).sum(1),
-            pitches=voice.pitches.scatter_add(1, pitch, weight),
-        )
-        return after, past
+        heard = hidden, pitch, is_speech(mels, pitch)
+        long, short = remember(voice.long, LONG, *heard), remember(voice.short, SHORT, *heard)
+        return Memories(long, short), past
 
     def timbre_vector(self, first: Tensor, second: Tensor, octaves: Tensor) -> Tensor:
         """Moments (B, width) and typical pitch (B, 1) in octaves -> timbre (B, 256)."""
@@ -332,27 +344,6 @@ GAIN_CENTRE, GAIN_RANGE = -5.0, 9.0
 def scale_mels(mels: Tensor) -> Tensor:
     """log10-mels to about zero mean and unit deviation, by constants."""
     return (mels - MEL_CENTRE) / MEL_SPREAD
-
-
-def median_octaves(pitches: Tensor) -> Tensor:
-    """Median (B,) in octaves from the reference of voiced pitch classes counted in (B, 128).
-
-    A median, as some frames are an octave off. The reference counts a little, to begin with.
-    """
-    counts = pitches.clone()
-    counts[:, reference_class()] += PITCH_PRIOR_FRAMES
-    below = counts.cumsum(1)
-    return octaves((below < below[:, -1:] / 2).sum(1))
-
-
-def reference_class() -> int:
-    """Pitch class of :data:`PITCH_REFERENCE`."""
-    return int(prosody.pitch_class(torch.tensor(PITCH_REFERENCE)))
-
-
-def octaves(classes: Tensor) -> Tensor:
-    """Pitch classes in octaves from the reference, float64."""
-    return torch.log2(prosody.pitch_hertz(classes) / PITCH_REFERENCE)
 
 
 def _glide(target: Tensor, state: DecoderState, frames: int) -> Tensor:

@@ -11,10 +11,12 @@ import math
 import torch
 from torch import Tensor
 
+from facodec.config import HIGHEST_PITCH, LOWEST_PITCH
+
 PITCH_CLASSES = 128
 LEVELS = 8
 UNVOICED = 0
-LOWEST, HIGHEST = 55.0, 450.0
+LOWEST, HIGHEST = LOWEST_PITCH, HIGHEST_PITCH
 """Pitch range in Hz."""
 STEP = math.log(HIGHEST / LOWEST) / (PITCH_CLASSES - 2)
 """Natural logarithm of the ratio of neighbouring pitch classes."""

@@ -39,6 +39,12 @@ class FieldReader:
             raise self._wrong(name, "a finite number", value)
         return float(value)
 
+    def between(self, name: str, low: float, high: float) -> float:
+        value = self.number(name)
+        if not low <= value <= high:
+            raise self._wrong(name, f"a number from {low:g} to {high:g}", value)
+        return value
+
     def text(self, name: str, longest: int) -> str:
         value = self._get(name, None)
         if not isinstance(value, str) or not 0 < len(value) <= longest:

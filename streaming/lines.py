@@ -13,6 +13,7 @@ import numpy as np
 
 from facodec.codec import Codec
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS
+from facodec.loudness import Loudness
 from streaming.batching import Aside, Convert, Decode, Encode, Look, Work
 
 NO_CODES = np.zeros((CODE_LAYERS, 0), np.int64)
@@ -64,6 +65,7 @@ class LiveDecoder:
     def __init__(self, codec: Codec, seed: int) -> None:
         self._codec = codec
         self._lane = codec.lanes.open_decoder(seed)
+        self._loudness = Loudness()
 
     def push(self, codes: np.ndarray, timbre: np.ndarray) -> Work[np.ndarray]:
         """codes (K, n), K = 3..6, n >= 0, timbre (256,) -> the samples that became complete."""
@@ -72,14 +74,18 @@ class LiveDecoder:
         start = 0
         for frames in _steps(filled.shape[1], self._codec.lanes.hops):
             part = filled[:, start : start + frames]
-            parts.append((yield Decode(self._codec, self._lane, part, timbre)))
+            audio = yield Decode(self._codec, self._lane, part, timbre)
+            if self._codec.says_level:
+                audio, self._loudness = self._loudness.step(part, audio)
+            parts.append(audio)
             start += frames
         return _joined(parts, SILENCE)
 
     def flush(self, timbre: np.ndarray) -> Work[np.ndarray]:
         """The samples still owed."""
         flush = partial(self._codec.lanes.flush_decoder, self._lane, timbre)
-        return (yield from _flushed(self._codec, self._codec.latency.decoder, flush))
+        last = yield from _flushed(self._codec, self._codec.latency.decoder, flush)
+        return self._loudness.last(last)
 
 
 def _flushed(codec: Codec, owed: int, flush: Callable[[], np.ndarray]) -> Work[np.ndarray]:

@@ -117,6 +117,8 @@ class Hello:
     frames_per_packet: int = 1
     token: str | None = field(default=None, repr=False)
     seed: int = 0
+    pitch: float | None = None
+    """How high who converts speaks, Hz; None: to be heard."""
     version: int = VERSION
     resume: str | None = None
     """What ``ready`` gave an earlier publisher of the room, which this one replaces."""

@@ -207,9 +207,10 @@ class Converting:
     """Converted frames, and before them, wherever it changes, the voice they are to be decoded
     in."""
 
-    def __init__(self, codec: Codec, target: np.ndarray) -> None:
+    def __init__(self, codec: Codec, target: np.ndarray, pitch: float | None) -> None:
         self._codec = codec
-        self._voice = ConvertedVoice(codec.convert_timbre, check_timbre(target))
+        known = pitch if codec.model.follows_source else None
+        self._voice = ConvertedVoice(codec.convert_timbre, check_timbre(target), known)
         self._announced: np.ndarray | None = None
 
     def aim(self, target: np.ndarray) -> list[Media]:
@@ -219,17 +220,27 @@ class Converting:
 
     def hear(self, source: np.ndarray) -> list[Media]:
         """Somebody else's estimate of who is talking."""
-        self._voice.hear(check_timbre(source))
+        checked = check_timbre(source)
+        if self._codec.model.follows_source:
+            self._voice.hear(checked)
         return self.announce()
+
+    @property
+    def is_time_to_look(self) -> bool:
+        """Whether the own estimate of who is talking counts before the next frames."""
+        return self._codec.model.follows_source and self._voice.is_time_to_look
 
     def follow(self, source: np.ndarray | None, frames: int) -> None:
         """The own estimate of who is talking, before so many frames."""
         self._voice.follow(source, frames)
 
-    def convert(self, codes: np.ndarray, source: np.ndarray | None) -> Work[list[Media]]:
-        """codes (K, n) spoken with timbre ``source`` (256,)."""
-        converted = yield from convert(self._codec, codes, source, self._voice.target)
-        return [*self.announce(), Frames(converted)]
+    def convert(self, codes: np.ndarray) -> Work[list[Media]]:
+        """codes (K, n) of who is talking."""
+        out: list[Media] = self.announce()
+        for part, source in self._voice.sources(codes):
+            converted = yield from convert(self._codec, part, source, self._voice.target)
+            out.append(Frames(converted))
+        return join(out)
 
     def announce(self) -> list[Media]:
         """The voice, if it is not the one last announced."""
@@ -244,10 +255,10 @@ class ConvertSound:
 
     decodes = False
 
-    def __init__(self, codec: Codec, voice: np.ndarray) -> None:
+    def __init__(self, codec: Codec, voice: np.ndarray, pitch: float | None = None) -> None:
         self._codec = codec
         self._encoder = LiveEncoder(codec)
-        self._converting = Converting(codec, voice)
+        self._converting = Converting(codec, voice, pitch)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
@@ -272,9 +283,10 @@ class ConvertSound:
     def _converted(self, codes: np.ndarray) -> Work[list[Media]]:
         if not codes.shape[1]:
             return []
-        source = yield from self._encoder.timbre()
+        look = self._converting.is_time_to_look
+        source = (yield from self._encoder.timbre()) if look else None
         self._converting.follow(source, codes.shape[1])
-        return (yield from self._converting.convert(codes, source))
+        return (yield from self._converting.convert(codes))
 
 
 class ConvertFrames:
@@ -285,19 +297,17 @@ class ConvertFrames:
 
     decodes = False
 
-    def __init__(self, codec: Codec, voice: np.ndarray) -> None:
-        self._source: np.ndarray | None = None
-        self._converting = Converting(codec, voice)
+    def __init__(self, codec: Codec, voice: np.ndarray, pitch: float | None = None) -> None:
+        self._converting = Converting(codec, voice, pitch)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Sound):
             raise TypeError("wanted codes, got sound")
         if isinstance(item, Frames):
-            return self._converting.convert(item.codes, self._source)
+            return self._converting.convert(item.codes)
         if item.exact:
             return self._converting.aim(item.vector)
-        self._source = check_timbre(item.vector)
-        return self._converting.hear(self._source)
+        return self._converting.hear(check_timbre(item.vector))
 
     def finish(self) -> list[Media]:
         return self._converting.announce()
@@ -327,7 +337,10 @@ class Enroll:
         if self._heard < HOP:
             raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
         hear = partial(self._codec.voice, np.concatenate(self._parts))
-        voice: np.ndarray = yield Aside(self._codec, hear)
+        try:
+            voice: np.ndarray = yield Aside(self._codec, hear)
+        except ValueError as error:
+            raise ProtocolError("bad-audio", str(error)) from error
         return [Timbre(voice, exact=True)]
 
 
@@ -351,7 +364,8 @@ def _front(
     if hello.role == "convert":
         if voice is None:
             raise ProtocolError("no-voice", "role 'convert' needs a voice in hello, got none")
-        return [partial(ConvertSound if source == "pcm" else ConvertFrames, codec, voice)]
+        stage = ConvertSound if source == "pcm" else ConvertFrames
+        return [partial(stage, codec, voice, hello.pitch)]
     if source == "pcm":
         return [partial(Encode, codec, hello.layers), partial(Given, voice)]
     return [partial(Given, voice)]

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, cast
 
 import msgpack
 
-from facodec.config import CODE_LAYERS, MIN_LAYERS
+from facodec.config import CODE_LAYERS, HIGHEST_PITCH, LOWEST_PITCH, MIN_LAYERS
 from streaming.fields import FieldError, FieldReader
 from streaming.messages import (
     CLOSE_CODES,
@@ -177,6 +177,7 @@ def _read_hello(get: FieldReader) -> Hello:
         token=get.optional(get.text, "token", MAX_TOKEN),
         resume=get.optional(get.text, "resume", MAX_TOKEN),
         seed=get.integer("seed", 0, 2**31 - 1, default=0),
+        pitch=get.optional(get.between, "pitch", LOWEST_PITCH, HIGHEST_PITCH),
     )
     hello.formats()
     return hello

@@ -15,6 +15,7 @@ Three seconds or more of clean speech make a good reference; facodec voices keep
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_voice(parser, "whose voice: a recording, or a name (facodec voices)", required=True)
+    options.add_pitch(parser)
     options.add_live(parser)
 
 

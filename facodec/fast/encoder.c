@@ -10,6 +10,7 @@ enum { PADDED_BINS = (MEL_BINS + LANES - 1) / LANES * LANES };
 enum { MIN_LAG = 32, LAGS = 256 };
 enum { PITCH_CLASSES = 128, LEVELS = 8, WORDS = 1024, CODE_LAYERS = 6, TIMBRE = 256 };
 enum { CONTENT_LAYERS = 2, DETAIL_LAYERS = 3 };
+enum { SECTIONS = 3, MEMORIES = 2 }; /* facodec/conditioning.py, talker.py */
 
 enum {
     MEL_FRAME = MEL_BANDS + 1,
@@ -39,13 +40,17 @@ typedef struct {
     Chain content_chain, detail_chain;
     Product voice_head;
     const float *average, *octaves; /* first and second moments; of each pitch class */
+    const double *sections; /* (SECTIONS, 5): b0, b1, b2, a1, a2 */
+    float limits[MEMORIES], tone_depth, stranger, same;
     float prior, pitch_prior;
     int64_t reference;
 } Encoder;
 
 /* Rows of the tensors of FastEncoderState, in their order. */
 typedef struct {
-    float *history, *mels;
+    float *history;
+    double *conditioning;
+    float *mels;
     int64_t *words;
     float *past[CONTEXT];
     float *pitches, *moments;
@@ -59,13 +64,38 @@ typedef struct {
     Scratch scratch;
 } Call;
 
+/* Takes a hop's offset and hum away, by recursions in transposed direct form II. A first sample's
+ * offset counts as having been there for ever. */
+static void condition(const double *sections, double *kept, int fresh, const float *audio,
+                      float *out) {
+    if (fresh) kept[0] = -sections[0] * audio[0];
+    double own[2 * SECTIONS];
+    memcpy(own, kept, sizeof own);
+    for (int i = 0; i < HOP; i++) {
+        double x = audio[i];
+        for (int s = 0; s < SECTIONS; s++) {
+            const double *b = sections + s * 5, *a = b + 3;
+            double y = b[0] * x + own[2 * s];
+            own[2 * s] = b[1] * x - a[0] * y + own[2 * s + 1];
+            own[2 * s + 1] = b[2] * x - a[1] * y;
+            x = y;
+        }
+        out[i] = (float)x;
+    }
+    memcpy(kept, own, sizeof own);
+}
+
 /* The streams' last 800 samples, (count, HEARD); the history is then that of the next hop. */
 static float *listen(Call *call, const float *audio) {
+    const EncoderStates *states = call->states;
     float *heard = take_floats(&call->scratch, call->count * HEARD);
     for (int64_t i = 0; i < call->count; i++) {
-        float *own = heard + i * HEARD, *history = call->states->history + call->rows[i] * HISTORY;
+        const int64_t row = call->rows[i];
+        float *own = heard + i * HEARD, *history = states->history + row * HISTORY;
+        const float newest = states->mels[(row + 1) * CONTEXT * MEL_FRAME - 1];
         memcpy(own, history, HISTORY * sizeof(float));
-        memcpy(own + HISTORY, audio + i * HOP, HOP * sizeof(float));
+        condition(call->e->sections, states->conditioning + row * 2 * SECTIONS, newest == 0,
+                  audio + i * HOP, own + HISTORY);
         memcpy(history, own + HOP, HISTORY * sizeof(float));
     }
     return heard;
@@ -265,21 +295,54 @@ static void add_meaning(const Call *call, const int64_t *codes, float *x, float 
     }
 }
 
-/* Counts the voiced among the newest frames into the talkers' statistics. */
-static void know_talkers(const Call *call, const float *hidden, const int64_t *pitch) {
-    const int64_t width = call->e->timbre.width;
+/* Whether a voiced frame's log-mels are no mere tone's. */
+static int is_speech(const Encoder *e, const float *mels) {
+    vec sum = {0}, most = load(mels);
+    for (int64_t j = 0; j < MEL_BANDS; j += LANES) {
+        sum += load(mels + j);
+        most = larger(most, load(mels + j));
+    }
+    float top = most[0];
+    for (int lane = 1; lane < LANES; lane++) top = most[lane] > top ? most[lane] : top;
+    return top - total(sum) / MEL_BANDS < e->tone_depth;
+}
+
+INLINE float sum_of(const float *x, int64_t count) {
+    vec sum = {0};
+    for (int64_t j = 0; j < count; j += LANES) sum += load(x + j);
+    return total(sum);
+}
+
+/* Counts a frame into a memory of so many. */
+static void count_in(const Encoder *e, float limit, const float *hidden, int64_t pitch,
+                     float *pitches, float *moments) {
+    const int64_t width = e->timbre.width;
+    float *first = moments, *second = moments + width;
+    const float before = sum_of(pitches, PITCH_CLASSES);
+    const float count = before + 1.0f < limit ? before + 1.0f : limit;
+    const vec kept = all((count - 1.0f) / (before > 1.0f ? before : 1.0f));
+    const vec share = all(1.0f / (count > 1.0f ? count : 1.0f));
+    for (int64_t j = 0; j < PITCH_CLASSES; j += LANES) store(pitches + j, load(pitches + j) * kept);
+    pitches[pitch] += 1.0f;
+    for (int64_t j = 0; j < width; j += LANES) {
+        vec h = load(hidden + j) + load(e->timbre_offset + j);
+        store(first + j, load(first + j) + (h - load(first + j)) * share);
+        store(second + j, load(second + j) + (h * h - load(second + j)) * share);
+    }
+}
+
+/* Counts the newest frames that are speech into the talkers' memories. */
+static void know_talkers(const Call *call, const float *features, const float *hidden,
+                         const int64_t *pitch) {
+    const Encoder *e = call->e;
+    const int64_t width = e->timbre.width;
     for (int64_t i = 0; i < call->count; i++) {
-        if (pitch[i] == 0) continue;
-        float *pitches = call->states->pitches + call->rows[i] * PITCH_CLASSES;
-        float *first = call->states->moments + call->rows[i] * 2 * width, *second = first + width;
-        vec heard = {0};
-        pitches[pitch[i]] += 1.0f;
-        for (int64_t j = 0; j < PITCH_CLASSES; j += LANES) heard += load(pitches + j);
-        float share = 1.0f / total(heard);
-        for (int64_t j = 0; j < width; j += LANES) {
-            vec h = load(hidden + i * width + j) + load(call->e->timbre_offset + j);
-            store(first + j, load(first + j) + (h - load(first + j)) * share);
-            store(second + j, load(second + j) + (h * h - load(second + j)) * share);
+        if (pitch[i] == 0 || !is_speech(e, features + i * FEATURES)) continue;
+        for (int memory = 0; memory < MEMORIES; memory++) {
+            const int64_t own = call->rows[i] * MEMORIES + memory;
+            count_in(e, e->limits[memory], hidden + i * width, pitch[i],
+                     call->states->pitches + own * PITCH_CLASSES,
+                     call->states->moments + own * 2 * width);
         }
     }
 }
@@ -375,7 +438,7 @@ static void encode_group(Call *call, const float *audio, int64_t *codes) {
     float *timbre = outputs_of(call, &e->timbre, &last);
     first_outputs(call, now + at, columns, e->timbre.width, timbre);
     run_stack(&e->timbre, n, entering + at, columns, pasts + column, kept, 0, space, timbre);
-    know_talkers(call, last, pitch);
+    know_talkers(call, features, last, pitch);
 
     keep_all(call, said, content, detail, timbre);
     for (int64_t i = 0; i < n; i++) {
@@ -433,9 +496,7 @@ static int64_t median_class(const Encoder *e, const float *pitches) {
 /* Mean and deviation (2 width,) of what the timbre branch gave, with the average voice's weight. */
 static void describe(const Encoder *e, const float *pitches, const float *moments, float *out) {
     const int64_t width = e->timbre.width;
-    vec heard = {0};
-    for (int64_t j = 0; j < PITCH_CLASSES; j += LANES) heard += load(pitches + j);
-    const float count = total(heard), share = count / (count + e->prior);
+    const float count = sum_of(pitches, PITCH_CLASSES), share = count / (count + e->prior);
     for (int64_t j = 0; j < width; j += LANES) {
         vec first = load(e->average + j), second = load(e->average + width + j);
         first += (load(moments + j) - first) * share;
@@ -445,30 +506,53 @@ static void describe(const Encoder *e, const float *pitches, const float *moment
     }
 }
 
+/* A timbre (TIMBRE,) from a voice of any length and pitch classes; a voice's last number is 0. */
+static void finish(const Encoder *e, const float *voice, const float *pitches, float *timbre) {
+    vec square = {0};
+    for (int64_t j = 0; j < TIMBRE; j += LANES) square += load(voice + j) * load(voice + j);
+    float length = __builtin_sqrtf(total(square));
+    vec scale = all(1.0f / (length > 1e-12f ? length : 1e-12f));
+    for (int64_t j = 0; j < TIMBRE; j += LANES) store(timbre + j, load(voice + j) * scale);
+    timbre[TIMBRE - 1] = e->octaves[median_class(e, pitches)];
+}
+
+/* The timbre to tell from those of both memories; facodec/talker.py, reconcile. */
+static void reconcile(const Encoder *e, float *long_one, float *short_one, const float *pitches,
+                      float *timbre) {
+    long_one[TIMBRE - 1] = short_one[TIMBRE - 1] = 0;
+    vec product = {0};
+    for (int64_t j = 0; j < TIMBRE; j += LANES) product += load(long_one + j) * load(short_one + j);
+    float share = (total(product) - e->stranger) / (e->same - e->stranger);
+    share = share < 0 ? 0 : share > 1 ? 1 : share;
+    for (int64_t j = 0; j < TIMBRE; j += LANES) {
+        vec there = load(long_one + j), here = load(short_one + j);
+        store(timbre + j, here + (there - here) * share);
+    }
+    finish(e, timbre, pitches + (share < 0.5f ? PITCH_CLASSES : 0), timbre);
+}
+
 /* The running estimates (count, TIMBRE) of the talkers in rows (count,) of pitches and moments.
  * Returns 0, or -1 where there is no memory. */
 int look(const Encoder *e, const float *pitches, const float *moments, const int64_t *rows,
          int64_t count, float *timbres) {
     const int64_t statistics = 2 * e->timbre.width, columns = e->voice_head.columns;
-    Scratch scratch = scratch_for(count * (statistics + columns));
+    Scratch scratch = scratch_for(MEMORIES * count * (statistics + columns));
     void *memory = scratch.next;
     if (!memory) return -1;
-    float *described = take_floats(&scratch, count * statistics);
-    float *voices = take_floats(&scratch, count * columns);
-    for (int64_t i = 0; i < count; i++)
-        describe(e, pitches + rows[i] * PITCH_CLASSES, moments + rows[i] * statistics,
+    float *described = take_floats(&scratch, MEMORIES * count * statistics);
+    float *voices = take_floats(&scratch, MEMORIES * count * columns);
+    for (int64_t i = 0; i < MEMORIES * count; i++) {
+        const int64_t own = rows[i / MEMORIES] * MEMORIES + i % MEMORIES;
+        describe(e, pitches + own * PITCH_CLASSES, moments + own * statistics,
                  described + i * statistics);
-    multiply(&e->voice_head, described, statistics, count, voices);
+    }
+    multiply(&e->voice_head, described, statistics, MEMORIES * count, voices);
     for (int64_t i = 0; i < count; i++) {
-        const float *voice = voices + i * columns;
-        vec square = {0};
-        for (int64_t j = 0; j < TIMBRE; j += LANES) square += load(voice + j) * load(voice + j);
-        float length = __builtin_sqrtf(total(square));
-        vec scale = all(1.0f / (length > 1e-12f ? length : 1e-12f));
-        for (int64_t j = 0; j < TIMBRE; j += LANES)
-            store(timbres + i * TIMBRE + j, load(voice + j) * scale);
-        int64_t middle = median_class(e, pitches + rows[i] * PITCH_CLASSES);
-        timbres[i * TIMBRE + TIMBRE - 1] = e->octaves[middle];
+        const float *own = pitches + rows[i] * MEMORIES * PITCH_CLASSES;
+        float *both = voices + i * MEMORIES * columns;
+        finish(e, both, own, both);
+        finish(e, both + columns, own, both + columns);
+        reconcile(e, both, both + columns, own, timbres + i * TIMBRE);
     }
     free(memory);
     return 0;

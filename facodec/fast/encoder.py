@@ -28,14 +28,16 @@ from facodec.features import (
     MIN_LAG,
     PITCH_WINDOW,
 )
-from facodec.live import (
-    MEL_CENTRE,
-    MEL_SPREAD,
+from facodec.live import MEL_CENTRE, MEL_SPREAD, EncoderState, LiveModel
+from facodec.talker import (
+    LONG,
     PRIOR_FRAMES,
-    EncoderState,
-    LiveModel,
+    SHORT,
+    Memories,
     VoiceStatistics,
+    is_speech,
     median_octaves,
+    reconcile,
 )
 
 PITCH_FFT = 1152
@@ -77,6 +79,7 @@ class FastEncoder:
         lacking = self.stacks["prosody"].offset.double() @ head
         self.pitch = shelf.product(head, model.pitch_head.bias.detach().double() + lacking)
 
+        self._limits = constant(torch.tensor([[LONG], [SHORT]])).to(head.device)
         self._look: Callable[..., Tensor] | None = None
 
     def initial_state(self, batch: int) -> FastEncoderState:
@@ -84,12 +87,13 @@ class FastEncoder:
         width = like.shape[0]
         return FastEncoderState(
             history=like.new_zeros(batch, HISTORY),
+            conditioning=self.model.conditioning.initial_state(batch),
             mels=like.new_zeros(batch, CONTEXT, MEL_BANDS + 1),
             words=like.new_full((batch, CONTEXT, CONTENT_LAYERS), -1, dtype=torch.long),
             past=tuple(like.new_zeros(batch, sum(self.kept.widths)) for _ in range(CONTEXT)),
             talker=Talker(
-                pitches=like.new_zeros(batch, prosody.PITCH_CLASSES),
-                moments=like.new_zeros(batch, 2 * width),
+                pitches=like.new_zeros(batch, 2, prosody.PITCH_CLASSES),
+                moments=like.new_zeros(batch, 2, 2 * width),
             ),
         )
 
@@ -102,7 +106,8 @@ class FastEncoder:
         return self.steps.in_place((audio,), states, rows)
 
     def _hop(self, audio: Tensor, state: FastEncoderState) -> tuple[Tensor, FastEncoderState]:
-        heard = torch.cat((state.history, audio), dim=1)
+        conditioned, conditioning = self._condition(audio, state)
+        heard = torch.cat((state.history, conditioned), dim=1)
         mels, correlation, level = self.features(heard)
         pasts = iter(self.kept.contributions(state.past))
         stacks, counts = self.stacks, iter(self._counts)
@@ -131,10 +136,13 @@ class FastEncoder:
         newest = [*said[:-1], *content[:-1], *detail[:-1], *timbre[:-1]]
         after = FastEncoderState(
             history=heard[:, HOP:],
+            conditioning=conditioning,
             mels=frames[:, 1:],
             words=words[:, 1:],
             past=(*state.past[1:], self.kept.newest(newest)),
-            talker=self._hear(timbre[-1] + stacks["timbre"].offset, pitch, state.talker),
+            talker=self._hear(
+                timbre[-1] + stacks["timbre"].offset, pitch, is_speech(mels, pitch), state.talker
+            ),
         )
         return torch.stack((code, *content_codes, *detail_codes), dim=1).unsqueeze(2), after
 
@@ -154,15 +162,25 @@ class FastEncoder:
         """The running estimates (B, 256) of all talkers."""
         if isinstance(self.steps, NativeEncoder):
             return self.steps.timbres(talker, torch.arange(len(talker.pitches)))
+        long, short = (self._told(talker.pitches[:, i], talker.moments[:, i]) for i in (0, 1))
+        return reconcile(long, short)
+
+    def _told(self, pitches: Tensor, moments: Tensor) -> Tensor:
+        """Timbre (B, 256) of one memory."""
         model = self.model
-        heard = talker.pitches.sum(1, keepdim=True)
+        heard = pitches.sum(1, keepdim=True)
         average = torch.cat((model.average_first, model.average_second))
-        moments = torch.lerp(
-            average.expand_as(talker.moments), talker.moments, heard / (heard + PRIOR_FRAMES)
-        )
-        first, second = moments.chunk(2, dim=1)
-        octaves = median_octaves(talker.pitches.double()).unsqueeze(1)
+        share = heard / (heard + PRIOR_FRAMES)
+        first, second = torch.lerp(average.expand_as(moments), moments, share).chunk(2, dim=1)
+        octaves = median_octaves(pitches.double()).unsqueeze(1)
         return model.timbre_vector(first, second, octaves.float())
+
+    def _condition(self, audio: Tensor, state: FastEncoderState) -> tuple[Tensor, Tensor]:
+        conditioning = self.model.conditioning
+        fresh = state.mels[:, -1, -1] == 0.0
+        before = conditioning.settled(audio, state.conditioning, fresh)
+        conditioned, after = conditioning(audio, before)
+        return conditioned, after
 
     def expand(self, state: FastEncoderState) -> EncoderState:
         """The state as :class:`LiveModel` takes it."""
@@ -179,10 +197,29 @@ class FastEncoder:
         content, detail, timbre = (
             (x, *islice(pasts, n)) for x, n in zip(entered, counts, strict=True)
         )
-        weight = talker.pitches.sum(1).double()
-        first, second = (talker.moments.double() * weight.unsqueeze(1)).chunk(2, dim=1)
-        voice = VoiceStatistics(weight, first, second, talker.pitches.double())
-        return EncoderState(state.history, prosody_past, content, detail, timbre, voice)
+        memories = (self._sums(talker.pitches[:, i], talker.moments[:, i]) for i in (0, 1))
+        return EncoderState(
+            history=state.history,
+            conditioning=state.conditioning,
+            fresh=state.mels[:, -1, -1] == 0.0,
+            prosody=prosody_past,
+            content=content,
+            detail=detail,
+            timbre=timbre,
+            voice=Memories(*memories),
+        )
+
+    @staticmethod
+    def _sums(pitches: Tensor, moments: Tensor) -> VoiceStatistics:
+        weight = pitches.sum(1).double()
+        first, second = (moments.double() * weight.unsqueeze(1)).chunk(2, dim=1)
+        return VoiceStatistics(weight, first, second, pitches.double())
+
+    @staticmethod
+    def _means(voice: VoiceStatistics) -> Talker:
+        moments = torch.cat((voice.first, voice.second), dim=1)
+        means = moments / voice.weight.clamp_min(1.0).unsqueeze(1)
+        return Talker(voice.pitches.float(), means.float())
 
     def compress(
         self, after: EncoderState, before: FastEncoderState, audio: Tensor, codes: Tensor
@@ -190,19 +227,23 @@ class FastEncoder:
         """The state after a step of :class:`LiveModel` from ``before`` with audio (B, 200 n),
         which gave codes (B, 6, n)."""
         recent = min(codes.shape[2], CONTEXT)
-        heard = torch.cat((before.history, audio), dim=1)
+        conditioned, _ = self._condition(audio, before)
+        heard = torch.cat((before.history, conditioned), dim=1)
         mels, _, _ = self.model.features(heard[:, -HISTORY - recent * HOP :])
         words = codes[:, 1 : 1 + CONTENT_LAYERS, -recent:].transpose(1, 2)
         pasts = [*after.prosody, *after.content[1:], *after.detail[1:], *after.timbre[1:]]
-        voice = after.voice
-        weight = voice.weight.clamp_min(1.0).unsqueeze(1)
-        moments = torch.cat((voice.first, voice.second), dim=1) / weight
+        long, short = self._means(after.voice.long), self._means(after.voice.short)
+        talker = Talker(
+            torch.stack((long.pitches, short.pitches), dim=1),
+            torch.stack((long.moments, short.moments), dim=1),
+        )
         return FastEncoderState(
             history=after.history,
+            conditioning=after.conditioning,
             mels=later(before.mels, torch.nn.functional.pad(mels, (0, 1), value=1.0)),
             words=later(before.words, words),
             past=torch.cat(pasts, dim=2).unbind(1),
-            talker=Talker(voice.pitches.float(), moments.float()),
+            talker=talker,
         )
 
     def _prosody_entry(self, shelf: Shelf) -> Product:
@@ -223,12 +264,17 @@ class FastEncoder:
         meaning = torch.nn.functional.embedding_bag(rows, self.words, mode="sum")
         return meaning.view(words.shape[0], words.shape[1], -1)
 
-    def _hear(self, hidden: Tensor, pitch: Tensor, talker: Talker) -> Talker:
-        """Count a frame in, if it is voiced."""
-        voiced = (pitch > prosody.UNVOICED).float().unsqueeze(1)
-        pitches = talker.pitches.scatter_add(1, pitch.unsqueeze(1), voiced)
-        share = voiced / pitches.sum(1, keepdim=True).clamp_min_(1.0)
-        moments = torch.lerp(talker.moments, torch.cat((hidden, hidden * hidden), dim=1), share)
+    def _hear(self, hidden: Tensor, pitch: Tensor, speech: Tensor, talker: Talker) -> Talker:
+        """Count a frame into both memories, if it is speech."""
+        voiced = speech.float().view(-1, 1, 1)
+        before = talker.pitches.sum(2, keepdim=True)
+        count = torch.minimum(before + voiced, self._limits)
+        kept = torch.where(voiced > 0, (count - 1.0) / before.clamp_min(1.0), 1.0)
+        index = pitch.view(-1, 1, 1).expand(-1, 2, 1)
+        pitches = (talker.pitches * kept).scatter_add(2, index, voiced.expand(-1, 2, 1))
+        frame = torch.cat((hidden, hidden * hidden), dim=1).unsqueeze(1)
+        share = voiced / count.clamp_min(1.0)
+        moments = torch.lerp(talker.moments, frame.expand_as(talker.moments), share)
         return Talker(pitches, moments)
 
 

@@ -19,11 +19,12 @@ from ctypes import POINTER, Array, Structure, c_float, c_int, c_int64, c_void_p
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec import compiled, prosody
+from facodec import compiled, conditioning, prosody
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, DETAIL_LAYERS, HOP, TIMBRE_DIM
 from facodec.fast.blocks import FastBlock, FastStack, matrix
 from facodec.fast.blocks import Kept as FastKept
@@ -31,9 +32,20 @@ from facodec.fast.chains import FastChain
 from facodec.fast.products import Product as FastProduct
 from facodec.fast.states import Talker
 from facodec.features import ENERGY_FLOOR, MEL_FLOOR, MEL_WINDOW, PITCH_WINDOW
-from facodec.live import GLIDE, PITCH_PRIOR_FRAMES, PRIOR_FRAMES, octaves, reference_class
+from facodec.live import GLIDE
 from facodec.states import tensors_of, with_tensors
 from facodec.synthesis import BINS, N_FFT, SUBFRAMES
+from facodec.talker import (
+    LONG,
+    PITCH_PRIOR_FRAMES,
+    PRIOR_FRAMES,
+    SAME,
+    SHORT,
+    STRANGER,
+    TONE_DEPTH,
+    octaves,
+    reference_class,
+)
 
 if TYPE_CHECKING:
     from facodec.fast.decoder import FastDecoder
@@ -129,6 +141,11 @@ class Encoder(Structure):
         ("voice_head", Product),
         ("average", c_void_p),
         ("octaves", c_void_p),
+        ("sections", c_void_p),
+        ("limits", c_float * 2),
+        ("tone_depth", c_float),
+        ("stranger", c_float),
+        ("same", c_float),
         ("prior", c_float),
         ("pitch_prior", c_float),
         ("reference", c_int64),
@@ -305,6 +322,11 @@ def native_encoder(fast: FastEncoder) -> NativeEncoder | None:
         voice_head=p.product(FastProduct(matrix(model.voice_head), model.voice_head.bias)),
         average=p.numbers(torch.cat((model.average_first, model.average_second))),
         octaves=p.numbers(octaves(torch.arange(prosody.PITCH_CLASSES))),
+        sections=p.numbers(torch.from_numpy(np.array(conditioning.sections())), torch.float64),
+        limits=(LONG, SHORT),
+        tone_depth=TONE_DEPTH,
+        stranger=STRANGER,
+        same=SAME,
         prior=PRIOR_FRAMES,
         pitch_prior=PITCH_PRIOR_FRAMES,
         reference=reference_class(),

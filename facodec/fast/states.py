@@ -17,8 +17,8 @@ from facodec.synthesis import SynthesisState
 
 @dataclass(frozen=True)
 class Talker:
-    """How often each pitch class was heard (B, 128), and the mean over voiced frames of the
-    timbre branch and of its square (B, 2 width)."""
+    """Both memories of :mod:`facodec.talker`: how often each pitch class was heard in speech
+    (B, 2, 128), and the means of the timbre branch and of its square (B, 2, 2 width)."""
 
     pitches: Tensor
     moments: Tensor
@@ -26,11 +26,13 @@ class Talker:
 
 @dataclass(frozen=True)
 class FastEncoderState:
-    """history (B, 600) samples; mels (B, 6, 81) log-mels and a one, zeros before the first frame;
-    words (B, 6, 2) content codes, -1 before it; past of the other blocks, six frames (B, widths),
-    the oldest first: a frame is never copied while it is kept."""
+    """history (B, 600) conditioned samples, and what the conditioning keeps (B, 6); mels (B, 6, 81)
+    log-mels and a one, zeros before the first frame; words (B, 6, 2) content codes, -1 before it;
+    past of the other blocks, six frames (B, widths), the oldest first: a frame is never copied
+    while it is kept."""
 
     history: Tensor
+    conditioning: Tensor
     mels: Tensor
     words: Tensor
     past: tuple[Tensor, ...]

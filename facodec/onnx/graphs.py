@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from facodec.config import CODE_LAYERS, HOP, TIMBRE_DIM
 from facodec.layers import Conv
-from facodec.live import DecoderState, EncoderState, LiveModel, VoiceStatistics
+from facodec.live import DecoderState, EncoderState, LiveModel
 from facodec.ns3 import Ns3Model
 from facodec.onnx.fixed import ENDLESS, Clock, FixedChain, Place
 from facodec.onnx.flatten import named_tensors, with_tensors
 from facodec.onnx.live_parts import GraphFeatures, GraphSynthesizer
+from facodec.talker import Memories, VoiceStatistics
 from facodec.timbre import TimbreEncoder
 
 BATCH = 2
@@ -138,14 +139,25 @@ class LiveDecoder(nn.Module):
 class LiveTalker(nn.Module):
     def __init__(self, model: LiveModel) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.like = model, model.encoder_state(BATCH)
 
-    def forward(self, weight: Tensor, first: Tensor, second: Tensor, pitches: Tensor) -> Tensor:
+    def forward(
+        self,
+        weight: Tensor,
+        first: Tensor,
+        second: Tensor,
+        pitches: Tensor,
+        short_weight: Tensor,
+        short_first: Tensor,
+        short_second: Tensor,
+        short_pitches: Tensor,
+    ) -> Tensor:
         """What the encoder's state gathers under ``voice`` -> timbre (B, 256)."""
-        state = replace(
-            self.model.encoder_state(1), voice=VoiceStatistics(weight, first, second, pitches)
+        voice = Memories(
+            VoiceStatistics(weight, first, second, pitches),
+            VoiceStatistics(short_weight, short_first, short_second, short_pitches),
         )
-        return self.model.encoder_timbre(state)
+        return self.model.encoder_timbre(replace(self.like, voice=voice))
 
 
 class Ns3Encoder(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from facodec import prosody
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, DETAIL_LAYERS, HOP
 from facodec.features import HISTORY
-from facodec.live import PITCH_REFERENCE, VOICE_DIM, LiveModel, Pasts, scale_mels
+from facodec.live import VOICE_DIM, LiveModel, Pasts, scale_mels
 from facodec.quantizer import ResidualQuantizer, VectorQuantizer
+from facodec.talker import PITCH_REFERENCE
 from facodec.training.batches import Batch
 from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference, pitch_targets
@@ -117,6 +118,8 @@ class Objective:
 
     def _losses(self, batch: Batch, step: int) -> Losses:
         model, c = self.model, self.config
+        audio, reference = self._conditioned(batch.audio), self._conditioned(batch.reference)
+        batch = replace(batch, audio=audio, reference=reference)
         mels, correlation, level = self._features(batch.audio)
         size = len(mels)
         classes = prosody.pitch_class(batch.pitch)
@@ -181,6 +184,16 @@ class Objective:
             features: tuple[Tensor, Tensor, Tensor] = self.model.features(audio)
         return features
 
+    def _conditioned(self, audio: Tensor) -> Tensor:
+        """Audio (B, 200 n) as the encoder hears it from its first sample on: what is to be said
+        again, too, as nothing tells the decoder of offset and hum."""
+        conditioning, size = self.model.conditioning, len(audio)
+        fresh = torch.ones(size, dtype=torch.bool, device=audio.device)
+        with torch.autocast(audio.device.type, enabled=False):
+            state = conditioning.settled(audio, conditioning.initial_state(size), fresh)
+            conditioned: Tensor = conditioning(audio, state)[0]
+        return conditioned
+
     def _past(self, stack: str, batch: int) -> Pasts:
         past: Pasts = getattr(self.model, stack).initial_state(batch, self.model.average_first)
         return past
@@ -204,7 +217,8 @@ class Objective:
         some = Heard(*(value[:rows] for value in vars(heard).values()))
         target, speaker = heard.timbre.roll(1, 0)[:rows].detach(), batch.speaker.roll(1)[:rows]
         audio = self._convert(some, target)
-        mels, _, _ = self._features(F.pad(audio[:, HOP:], (HISTORY, 0)))
+        said_again = self._conditioned(F.pad(audio[:, HOP:], (HISTORY, 0)))
+        mels, _, _ = self._features(said_again)
         with frozen(model.timbre, model.voice_head, self.judge, model.content):
             voice = self._voice_of(mels, some.classes > 0)
             told = self.judge(F.normalize(voice, dim=-1), speaker)

@@ -106,7 +106,7 @@ def test_states_by_name_and_back(live: Codec) -> None:
         assert type(doubled) is type(state)
         for name, tensor in named_tensors(doubled).items():
             assert torch.equal(tensor, named[name])
-    assert {"history", "content.0", "voice.pitches"} <= named_tensors(states[0]).keys()
+    assert {"history", "content.0", "voice.long.pitches"} <= named_tensors(states[0]).keys()
 
 
 @torch.inference_mode()
