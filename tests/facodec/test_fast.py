@@ -22,6 +22,13 @@ from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal
 MOST_STATE = 64 * 1024
 
 
+def need_compiled_code() -> None:
+    if os.environ.get(compiled.SWITCH) == "0":
+        pytest.skip("compiled code is switched off")
+    if compiled.library(SOURCES) is None:
+        missing("a C compiler")
+
+
 @pytest.fixture(scope="module")
 def model(live: Codec) -> LiveModel:
     assert isinstance(live.model, LiveModel)
@@ -30,10 +37,8 @@ def model(live: Codec) -> LiveModel:
 
 @pytest.fixture(scope="module", params=["native", "float32"])
 def fast(model: LiveModel, request: pytest.FixtureRequest) -> FastLive:
-    if request.param == "native" and os.environ.get(compiled.SWITCH) == "0":
-        pytest.skip("compiled code is switched off")
-    if request.param == "native" and compiled.library(SOURCES) is None:
-        missing("a C compiler")
+    if request.param == "native":
+        need_compiled_code()
     return FastLive(model, request.param)
 
 
@@ -149,6 +154,8 @@ def test_steps_run_where_they_cannot_be_recorded(
 def test_steps_in_place_equal_steps_by_copies(
     model: LiveModel, speech: torch.Tensor, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
+    if how == "native":
+        need_compiled_code()
     if how == "as it is":
         monkeypatch.setattr(torch.jit, "trace", _gone)
     fast = FastLive(model, "native" if how == "native" else "float32")
