@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+import math
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from facodec.files import FileError, read_text, shown, write_text
@@ -92,6 +93,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
             raise ValueError(f"expected a stage of {STAGES}, got {self.stage!r}")
+        for name, weight in self.speaker_weights.items():
+            if not isinstance(weight, (int, float)) or not 0.0 <= weight < math.inf:
+                raise ValueError(f"expected a weight of at least 0 for {name!r}, got {weight!r}")
 
     def save(self, path: Path) -> None:
         write_text(path, json.dumps(asdict(self), indent=2) + "\n")
@@ -106,7 +110,7 @@ class TrainConfig:
             raise FileError(f"{shown(path)} is damaged: {error}") from error
         if not isinstance(values, dict):
             raise FileError(f"{shown(path)}: expected settings by name")
-        kinds = {f.name: type(f.default) for f in fields(cls)}
+        kinds = {name: type(value) for name, value in vars(cls()).items()}
         if unknown := set(values) - set(kinds):
             raise FileError(f"{shown(path)}: unknown settings {sorted(unknown)}")
         for name, value in values.items():
@@ -116,4 +120,7 @@ class TrainConfig:
                     f"{shown(path)}: expected {name} of type {kinds[name].__name__}, got "
                     f"{str(value)[:80]!r}"
                 )
-        return cls(**values)
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise FileError(f"{shown(path)}: {error}") from error

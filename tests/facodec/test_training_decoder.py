@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 import facodec
 from facodec.codec import Codec
 from facodec.config import ABSENT
+from facodec.files import FileError
 from facodec.training.cli import add_arguments, run
 from facodec.training.coded import CodedCorpus, pack_coded
 from facodec.training.config import TrainConfig
@@ -153,6 +155,17 @@ def test_the_command_trains_a_decoder(folder: Path, tmp_path: Path, codec: Codec
     assert np.array_equal(made.encode(audio).codes, codec.encode(audio).codes)
 
 
-def test_an_unknown_stage_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a stage of"):
-        TrainConfig(stage="encoder")
+def test_settings_survive_their_file(tmp_path: Path) -> None:
+    config = replace(SMALL, speaker_weights={"she": 0.0, "*": 2})
+    config.save(tmp_path / "config.json")
+    assert TrainConfig.load(tmp_path / "config.json") == config
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stage": "encoder"}, {"speaker_weights": {"a": -1}}, {"speaker_weights": {"a": "x"}}]
+)
+def test_wrong_settings_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(wrong))
+    with pytest.raises(FileError, match=r"config\.json: expected a"):
+        TrainConfig.load(path)

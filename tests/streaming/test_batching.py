@@ -50,6 +50,11 @@ def timbres(media: Sequence[Media]) -> list[np.ndarray]:
     return [item.vector for item in media if isinstance(item, Timbre)]
 
 
+def standing() -> float:
+    """A clock in which nothing takes any time: how fast this machine is decides nothing."""
+    return 0.0
+
+
 def run_dry(engine: Engine) -> None:
     while engine.tick():
         pass
@@ -63,7 +68,7 @@ def cuts(count: int, seed: int) -> list[int]:
 def test_streams_of_all_roles_and_ages_together_equal_each_alone(
     live: Codec, hello: np.ndarray, reply: np.ndarray
 ) -> None:
-    engine = Engine()
+    engine = Engine(clock=standing)
     voice, other = live.voice(hello), live.voice(reply)
     given = live.encode(reply).codes
     sessions = [
@@ -122,7 +127,7 @@ def test_streams_that_are_ready_together_share_their_steps(
         return answer(kind, requests)
 
     monkeypatch.setattr(batching, "_answer", noted)
-    engine = Engine()
+    engine = Engine(clock=standing)
     sessions = [Session(engine, live, Hello("loopback"), live.voice(hello)) for _ in range(5)]
     for hop in range(3):
         for session in sessions:
@@ -134,7 +139,7 @@ def test_streams_that_are_ready_together_share_their_steps(
 
 def test_who_is_on_time_goes_before_who_catches_up(live: Codec, hello: np.ndarray) -> None:
     order: list[str] = []
-    engine = Engine()
+    engine = Engine(clock=standing)
     make = plan(Hello("loopback"), live, live.voice(hello), 60.0)
     late = engine.open(make, lambda outcome: order.append("late"))
     prompt = engine.open(make, lambda outcome: order.append("prompt"))
@@ -191,7 +196,7 @@ def test_the_published_model_batches_streams_in_the_same_phase() -> None:
         codec = Codec(Ns3Model(Ns3Config.small()))
     sound = (0.1 * np.random.default_rng(0).standard_normal((3, 60 * HOP))).astype(np.float32)
     voice = codec.voice(sound[0])
-    engine = Engine()
+    engine = Engine(clock=standing)
     sessions = [Session(engine, codec, Hello("loopback"), voice) for _ in sound]
     for hop in range(60):
         for row, session in enumerate(sessions):

@@ -75,7 +75,7 @@ def test_a_nameless_user_without_a_home(tmp_path: Path) -> None:
     assert listed.returncode == 0 and b"hazel" in listed.stdout, listed.stderr
     add = [sys.executable, "-c", program, "voices", "add", "anna", str(HELLO)]
     added = subprocess.run(add, capture_output=True, env=env, timeout=TIMEOUT)
-    assert added.returncode == 1 and b"set HOME or XDG_CONFIG_HOME" in added.stderr
+    assert added.returncode == 1 and b"expected a home or $XDG_CONFIG_HOME" in added.stderr
 
 
 def test_no_recording_is_destroyed_by_what_is_made_of_it(
@@ -124,13 +124,13 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
         assert done.returncode == 1 and b"cannot write" in done.stderr, done.stderr
 
 
-def test_a_taken_port_is_said_before_a_model_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_port_is_said_before_a_model_is_loaded(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         assert main(["serve", "--port", str(port), "--model", "/no/such/model"]) == 1
-    error = capsys.readouterr().err
+    error = capfd.readouterr().err
     assert f"port {port}: Address already in use" in error and "--port" in error
 
 
