@@ -47,7 +47,7 @@ def test_without_a_home_there_are_no_saved_voices(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("HOME")
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     assert Profiles().list() == [] and Profiles().find("anna") is None
-    with pytest.raises(UsageError, match=r"expected a home or \$XDG_CONFIG_HOME"):
+    with pytest.raises(ClientError, match=r"expected a home or \$XDG_CONFIG_HOME"):
         Profiles().add("anna", TIMBRE, model="live", source="anna.wav")
 
 
