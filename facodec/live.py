@@ -50,7 +50,7 @@ VOICE_DIM = TIMBRE_DIM - 1
 """Learned entries of a timbre vector, of unit length together."""
 GLIDE = 0.1
 """Share of the way to a new timbre the decoder goes in one frame: 125 ms time constant."""
-BLOCK_FRAMES = 2_048
+BLOCK_FRAMES = 256
 """Frames an offline call handles at once, so that its memory does not grow with the audio."""
 
 Pasts = tuple[Tensor, ...]

@@ -15,6 +15,8 @@ from streaming.gate import Gate, Visitor
 from streaming.http import RequestParser
 from streaming.wire import Wire
 
+SUSPENSE = 1.0
+"""Seconds for which a request waits to be read, from an address that has shown wrong tokens."""
 HASTE = 1.0
 """Seconds in which one connection too many has to ask, to be told so."""
 
@@ -53,6 +55,10 @@ class Connection(Wire):
         if self.visitor.is_one_too_many:
             self.loop.call_later(HASTE, self._turn_away)
         super().connection_made(transport)
+        if self.visitor.is_suspect:
+            # To refuse guesses as fast as they come would cost those who are in.
+            self._hold("suspense")
+            self.loop.call_later(SUSPENSE, self._release, "suspense")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.visitor.leave()

@@ -100,10 +100,14 @@ class Gate:
             return Refusal(403, "pages of this origin are not allowed: see --allow-origin")
         return None
 
+    def wait(self, address: Address | None) -> float:
+        """Seconds until the address may show a token again, after wrong ones."""
+        return self._addresses.wait(address, self._clock())
+
     def identify(self, address: Address | None, token: str) -> Grant | float:
         """What a token allows, or the seconds (perhaps 0) to wait before the next try: the token
         was wrong, or was not looked at."""
-        wait = self._addresses.wait(address, self._clock())
+        wait = self.wait(address)
         if wait:
             return wait
         grant = self._tokens.find(token)
@@ -154,6 +158,11 @@ class Visitor:
     def is_one_too_many(self) -> bool:
         """Whether its address had all the connections it may have already."""
         return self._connected is False
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether its address has to wait before it may show a token again."""
+        return not self._gate.is_proxy(self._peer) and self._gate.wait(self._peer) > 0.0
 
     def check(self, asked: Asked) -> Refusal | None:
         """Why its request is refused, whatever it asks for; None if it is not."""

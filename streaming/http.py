@@ -19,7 +19,9 @@ from websockets.server import ServerProtocol
 
 from streaming.origins import single
 
-ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
+ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:\[[0-9A-Fa-f:.]*\]|[^/?\[\]])*")
+PATH = re.compile(r"/[\w.~!$&'()*+,;=:@/%-]*", re.ASCII)
+"""Of a request's target, by RFC 3986, section 3.3."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def read_request(request: Request) -> Asked:
     headers = request.headers
     target = ABSOLUTE.sub("", request.path, count=1)
     path, _, query = target.partition("?")
+    if not PATH.fullmatch(path or "/"):
+        raise ValueError(f"expected a path of the characters of RFC 3986, got {path[:40]!r}")
     version = getattr(request, "protocol", "HTTP/1.1")
     host = _single(headers, "Host")
     if host is None and version == "HTTP/1.1":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from facodec.codec import Codec
+from streaming import connections
 from streaming.protocol import Error, Hello, Ready
 from streaming.server import Server
 from streaming.settings import ServerSettings
@@ -136,7 +138,24 @@ def test_connections_too_many_are_told_and_cut(raw: Any, untrained: Codec) -> No
     raw.run(scenario())
 
 
-def test_guesses_have_to_wait(raw: Any, untrained: Codec) -> None:
+def test_guesses_are_read_late(raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that refusing them as fast as they come costs nobody anything."""
+    monkeypatch.setattr(connections, "SUSPENSE", 0.3)
+
+    async def scenario() -> None:
+        limits = settings(tokens=("right",), token_tries=1)
+        async with Server(limits, {"live": untrained}) as server:
+            assert await outcome(raw, server.url, Authorization="Bearer guess") == 401
+            asked = time.monotonic()
+            assert await outcome(raw, server.url, Authorization="Bearer guess") == 429
+            assert time.monotonic() - asked >= 0.3
+
+    raw.run(scenario())
+
+
+def test_guesses_have_to_wait(raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "SUSPENSE", 0.0)
+
     async def scenario() -> None:
         limits = settings(tokens=("right",), token_tries=3)
         async with Server(limits, {"live": untrained}) as server:
@@ -198,7 +217,8 @@ def test_health_without_the_token_says_no_more_than_that(raw: Any, untrained: Co
 @pytest.mark.parametrize(
     ("request_", "wanted"),
     [
-        (b"GET //[ HTTP/1.1\r\nHost: localhost\r\n\r\n", 426),
+        (b"GET //[ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (UPGRADE.replace(b"GET /", b"GET http://[") + b"\r\n", 400),
         (UPGRADE + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", 400),
         (UPGRADE + b"Host: localhost\r\n\r\n", 400),
         (UPGRADE + b"Origin: http://localhost\r\nOrigin: null\r\n\r\n", 400),
