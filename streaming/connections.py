@@ -13,8 +13,14 @@ from websockets.server import ServerProtocol
 from streaming.addresses import parse_address
 from streaming.gate import Gate, Visitor
 from streaming.http import RequestParser
+from streaming.pace import Allowance
 from streaming.wire import Wire
 
+ARRIVALS_RATE, ARRIVALS_BURST = 100.0, 100.0
+"""Connections a second whose requests are read at once: each costs a millisecond or two, which
+those who are in would wait for."""
+LONGEST_QUEUE = 2.0
+"""Seconds that a request waits at most because of that."""
 SUSPENSE = 1.0
 """Seconds for which a request waits to be read, from an address that has shown wrong tokens."""
 HASTE = 1.0
@@ -25,7 +31,8 @@ class Connection(Wire):
     """A client's connection that knows its :class:`Visitor`. Give it to ``serve``, with the
     keywords bound, as ``create_connection``.
 
-    ``on_refusal``: is told of every refusal's status and sentence. ``max_size``: bytes a message.
+    ``arrivals``: what all connections of a server share. ``on_refusal``: is told of every refusal's
+    status and sentence. ``max_size``: bytes a message.
     """
 
     visitor: Visitor
@@ -36,6 +43,7 @@ class Connection(Wire):
         server: WebSocketServer,
         *,
         gate: Gate,
+        arrivals: Allowance,
         on_refusal: Callable[[Connection, int, str], None],
         max_size: int,
         **options: Any,
@@ -48,6 +56,7 @@ class Connection(Wire):
         parser.on_refusal = partial(on_refusal, self)
         super().__init__(parser, server, **options)
         self._gate = gate
+        self._arrivals = arrivals
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("peername")
@@ -55,10 +64,13 @@ class Connection(Wire):
         if self.visitor.is_one_too_many:
             self.loop.call_later(HASTE, self._turn_away)
         super().connection_made(transport)
+        wait = min(LONGEST_QUEUE, self._arrivals.owe(1.0))
         if self.visitor.is_suspect:
             # To refuse guesses as fast as they come would cost those who are in.
-            self._hold("suspense")
-            self.loop.call_later(SUSPENSE, self._release, "suspense")
+            wait += SUSPENSE
+        if wait:
+            self._hold("arrival")
+            self.loop.call_later(wait, self._release, "arrival")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.visitor.leave()

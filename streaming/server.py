@@ -20,10 +20,11 @@ from websockets.typing import Subprotocol
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
 from streaming import journal, logs
-from streaming.connections import Connection
+from streaming.connections import ARRIVALS_BURST, ARRIVALS_RATE, Connection
 from streaming.gate import Gate, Visitor
 from streaming.http import Asked, Refusal, read_request, respond
 from streaming.output import Output
+from streaming.pace import Allowance
 from streaming.peer import Peer
 from streaming.process import (
     ending_signals,
@@ -113,6 +114,7 @@ class Server:
             create_connection=partial(  # type: ignore[arg-type]
                 Connection,
                 gate=self._gate,
+                arrivals=Allowance(ARRIVALS_RATE, ARRIVALS_BURST, self.runtime.clock),
                 on_refusal=self._on_refusal,
                 max_size=self.settings.max_message * FLOOD,
             ),

@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 
 from facodec.codec import Codec
 from streaming import connections
+from streaming import server as server_module
 from streaming.protocol import Error, Hello, Ready
 from streaming.server import Server
 from streaming.settings import ServerSettings
@@ -134,6 +135,22 @@ def test_connections_too_many_are_told_and_cut(raw: Any, untrained: Codec) -> No
                 await writer.wait_closed()
             while status(await answer(server.url, PLAIN + b"\r\n")) != 200:
                 pass
+
+    raw.run(scenario())
+
+
+def test_a_rush_of_connections_is_read_in_turn(
+    raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "ARRIVALS_RATE", 10.0)
+    monkeypatch.setattr(server_module, "ARRIVALS_BURST", 1.0)
+
+    async def scenario() -> None:
+        async with Server(settings(), {"live": untrained}) as server:
+            began = time.monotonic()
+            for _ in range(4):
+                assert status(await answer(server.url, PLAIN + b"\r\n")) == 200
+            assert time.monotonic() - began >= 0.25
 
     raw.run(scenario())
 
