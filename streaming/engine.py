@@ -320,16 +320,22 @@ class Engine:
         return turns
 
     def _take_on_time(self, now: float, most: int, below: float = LATE) -> list[_Turn]:
-        """At most so many turns of ready streams, of less than ``below`` frames; the lock is
-        held."""
+        """At most so many turns of ready streams, of less than ``below`` frames; the lock is held.
+
+        Who is late has its turn here too once real time has brought it: a live stream that fell
+        behind looks like a fast one, and nobody's real time may wait for the haste, or the
+        beginnings, of others.
+        """
         turns: list[_Turn] = []
         for _ in range(len(self._ready)):
             stream = self._ready.popleft()
             if stream._closed:
                 continue
-            waits = stream.queue.is_late or len(turns) >= most
-            if not waits and (below == LATE or stream.queue.coming() < below):
+            queue = stream.queue
+            fits = len(turns) < most and (below == LATE or queue.coming() < below)
+            if fits and (not queue.is_late or queue.pay(queue.coming(), now)):
                 turns.append(_take_turn(stream, now))
+                turns[-1].order = turns[-1].frames
             else:
                 self._ready.append(stream)
         return turns

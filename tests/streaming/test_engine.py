@@ -415,3 +415,19 @@ def test_threads_keep_each_stream_in_order() -> None:
     finished.wait(10)
     engine.stop()
     assert all(values == list(range(50)) for values in seen.values())
+
+
+def test_who_fell_behind_gets_real_time_beside_those_who_never_rest() -> None:
+    """A live stream after a standstill looks like a fast one; its real time is its own."""
+    clock, journal = Clock(), []
+    engine = Engine(clock=clock)
+    behind = engine.open(counting("behind", journal), lambda outcome: None)
+    on_time = engine.open(counting("on time", journal), lambda outcome: None)
+    behind.submit(frames(1200))
+    for _ in range(800):  # ten seconds, in which somebody on time is ready at every tick
+        clock.now += 1 / 80
+        on_time.submit(frames(1))
+        engine.tick()
+    done = {name: sum(n for who, n in journal if who == name) for name in ("behind", "on time")}
+    assert done["on time"] == 800
+    assert 800 <= done["behind"] <= 1000  # and no more than a twentieth beyond it, here
