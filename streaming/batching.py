@@ -30,8 +30,8 @@ BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 """Batch sizes that steps are run at; what does not fill one is made up with idle rows."""
 
 
-OWED, LATE = 1e6, math.inf
-"""Order of work that is late, and may wait for all that is not: what is owed by now, the rest."""
+LATE = math.inf
+"""Order of work that is late, and waits for all that is not."""
 
 
 def bucket(count: int) -> int:
@@ -272,12 +272,12 @@ class Batcher(Generic[K, T]):
         """Answers one batch and gives each result as soon as it is there. What is late has no part
         in the batches of what is not. ``most``: requests in a batch that begins with this work."""
         first = min(self._waiting, key=lambda w: (w.order, w.request.frames, w.request.rank))
-        kind, group, late = type(first.request), first.request.group, first.order >= OWED
+        kind, group, late = type(first.request), first.request.group, first.order == LATE
         largest = BUCKETS[-1] if most is None else min(BUCKETS[-1], most(first.key))
         batch: list[_Waiting[K, T]] = []
         rest: list[_Waiting[K, T]] = []
         for one in self._waiting:
-            alike = type(one.request) is kind and (one.order >= OWED) == late
+            alike = type(one.request) is kind and (one.order == LATE) == late
             fits = alike and len(batch) < largest and one.request.group == group
             (batch if fits else rest).append(one)
         self._waiting = rest

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 from streaming.aside import AsideThread
-from streaming.batching import BUCKETS, LATE, OWED, Batcher, Failure, Work
+from streaming.batching import BUCKETS, LATE, Batcher, Failure, Work
 from streaming.fairness import LOOK, OVERTAKING, Cost, Credit, Leftover, late_frames, late_rows
 from streaming.media import Media, join
 from streaming.pipeline import Pipeline, Result
@@ -249,10 +249,12 @@ class Engine:
         for turn, answer in answered:
             if not turn.stream._closed:
                 self._deliver_all(worker.batcher.resume(turn, turn.work, turn.order, answer))
-        if not turns and not answered:
+        self._promote(worker, now)
+        promoted = worker.batcher.order not in (None, LATE)
+        if not turns and not answered and not promoted:
             return self._catch_up(worker, now)
-        self._compute(worker, turns, plain=not answered)
-        return len(turns) + len(answered)
+        self._compute(worker, turns, plain=not answered and not promoted)
+        return len(turns) + len(answered) + promoted
 
     def _run(self, worker: _Worker) -> None:
         if self._prepare is not None:
@@ -300,21 +302,18 @@ class Engine:
         with self._changed:
             return self._take_on_time(self._clock(), len(self._ready), below=order)
 
-    def _collect_late(self, now: float, guarded: bool, owes: bool, wait: bool) -> list[_Turn]:
-        """Turns of some who catch up, if it need not ``wait``, and ``owes``: of what real time has
-        brought by now. ``guarded``: short ones."""
+    def _collect_late(self, now: float, guarded: bool) -> list[_Turn]:
+        """Turns of some who catch up; ``guarded``: short ones."""
         turns: list[_Turn] = []
         with self._changed:
             for _ in range(len(self._ready)):
                 stream = self._ready.popleft()
                 if stream._closed:
                     continue
-                most = late_frames(stream.cost, TURN_FRAMES) if guarded else TURN_FRAMES
-                room = len(turns) < LATE_TURNS
-                paid = room and owes and stream.queue.pay(stream.queue.coming(most), now)
-                if paid or (room and not wait):
+                if len(turns) < LATE_TURNS:
+                    most = late_frames(stream.cost, TURN_FRAMES) if guarded else TURN_FRAMES
                     turns.append(_take_turn(stream, now, most))
-                    turns[-1].order = OWED if paid else LATE
+                    turns[-1].order = LATE
                 else:
                     self._ready.append(stream)
         return turns
@@ -341,10 +340,10 @@ class Engine:
         return turns
 
     def _promote(self, worker: _Worker, now: float) -> None:
-        """Puts turns in work first that real time has brought by now."""
+        """Makes turns in work on time that real time has brought by now."""
         for turn in worker.batcher.keys(LATE):
             if turn.stream.queue.pay(turn.frames, now):
-                worker.batcher.reorder(turn, OWED)
+                worker.batcher.reorder(turn, turn.frames)
 
     def _has_live(self, now: float) -> bool:
         with self._changed:
@@ -358,7 +357,7 @@ class Engine:
         expected = _expected(turns) if plain and self._observe is not None else None
         started, used = self._clock(), time.thread_time() if expected is not None else 0.0
         self._begin(worker, turns)
-        while (order := worker.batcher.order) is not None and order < OWED:
+        while (order := worker.batcher.order) is not None and order < LATE:
             self._step(worker)
             if order > 1.0 and self._clock() - started < OVERTAKING:
                 self._begin(worker, self._collect_shorter(order))
@@ -372,14 +371,9 @@ class Engine:
             return 0
         guarded = self._has_live(now)
         wait = worker.leftover.wait(now) if guarded else 0.0
-        # A machine that does not hold those on time owes nobody more.
-        owes = guarded and not worker.leftover.is_strained
-        if owes:
-            self._promote(worker, now)
-        turns = self._collect_late(now, guarded, owes, wait > 0.0)
+        turns = [] if wait else self._collect_late(now, guarded)
         self._begin(worker, turns)
-        order = worker.batcher.order
-        steps = order is not None and (not wait or (owes and order < LATE))
+        steps = worker.batcher.order is not None and not wait
         if steps:
             self._step(worker, _rows if guarded else None)
             while not guarded and worker.batcher.order and worker.seen == self._changes:

@@ -75,11 +75,6 @@ class Leftover:
         else:
             self._least -= seconds
 
-    @property
-    def is_strained(self) -> bool:
-        """Whether those on time have taken more than their share for a while."""
-        return self._spare <= -MEMORY / 2
-
     def wait(self, now: float) -> float:
         """Seconds until there is something left, 0 where there is."""
         passed, self._at = max(0.0, now - self._at), now

@@ -78,16 +78,6 @@ def test_and_never_less_than_the_least() -> None:
     assert used(0.9) == pytest.approx(LEAST, rel=0.1)
 
 
-def test_a_strained_machine_recovers() -> None:
-    leftover = Leftover(0.0)
-    leftover.take(0.02)
-    assert not leftover.is_strained
-    leftover.take(1.0)
-    assert leftover.is_strained
-    leftover.wait(0.1)
-    assert not leftover.is_strained
-
-
 def test_rest_is_not_saved_up() -> None:
     leftover = Leftover(0.0)
     assert leftover.wait(1e6) == 0.0
