@@ -211,14 +211,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{attack.name:<20} {attack.summary}")
         return 0
     made: Result = {}
-
-    def keep(args: argparse.Namespace, result: Result) -> None:
-        try:
-            measure(args, result)
-        finally:
-            made.update(result)
-
-    status = run_part(args, keep, tables)
+    status = run_part(args, measure, tables, made)
     if args.write and made.get("attacks"):
         from benchmarks.attacks.document import fill
 

@@ -30,12 +30,16 @@ def add_common(parser: argparse.ArgumentParser, examples: str, seed: bool = True
 
 
 def run_part(
-    args: argparse.Namespace, measure: Measure, tables: Callable[[Result], list[Table]]
+    args: argparse.Namespace,
+    measure: Measure,
+    tables: Callable[[Result], list[Table]],
+    result: Result | None = None,
 ) -> int:
-    """Measure, then print; Ctrl-C prints what was measured so far."""
+    """Measures into ``result``, or one of its own, then prints; Ctrl-C prints what was measured so
+    far. Returns the exit status."""
     from benchmarks import machine
 
-    result: Result = {}
+    result = {} if result is None else result
     status = 0
     try:
         measure(args, result)

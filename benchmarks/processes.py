@@ -95,12 +95,17 @@ def running_server(
                 raise ValueError(f"the server did not start: {reason.splitlines()[-1]}")
             yield RunningServer(line.split()[2], process.pid, time.perf_counter() - began)
         finally:
-            process.terminate()
-            try:
-                process.communicate(timeout=PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
+            end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Ends a process: asks it first, kills it after :data:`PATIENCE`."""
+    process.terminate()
+    try:
+        process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def busy() -> float | None:

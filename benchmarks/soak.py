@@ -229,12 +229,5 @@ def tables(result: Result) -> list[Table]:
 
 def run(args: argparse.Namespace) -> int:
     made: Result = {}
-
-    def keep(args: argparse.Namespace, result: Result) -> None:
-        try:
-            measure(args, result)
-        finally:
-            made.update(result)
-
-    status = run_part(args, keep, tables)
+    status = run_part(args, measure, tables, made)
     return status or (0 if all(check["held"] for check in made["checks"]) else NOT_HELD)

@@ -20,7 +20,7 @@ from benchmarks import undisturbed
 from benchmarks.attacks.arena import SESSIONS, SETTLE, TOKEN, Arena, Undisturbed, arena
 from benchmarks.attacks.checks import Check, share
 from benchmarks.attacks.relay import Relay
-from benchmarks.processes import CLI, PATIENCE
+from benchmarks.processes import CLI, PATIENCE, end
 from streaming.settings import TOKEN_VARIABLE
 
 Facts = tuple[list[Check], dict[str, float]]
@@ -204,10 +204,5 @@ def _backend(environment: dict[str, str]) -> str:
         line = process.stdout.readline()
         return line.partition("(")[2].partition(",")[0]
     finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+        end(process)
 

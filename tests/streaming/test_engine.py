@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from facodec.codec import Codec
 from facodec.config import HOP
-from streaming.batching import Aside, Work
+from streaming.batching import Aside, Request, Work
 from streaming.engine import Engine, Outcome
 from streaming.fairness import ALLOWANCE, BEGINNING, BURST, FRAME_RATE
 from streaming.media import Frames, Media, Sound, Timbre
@@ -68,6 +69,29 @@ class Long:
 
     def _work(self, item: Media) -> Work[list[Media]]:
         yield Aside(self._codec, self._call)
+        return [item]
+
+
+@dataclass(eq=False)
+class Step(Request):
+    """A step of a model that gives nothing."""
+
+    codec: Any = None
+    rank = 2
+    group = "steps"
+
+    @classmethod
+    def answer(cls, requests: Sequence[Any]) -> Sequence[Any]:
+        return [None] * len(requests)
+
+
+class Stepping(Count):
+    """A stage that needs a step for every frame, and notes each."""
+
+    def feed(self, item: Media) -> Work[list[Media]]:
+        for _ in range(int(item.frames)):
+            yield Step()
+            self._journal.append((self._name, 1))
         return [item]
 
 
@@ -431,3 +455,21 @@ def test_who_fell_behind_gets_real_time_beside_those_who_never_rest() -> None:
     done = {name: sum(n for who, n in journal if who == name) for name in ("behind", "on time")}
     assert done["on time"] == 800
     assert 800 <= done["behind"] <= 1000  # and no more than a twentieth beyond it, here
+
+
+def test_a_turn_in_work_does_not_wait_for_those_who_never_rest() -> None:
+    clock, journal = Clock(), []
+    engine = Engine(clock=clock)
+    pipeline = Pipeline([Stepping("behind", journal)])
+    behind = engine.open(lambda: pipeline, lambda outcome: None)
+    on_time = engine.open(counting("on time", journal), lambda outcome: None)
+    behind.submit(frames(800))
+    on_time.submit(frames(1))
+    while engine.tick() and journal.count(("behind", 1)) <= BEGINNING:
+        pass  # until a turn that is late has begun, as there was time for it
+    begun = journal.count(("behind", 1))
+    for _ in range(400):
+        clock.now += 1 / 80
+        on_time.submit(frames(1))
+        engine.tick()
+    assert 350 <= journal.count(("behind", 1)) - begun <= 500
