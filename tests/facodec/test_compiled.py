@@ -90,12 +90,18 @@ def test_other_flags_make_another_library(
     assert len(list(own_cache.iterdir())) == 2
 
 
+def put_in_place(path: Path, content: bytes) -> None:
+    """Another file of this name: this process has the old one mapped, and still runs its end."""
+    path.unlink()
+    path.write_bytes(content)
+
+
 def spoil_contents(path: Path, evil: bytes) -> None:
-    path.write_bytes(evil)
+    put_in_place(path, evil)
 
 
 def spoil_end(path: Path, evil: bytes) -> None:
-    path.write_bytes(path.read_bytes()[:1000])
+    put_in_place(path, path.read_bytes()[:1000])
 
 
 def spoil_mode(path: Path, evil: bytes) -> None:
@@ -152,7 +158,7 @@ def test_a_library_under_a_name_of_its_own_hash_is_run_only_from_a_private_folde
     (tmp_path / "evil").write_bytes(evil)
     prefix = kept(own_cache).name.rsplit("-", 1)[0]
     kept(own_cache).rename(own_cache / f"{prefix}-{compiled._hash(tmp_path / 'evil')}.so")
-    kept(own_cache).write_bytes(evil)
+    put_in_place(kept(own_cache), evil)
     own_cache.chmod(0o777)
     assert answer(sources) == 42
     assert "could be written by others: emptied" in caplog.text
