@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.live import LiveModel
 from facodec.training.corpus import SHORTEST, find_files, read_speech
 
 FORMAT = 1
@@ -49,11 +48,7 @@ def pack_coded(folder: Path, cache: Path, codec: Codec) -> CodedCorpus:
     what is there; another model, or other files, make another folder."""
     files = find_files(folder)
     listing = "\n".join(f"{p.relative_to(folder)} {p.stat().st_size}" for p in files)
-    model = hashlib.sha256()
-    assert isinstance(codec.model, LiveModel)
-    for name, weight in sorted(codec.model.state_dict().items()):
-        model.update(name.encode() + weight.numpy().tobytes())
-    key = hashlib.sha256(f"{FORMAT}\n{model.hexdigest()}\n{listing}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{FORMAT}\n{codec.identity}\n{listing}".encode()).hexdigest()[:12]
     target = cache / f"{folder.name}-coded-{key}"
     if not (target / "index.json").exists():
         target.mkdir(parents=True, exist_ok=True)

@@ -16,10 +16,11 @@ import facodec
 from facodec.codec import Codec
 from facodec.config import ABSENT
 from facodec.files import FileError
+from facodec.live import LiveModel
 from facodec.training.cli import add_arguments, run
 from facodec.training.coded import CodedCorpus, pack_coded
 from facodec.training.config import TrainConfig
-from facodec.training.decoding import DECODER, CodedSampler, DecoderObjective
+from facodec.training.decoding import CodedSampler, DecoderObjective
 from facodec.training.loop import LOG, Trainer
 from facodec.training.report import read_log
 
@@ -85,7 +86,7 @@ def test_only_the_decoder_changes(corpus: CodedCorpus, codec: Codec, tmp_path: P
         training.train_step()
     for name, value in training.average.state_dict().items():
         same = torch.equal(value, before[name])
-        assert same != (name.split(".")[0] in DECODER), name
+        assert same != (name.split(".")[0] in LiveModel.decoding_parts), name
 
 
 def test_a_sentence_is_learned(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
