@@ -151,10 +151,13 @@ def voice_file(voice: str | None) -> Path | None:
     return Path(voice) if voice is not None and is_file(voice) else None
 
 
-def shadowed(name: str) -> str | None:
-    """A sentence where a saved voice of this name hides a bundled one."""
+def shadowed(name: str, model: str | None = None) -> str | None:
+    """A sentence where a saved voice of this name hides one that is bundled, or that comes with
+    the weights in the folder ``model``."""
     if name in BUNDLED or name in voice_notes(bundled_path()):
         return f"the saved voice {name!r} now hides the bundled voice of that name"
+    if model is not None and name in voice_notes(Path(model)):
+        return f"the saved voice {name!r} now hides the one that comes with {shown(model)}"
     return None
 
 

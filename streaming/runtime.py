@@ -104,6 +104,9 @@ class Runtime:
         self.clock = clock
         self.codecs = codecs
         self.voices = Voices(settings.voices)
+        for codec in codecs.values():
+            for name in sorted(codec.voices.keys() & self.voices.names):
+                log.warning("voice %r of %s hides that of %s", name, settings.voices, codec.name)
         self.measured: dict[str, Measured] = {}
         self.slowness = Slowness(clock(), settings.threads)
         self.engine = Engine(settings.threads, prepare_thread, clock, observe=self._observe)

@@ -81,7 +81,7 @@ def _add(arguments: argparse.Namespace) -> int:
         replace=arguments.replace,
     )
     print(f"saved {shown(saved.path)}; use it with --voice {saved.name}")
-    if hidden := shadowed(saved.name):
+    if hidden := shadowed(saved.name, arguments.model):
         say(hidden)
     return 0
 

@@ -135,6 +135,9 @@ def test_what_hides_a_bundled_voice_is_told(config: Path) -> None:
     assert voices.shadowed("anna") is None
     for name in ("slt", "hazel"):
         assert "now hides the bundled voice" in str(voices.shadowed(name))
+    (config / "voices.json").write_text('{"anna": {}}')
+    assert "the one that comes with" in str(voices.shadowed("anna", str(config)))
+    assert voices.shadowed("anna", "live") is None
 
 
 

@@ -142,7 +142,9 @@ def test_detail_is_left_out_from_the_end(corpus: CodedCorpus, codec: Codec) -> N
     assert torch.equal(heard[present], batch.codes[present])
 
 
-def test_the_command_trains_a_decoder(folder: Path, tmp_path: Path, codec: Codec) -> None:
+def test_the_command_trains_a_decoder(
+    folder: Path, tmp_path: Path, codec: Codec, capsys: pytest.CaptureFixture[str]
+) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     options = f"--run {tmp_path / 'run'} --data {folder} --stage decoder --steps 2 --batch 2"
@@ -152,6 +154,8 @@ def test_the_command_trains_a_decoder(folder: Path, tmp_path: Path, codec: Codec
     everything = f"{options} --frames 60 --init live --export {target}".split()
     assert run(parser.parse_args(everything)) == 0
     made = facodec.load(target, backend="float32")
+    assert made.identity == codec.identity
+    assert f"written to {target}: {codec.identity}" in capsys.readouterr().out
     audio = soundfile.read(folder / "he" / "a.flac", dtype="float32")[0]
     assert np.array_equal(made.encode(audio).codes, codec.encode(audio).codes)
 

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facodec.codec import Codec
 from facodec.identity import ModelIdentity, belonging
 from facodec.profiles import profile_bytes
 from streaming.protocol import ProtocolError, Voice
+from streaming.runtime import Runtime
+from streaming.settings import ServerSettings
 from streaming.voices import Voices
 
 LIVE = ModelIdentity("live", "0123456789ab")
@@ -80,3 +83,11 @@ def test_names_are_found_in_either_spelling_and_never_twice(tmp_path: Path) -> N
     (tmp_path / "j\u00f6rg.voice").write_bytes(Voice.exact(ANNA).data)
     with pytest.raises(ValueError, match="two voices"):
         Voices(str(tmp_path))
+
+
+def test_a_profile_that_hides_a_models_own_voice_is_told(
+    tmp_path: Path, live: Codec, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "hazel.voice").write_bytes(profile_bytes(live.voices["rowan"]))
+    Runtime(ServerSettings(voices=str(tmp_path)), {"live": live}, lambda: 0.0)
+    assert "voice 'hazel' of" in caplog.text and "hides that of live" in caplog.text
