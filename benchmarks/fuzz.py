@@ -255,10 +255,12 @@ def _codes(folder: Path) -> Door:
 
     from facodec.bitstream import FIRST_MAGIC, MAGIC, FacFile
     from facodec.files import FileError
+    from facodec.identity import ModelIdentity
 
     path = folder / "example.fac"
     codes = np.random.default_rng(0).integers(0, 1024, (6, 40))
-    FacFile(codes, np.full(256, 0.1, np.float32), "live", 7_900).write(path)
+    model = ModelIdentity("live", "0123456789ab")
+    FacFile(codes, np.full(256, 0.1, np.float32), model, 7_900).write(path)
     new = path.read_bytes()
     old = FIRST_MAGIC + new.removeprefix(MAGIC)[:-8]
     return Door([(".fac", new), (".fac", old)], FacFile.read, (FileError,))
@@ -271,13 +273,15 @@ def _voices(folder: Path) -> Door:
     from clients.errors import ClientError
     from clients.voices import Profiles
     from facodec.files import FileError
+    from facodec.identity import ModelIdentity
     from facodec.weights.voices import NOTES, VECTORS, load_voices, voice_notes
 
     vector = np.full(256, 0.1, np.float32)
     examples = [
-        (".voice", vector.tobytes()),
+        (".voice", vector.tobytes() + b"live@0123456789ab"),
         (".json", json.dumps({"model": "live", "source": "a.wav"}).encode()),
-        (".bundled", save({"a": vector, "b": vector})),
+        (".voice", vector.tobytes()),
+        (".bundled", save({"a": vector, "b": vector}, {"identity": "live@0123456789ab"})),
         (".notes", json.dumps({"a": {"about": "x"}, "b": {"about": "y"}}).encode()),
     ]
 
@@ -290,7 +294,7 @@ def _voices(folder: Path) -> Door:
             return [profile.timbre() for profile in Profiles(folder).list()]
         bundled = path.suffix == ".bundled"
         path.replace(folder / (VECTORS if bundled else NOTES))
-        return load_voices(folder) if bundled else voice_notes(folder)
+        return load_voices(folder, ModelIdentity("live")) if bundled else voice_notes(folder)
 
     return Door(examples, read, (FileError, ClientError))
 

@@ -64,6 +64,13 @@ def _run(
     except FileError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    except ValueError as error:
+        from facodec.identity import ModelMismatch
+
+        if not isinstance(error, ModelMismatch):
+            raise
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in OURS:
             raise

@@ -39,7 +39,9 @@ from clients.packets import AudioPacket, CodesPacket, Packet, Times, VoicePacket
 from clients.refusals import explain_close, explain_failure, explain_handshake
 from clients.silence import Silence
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
+from facodec.identity import AGAIN, ModelIdentity, belonging, model_of, need_model
 from streaming import protocol
+from streaming.belonging import BOTH_ENDS
 from streaming.protocol import (
     Audio,
     Clock,
@@ -83,12 +85,15 @@ class connect:
 
     ``voice``: timbre (256,), or the name of a voice the server knows. ``ready_timeout``: seconds
     to wait for ``ready``; None waits for ever, which a subscriber may want. ``wire``: adds this
-    session to an earlier count. ``ca``: file with the certificates to trust for ``wss://``, by
-    default the system's. The other options are those of :class:`streaming.protocol.Hello`.
+    session to an earlier count. ``identity``: the model of the client's own, where it encodes or
+    decodes; by default that which ``voice`` carries. ``ca``: file with the certificates to trust
+    for ``wss://``, by default the system's. The other options are those of
+    :class:`streaming.protocol.Hello`.
 
     Raises ConnectError (ServerUnreachable, ServerFull, NotAuthorized, WrongProtocol) when no
-    session comes about, ServerError when the server refuses what was asked for and UsageError for
-    a token or certificates that cannot be used.
+    session comes about, ServerError when the server refuses what was asked for, UsageError for a
+    token or certificates that cannot be used, and ModelMismatch where voice, client and server are
+    of different models.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class connect:
         seed: int = 0,
         resume: str | None = None,
         pitch: float | None = None,
+        identity: ModelIdentity | None = None,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -118,6 +124,10 @@ class connect:
         self._ready_timeout = ready_timeout
         self._clock = clock
         self._wire = wire
+        model_of_voice = model_of(voice)
+        if identity is not None:
+            need_model("the voice was", model_of_voice, identity)
+        own = identity or model_of_voice
         self._hello = Hello(
             role=role,
             input=input,
@@ -132,6 +142,7 @@ class connect:
             seed=seed,
             resume=resume,
             pitch=pitch,
+            identity=None if own is None else str(own),
         )
 
     async def __aenter__(self) -> Session:
@@ -190,6 +201,12 @@ class Session:
         return self._ready
 
     @property
+    def identity(self) -> ModelIdentity:
+        """The model that codes and voices of this session belong to. The codes and timbres in
+        packets carry it; those of another model are not sent, with a ModelMismatch."""
+        return self._identity
+
+    @property
     def frames_sent(self) -> int:
         """Frames of audio or codes sent so far; a part counts as one."""
         return max(-(-self._samples_sent // HOP), self._frames_sent)
@@ -209,6 +226,7 @@ class Session:
         """Send codes int (K, n), K at least the session's layers: what is more is left out."""
         from facodec import bitstream
 
+        need_model("the codes were", model_of(codes), self._identity, BOTH_ENDS)
         codes = codes[: self.hello.layers]
         if len(codes) < max(self.hello.layers, MIN_LAYERS):
             raise ValueError(f"wanted {self.hello.layers} layers of codes, got {len(codes)}")
@@ -221,7 +239,13 @@ class Session:
 
     async def send_voice(self, timbre: np.ndarray, *, exact: bool = True) -> None:
         """Send a timbre (256,): an exact one replaces the voice, an estimate is a hint."""
-        await self._send(Voice.exact(timbre) if exact else Voice.estimate(timbre))
+        model = model_of(timbre)
+        need_model("the voice was", model, self._identity)
+        if exact:
+            told = None if model is None else str(model)
+            await self._send(Voice(Voice.exact(timbre).data, told))
+        else:
+            await self._send(Voice.estimate(timbre))
 
     async def synchronise(self) -> None:
         """Wait until the server has taken in all that was sent: it answers in order.
@@ -323,11 +347,22 @@ class Session:
             self._ready = await asyncio.wait_for(self._wait_ready(), ready_timeout)
         except asyncio.TimeoutError as error:
             raise ConnectError(f"the server did not answer within {ready_timeout:g} s") from error
+        self._identity = self._agreed_identity()
         self._reader = asyncio.create_task(self._read())
         self._tasks.append(self._reader)
         with suppress(asyncio.TimeoutError):  # without a clock there are no stamps, no more
             await asyncio.wait_for(self._ask_time(), CLOCK_PATIENCE)
         self._tasks.append(asyncio.create_task(self._keep_time()))
+
+    def _agreed_identity(self) -> ModelIdentity:
+        """The session's model. An older server tells its name alone, and did not look whether the
+        client's is another."""
+        theirs = ModelIdentity.parse(self._ready.identity or self._ready.model)
+        own = None if self.hello.identity is None else ModelIdentity.parse(self.hello.identity)
+        sends_codes = "codes" in self.hello.formats()
+        what = "what this client encodes or decodes was" if sends_codes else "the voice was"
+        need_model(what, own, theirs, BOTH_ENDS if sends_codes else AGAIN)
+        return theirs
 
     async def _wait_ready(self) -> Ready:
         while True:
@@ -390,9 +425,10 @@ class Session:
             from facodec import bitstream
 
             codes = bitstream.unpack(message.data, layers=self.ready.layers, frames=message.n)
+            codes = belonging(codes, self._identity)
             return CodesPacket(message.seq, codes, self._times(message.stamps, arrived))
         if isinstance(message, Voice):
-            return VoicePacket(message.vector(), message.is_exact)
+            return VoicePacket(belonging(message.vector(), self._identity), message.is_exact)
         return None
 
     def _times(self, stamps: Stamps | None, arrived: float) -> Times:

@@ -194,6 +194,7 @@ class LiveRun:
             seed=wanted.seed,
             resume=self._resume,
             pitch=wanted.pitch,
+            identity=None if self._local is None else self._local.codec.identity,
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
             wire=self.progress.wire,
         )
@@ -201,7 +202,6 @@ class LiveRun:
     # ------------------------------------------------------------------ one session
 
     async def _use(self, session: Session) -> None:
-        self._check_model(session)
         self._connections += 1
         self._resume = session.ready.resume
         self._in_session = True
@@ -225,13 +225,6 @@ class LiveRun:
         if sending.done():
             sending.result()
         return await receiving
-
-    def _check_model(self, session: Session) -> None:
-        if self._local is not None and self._local.codec.name != session.ready.model:
-            raise ClientError(
-                f"the codes are those of model {session.ready.model!r}, but --local loaded "
-                f"{self._local.codec.name!r}: choose the same with --model"
-            )
 
     def _say_connected(self, session: Session) -> None:
         ready = session.ready

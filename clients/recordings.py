@@ -18,6 +18,7 @@ from facodec.bitstream import FacFile
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
 from facodec.files import STANDARD, need_writable, shown
+from facodec.identity import model_of, need_model
 
 STEP_FRAMES = 800
 """Frames decoded at a time: ten seconds."""
@@ -43,7 +44,7 @@ def encode_file(
             bar.update(len(piece) / SAMPLE_RATE)
     codes.append(stream.flush())
     timbre = codec.voice(speech.samples())
-    saved = FacFile(np.concatenate(codes, axis=1)[:layers], timbre, codec.name, samples)
+    saved = FacFile(np.concatenate(codes, axis=1)[:layers], timbre, codec.identity, samples)
     return saved, saved.write(target)
 
 
@@ -69,17 +70,20 @@ def decode_file(
 
 def _codec_of(saved: FacFile, source: Path, model: str | None) -> Codec:
     try:
-        codec = load_codec(model or saved.model)
+        codec = load_codec(model or saved.model.name)
     except ClientError as error:
         if model is not None:
             raise
         raise ClientError(
-            f"{shown(source)} holds codes of model {saved.model!r}: give the folder with it by "
-            "--model"
+            f"{shown(source)} holds codes of model {shown(saved.model)}: give the folder with it "
+            "by --model"
         ) from error
-    if codec.name != saved.model:
-        raise ClientError(
-            f"{shown(source)} holds codes of model {saved.model!r}, not of {codec.name!r}"
+    advice = "give the folder with the model it was made with by --model"
+    need_model(f"{shown(source)} was", saved.model, codec.identity, advice)
+    if not saved.model.weights:
+        say(
+            f"{shown(source)} does not say which weights of model {shown(saved.model)} it was "
+            f"made with: taken to be those of {codec.identity}"
         )
     return codec
 
@@ -109,7 +113,9 @@ def timbre_of(voice: str, codec: Codec) -> np.ndarray:
     """What ``--voice`` means without a server: a recording, a saved voice or a bundled one."""
     profile = None if is_file(voice) else Profiles().find(voice)
     if profile is not None:
-        return profile.timbre()
+        timbre = profile.timbre_to_use(say)
+        need_model(f"the saved voice {profile.name!r} was", model_of(timbre), codec.identity)
+        return timbre
     if voice in codec.voices:
         return codec.voices[voice]
     if not is_file(voice) and voice not in BUNDLED:

@@ -21,6 +21,7 @@ from streaming.protocol import Role
 
 def run_live(options: argparse.Namespace, role: Role, room: str | None = None) -> int:
     """The live command of this role. Raises ClientError."""
+    voices.check_room(room)
     _check(options)
     asyncio.run(_live(options, role, room))
     return 0

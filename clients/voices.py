@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,26 +14,15 @@ from clients.connection import connect
 from clients.errors import ClientError, UsageError
 from clients.packets import VoicePacket
 from clients.references import read_reference
-from facodec.files import (
-    Replacement,
-    need_folder,
-    need_writable,
-    read_bytes,
-    read_text,
-    shown,
-)
+from facodec.files import Replacement, need_folder, need_writable, shown
 from facodec.folders import base_directory
+from facodec.identity import ModelIdentity, model_of
+from facodec.names import RULE, composed, is_name
+from facodec.profiles import SUFFIX, profile_bytes, read_notes, read_profile
 from facodec.weights import bundled_path
 from facodec.weights.voices import voice_notes
-from streaming.protocol import VOICE_EXACT_BYTES, ProtocolError, Voice, voice_vector
-from streaming.voices import SUFFIX
 
-NAME = re.compile(r"[^\W_][\w.-]{0,63}")
-"""Letters and digits of any script."""
 ENROL_TIMEOUT = 60.0
-LARGEST_NOTES = 1 << 16
-LONGEST_NAME = 200
-"""Bytes of a name, which the name of a file must hold."""
 Tell = Callable[[str], None]
 
 
@@ -52,23 +39,33 @@ man, made with the speech synthesiser Flite."""
 
 @dataclass(frozen=True)
 class Profile:
-    """A saved voice. ``model``: whose timbre it is, and ``source``: the recording it came from,
-    both "" where that was not noted."""
+    """A saved voice. ``source``: the recording it came from, "" where that was not noted."""
 
     name: str
     path: Path
-    model: str
     source: str
 
+    @property
+    def model(self) -> ModelIdentity | None:
+        """The model that it was made with, where that is known. Raises FileError."""
+        return model_of(self.timbre())
+
     def timbre(self) -> np.ndarray:
-        """(256,) float32. Raises ClientError for a damaged profile, FileError for one that cannot
+        """(256,) float32, with its model. Raises FileError for a profile that is damaged or cannot
         be read."""
-        try:
-            return voice_vector(read_bytes(self.path, VOICE_EXACT_BYTES))
-        except ProtocolError as error:
-            raise ClientError(
-                f"the voice profile {shown(self.path)} is damaged: {error.sentence}"
-            ) from error
+        return read_profile(self.path)
+
+    def timbre_to_use(self, tell: Tell) -> np.ndarray:
+        """Like :meth:`timbre`; ``tell`` gets a sentence where the model is not known wholly."""
+        timbre = self.timbre()
+        model = model_of(timbre)
+        if model is None or not model.weights:
+            tell(
+                f"the saved voice {self.name!r} does not say which model "
+                f"{'' if model is None else f'named {model.name!r} '}it was made with: taken to "
+                "be that in use; to be sure, save it again with facodec voices add --replace"
+            )
+        return timbre
 
 
 class Profiles:
@@ -84,9 +81,9 @@ class Profiles:
         return [self._profile(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))]
 
     def find(self, name: str) -> Profile | None:
-        if self.folder is None or not _is_name(name):
+        if self.folder is None or not is_name(name):
             return None
-        path = self.folder / f"{_composed(name)}{SUFFIX}"
+        path = self.folder / f"{composed(name)}{SUFFIX}"
         return self._profile(path) if path.exists() else None
 
     def check_new(self, name: str, *, replace: bool) -> Path:
@@ -96,21 +93,22 @@ class Profiles:
         if self.folder is None:
             raise ClientError("expected a home or $XDG_CONFIG_HOME to save in, got neither")
         need_folder(self.folder)
-        path = self.folder / f"{_composed(name)}{SUFFIX}"
+        path = self.folder / f"{composed(name)}{SUFFIX}"
         if path.exists() and not replace:
             raise UsageError(f"there is a saved voice {name!r} already: --replace replaces it")
         need_writable(path)
         return path
 
     def add(
-        self, name: str, timbre: np.ndarray, *, model: str, source: str, replace: bool = False
+        self, name: str, timbre: np.ndarray, *, source: str, replace: bool = False
     ) -> Profile:
-        """Save timbre (256,) under a name, wholly or not at all. Raises like :meth:`check_new`."""
+        """Save timbre (256,), with the model it carries, under a name, wholly or not at all. Raises
+        like :meth:`check_new`."""
         path = self.check_new(name, replace=replace)
-        notes = json.dumps({"model": model, "source": source}) + "\n"
+        notes = json.dumps({"source": source}) + "\n"
         with Replacement(path.with_suffix(".json")) as beside, Replacement(path) as voice:
             beside.write(notes.encode())
-            voice.write(Voice.exact(timbre).data)
+            voice.write(profile_bytes(timbre))
         return self._profile(path)
 
     def remove(self, name: str) -> None:
@@ -123,16 +121,7 @@ class Profiles:
         profile.path.with_suffix(".json").unlink(missing_ok=True)
 
     def _profile(self, path: Path) -> Profile:
-        beside = path.with_suffix(".json")
-        notes: object = {}
-        if beside.exists():
-            try:
-                notes = json.loads(read_text(beside, LARGEST_NOTES))
-            except (ValueError, RecursionError) as error:
-                raise ClientError(f"{shown(beside)} is damaged: {error}") from error
-        if not isinstance(notes, dict):
-            raise ClientError(f"{shown(beside)} is damaged: expected names and values")
-        return Profile(path.stem, path, str(notes.get("model", "")), str(notes.get("source", "")))
+        return Profile(path.stem, path, str(read_notes(path).get("source", "")))
 
 
 def user_folder() -> Path | None:
@@ -146,7 +135,7 @@ def user_folder() -> Path | None:
 
 def check_name(name: str) -> None:
     """Raises UsageError for what cannot name a voice."""
-    if not _is_name(name) or "." in name or len(_composed(name).encode()) > LONGEST_NAME:
+    if not is_name(name) or "." in name:
         raise UsageError(
             f"{shown(name)!r} cannot name a voice: use up to 64 letters, digits, '_' and '-'"
         )
@@ -154,7 +143,7 @@ def check_name(name: str) -> None:
 
 def is_file(voice: str) -> bool:
     """Whether ``--voice`` means a recording rather than a name."""
-    return "/" in voice or not _is_name(voice) or "." in voice or Path(voice).exists()
+    return "/" in voice or not is_name(voice) or "." in voice or Path(voice).exists()
 
 
 def voice_file(voice: str | None) -> Path | None:
@@ -162,28 +151,20 @@ def voice_file(voice: str | None) -> Path | None:
     return Path(voice) if voice is not None and is_file(voice) else None
 
 
-def shadowed(name: str) -> str | None:
-    """A sentence where a saved voice of this name hides a bundled one."""
+def shadowed(name: str, model: str | None = None) -> str | None:
+    """A sentence where a saved voice of this name hides one that is bundled, or that comes with
+    the weights in the folder ``model``."""
     if name in BUNDLED or name in voice_notes(bundled_path()):
         return f"the saved voice {name!r} now hides the bundled voice of that name"
+    if model is not None and name in voice_notes(Path(model)):
+        return f"the saved voice {name!r} now hides the one that comes with {shown(model)}"
     return None
 
 
-def _is_name(text: str) -> bool:
-    return NAME.fullmatch(_composed(text)) is not None
-
-
-def _composed(name: str) -> str:
-    """One spelling for letters that Unicode can write in two ways (ö, o and its dots)."""
-    return unicodedata.normalize("NFC", name)
-
-
-@dataclass(frozen=True, eq=False)
-class Enrolled:
-    """A voice (256,) and the model it is for."""
-
-    timbre: np.ndarray
-    model: str
+def check_room(name: str | None) -> None:
+    """Raises UsageError for what cannot name a room."""
+    if name is not None and not is_name(name):
+        raise UsageError(f"{shown(name)!r} cannot name a room: use {RULE}")
 
 
 async def enrol(
@@ -194,8 +175,9 @@ async def enrol(
     token: str | None,
     ca: str | None = None,
     tell: Tell = say,
-) -> Enrolled:
-    """The voice in a recording, worked out by a server; ``tell`` gets remarks on its quality."""
+) -> np.ndarray:
+    """The voice (256,) in a recording, with its model, worked out by a server; ``tell`` gets
+    remarks on its quality."""
     reference = read_reference(path)
     for remark in reference.remarks:
         tell(remark)
@@ -204,19 +186,19 @@ async def enrol(
         await session.finish(ENROL_TIMEOUT)
         async for packet in session:
             if isinstance(packet, VoicePacket):
-                return Enrolled(packet.timbre, session.ready.model)
+                return packet.timbre
     raise ClientError(f"the server sent no voice for {shown(path)}")
 
 
-def enrol_here(path: Path, model: str | None, tell: Tell = say) -> Enrolled:
-    """The voice in a recording, worked out in this process."""
+def enrol_here(path: Path, model: str | None, tell: Tell = say) -> np.ndarray:
+    """The voice (256,) in a recording, with its model, worked out in this process."""
     from clients.local import load_codec
 
     reference = read_reference(path)
     codec = load_codec(model)
     for remark in reference.remarks:
         tell(remark)
-    return Enrolled(codec.voice(reference.samples), codec.name)
+    return codec.voice(reference.samples)
 
 
 async def resolve(
@@ -232,10 +214,10 @@ async def resolve(
     if voice is None:
         return None
     if is_file(voice):
-        return (await enrol(Path(voice), url, model=model, token=token, ca=ca)).timbre
+        return await enrol(Path(voice), url, model=model, token=token, ca=ca)
     profile = Profiles().find(voice)
     if profile is not None:
-        return profile.timbre()
+        return profile.timbre_to_use(say)
     if voice in BUNDLED:
-        return (await enrol(BUNDLED[voice], url, model=model, token=token, ca=ca)).timbre
+        return await enrol(BUNDLED[voice], url, model=model, token=token, ca=ca)
     return voice

@@ -21,6 +21,7 @@ from facodec.config import (
     TIMBRE_DIM,
 )
 from facodec.files import FileError, read_bytes, shown, write_bytes
+from facodec.identity import ModelIdentity, belonging
 
 Codes = NDArray[np.int64]
 FIRST_MAGIC, MAGIC = b"FACODEC\x01", b"FACODEC\x02"
@@ -76,12 +77,12 @@ def unpack(data: bytes, layers: int, frames: int) -> Codes:
 
 @dataclass(frozen=True)
 class FacFile:
-    """A recording as codes: codes (K, n), timbre (256,), the model's name and how many samples
-    of the last frame are speech (``samples`` <= 200 n in all)."""
+    """A recording as codes: codes (K, n), timbre (256,), the model that both belong to and how
+    many samples of the last frame are speech (``samples`` <= 200 n in all)."""
 
     codes: Codes
     timbre: NDArray[np.float32]
-    model: str
+    model: ModelIdentity
     samples: int
 
     def write(self, path: Path) -> int:
@@ -95,7 +96,8 @@ class FacFile:
         layers, frames = self.codes.shape
         header = msgpack.packb(
             {
-                "model": self.model,
+                "model": self.model.name,
+                **({"identity": str(self.model)} if self.model.weights else {}),
                 "layers": layers,
                 "frames": frames,
                 "samples": self.samples,
@@ -108,8 +110,9 @@ class FacFile:
 
     @classmethod
     def read(cls, path: Path) -> FacFile:
-        """Read a ``.fac`` file of this or the first version, which has no checksum. One that is
-        missing, damaged or cut short is a FileError that says so."""
+        """Read a ``.fac`` file of this or the first version, which has no checksum; those without
+        an ``identity`` say the model's name alone. One that is missing, damaged or cut short is a
+        FileError that says so."""
         data = read_bytes(path, LARGEST_FILE)
         if not data.startswith((MAGIC, FIRST_MAGIC)):
             raise FileError(f"{shown(path)} is not a .fac file: it does not start with {MAGIC!r}")
@@ -138,13 +141,23 @@ class FacFile:
         layers = _whole(header["layers"], MIN_LAYERS, CODE_LAYERS, "layers")
         frames = _whole(header["frames"], 1, MOST_FRAMES, "frames")
         samples = _whole(header["samples"], 1, frames * HOP, "samples")
-        model, timbre = header["model"], header["timbre"]
-        if not isinstance(model, str) or not 0 < len(model) <= LONGEST_NAME:
-            raise ValueError(f"expected the name of a model, got {str(model)[:80]!r}")
+        model, timbre = _model(header), header["timbre"]
         if not isinstance(timbre, bytes):
             raise ValueError(f"expected a timbre as bytes, got {type(timbre).__name__}")
         codes = _unpack_long(memoryview(data)[start + size :], layers, frames)
-        return cls(codes, _timbre(timbre), model, samples)
+        return cls(belonging(codes, model), belonging(_timbre(timbre), model), model, samples)
+
+
+def _model(header: dict[str, object]) -> ModelIdentity:
+    name = header["model"]
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+        raise ValueError(f"expected the name of a model, got {str(name)[:80]!r}")
+    if "identity" not in header:
+        return ModelIdentity(name)
+    model = ModelIdentity.parse(header["identity"])
+    if model.name != name:
+        raise ValueError(f"expected the identity of model {name[:80]!r}, got {model}")
+    return model
 
 
 def _checksum(content: bytes) -> bytes:

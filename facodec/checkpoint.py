@@ -92,7 +92,10 @@ def fold_weight_norm(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         v, g = direction.float(), length.float()
         del folded[stem + "_v"], folded[stem + "_g"]
-        folded[stem] = g * v / v.norm(dim=tuple(range(1, v.ndim)), keepdim=True)
+        # In double precision the order of summation, which differs between CPUs, does not show:
+        # the weights, and the model's identity with them, are the same everywhere.
+        norm = v.double().norm(dim=tuple(range(1, v.ndim)), keepdim=True)
+        folded[stem] = g * v / norm.float()
     return folded
 
 

@@ -29,19 +29,23 @@ from facodec.config import (
 )
 from facodec.conversion import ConvertedVoice
 from facodec.fast import FastLive
+from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
 from facodec.lanes import Lanes, as_numpy
 from facodec.live import LiveModel
 from facodec.loudness import Loudness
 from facodec.model import CodecModel, State
+from facodec.weights.hashing import identity_of
 
 Audio = NDArray[np.float32]
 Codes = NDArray[np.int64]
 Timbre = NDArray[np.float32]
+DECODE = "decode them with the model they were encoded with (--model)"
 
 
 @dataclass(frozen=True)
 class Frames:
-    """codes (6, T), timbre (256,)."""
+    """codes (6, T), timbre (256,); both carry the model's identity, see
+    :class:`facodec.identity.ModelArray`."""
 
     codes: Codes
     timbre: Timbre
@@ -51,7 +55,10 @@ class Codec:
     """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
 
     ``backend``: of the bundled model's streams, see :class:`facodec.fast.FastLive`; other models
-    have chosen theirs.
+    have chosen theirs. ``identity``: where it was worked out before.
+
+    Codes and timbres that it gives carry its identity; those of another model are refused with a
+    :class:`facodec.identity.ModelMismatch`, while plain arrays are taken to be its own.
 
     One codec may serve many streams. Calls from several threads at once are safe: what changes
     hangs on the streams, and :attr:`lanes` take care of themselves.
@@ -65,13 +72,22 @@ class Codec:
         model: CodecModel,
         voices: Mapping[str, Timbre] | None = None,
         backend: str = "auto",
+        identity: ModelIdentity | None = None,
     ) -> None:
         self.model, self._backend = model, backend
-        self.voices = dict(voices or {})
+        if identity is not None:
+            self.identity = identity
+        self.voices = {name: self._own(voice) for name, voice in (voices or {}).items()}
         """Timbres (256,) that come with the weights, by name."""
         module = cast(nn.Module, model)
         module.eval().requires_grad_(False)
         self.device = next(module.parameters()).device
+
+    @cached_property
+    def identity(self) -> ModelIdentity:
+        """Which model its codes and timbres belong to, with the weights it has when this is first
+        asked for."""
+        return identity_of(cast(nn.Module, self.model))
 
     @cached_property
     def steps(self) -> CodecModel | FastLive:
@@ -108,7 +124,7 @@ class Codec:
     def encode(self, audio: ArrayLike | Tensor) -> Frames:
         """audio (N,) at 16 kHz -> frames; the last one is filled up with silence."""
         codes, timbre = self.model.encode_with_timbre(self._audio(audio))
-        return Frames(as_numpy(codes[0]), as_numpy(timbre[0]))
+        return Frames(self._own(as_numpy(codes[0])), self._own(as_numpy(timbre[0])))
 
     @torch.inference_mode()
     def decode(self, codes: ArrayLike | Tensor, timbre: ArrayLike | Tensor, seed: int = 0) -> Audio:
@@ -129,7 +145,7 @@ class Codec:
     def voice(self, audio: ArrayLike | Tensor) -> Timbre:
         """Timbre (256,) of the speaker in audio (N,): three seconds or more are best. A ValueError
         where the bundled model hears no speech."""
-        return as_numpy(self.model.voice(self._audio(audio)))
+        return self._own(as_numpy(self.model.voice(self._audio(audio))))
 
     def convert(
         self,
@@ -157,14 +173,14 @@ class Codec:
         here = None if source is None else self.tensor_timbre(source)
         there = self.tensor_timbre(target)
         converted = self.model.convert_codes(self.tensor_codes(codes), here, there)
-        return as_numpy(converted[0, :MIN_LAYERS])
+        return self._own(as_numpy(converted[0, :MIN_LAYERS]))
 
     @torch.inference_mode()
     def convert_timbre(self, source: ArrayLike | Tensor | None, target: ArrayLike) -> Timbre:
         """The timbre (256,) to decode with when codes spoken with timbre ``source`` (256,), None
         where unknown, were converted into ``target`` (256,)."""
         here = None if source is None else self.tensor_timbre(source)
-        return as_numpy(self.model.convert_timbre(here, self.tensor_timbre(target))[0])
+        return self._own(as_numpy(self.model.convert_timbre(here, self.tensor_timbre(target))[0]))
 
     def encoder_stream(self) -> EncoderStream:
         """A live encoder: samples in, codes (6, m) out."""
@@ -190,6 +206,7 @@ class Codec:
 
     def tensor_codes(self, codes: ArrayLike | Tensor) -> Tensor:
         """Checked codes (K, n) -> (1, 6, n) for the model, layers left out marked absent."""
+        need_model("the codes were", model_of(codes), self.identity, DECODE)
         checked = torch.from_numpy(np.ascontiguousarray(check_codes(_array(codes))))
         filled = torch.full((1, CODE_LAYERS, checked.shape[1]), ABSENT, dtype=torch.long)
         filled[0, : checked.shape[0]] = checked
@@ -197,8 +214,16 @@ class Codec:
 
     def tensor_timbre(self, timbre: ArrayLike | Tensor) -> Tensor:
         """Checked timbre (256,) -> (1, 256) for the model."""
-        array = check_timbre(timbre)
+        array = self.check_voice(timbre)
         return torch.from_numpy(array.copy()).unsqueeze(0).to(self.device)
+
+    def check_voice(self, timbre: ArrayLike | Tensor) -> Timbre:
+        """Checked timbre (256,) of this model, as a plain array. Raises ValueError."""
+        need_model("the voice was", model_of(timbre), self.identity, AGAIN)
+        return check_timbre(timbre)
+
+    def _own(self, array: Array) -> Array:
+        return belonging(array, self.identity)
 
     def _audio(self, audio: ArrayLike | Tensor) -> Tensor:
         samples = as_samples(audio)
@@ -230,7 +255,7 @@ class EncoderStream:
             return np.zeros((CODE_LAYERS, 0), dtype=np.int64)
         audio = torch.from_numpy(heard[:whole]).unsqueeze(0).to(self._codec.device)
         codes, self._state = self._codec.steps.encoder_step(audio, self._state)
-        return as_numpy(codes[0])
+        return belonging(as_numpy(codes[0]), self._codec.identity)
 
     @property
     def wanted(self) -> int:
@@ -243,14 +268,14 @@ class EncoderStream:
         rest = np.zeros(-len(self._waiting) % HOP, dtype=np.float32)
         last = self.push(rest)
         owed = as_numpy(self._codec.steps.encoder_flush(self._state)[0])
-        return np.concatenate((last, owed), axis=1)
+        return belonging(np.concatenate((last, owed), axis=1), self._codec.identity)
 
     @property
     @torch.inference_mode()
     def timbre(self) -> Timbre | None:
         """Running estimate (256,) of the talker's timbre, None while there is nothing to tell."""
         timbre = self._codec.steps.encoder_timbre(self._state)
-        return None if timbre is None else as_numpy(timbre[0])
+        return None if timbre is None else belonging(as_numpy(timbre[0]), self._codec.identity)
 
     def snapshot(self) -> Any:
         """A value that :meth:`restore` continues from, bit for bit."""
@@ -330,8 +355,8 @@ class ConverterStream:
         self._codec = codec
         self._encoder = codec.encoder_stream()
         self._decoder = codec.decoder_stream(timbre, seed)
-        known = None if talker is None else check_timbre(talker)
-        target = check_timbre(timbre)
+        known = None if talker is None else codec.check_voice(talker)
+        target = codec.check_voice(timbre)
         self._voice = ConvertedVoice(codec.convert_timbre, target, pitch, known)
 
     @property
@@ -341,7 +366,7 @@ class ConverterStream:
 
     @timbre.setter
     def timbre(self, timbre: ArrayLike | Tensor) -> None:
-        self._voice.aim(check_timbre(timbre))
+        self._voice.aim(self._codec.check_voice(timbre))
 
     def push(self, samples: ArrayLike | Tensor) -> Audio:
         """samples (n,), n >= 0 -> the samples (200 m,) that became complete."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -89,6 +90,11 @@ class LiveModel(nn.Module):
     name = "live"
     latency = Latency(encoder=HOP, decoder=HOP)
     follows_source = True
+    decoding_parts: ClassVar[tuple[str, ...]] = (
+        "pitch_embedding", "level_embedding", "decoder", "condition", "head_norm", "head",
+    )  # fmt: skip
+    """Modules that only turn codes into sound: other weights in them leave codes and timbres
+    their meaning."""
     steer = 0.3
     """How far a conversion goes beyond the target's timbre, away from the source's, of which the
     codes still give a little away: more is more like the target, and fewer words are understood."""

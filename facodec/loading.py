@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -13,8 +14,11 @@ from facodec.live import LiveModel
 from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
 from facodec.weights import BUNDLED_MODEL, bundled_path
+from facodec.weights.hashing import identity_of
 from facodec.weights.storage import WEIGHTS, load_live
 from facodec.weights.voices import load_voices
+
+log = logging.getLogger(__name__)
 
 LIVE_BACKENDS = ("auto", "float32", "native")
 BACKENDS = (*PRECISIONS, "native", "onnx")
@@ -45,14 +49,16 @@ def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = 
         from facodec.onnx.cache import exported
 
         return _load_graphs(exported(folder), folder, device, backend)
-    read = read_model(folder).to(device)
+    read = read_model(folder)
+    identity = identity_of(read)
+    read = read.to(device)
     if isinstance(read, Ns3Model):
-        return Codec(prepare(read, backend))
+        return Codec(prepare(read, backend), identity=identity)
     if backend not in LIVE_BACKENDS:
         raise ValueError(
             f"backend {backend!r} is not for this model: wanted {', '.join(LIVE_BACKENDS)} or onnx"
         )
-    codec = Codec(read, load_voices(folder), backend)
+    codec = Codec(read, load_voices(folder, identity), backend, identity)
     if backend == "native":
         codec.steps  # noqa: B018 - says at once where it cannot be had
     return codec
@@ -81,7 +87,14 @@ def _load_graphs(graphs: Path, weights: Path, device: str, backend: str) -> Code
             f"got device {device!r} and backend {backend!r}: exported graphs run on the CPU, "
             "as backend onnx"
         )
-    return Codec(load_exported(graphs), load_voices(weights))
+    model = load_exported(graphs)
+    if not model.identity.weights:
+        log.warning(
+            "the graphs in %s do not say which weights they were exported from: codes and voices "
+            "of any model %r are taken to be theirs; export them again to tell them apart",
+            graphs, model.name,
+        )  # fmt: skip
+    return Codec(model, load_voices(weights, model.identity), identity=model.identity)
 
 
 def _check_device(device: str) -> None:

@@ -7,7 +7,7 @@ no training here, so no parameter asks for a gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,9 @@ class Ns3Model(nn.Module):
 
     name = "ns3"
     follows_source = False
+    decoding_parts: ClassVar[tuple[str, ...]] = ("decoder.timbre_linear", "decoder.model")
+    """Modules that only turn codes into sound: other weights in them leave codes and timbres
+    their meaning."""
     backend = "float32"
     """How it computes; others come from :mod:`facodec.backends`."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+from facodec.identity import LONGEST_IDENTITY, ModelIdentity
+from facodec.names import LONGEST_NAME, RULE, composed, is_name
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+T = TypeVar("T")
 
 
 class FieldError(ValueError):
@@ -51,12 +51,21 @@ class FieldReader:
             raise self._wrong(name, f"a string of 1 to {longest} characters", value)
         return value
 
-    def name(self, name: str, longest: int) -> str:
-        """A text that is safe in file names and URLs."""
-        value = self.text(name, longest)
-        if not _NAME.fullmatch(value):
-            raise self._wrong(name, "letters, digits, '.', '_' and '-' only", value)
-        return value
+    def name(self, name: str) -> str:
+        """A name of a voice or a room, in its composed spelling."""
+        value = self._get(name, None)
+        if not isinstance(value, str) or len(value) > 4 * LONGEST_NAME or not is_name(value):
+            raise self._wrong(name, RULE, value)
+        return composed(value)
+
+    def identity(self, name: str) -> str:
+        """The identity of a model, as it is written."""
+        try:
+            return str(ModelIdentity.parse(self.text(name, LONGEST_IDENTITY)))
+        except FieldError:
+            raise
+        except ValueError as error:
+            raise FieldError(f"{self._kind}: field {name!r}: {error}") from None
 
     def choice(self, name: str, choices: Sequence[str]) -> str:
         value = self._get(name, None)
@@ -70,10 +79,10 @@ class FieldReader:
             raise self._wrong(name, "binary data", value)
         return value
 
-    def text_or_data(self, name: str, longest_text: int, size: int) -> str | bytes:
+    def name_or_data(self, name: str, size: int) -> str | bytes:
         value = self._get(name, None)
         if isinstance(value, str):
-            return self.name(name, longest_text)
+            return self.name(name)
         if not isinstance(value, bytes):
             raise self._wrong(name, f"a name or {size} bytes of binary data", value)
         return value

@@ -64,6 +64,7 @@ CLOSE_CODES: Mapping[str, int] = {
     "no-voice": 1008,
     "unknown-voice": 1008,
     "unknown-model": 1008,
+    "model-mismatch": 1008,
     "unknown-room": 1008,
     "room-taken": 1008,
     "too-many-rooms": 1013,
@@ -122,6 +123,8 @@ class Hello:
     version: int = VERSION
     resume: str | None = None
     """What ``ready`` gave an earlier publisher of the room, which this one replaces."""
+    identity: str | None = None
+    """The model that the client's codes and its voice belong to, ``live@3f9a1c5b7d20``."""
 
     def formats(self) -> tuple[Format | None, Format | None]:
         """(input, output) with what was omitted filled in from the role.
@@ -177,9 +180,11 @@ class Codes:
 @dataclass(frozen=True)
 class Voice:
     """A timbre that holds from here on: 512 bytes of float16 (a running estimate) or 1024 bytes
-    of float32 (an exact voice), little-endian."""
+    of float32 (an exact voice), little-endian. ``identity``: the model it belongs to, where the
+    client says it."""
 
     data: bytes
+    identity: str | None = None
 
     @classmethod
     def estimate(cls, vector: np.ndarray) -> Voice:
@@ -247,6 +252,8 @@ class Ready:
     version: int = VERSION
     resume: str | None = None
     """For a publisher: with it in ``hello`` its room is its own again after a lost connection."""
+    identity: str | None = None
+    """The model that codes and voices of this session belong to."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from facodec.config import MIN_LAYERS
 from streaming import protocol
+from streaming.belonging import need_own_hello
 from streaming.engine import Outcome, Stream
 from streaming.gate import Visitor
 from streaming.journal import SessionJournal
@@ -275,6 +276,8 @@ class Peer:
     def _on_hello(self, hello: Hello) -> None:
         self._visitor.admit(hello)
         listens = hello.role == "subscribe"
+        if not listens:
+            need_own_hello(hello, self._runtime.codec(hello.model).identity)
         if hello.role == "publish" and hello.room is not None and hello.resume is not None:
             # First: the place of the connection that was lost is this one's.
             self._room = self._runtime.rooms.replace(hello.room, self, hello.resume)
@@ -293,8 +296,8 @@ class Peer:
         layers = MIN_LAYERS if converts_codes else hello.layers
         resume = None
         if hello.role == "publish" and hello.room is not None:
-            resume = self._open_room(hello, Broadcast(codec.name, codec.latency, layers))
-        self._outbox.put(self._session.open(codec.name, codec.latency, layers, resume=resume))
+            resume = self._open_room(hello, Broadcast(codec.identity, codec.latency, layers))
+        self._outbox.put(self._session.open(codec.identity, codec.latency, layers, resume=resume))
         self._stream = self._runtime.open_stream(make, self._on_outcome)
 
     def _open_room(self, hello: Hello, broadcast: Broadcast) -> str:
@@ -376,6 +379,11 @@ class Peer:
         return self._outbox.frames > self._outbox_limit / 2
 
     def on_ready(self, broadcast: Broadcast, first_frame: int) -> None:
+        try:
+            need_own_hello(self._session.hello, broadcast.model)
+        except ProtocolError as error:
+            self._fail(error)
+            return
         ready = self._session.open(
             broadcast.model, broadcast.latency, broadcast.layers, first_frame
         )

@@ -171,20 +171,21 @@ def _read_hello(get: FieldReader) -> Hello:
         pcm=cast(PcmFormat, get.optional(get.choice, "pcm", PCM_FORMATS) or "f32"),
         model=get.optional(get.text, "model", MAX_NAME),
         voice=_read_hello_voice(get),
-        room=get.optional(get.name, "room", MAX_NAME),
+        room=get.optional(get.name, "room"),
         layers=get.integer("layers", MIN_LAYERS, CODE_LAYERS, default=CODE_LAYERS),
         frames_per_packet=get.integer("frames_per_packet", 1, MAX_FRAMES_PER_PACKET, default=1),
         token=get.optional(get.text, "token", MAX_TOKEN),
         resume=get.optional(get.text, "resume", MAX_TOKEN),
         seed=get.integer("seed", 0, 2**31 - 1, default=0),
         pitch=get.optional(get.between, "pitch", LOWEST_PITCH, HIGHEST_PITCH),
+        identity=get.optional(get.identity, "identity"),
     )
     hello.formats()
     return hello
 
 
 def _read_hello_voice(get: FieldReader) -> bytes | str | None:
-    value = get.optional(get.text_or_data, "voice", MAX_NAME, VOICE_EXACT_BYTES)
+    value = get.optional(get.name_or_data, "voice", VOICE_EXACT_BYTES)
     if isinstance(value, bytes):
         if len(value) != VOICE_EXACT_BYTES:
             raise ProtocolError(
@@ -228,7 +229,7 @@ def _read_codes(get: FieldReader) -> Codes:
 
 
 def _read_voice(get: FieldReader) -> Voice:
-    voice = Voice(get.data("data"))
+    voice = Voice(get.data("data"), get.optional(get.identity, "identity"))
     voice.vector()
     return voice
 
@@ -261,6 +262,7 @@ def _read_ready(get: FieldReader) -> Ready:
             idle_timeout=limits.number("idle_timeout"),
         ),
         resume=get.optional(get.text, "resume", MAX_TOKEN),
+        identity=get.optional(get.identity, "identity"),
     )
 
 

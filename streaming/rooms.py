@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from facodec.config import HOP, SAMPLE_RATE, Latency
+from facodec.identity import ModelIdentity
 from streaming.engine import Outcome, Stream
 from streaming.media import Media, Sound, Timbre
 from streaming.protocol import DoneReason, Format, ProtocolError, Stamps
@@ -22,9 +23,9 @@ AHEAD = 1.0
 
 @dataclass(frozen=True)
 class Broadcast:
-    """What a publisher sends: the model's name and delay, and the layers of each frame."""
+    """What a publisher sends: the model and its delay, and the layers of each frame."""
 
-    model: str
+    model: ModelIdentity
     latency: Latency
     layers: int
 

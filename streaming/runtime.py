@@ -104,6 +104,9 @@ class Runtime:
         self.clock = clock
         self.codecs = codecs
         self.voices = Voices(settings.voices)
+        for codec in codecs.values():
+            for name in sorted(codec.voices.keys() & self.voices.names):
+                log.warning("voice %r of %s hides that of %s", name, settings.voices, codec.name)
         self.measured: dict[str, Measured] = {}
         self.slowness = Slowness(clock(), settings.threads)
         self.engine = Engine(settings.threads, prepare_thread, clock, observe=self._observe)
@@ -155,7 +158,7 @@ class Runtime:
 
     def _plan(self, hello: Hello) -> tuple[Codec, Plan]:
         codec = self.codec(hello.model)
-        voice = self.voices.find(hello.voice, codec.voices)
+        voice = self.voices.find(hello.voice, codec.voices, codec.identity)
         make = plan(hello, codec, voice, self.settings.enroll)
         duplex = hello.formats() == ("pcm", "pcm")
         weight = 1.0 if duplex else 0.5
@@ -235,7 +238,7 @@ class Runtime:
         return Room(self._start_decoder, backlog, self.clock)
 
     def _start_decoder(self, broadcast: Broadcast, deliver: Callable[[Outcome], None]) -> Stream:
-        hello = Hello("decode", model=broadcast.model)
+        hello = Hello("decode", model=broadcast.model.name)
         return self.open_stream(self._plan(hello)[1], deliver)
 
 
@@ -260,6 +263,11 @@ def load_codecs(settings: ServerSettings) -> dict[str, Codec]:
     codecs: dict[str, Codec] = {}
     for source in settings.models:
         codec = facodec.load(source, device=settings.device, backend=settings.backend)
+        if codec.name in codecs:
+            raise ValueError(
+                f"expected models of different names, got {codecs[codec.name].identity} and "
+                f"{codec.identity}: clients choose by name, so serve one of them"
+            )
         codecs[codec.name] = codec
-        log.info("loaded model %s from %s, backend %s", codec.name, source, codec.backend)
+        log.info("loaded model %s from %s, backend %s", codec.identity, source, codec.backend)
     return codecs

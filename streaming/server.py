@@ -238,6 +238,7 @@ class Server:
         return {
             "status": self._status,
             "models": list(runtime.codecs),
+            "identities": [str(codec.identity) for codec in runtime.codecs.values()],
             "voices": runtime.voice_names,
             "sessions": self.runtime.slots.computing,
             "listeners": self.runtime.slots.listeners,

@@ -15,7 +15,9 @@ import numpy as np
 
 from facodec import bitstream
 from facodec.config import HOP, LOUDEST, SAMPLE_RATE, Latency
+from facodec.identity import ModelIdentity
 from streaming import protocol
+from streaming.belonging import need_own_voice
 from streaming.media import Frames, Media, Sound, Timbre
 from streaming.packets import Packetizer
 from streaming.protocol import (
@@ -113,6 +115,7 @@ class Session:
         self._hello: Hello | None = None
         self._waiting_since: float | None = None
         self._packets: Packetizer | None = None
+        self._model: ModelIdentity | None = None
 
     @property
     def hello(self) -> Hello:
@@ -199,6 +202,7 @@ class Session:
                 f"the voice in PCM is estimated here: wanted an exact one of "
                 f"{protocol.VOICE_EXACT_BYTES} bytes, got {len(voice.data)}",
             )
+        need_own_voice(voice, self._model)
         return Arrived(Timbre(voice.vector(), exact=voice.is_exact), None)
 
     def _on_media(self, message: protocol.ClientMessage) -> Event:
@@ -246,7 +250,7 @@ class Session:
 
     def open(
         self,
-        model: str,
+        model: ModelIdentity,
         latency: Latency,
         layers: int,
         first_frame: int = 0,
@@ -256,17 +260,19 @@ class Session:
         ``resume``: with which a publisher may replace this session."""
         if self._state is _State.OPENING:
             self._state = _State.OPEN
+        self._model = model
         hello = self.hello
         self._packets = Packetizer(hello.frames_per_packet, hello.pcm, first_frame)
         ready = Ready(
             session=self.identity,
-            model=model,
+            model=model.name,
             sample_rate=SAMPLE_RATE,
             hop=HOP,
             layers=layers,
             latency=LatencyInfo(latency.encoder, latency.decoder),
             limits=self._limits,
             resume=resume,
+            identity=str(model) if model.weights else None,
         )
         return self._count(protocol.encode(ready))
 

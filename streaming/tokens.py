@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from facodec.names import composed
+
 MAX_TOKEN = 256
 """Characters of a token."""
 RIGHTS = ("publish", "subscribe", "convert")
@@ -106,7 +108,7 @@ def _parse_line(words: list[str], name: str) -> tuple[str, Grant]:
     for position, word in enumerate(words[1:], 2):
         key, equals, value = word.partition("=")
         if equals and key == "rooms" and value:
-            rooms = tuple(pattern for pattern in value.split(",") if pattern)
+            rooms = tuple(composed(pattern) for pattern in value.split(",") if pattern)
         elif equals and key == "name" and value:
             name = value
         elif not equals and set(word.split(",")) <= set(RIGHTS):

@@ -3,37 +3,51 @@ those that come with a model."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from streaming.protocol import VOICE_EXACT_BYTES, ProtocolError, voice_vector
+from facodec.files import shown
+from facodec.identity import AGAIN, ModelIdentity, model_of
+from facodec.names import composed
+from facodec.profiles import SUFFIX, read_profile
+from streaming.belonging import need_own
+from streaming.protocol import ProtocolError, voice_vector
 
-SUFFIX = ".voice"
-"""A profile holds the 1024 bytes of an exact voice (256 float32, little-endian), nothing else."""
+log = logging.getLogger(__name__)
 
 
 class Voices:
     """The profiles in ``directory``, read once; none where there is no directory.
 
-    Raises ValueError for a directory that is not there and for a profile of the wrong size."""
+    Raises ValueError for a directory that is not there, a profile that is damaged and two of one
+    name."""
 
     def __init__(self, directory: str | None) -> None:
         if directory is not None and not Path(directory).is_dir():
             raise ValueError(f"the voice directory {directory} does not exist")
         files = [] if directory is None else sorted(Path(directory).glob(f"*{SUFFIX}"))
-        self._voices = {path.stem: _read(path) for path in files}
+        self._voices: dict[str, np.ndarray] = {}
+        for path in files:
+            name = composed(path.stem)
+            if name in self._voices:
+                raise ValueError(f"the voice directory {directory} has two voices {shown(name)!r}")
+            self._voices[name] = read_profile(path)
+            model = model_of(self._voices[name])
+            if model is None or not model.weights:
+                log.warning("%s does not say its model's weights: taken to fit", shown(path))
 
     @property
     def names(self) -> list[str]:
         return sorted(self._voices)
 
     def find(
-        self, voice: bytes | str | None, bundled: Mapping[str, np.ndarray]
+        self, voice: bytes | str | None, bundled: Mapping[str, np.ndarray], model: ModelIdentity
     ) -> np.ndarray | None:
-        """The timbre (256,) float32 that hello's ``voice`` means, ``bundled`` being those of the
-        session's model. Raises ProtocolError."""
+        """The timbre (256,) float32 that hello's ``voice`` means, ``model`` and ``bundled`` being
+        the session's model and its voices. Raises ProtocolError."""
         if voice is None:
             return None
         if isinstance(voice, bytes):
@@ -42,14 +56,5 @@ class Voices:
         if voice not in known:
             names = ", ".join(sorted(known)) or "none"
             raise ProtocolError("unknown-voice", f"no voice {voice!r} here, known: {names}")
+        need_own(f"the server's voice {voice!r} was", model_of(known[voice]), model, AGAIN)
         return known[voice]
-
-
-def _read(path: Path) -> np.ndarray:
-    data = path.read_bytes()
-    if len(data) != VOICE_EXACT_BYTES:
-        raise ValueError(f"{path} is not a voice: {len(data)} bytes, wanted {VOICE_EXACT_BYTES}")
-    try:
-        return voice_vector(data)
-    except ProtocolError as error:
-        raise ValueError(f"{path} is not a voice: {error.sentence}") from error

@@ -28,14 +28,16 @@ def run(arguments: argparse.Namespace) -> int:
     from clients.errors import ClientError
     from facodec.loading import read_model, weights_folder
     from facodec.onnx.export import export
+    from facodec.weights.hashing import identity_of
     from facodec.weights.voices import load_voices, save_voices
 
     try:
         weights = weights_folder(arguments.model)
         model = read_model(weights)
+        identity = identity_of(model)
         sidecar = export(model, arguments.out, arguments.precision, arguments.hops)
-        if voices := load_voices(weights):
-            save_voices(arguments.out, voices)
+        if voices := load_voices(weights, identity):
+            save_voices(arguments.out, voices, identity)
     except (ValueError, OSError) as error:
         raise ClientError(str(error)) from error
     print(f"wrote {sidecar} and the graphs it describes")

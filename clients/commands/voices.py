@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clients.options import add_trust
-from facodec.files import shown
+from facodec.files import FileError, shown
 
 if TYPE_CHECKING:
-    from clients.voices import Enrolled
+    import numpy as np
+
+    from clients.voices import Profile
 
 EXAMPLES = """\
   facodec voices                                    those you saved and those that come along
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from clients.voices import BUNDLED, Profiles
     from facodec.weights import BUNDLED_MODEL, bundled_path
-    from facodec.weights.voices import voice_notes
+    from facodec.weights.voices import voice_notes, voices_identity
 
     profiles = Profiles()
     if arguments.action == "add":
@@ -50,12 +52,20 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"removed {arguments.name}")
         return 0
     for profile in profiles.list():
-        print(f"{profile.name:<16} saved    {profile.model:<8} {profile.source}")
+        print(f"{profile.name:<16} saved    {_model(profile):<17} {profile.source}")
+    bundled = voices_identity(bundled_path()) or BUNDLED_MODEL
     for name, notes in voice_notes(bundled_path()).items():
-        print(f"{name:<16} bundled  {BUNDLED_MODEL:<8} {notes['about']}")
+        print(f"{name:<16} bundled  {bundled!s:<17} {notes['about']}")
     for name, path in BUNDLED.items():
-        print(f"{name:<16} bundled  any      {path.name}")
+        print(f"{name:<16} bundled  {'any':<17} {path.name}")
     return 0
+
+
+def _model(profile: Profile) -> str:
+    try:
+        return str(profile.model or "not known")
+    except FileError:
+        return "damaged"
 
 
 def _add(arguments: argparse.Namespace) -> int:
@@ -63,21 +73,20 @@ def _add(arguments: argparse.Namespace) -> int:
 
     profiles = Profiles()
     profiles.check_new(arguments.name, replace=arguments.replace)
-    enrolled = _enrol(arguments)
+    timbre = _enrol(arguments)
     saved = profiles.add(
         arguments.name,
-        enrolled.timbre,
-        model=enrolled.model,
+        timbre,
         source=shown(arguments.reference.name),
         replace=arguments.replace,
     )
     print(f"saved {shown(saved.path)}; use it with --voice {saved.name}")
-    if hidden := shadowed(saved.name):
+    if hidden := shadowed(saved.name, arguments.model):
         say(hidden)
     return 0
 
 
-def _enrol(arguments: argparse.Namespace) -> Enrolled:
+def _enrol(arguments: argparse.Namespace) -> np.ndarray:
     from clients.options import ca, token
     from clients.voices import enrol, enrol_here
 

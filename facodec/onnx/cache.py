@@ -16,6 +16,8 @@ from facodec.onnx.export import FORMAT, export
 
 log = logging.getLogger(__name__)
 
+LAYOUT = "2"
+"""Raised when exporting writes more than before."""
 WEIGHTS = ("*.safetensors", "*.bin", "model.json")
 
 
@@ -45,7 +47,8 @@ def _cache() -> Path:
 
 def _fingerprint(weights: Path) -> str:
     """Changes with the weights, the program and the exporter."""
-    found = hashlib.sha256(" ".join((FORMAT, *map(version, ("facodec-live", "torch")))).encode())
+    parts = (FORMAT, LAYOUT, *map(version, ("facodec-live", "torch")))
+    found = hashlib.sha256(" ".join(parts).encode())
     for path in sorted(path for pattern in WEIGHTS for path in weights.glob(pattern)):
         found.update(path.read_bytes())
     return found.hexdigest()[:24]

@@ -27,6 +27,7 @@ from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
 from facodec.onnx.fixed import ENDLESS, REACH
 from facodec.onnx.graphs import Graph, graphs_of
+from facodec.weights.hashing import identity_of
 
 FORMAT = "facodec.onnx/1"
 OPSET = 18
@@ -169,6 +170,7 @@ def _describe(model: LiveModel | Ns3Model, hops: int, graphs: dict[str, Graph]) 
     return {
         "format": FORMAT,
         "model": model.name,
+        "identity": str(identity_of(model)),
         "precision": "float32",
         "sample_rate": SAMPLE_RATE,
         "hop": HOP,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from facodec.config import CODE_LAYERS, HOP, TIMBRE_DIM, Latency
+from facodec.identity import ModelIdentity
 from facodec.live import LiveModel
 from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
@@ -79,6 +80,7 @@ class OnnxModel(nn.Module):
     def __init__(self, folder: Path, description: dict[str, Any]) -> None:
         super().__init__()
         self.name: str = description["model"]
+        self.identity = _identity(description)
         self.latency = Latency(**description["latency"])
         precision = description["precision"]
         self.backend = "onnx" if precision == "float32" else f"onnx {precision}"
@@ -272,6 +274,14 @@ def load_exported(folder: Path) -> OnnxLive | OnnxNs3:
             f"{folder}: got format {found!r} for {hops} hops a call, wanted {FORMAT!r} for 1"
         )
     return make(folder, description)
+
+
+def _identity(description: dict[str, Any]) -> ModelIdentity:
+    """Which model the graphs are; older ones say its name alone."""
+    found = ModelIdentity.parse(description.get("identity", description["model"]))
+    if found.name != description["model"]:
+        raise ValueError(f"expected graphs of model {description['model']!r}, got {found}")
+    return found
 
 
 def _session(path: Path) -> Any:

@@ -14,6 +14,7 @@ from facodec.training.config import STAGES, TrainConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from facodec.identity import ModelIdentity
     from facodec.training.coded import CodedCorpus
     from facodec.training.corpus import Corpus
 
@@ -153,15 +154,31 @@ def _start_from(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None
 def _export(run: Path, target: Path, data: Path | None) -> None:
     from facodec.training.loop import CHECKPOINT
     from facodec.training.report import averaged_model
+    from facodec.weights.hashing import identity_of
     from facodec.weights.storage import save_live
 
     if not (run / CHECKPOINT).exists():
         raise ValueError(f"{run} holds no {CHECKPOINT}: train there first")
     model, step = averaged_model(run / CHECKPOINT)
+    before = _identity_in(target)
     save_live(model, target)
     TrainConfig.load(run / "config.json").save(target / "train.json")
-    print(f"weights of step {step} written to {target}")
+    made = identity_of(model)
+    print(f"weights of step {step} written to {target}: {made}")
+    if before not in (None, made):
+        print(f"codes and voices of {before}, which was there, are not for them")
     _export_voices(target, data)
+
+
+def _identity_in(folder: Path) -> ModelIdentity | None:
+    """Of the live model in a folder; None where there is none that can be read."""
+    from facodec.weights.hashing import identity_of
+    from facodec.weights.storage import load_live
+
+    try:
+        return identity_of(load_live(folder))
+    except FileError:
+        return None
 
 
 def _export_voices(target: Path, data: Path | None) -> None:
@@ -175,7 +192,8 @@ def _export_voices(target: Path, data: Path | None) -> None:
     if notes and data is None:
         print("its voices are left out: --data DIR, with their speakers' folders, makes them")
     elif notes and data is not None:
-        save_voices(target, make_voices(facodec.load(target), notes, data))
+        codec = facodec.load(target)
+        save_voices(target, make_voices(codec, notes, data), codec.identity)
         print(f"voices {', '.join(notes)} written there too")
 
 

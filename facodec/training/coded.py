@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.live import LiveModel
 from facodec.training.corpus import SHORTEST, find_files, read_speech
+from facodec.weights.hashing import identity_of
 
 FORMAT = 1
 """Raised when the packed layout changes, so that caches are rebuilt."""
@@ -49,11 +51,8 @@ def pack_coded(folder: Path, cache: Path, codec: Codec) -> CodedCorpus:
     what is there; another model, or other files, make another folder."""
     files = find_files(folder)
     listing = "\n".join(f"{p.relative_to(folder)} {p.stat().st_size}" for p in files)
-    model = hashlib.sha256()
-    assert isinstance(codec.model, LiveModel)
-    for name, weight in sorted(codec.model.state_dict().items()):
-        model.update(name.encode() + weight.numpy().tobytes())
-    key = hashlib.sha256(f"{FORMAT}\n{model.hexdigest()}\n{listing}".encode()).hexdigest()[:12]
+    model = identity_of(cast(LiveModel, codec.model))
+    key = hashlib.sha256(f"{FORMAT}\n{model}\n{listing}".encode()).hexdigest()[:12]
     target = cache / f"{folder.name}-coded-{key}"
     if not (target / "index.json").exists():
         target.mkdir(parents=True, exist_ok=True)

@@ -25,8 +25,6 @@ from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference
 
-DECODER = ("pitch_embedding", "level_embedding", "decoder", "condition", "head_norm", "head")
-"""Parts of the model that are trained."""
 WARM_UP = 30
 """Frames at the start of a crop that only fill the decoder's past."""
 
@@ -110,7 +108,7 @@ class DecoderObjective:
         self.model, self.config = model, config
         self.before = deepcopy(model).requires_grad_(False)
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.split(".")[0] in DECODER)
+            parameter.requires_grad_(name.split(".")[0] in model.decoding_parts)
         self.distance = MelDistance().to(model.average_first.device)
         self.networks = nn.ModuleDict({"before": self.before})
         self.keepers: dict[str, object] = {}

@@ -15,9 +15,11 @@ from clients import voices
 from clients.errors import ClientError, UsageError
 from clients.voices import Profiles
 from facodec.files import FileError
+from facodec.identity import ModelIdentity, belonging, model_of
 from streaming.voices import Voices
 
-TIMBRE = np.linspace(-1, 1, 256).astype(np.float32)
+LIVE = ModelIdentity("live", "0123456789ab")
+TIMBRE = belonging(np.linspace(-1, 1, 256).astype(np.float32), LIVE)
 
 
 @pytest.fixture
@@ -29,10 +31,10 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_profile_is_saved_found_listed_and_removed(config: Path) -> None:
     profiles = Profiles()
     assert profiles.list() == []
-    saved = profiles.add("anna", TIMBRE, model="live", source="anna.wav")
+    saved = profiles.add("anna", TIMBRE, source="anna.wav")
     assert saved.path == config / "facodec" / "voices" / "anna.voice"
     found = profiles.find("anna")
-    assert found is not None and (found.model, found.source) == ("live", "anna.wav")
+    assert found is not None and (found.model, found.source) == (LIVE, "anna.wav")
     np.testing.assert_array_equal(found.timbre(), TIMBRE)
     assert [profile.name for profile in profiles.list()] == ["anna"]
     profiles.remove("anna")
@@ -48,13 +50,13 @@ def test_without_a_home_there_are_no_saved_voices(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     assert Profiles().list() == [] and Profiles().find("anna") is None
     with pytest.raises(ClientError, match=r"expected a home or \$XDG_CONFIG_HOME"):
-        Profiles().add("anna", TIMBRE, model="live", source="anna.wav")
+        Profiles().add("anna", TIMBRE, source="anna.wav")
 
 
 def test_a_server_reads_the_same_folder(config: Path) -> None:
-    Profiles().add("anna", TIMBRE, model="live", source="anna.wav")
+    Profiles().add("anna", TIMBRE, source="anna.wav")
     known = Voices(str(voices.user_folder()))
-    found = known.find("anna", {})
+    found = known.find("anna", {}, LIVE)
     assert found is not None
     np.testing.assert_array_equal(found, TIMBRE)
 
@@ -62,22 +64,22 @@ def test_a_server_reads_the_same_folder(config: Path) -> None:
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "x" * 65, "a.wav"])
 def test_names_that_are_none(config: Path, name: str) -> None:
     with pytest.raises(UsageError, match="cannot name a voice"):
-        Profiles().add(name, TIMBRE, model="", source="")
+        Profiles().add(name, TIMBRE, source="")
 
 
 def test_removing_what_is_not_there_lists_what_is(config: Path) -> None:
-    Profiles().add("anna", TIMBRE, model="live", source="")
+    Profiles().add("anna", TIMBRE, source="")
     with pytest.raises(UsageError, match="no saved voice 'bob'; saved are: anna"):
         Profiles().remove("bob")
 
 
 def test_a_damaged_profile_says_so(config: Path) -> None:
-    saved = Profiles().add("anna", TIMBRE, model="live", source="")
+    saved = Profiles().add("anna", TIMBRE, source="")
     saved.path.write_bytes(b"short")
-    with pytest.raises(ClientError, match="is damaged"):
+    with pytest.raises(FileError, match="is damaged"):
         saved.timbre()
     saved.path.with_suffix(".json").write_text("{")
-    with pytest.raises(ClientError, match="is damaged"):
+    with pytest.raises(FileError, match="is damaged"):
         Profiles().list()
 
 
@@ -92,20 +94,20 @@ def test_files_and_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_saved_voice_is_replaced_only_when_asked(config: Path) -> None:
     profiles = Profiles()
-    profiles.add("anna", TIMBRE, model="live", source="a.wav")
+    profiles.add("anna", TIMBRE, source="a.wav")
     with pytest.raises(UsageError, match="'anna' already: --replace replaces it"):
-        profiles.add("anna", -TIMBRE, model="live", source="b.wav")
-    profiles.add("anna", -TIMBRE, model="live", source="b.wav", replace=True)
+        profiles.add("anna", -TIMBRE, source="b.wav")
+    profiles.add("anna", -TIMBRE, source="b.wav", replace=True)
     (found,) = profiles.list()
     np.testing.assert_array_equal(found.timbre(), -TIMBRE)
     assert found.source == "b.wav"
 
 
 def test_a_full_disk_does_not_destroy_the_old_voice(config: Path) -> None:
-    Profiles().add("anna", TIMBRE, model="live", source="a.wav")
+    Profiles().add("anna", TIMBRE, source="a.wav")
     program = (
         "import numpy as np; from clients.voices import Profiles; from facodec.files import *\n"
-        "try: Profiles().add('anna', np.zeros(256), model='', source='', replace=True)\n"
+        "try: Profiles().add('anna', np.zeros(256), source='', replace=True)\n"
         "except FileError as error: print(error)"
     )
     done = subprocess.run(
@@ -120,19 +122,22 @@ def test_a_full_disk_does_not_destroy_the_old_voice(config: Path) -> None:
 
 
 def test_letters_of_any_script_name_a_voice(config: Path) -> None:
-    for name in ("jörg", "Ключ", "名前", "2pac", "josé-maria_3"):
-        Profiles().add(name, TIMBRE, model="", source="")
+    for name in ("jörg", "Ключ", "名前", "2pac", "josé-maria_3", "हिन्दी"):
+        Profiles().add(name, TIMBRE, source="")
         assert Profiles().find(name) is not None and not voices.is_file(name)
     assert Profiles().find("jo\u0308rg") is not None  # the same letters, composed otherwise
-    for name in ("_x", "-x", "a\u202eb", "x\0", "名" * 70):
+    for name in ("_x", "-x", "a\u202eb", "x\0", "名" * 70, "a\ufe0f", "a\u200d", "\udcff"):
         with pytest.raises(UsageError, match="cannot name a voice"):
-            Profiles().add(name, TIMBRE, model="", source="")
+            Profiles().add(name, TIMBRE, source="")
 
 
 def test_what_hides_a_bundled_voice_is_told(config: Path) -> None:
     assert voices.shadowed("anna") is None
     for name in ("slt", "hazel"):
         assert "now hides the bundled voice" in str(voices.shadowed(name))
+    (config / "voices.json").write_text('{"anna": {}}')
+    assert "the one that comes with" in str(voices.shadowed("anna", str(config)))
+    assert voices.shadowed("anna", "live") is None
 
 
 
@@ -143,8 +148,44 @@ def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_notes_that_are_none(config: Path) -> None:
-    saved = Profiles().add("anna", TIMBRE, model="", source="")
+    saved = Profiles().add("anna", TIMBRE, source="")
     for text in ("[1]", "{", "[" * 100_000):
         saved.path.with_suffix(".json").write_text(text)
-        with pytest.raises(ClientError, match="is damaged"):
+        with pytest.raises(FileError, match=r"is damaged|is too large"):
             Profiles().list()
+
+
+def test_a_profile_is_its_numbers_and_then_its_model(config: Path) -> None:
+    saved = Profiles().add("anna", TIMBRE, source="")
+    assert saved.path.read_bytes() == TIMBRE.astype("<f4").tobytes() + b"live@0123456789ab"
+    assert model_of(saved.timbre()) == LIVE
+
+
+@pytest.mark.parametrize(
+    ("notes", "model", "told"),
+    [
+        ('{"model": "ns3"}', ModelIdentity("ns3"), "which model named 'ns3' it was made with"),
+        ('{"source": "a.wav"}', None, "which model it was made with"),
+        ('{"model": "../no name"}', None, "which model it was made with"),
+        (None, None, "which model it was made with"),
+    ],
+)
+def test_older_profiles_are_read_and_what_is_assumed_is_told(
+    notes: str | None, model: ModelIdentity | None, told: str, config: Path
+) -> None:
+    saved = Profiles().add("anna", np.asarray(TIMBRE), source="")
+    assert saved.path.stat().st_size == 1024
+    beside = saved.path.with_suffix(".json")
+    beside.unlink() if notes is None else beside.write_text(notes)
+    sentences: list[str] = []
+    found = Profiles().list()[0].timbre_to_use(sentences.append)
+    assert model_of(found) == model
+    assert len(sentences) == 1 and told in sentences[0] and "taken to be that" in sentences[0]
+
+
+@pytest.mark.parametrize("tail", [b"live@", b"live@0123456789AB", b"\xff", b"x" * 65, b"x" * 99])
+def test_a_profile_whose_model_is_damaged_says_so(config: Path, tail: bytes) -> None:
+    saved = Profiles().add("anna", np.asarray(TIMBRE), source="")
+    saved.path.write_bytes(saved.path.read_bytes() + tail)
+    with pytest.raises(FileError, match=r"anna\.voice"):
+        saved.timbre()

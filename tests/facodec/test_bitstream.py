@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from facodec.bitstream import FacFile, pack, packed_size, unpack
 from facodec.files import FileError
+from facodec.identity import ModelIdentity, model_of
+
+LIVE = ModelIdentity("live", "0123456789ab")
 
 
 @given(layers=st.integers(3, 6), frames=st.integers(0, 20), seed=st.integers(0, 99))
@@ -40,10 +43,10 @@ def test_file_round_trip_and_damage(tmp_path: Path) -> None:
     codes = random.integers(0, 1024, (6, 33))
     timbre = random.standard_normal(256).astype(np.float32)
     path = tmp_path / "a.fac"
-    FacFile(codes, timbre, "live", 6_500).write(path)
+    FacFile(codes, timbre, LIVE, 6_500).write(path)
     again = FacFile.read(path)
     assert np.array_equal(again.codes, codes) and np.array_equal(again.timbre, timbre)
-    assert (again.model, again.samples) == ("live", 6_500)
+    assert (again.model, again.samples) == (LIVE, 6_500)
     whole = path.read_bytes()
     for cut in (9, 40, len(whole) - 1):
         path.write_bytes(whole[:cut])
@@ -71,6 +74,17 @@ def test_files_of_the_first_version_are_read(tmp_path: Path) -> None:
     saved(tmp_path / "a.fac")
     again = FacFile.read(tmp_path / "a.fac")
     assert np.array_equal(again.codes, np.arange(48).reshape(6, 8)) and again.samples == 1_600
+    assert again.model == ModelIdentity("live")
+
+
+def test_a_file_says_its_model_byte_by_byte(tmp_path: Path) -> None:
+    path = tmp_path / "a.fac"
+    FacFile(np.zeros((3, 1), np.int64), np.zeros(256, np.float32), LIVE, 200).write(path)
+    data = path.read_bytes()
+    told = b"\xa8identity\xb1live@0123456789ab"
+    assert data.startswith(b"FACODEC\x02") and told in data and b"\xa5model\xa4live" in data
+    again = FacFile.read(path)
+    assert model_of(again.codes) == model_of(again.timbre) == again.model == LIVE
 
 
 @pytest.mark.parametrize(
@@ -88,6 +102,9 @@ def test_files_of_the_first_version_are_read(tmp_path: Path) -> None:
         ({"layers": True}, "got True"),
         ({"model": b"live"}, "name of a model"),
         ({"model": None}, "no 'model'"),
+        ({"identity": "ns3@0123456789ab"}, "identity of model 'live', got ns3@0123456789ab"),
+        ({"identity": "live@0123"}, "model like live@"),
+        ({"identity": 3}, "model like live@"),
     ],
 )
 def test_headers_that_cannot_be(
@@ -102,7 +119,7 @@ def test_any_damage_of_a_file_is_noticed_and_named(tmp_path: Path) -> None:
     """Every bit of the whole file, and every cut."""
     path = tmp_path / "a.fac"
     timbre = np.linspace(-1, 1, 256).astype(np.float32)
-    FacFile(np.arange(48).reshape(6, 8), timbre, "live", 1_600).write(path)
+    FacFile(np.arange(48).reshape(6, 8), timbre, LIVE, 1_600).write(path)
     whole = path.read_bytes()
     changed = [
         whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :]
@@ -117,5 +134,5 @@ def test_any_damage_of_a_file_is_noticed_and_named(tmp_path: Path) -> None:
 
 def test_blocks_of_a_long_file(tmp_path: Path) -> None:
     codes = np.random.default_rng(0).integers(0, 1024, (5, 20_001))
-    FacFile(codes, np.zeros(256, np.float32), "live", 4_000_000).write(tmp_path / "a.fac")
+    FacFile(codes, np.zeros(256, np.float32), LIVE, 4_000_000).write(tmp_path / "a.fac")
     assert np.array_equal(FacFile.read(tmp_path / "a.fac").codes, codes)

@@ -16,6 +16,7 @@ from torch import Tensor
 import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, TIMBRE_DIM
+from facodec.identity import ModelIdentity
 from facodec.live import LiveModel
 from facodec.metrics import log_mel_distance
 from facodec.model import CodecModel
@@ -224,6 +225,22 @@ def test_the_sidecar_describes_the_graphs(live_graphs: Path) -> None:
         assert not inputs
         outputs = [*graph["outputs"], *(f"next.{name}" for name in graph["states"])]
         assert [o.name for o in session.get_outputs()] == outputs
+
+
+def test_graphs_are_the_model_they_were_exported_from(
+    live_graphs: Path, live: Codec, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "graphs"
+    shutil.copytree(live_graphs, copy)
+    told = json.loads((copy / SIDECAR).read_text())
+    assert told["identity"] == str(live.identity) == str(facodec.load(copy).identity)
+    (copy / SIDECAR).write_text(json.dumps({k: v for k, v in told.items() if k != "identity"}))
+    assert facodec.load(copy).identity == ModelIdentity("live")
+    assert "do not say which weights" in caplog.text
+    for wrong in ("ns3@0123456789ab", "live@0", 3):
+        (copy / SIDECAR).write_text(json.dumps(told | {"identity": wrong}))
+        with pytest.raises(ValueError, match=r"expected (a model like|graphs of model)"):
+            facodec.load(copy)
 
 
 def test_a_folder_of_graphs_loads_as_a_codec(live_graphs: Path, hello: Audio) -> None:

@@ -24,6 +24,7 @@ from facodec.training.loop import Trainer, learning_rate
 from facodec.training.perturb import perturb
 from facodec.training.report import averaged_model, read_log, write_page
 from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, VoiceCritic, frozen
+from facodec.weights.voices import voices_identity
 
 TINY = TrainConfig(
     steps=24,
@@ -242,6 +243,12 @@ def test_voices_are_made_with_the_weights_and_dropped_when_they_cannot_be(
     made = facodec.load(weights).voices["oak"]
     he = np.concatenate([read_speech(path) for path in sorted((folder / "he").iterdir())])
     np.testing.assert_array_equal(made, facodec.load(weights).voice(he))
+    first = facodec.load(weights).identity
+    assert voices_identity(weights) == first
+    further = [*options[2:], "--steps", "2", "--data", str(folder), "--export", str(weights)]
+    assert run(parser.parse_args(further)) == 0
+    assert facodec.load(weights).identity == voices_identity(weights) != first
+    assert f"voices of {first}, which was there, are not for them" in capsys.readouterr().out
     assert run(parser.parse_args(export)) == 0
     assert facodec.load(weights).voices == {} and "left out" in capsys.readouterr().out
     (weights / "voices.json").write_text('{"oak": {"about": "nobody", "speaker": "it"}}')

@@ -16,10 +16,11 @@ import facodec
 from facodec.codec import Codec
 from facodec.config import ABSENT
 from facodec.files import FileError
+from facodec.live import LiveModel
 from facodec.training.cli import add_arguments, run
 from facodec.training.coded import CodedCorpus, pack_coded
 from facodec.training.config import TrainConfig
-from facodec.training.decoding import DECODER, CodedSampler, DecoderObjective
+from facodec.training.decoding import CodedSampler, DecoderObjective
 from facodec.training.loop import LOG, Trainer
 from facodec.training.report import read_log
 
@@ -85,7 +86,7 @@ def test_only_the_decoder_changes(corpus: CodedCorpus, codec: Codec, tmp_path: P
         training.train_step()
     for name, value in training.average.state_dict().items():
         same = torch.equal(value, before[name])
-        assert same != (name.split(".")[0] in DECODER), name
+        assert same != (name.split(".")[0] in LiveModel.decoding_parts), name
 
 
 def test_a_sentence_is_learned(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
@@ -141,7 +142,9 @@ def test_detail_is_left_out_from_the_end(corpus: CodedCorpus, codec: Codec) -> N
     assert torch.equal(heard[present], batch.codes[present])
 
 
-def test_the_command_trains_a_decoder(folder: Path, tmp_path: Path, codec: Codec) -> None:
+def test_the_command_trains_a_decoder(
+    folder: Path, tmp_path: Path, codec: Codec, capsys: pytest.CaptureFixture[str]
+) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     options = f"--run {tmp_path / 'run'} --data {folder} --stage decoder --steps 2 --batch 2"
@@ -151,6 +154,8 @@ def test_the_command_trains_a_decoder(folder: Path, tmp_path: Path, codec: Codec
     everything = f"{options} --frames 60 --init live --export {target}".split()
     assert run(parser.parse_args(everything)) == 0
     made = facodec.load(target, backend="float32")
+    assert made.identity == codec.identity
+    assert f"written to {target}: {codec.identity}" in capsys.readouterr().out
     audio = soundfile.read(folder / "he" / "a.flac", dtype="float32")[0]
     assert np.array_equal(made.encode(audio).codes, codec.encode(audio).codes)
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file as save_tensors
 
 from facodec.config import LiveConfig
 from facodec.files import FileError
+from facodec.identity import ModelIdentity
 from facodec.weights import bundled_path
 from facodec.weights.reading import WeightsError, read_config, read_pickled, read_tensors
 from facodec.weights.storage import SIZES, WEIGHTS, load_live
@@ -119,7 +120,7 @@ def test_bundled_voices_that_are_none(
 ) -> None:
     save_file({"a": vector}, tmp_path / VECTORS)
     with pytest.raises(FileError, match=rf"voices\.safetensors.*{sentence}"):
-        load_voices(tmp_path)
+        load_voices(tmp_path, ModelIdentity("live"))
 
 
 def test_notes_that_are_none(tmp_path: Path) -> None:

@@ -63,6 +63,14 @@ def test_a_session_is_two_lines(heard: Any) -> None:
     ]
 
 
+def test_a_room_of_any_script_is_one_word_of_ascii(heard: Any) -> None:
+    for as_json in (False, True):
+        lines = heard(as_json=as_json).lines
+        session = journal.SessionJournal("k3J9", "192.0.2.1", lambda: 0.0)
+        session.start(Hello("publish", room="k\u00fcche-\u53a8\u623f"), None)
+        assert lines[0].isascii() and "k\\u00fcche-\\u53a8\\u623f" in lines[0]
+
+
 def test_one_that_does_not_start_is_a_refusal(heard: Any) -> None:
     lines = heard(as_json=True).lines
     journal.SessionJournal("k3J9", "192.0.2.1", float).end(0, 0, "unauthorized")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgpack
 import numpy as np
 import pytest
@@ -28,16 +30,21 @@ CLIENT_MESSAGES = [
     Hello("loopback"),
     Hello("convert", "pcm", "codes", "s16", "live", "anna", None, 3, 8, "secret", 5),
     Hello("publish", room="tea.room-1", voice=bytes(1024)),
+    Hello("publish", room="k\u00fcche", identity="live@0123456789ab"),
+    Hello("convert", voice="j\u00f6rg", pitch=123.5),
+    Hello("convert", voice="anna", pitch=55.0),
     Audio(0, b"\0\0\0\0"),
     Audio(7, b"", t=1.5),
     Codes(3, 2, bytes(15), t=0.0),
     Voice(bytes(512)),
     Voice(bytes(1024)),
+    Voice(bytes(1024), "ns3@0123456789ab"),
     Clock(1.0),
     End(),
 ]
 SERVER_MESSAGES = [
     READY,
+    replace(READY, identity="live@0123456789ab"),
     Audio(0, b"\0\0", stamps=Stamps(1.0, 0.1, 0.2, 0.3)),
     Codes(3, 2, bytes(15), stamps=Stamps()),
     Voice(bytes(512)),
@@ -120,6 +127,22 @@ HELLO = {"type": "hello", "version": 1, "role": "encode"}
         (packed(type="clock", t0=0.0, more=[0] * 250), "bad-message", "256 msgpack values"),
         (packed(type="clock", t0=0.0, more=[[0] * 15] * 16), "bad-message", "256 msgpack values"),
         (packed(**{**HELLO, "resume": ""}), "bad-field", "'resume'"),
+        (packed(**{**HELLO, "pitch": 54.9}), "bad-field", "must be a number from 55 to 450"),
+        (packed(**{**HELLO, "pitch": 450.5}), "bad-field", "got 450.5"),
+        (packed(**{**HELLO, "pitch": float("nan")}), "bad-field", "'pitch'"),
+        (packed(**{**HELLO, "pitch": "high"}), "bad-field", "'pitch'"),
+        (packed(**{**HELLO, "pitch": True}), "bad-field", "'pitch'"),
+        (packed(**{**HELLO, "identity": "live@"}), "bad-field", "'identity'"),
+        (packed(**{**HELLO, "identity": b"live"}), "bad-field", "'identity'"),
+        (packed(**{**HELLO, "identity": "x" * 500}), "bad-field", "'identity'"),
+        (packed(type="voice", data=bytes(512), identity="live@0"), "bad-field", "'identity'"),
+        (packed(**{**HELLO, "room": "a/b"}), "bad-field", "'a/b'"),
+        (packed(**{**HELLO, "room": "a b"}), "bad-field", "letters, digits"),
+        (packed(**{**HELLO, "room": "a\u202eb"}), "bad-field", "'room'"),
+        (packed(**{**HELLO, "room": "a\nb"}), "bad-field", "'room'"),
+        (packed(**{**HELLO, "room": "\u3164"}), "bad-field", "'room'"),
+        (packed(**{**HELLO, "room": "\u0301a"}), "bad-field", "'room'"),
+        (packed(**{**HELLO, "room": "\u540d" * 65}), "bad-field", "64 letters"),
         (packed(type="clock"), "bad-field", "'t0' is missing"),
     ],
 )
@@ -154,6 +177,22 @@ def test_sentences_stay_short_whatever_was_sent() -> None:
     with pytest.raises(ProtocolError) as caught:
         protocol.decode_client(packed(**{**HELLO, "role": "x" * 100_000}))
     assert len(caught.value.sentence) < 300
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ("k\u00fcche", "k\u00fcche"),
+        ("ku\u0308che", "k\u00fcche"),
+        ("o\u0308" * 64, "\u00f6" * 64),
+        ("\u53a8\u623f-2", "\u53a8\u623f-2"),
+        ("\u0939\u093f\u0928\u094d\u0926\u0940", "\u0939\u093f\u0928\u094d\u0926\u0940"),
+    ],
+)
+def test_names_of_any_script_in_one_spelling(given: str, known: str) -> None:
+    sent = packed(**{**HELLO, "role": "publish", "room": given, "voice": given})
+    hello = protocol.decode_client(sent)
+    assert isinstance(hello, Hello) and (hello.room, hello.voice) == (known, known)
 
 
 def test_omitted_formats_are_those_of_the_role() -> None:

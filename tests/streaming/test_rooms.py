@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from facodec.config import Latency
+from facodec.identity import ModelIdentity
 from streaming.engine import Engine, Outcome, Stream
 from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import Pipeline
 from streaming.protocol import DoneReason, Format, ProtocolError, Stamps
 from streaming.rooms import Broadcast, Room, Rooms
 
-BROADCAST = Broadcast("live", Latency(200, 200), 6)
+BROADCAST = Broadcast(ModelIdentity("live", "0123456789ab"), Latency(200, 200), 6)
 
 
 class Ear:
@@ -223,7 +225,8 @@ def test_a_publisher_that_comes_back_takes_its_room_with_its_listeners() -> None
     assert lost.replaced == 0
     house.now = 100.0
     assert house.rooms.replace("tea", back, "secret") is room
-    assert room.continues(BROADCAST) and not room.continues(Broadcast("other", Latency(1, 1), 6))
+    assert room.continues(BROADCAST)
+    assert not room.continues(replace(BROADCAST, model=ModelIdentity("live", "f" * 12)))
     assert (lost.replaced, back.replaced) == (1, 0)
     room.publish(Outcome((frames(3),)))
     house.run()

@@ -5,6 +5,7 @@ import pytest
 
 from facodec import bitstream
 from facodec.config import Latency
+from facodec.identity import ModelIdentity
 from streaming import protocol
 from streaming.media import Frames, Sound, Timbre
 from streaming.packets import Packetizer
@@ -23,13 +24,14 @@ from streaming.protocol import (
 )
 from streaming.session import Arrived, Ended, Event, Opened, Reply, Session
 
+LIVE = ModelIdentity("live", "0123456789ab")
 LIMITS = Limits(max_message=100_000, max_frames=80, backlog=2.0, idle_timeout=60.0)
 
 
 def opened(hello: Hello) -> Session:
     session = Session("s1", LIMITS, hello_timeout=5.0)
     assert isinstance(send(session, hello), Opened)
-    session.open("live", Latency(200, 200), hello.layers)
+    session.open(LIVE, Latency(200, 200), hello.layers)
     return session
 
 
@@ -51,7 +53,7 @@ def refused(session: Session, message: protocol.ClientMessage | bytes | str) -> 
 def test_a_whole_conversation() -> None:
     session = Session("s1", LIMITS, hello_timeout=5.0)
     assert send(session, Hello("encode")) == Opened(Hello("encode"))
-    ready = protocol.decode_server(session.open("live", Latency(200, 150), 6))
+    ready = protocol.decode_server(session.open(LIVE, Latency(200, 150), 6))
     assert isinstance(ready, Ready)
     assert (ready.session, ready.latency.decoder, ready.limits) == ("s1", 150, LIMITS)
     first = send(session, Audio(0, pcm(300), t=4.0))

@@ -25,12 +25,14 @@ def test_a_file_of_tokens_with_rights_rooms_and_names(tmp_path: Path) -> None:
     speaker publish,subscribe rooms=kitchen-*,hall
     listener subscribe rooms=hall name=anna
     converter convert
+    cook publish rooms=ku\u0308che-*
     """
     assert read_token_file(write(tmp_path, text)) == [
         ("everything", Grant("line 3")),
         ("speaker", Grant("line 4", frozenset({"publish", "subscribe"}), ("kitchen-*", "hall"))),
         ("listener", Grant("anna", frozenset({"subscribe"}), ("hall",))),
         ("converter", Grant("line 6", frozenset({"convert"}))),
+        ("cook", Grant("line 7", frozenset({"publish"}), ("k\u00fcche-*",))),
     ]
 
 

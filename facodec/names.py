@@ -1,0 +1,32 @@
+"""Names that users choose, of voices and rooms: letters of any script, safe in files and logs."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LONGEST_NAME = 64
+"""Characters."""
+LARGEST_NAME = 200
+"""Bytes as UTF-8: what the name of a file has room for."""
+SIGNS = "._-"
+RULE = f"up to {LONGEST_NAME} letters, digits, '.', '_' and '-', a letter or digit first"
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
+                        "\U000e0100-\U000e01ef]")  # fmt: skip
+"""Letters and marks that nobody sees: two names must not look alike by them."""
+
+
+def composed(name: str) -> str:
+    """One spelling for letters that Unicode can write in two ways (ö, o and its dots): NFC."""
+    return unicodedata.normalize("NFC", name)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text, once :func:`composed`, is a name: letters, digits and marks of any script,
+    and after the first of them also signs."""
+    name = composed(text)
+    if not 0 < len(name) <= LONGEST_NAME or len(name.encode("utf-8", "replace")) > LARGEST_NAME:
+        return False
+    if _INVISIBLE.search(name) or not name[0].isalnum():
+        return False
+    return all(c in SIGNS or c.isalnum() or unicodedata.category(c) in ("Mn", "Mc") for c in name)
