@@ -392,7 +392,7 @@ class Session:
             codes = bitstream.unpack(message.data, layers=self.ready.layers, frames=message.n)
             return CodesPacket(message.seq, codes, self._times(message.stamps, arrived))
         if isinstance(message, Voice):
-            return VoicePacket(message.vector(), message.is_exact)
+            return VoicePacket(message.vector(), message.is_exact, message.alike)
         return None
 
     def _times(self, stamps: Stamps | None, arrived: float) -> Times:

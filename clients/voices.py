@@ -15,7 +15,7 @@ import numpy as np
 from clients.connection import connect
 from clients.errors import ClientError, UsageError
 from clients.packets import VoicePacket
-from clients.references import read_reference
+from clients.references import read_reference, several_people
 from facodec.files import (
     Replacement,
     need_folder,
@@ -197,13 +197,15 @@ async def enrol(
 ) -> Enrolled:
     """The voice in a recording, worked out by a server; ``tell`` gets remarks on its quality."""
     reference = read_reference(path)
-    for remark in reference.remarks:
-        tell(remark)
+    for found in reference.remarks:
+        tell(found)
     async with connect(url, role="enroll", model=model, token=token, ca=ca) as session:
         await session.send_audio(reference.samples)
         await session.finish(ENROL_TIMEOUT)
         async for packet in session:
             if isinstance(packet, VoicePacket):
+                if remark := several_people(packet.alike):
+                    tell(f"{shown(path)}: {remark}")
                 return Enrolled(packet.timbre, session.ready.model)
     raise ClientError(f"the server sent no voice for {shown(path)}")
 
@@ -214,8 +216,10 @@ def enrol_here(path: Path, model: str | None, tell: Tell = say) -> Enrolled:
 
     reference = read_reference(path)
     codec = load_codec(model)
-    for remark in reference.remarks:
-        tell(remark)
+    for found in reference.remarks:
+        tell(found)
+    if remark := several_people(codec.talkers_alike(reference.samples)):
+        tell(f"{shown(path)}: {remark}")
     return Enrolled(codec.voice(reference.samples), codec.name)
 
 

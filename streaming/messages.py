@@ -180,6 +180,8 @@ class Voice:
     of float32 (an exact voice), little-endian."""
 
     data: bytes
+    alike: float | None = None
+    """Of an enrolment: likeness of the voices in its parts, a cosine; None where not known."""
 
     @classmethod
     def estimate(cls, vector: np.ndarray) -> Voice:

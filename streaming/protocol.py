@@ -228,7 +228,7 @@ def _read_codes(get: FieldReader) -> Codes:
 
 
 def _read_voice(get: FieldReader) -> Voice:
-    voice = Voice(get.data("data"))
+    voice = Voice(get.data("data"), get.optional(get.between, "alike", -1.0, 1.0))
     voice.vector()
     return voice
 
