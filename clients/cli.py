@@ -52,10 +52,13 @@ def _main(words: list[str]) -> int:
 def _run(
     parser: argparse.ArgumentParser, module: ModuleType, options: argparse.Namespace
 ) -> int:
+    from clients.compiling import show_compiling
     from clients.errors import ClientError, advice, missing_module
+    from facodec import compiled
     from facodec.files import FileError
 
     _show_any_name()
+    compiled.tell_with(show_compiling)
     try:
         return int(module.run(options) or 0)
     except ClientError as error:

@@ -428,7 +428,8 @@ class Session:
             codes = belonging(codes, self._identity)
             return CodesPacket(message.seq, codes, self._times(message.stamps, arrived))
         if isinstance(message, Voice):
-            return VoicePacket(belonging(message.vector(), self._identity), message.is_exact)
+            timbre = belonging(message.vector(), self._identity)
+            return VoicePacket(timbre, message.is_exact, message.alike)
         return None
 
     def _times(self, stamps: Stamps | None, arrived: float) -> Times:

@@ -44,10 +44,12 @@ class CodesPacket:
 
 @dataclass(frozen=True, eq=False)
 class VoicePacket:
-    """Timbre float32 (256,) that holds from here on. ``exact``: given, not estimated."""
+    """Timbre float32 (256,) that holds from here on. ``exact``: given, not estimated. ``alike``: of
+    an enrolment, how alike its parts are, see :class:`streaming.protocol.Voice`."""
 
     timbre: np.ndarray
     exact: bool
+    alike: float | None = None
 
 
 Packet: TypeAlias = AudioPacket | CodesPacket | VoicePacket

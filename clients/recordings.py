@@ -12,7 +12,7 @@ from tqdm import tqdm
 from clients.errors import ClientError
 from clients.files import AudioReader, AudioWriter, keep_apart
 from clients.local import load_codec
-from clients.references import MostSpeech, read_reference
+from clients.references import MostSpeech, read_reference, several_people
 from clients.voices import BUNDLED, Profiles, is_file, say, voice_file
 from facodec.bitstream import FacFile
 from facodec.codec import Codec
@@ -122,8 +122,10 @@ def timbre_of(voice: str, codec: Codec) -> np.ndarray:
         known = [saved.name for saved in Profiles().list()] + [*codec.voices, *BUNDLED]
         raise ClientError(f"there is no voice {voice!r}; known are: {', '.join(known)}")
     reference = read_reference(BUNDLED.get(voice, Path(voice)))
-    for remark in reference.remarks:
-        say(remark)
+    for found in reference.remarks:
+        say(found)
+    if remark := several_people(codec.talkers_alike(reference.samples)):
+        say(f"{shown(Path(voice))}: {remark}")
     return codec.voice(reference.samples)
 
 

@@ -39,6 +39,9 @@ LEAST_SPEECH, LEAST_SHARE = 0.3, 0.12
 LEAST_MOVEMENT, LEAST_PITCH = 2.0, 0.05
 """dB that the spectrum and semitones that the pitch of speech move at least; tones do not."""
 GOOD_SECONDS, GOOD_SPEECH, GOOD_SNR = 3.0, 1.0, 16.0
+SEVERAL = 0.78
+"""Likeness of parts of a recording below which several people talk in it, as measured in
+:data:`facodec.talkers.SEVERAL`, which this does not import: it needs no PyTorch."""
 LONGEST, PART = 60, 5
 """Seconds used of a recording, and of the parts that are chosen from a longer one."""
 QUIET, NORMAL = -36.0, -26.0
@@ -119,6 +122,17 @@ def read_reference(path: Path) -> Reference:
         )
     remarks = [f"{shown(path)}: {remark}" for remark in measured.remarks()]
     return Reference(_levelled(samples, measured.level), remarks)
+
+
+def several_people(alike: float | None) -> str | None:
+    """A remark where parts of a recording are so little alike (a cosine) that several people talk
+    in it."""
+    if alike is None or alike >= SEVERAL:
+        return None
+    return (
+        f"it seems to be of several people: its parts are alike by {alike:.2f}, those of one "
+        f"person by {SEVERAL:g} or more: cut out one person's talk"
+    )
 
 
 class MostSpeech:

@@ -13,7 +13,7 @@ import numpy as np
 from clients.connection import connect
 from clients.errors import ClientError, UsageError
 from clients.packets import VoicePacket
-from clients.references import read_reference
+from clients.references import read_reference, several_people
 from facodec.files import Replacement, need_folder, need_writable, shown
 from facodec.folders import base_directory
 from facodec.identity import ModelIdentity, model_of
@@ -179,13 +179,15 @@ async def enrol(
     """The voice (256,) in a recording, with its model, worked out by a server; ``tell`` gets
     remarks on its quality."""
     reference = read_reference(path)
-    for remark in reference.remarks:
-        tell(remark)
+    for found in reference.remarks:
+        tell(found)
     async with connect(url, role="enroll", model=model, token=token, ca=ca) as session:
         await session.send_audio(reference.samples)
         await session.finish(ENROL_TIMEOUT)
         async for packet in session:
             if isinstance(packet, VoicePacket):
+                if remark := several_people(packet.alike):
+                    tell(f"{shown(path)}: {remark}")
                 return packet.timbre
     raise ClientError(f"the server sent no voice for {shown(path)}")
 
@@ -196,8 +198,10 @@ def enrol_here(path: Path, model: str | None, tell: Tell = say) -> np.ndarray:
 
     reference = read_reference(path)
     codec = load_codec(model)
-    for remark in reference.remarks:
-        tell(remark)
+    for found in reference.remarks:
+        tell(found)
+    if remark := several_people(codec.talkers_alike(reference.samples)):
+        tell(f"{shown(path)}: {remark}")
     return codec.voice(reference.samples)
 
 

@@ -147,6 +147,16 @@ class Codec:
         where the bundled model hears no speech."""
         return self._own(as_numpy(self.model.voice(self._audio(audio))))
 
+    @torch.inference_mode()
+    def talkers_alike(self, audio: ArrayLike | Tensor) -> float | None:
+        """Likeness of the voices of the parts of audio (N,), a cosine, see
+        :mod:`facodec.talkers`: below :data:`facodec.talkers.SEVERAL` there are several people. None
+        where there is too little talk, and for models that this was not calibrated for."""
+        from facodec.talkers import talkers_alike
+
+        model = self.model
+        return talkers_alike(model, self._audio(audio)) if isinstance(model, LiveModel) else None
+
     def convert(
         self,
         audio: ArrayLike | Tensor,

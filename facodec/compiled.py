@@ -17,7 +17,8 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,16 @@ SWITCH = "FACODEC_NATIVE"
 """Environment variable: 0 does without compiled code."""
 EXTRA_FLAGS = "FACODEC_CFLAGS"
 """Environment variable: flags for the compiler, after :data:`FLAGS`."""
+
+Tell = Callable[[str], AbstractContextManager[object]]
+_tell: Tell = nullcontext
+
+
+def tell_with(tell: Tell) -> None:
+    """From now on ``tell(name)`` is entered around each compilation of the code of that name: it
+    takes some seconds, of which a user at a terminal wants to know."""
+    global _tell
+    _tell = tell
 
 
 @cache
@@ -109,7 +120,7 @@ def _from_cache_or_now(build: _Build) -> ctypes.CDLL:
         found = _from_cache(build, kept)
         if found is not None:
             return found
-        log.warning("compiling the C code of %s, once: this takes some seconds", build.name)
+        log.info("compiling the C code of %s, once: this takes some seconds", build.name)
         try:
             return _compiled_now(build, kept)
         except OSError as error:
@@ -150,7 +161,8 @@ def _compiled_now(build: _Build, kept: Path | None) -> ctypes.CDLL:
     """The library, compiled in a folder of its own, and ``kept`` once it could be loaded; several
     processes may do so at once. Raises OSError."""
     with tempfile.TemporaryDirectory(prefix="facodec-", dir=kept) as place:
-        made = build.compile(Path(place))
+        with _tell(build.name):
+            made = build.compile(Path(place))
         loaded = ctypes.CDLL(str(made))  # which stays, whatever becomes of the file
         if kept is not None:
             made.chmod(stat.S_IRUSR | stat.S_IWUSR)

@@ -37,10 +37,12 @@ class Frames:
 @dataclass(frozen=True, eq=False)
 class Timbre:
     """The voice from here on: vector (256,) float32. ``exact``: given by somebody, and sent in
-    float32; otherwise a running estimate, already rounded to the float16 it is sent in."""
+    float32; otherwise a running estimate, already rounded to the float16 it is sent in. ``alike``:
+    of an enrolment, see :class:`streaming.protocol.Voice`."""
 
     vector: np.ndarray
     exact: bool
+    alike: float | None = None
 
     @property
     def frames(self) -> float:

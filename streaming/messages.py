@@ -185,6 +185,8 @@ class Voice:
 
     data: bytes
     identity: str | None = None
+    alike: float | None = None
+    """Of an enrolment: likeness of the voices in its parts, a cosine; None where not known."""
 
     @classmethod
     def estimate(cls, vector: np.ndarray) -> Voice:

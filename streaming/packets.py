@@ -29,8 +29,8 @@ class Packetizer:
         """(message, frames in it) for every packet the item completes. Sound comes in whole
         hops. A timbre holds for what follows, so it sends what came before it first."""
         if isinstance(item, Timbre):
-            make = Voice.exact if item.exact else Voice.estimate
-            return [*self.flush(), (protocol.encode(make(item.vector)), 0)]
+            voice = (Voice.exact if item.exact else Voice.estimate)(item.vector)
+            return [*self.flush(), (protocol.encode(Voice(voice.data, alike=item.alike)), 0)]
         held = _append(self._held, item)
         self._stamps = stamps
         whole = int(held.frames) // self._size * self._size

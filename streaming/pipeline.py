@@ -336,12 +336,14 @@ class Enroll:
     def finish(self) -> Work[list[Media]]:
         if self._heard < HOP:
             raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
-        hear = partial(self._codec.voice, np.concatenate(self._parts))
+        heard = np.concatenate(self._parts)
         try:
-            voice: np.ndarray = yield Aside(self._codec, hear)
+            voice: np.ndarray = yield Aside(self._codec, partial(self._codec.voice, heard))
         except ValueError as error:
             raise ProtocolError("bad-audio", str(error)) from error
-        return [Timbre(voice, exact=True)]
+        compare = partial(self._codec.talkers_alike, heard)
+        alike: float | None = yield Aside(self._codec, compare)
+        return [Timbre(voice, exact=True, alike=alike)]
 
 
 def plan(hello: Hello, codec: Codec, voice: np.ndarray | None, enroll: float) -> MakePipeline:

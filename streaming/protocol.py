@@ -229,7 +229,11 @@ def _read_codes(get: FieldReader) -> Codes:
 
 
 def _read_voice(get: FieldReader) -> Voice:
-    voice = Voice(get.data("data"), get.optional(get.identity, "identity"))
+    voice = Voice(
+        get.data("data"),
+        get.optional(get.identity, "identity"),
+        get.optional(get.between, "alike", -1.0, 1.0),
+    )
     voice.vector()
     return voice
 

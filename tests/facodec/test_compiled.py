@@ -67,6 +67,7 @@ def built_elsewhere(tmp_path: Path, source: str) -> bytes:
 def test_it_is_compiled_once_and_for_this_user_alone(
     sources: Path, own_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="facodec")
     assert answer(sources) == 42
     assert "compiling the C code of small, once" in caplog.text
     caplog.clear()
