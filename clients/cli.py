@@ -52,7 +52,8 @@ def _main(words: list[str]) -> int:
 def _run(
     parser: argparse.ArgumentParser, module: ModuleType, options: argparse.Namespace
 ) -> int:
-    from clients.errors import ClientError, advice, missing_module
+    from clients.errors import ClientError, advice
+    from facodec.extras import MissingExtra, missing
     from facodec.files import FileError
 
     _show_any_name()
@@ -64,11 +65,14 @@ def _run(
     except FileError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    except MissingExtra as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in OURS:
             raise
-        print(f"{parser.prog}: {missing_module(error.name)}", file=sys.stderr)
-        return 1
+        print(f"{parser.prog}: {missing(error.name)}", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, and wants no word about it
         return 1
@@ -111,9 +115,9 @@ def _top_parser() -> argparse.ArgumentParser:
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
+        from facodec import __version__
 
-        print(f"facodec-live {version('facodec-live')}")
+        print(f"facodec-live {__version__}")
         parser.exit()
 
 
