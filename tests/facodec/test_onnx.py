@@ -16,7 +16,6 @@ from torch import Tensor
 import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, TIMBRE_DIM
-from facodec.live import LiveModel
 from facodec.metrics import log_mel_distance
 from facodec.model import CodecModel
 from facodec.ns3 import Ns3Model
@@ -34,12 +33,6 @@ pytest.importorskip("onnxscript", reason="missing: the extra onnx")
 HOPS = 1_000
 Pair = tuple[CodecModel, OnnxLive | OnnxNs3]
 Audio = NDArray[np.float32]
-
-
-@pytest.fixture(scope="session")
-def live_graphs(live: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    assert isinstance(live.model, LiveModel)
-    return export(live.model, tmp_path_factory.mktemp("graphs") / "live").parent
 
 
 @pytest.fixture(scope="session")
