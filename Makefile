@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: help run test check variants serve clean
+.PHONY: help run test check variants serve dist clean
 
 help:
 	@echo 'make run       start a server, send a sample through it, write out.wav'
@@ -12,6 +12,7 @@ help:
 	@echo 'make check     lint and types only'
 	@echo 'make variants  the tests of exactness, as on other CPUs (4 minutes)'
 	@echo 'make serve     a server with the bundled model'
+	@echo 'make dist      a wheel and a source distribution in dist/'
 	@echo 'make clean     remove the environment'
 
 run: .venv/run.stamp
@@ -30,13 +31,21 @@ check: .venv/test.stamp
 variants: .venv/test.stamp
 	$(BIN)/python -m tests.variants
 
+dist: .venv/dist.stamp
+	$(BIN)/python -m build --outdir dist .
+
 .venv/run.stamp: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo 'Python 3.10 or newer is needed: make PYTHON=/path/to/python3'; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo 'Installing into .venv (about a minute) ...'
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)'
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server]'
+	@touch $@
+
+.venv/dist.stamp: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check 'build>=1.2'
 	@touch $@
 
 .venv/test.stamp: .venv/run.stamp

@@ -1,0 +1,38 @@
+"""Benchmarks of the codec and its server: quality, speed, capacity, and what attackers can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from facodec import __version__, lazy
+
+if TYPE_CHECKING:
+    from benchmarks.cli import PARTS, parse, run
+    from benchmarks.report import page, text
+    from benchmarks.statistics import paired_ratio, percentiles, undisturbed_ratio
+
+__all__ = [
+    "PARTS",
+    "__version__",
+    "page",
+    "paired_ratio",
+    "parse",
+    "percentiles",
+    "run",
+    "text",
+    "undisturbed_ratio",
+]
+
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "PARTS": "benchmarks.cli",
+        "page": "benchmarks.report",
+        "paired_ratio": "benchmarks.statistics",
+        "parse": "benchmarks.cli",
+        "percentiles": "benchmarks.statistics",
+        "run": "benchmarks.cli",
+        "text": "benchmarks.report",
+        "undisturbed_ratio": "benchmarks.statistics",
+    },
+)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from facodec.extras import need
 from facodec.files import need_folder, need_writable
 
 PARTS = {
@@ -27,6 +28,7 @@ PARTS = {
 }
 MODULES = {"report": "report_command"}
 SUITE = "suite"
+WITHOUT_CODEC = {"report"}
 
 
 class _Lazy(argparse.ArgumentParser):
@@ -68,6 +70,8 @@ def parse(part: str, words: Sequence[str]) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.part not in WITHOUT_CODEC:
+        need("server")
     _check_outputs(args)
     import numpy  # noqa: F401 - torch's own import of it swallows a Ctrl-C
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import Result, add_common, progress, run_part, say, whole_number
 from benchmarks.present import Cell, Table
+from facodec.extras import need
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,4 +123,5 @@ def tables(result: Result) -> list[Table]:
 
 
 def run(args: argparse.Namespace) -> int:
+    need("onnx")
     return run_part(args, measure, tables)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import CODE_BITS, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE
+from facodec.extras import need
 
 if TYPE_CHECKING:
     from facodec import Codec
@@ -153,6 +154,7 @@ def run(args: argparse.Namespace) -> int:
     import facodec
     from benchmarks.speech import clips, use_one_thread
 
+    need("bench", "pesq", "pystoi")
     use_one_thread()
     codec = facodec.load(args.model)
     speech = clips(args.data, args.clips)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facodec.extras import install
+
 Audio = NDArray[np.float32]
 Embedding = NDArray[np.float32]
 QUIETEST = 1e-5
@@ -52,6 +54,6 @@ def _speaker_encoder() -> tuple[Any, Any]:
     except ImportError as error:
         raise ValueError(
             f"voices are compared with Resemblyzer, which does not load ({error}): "
-            "pip install 'facodec-live[bench]'"
+            f"{install('bench')}"
         ) from error
     return resemblyzer, resemblyzer.VoiceEncoder("cpu", verbose=False)

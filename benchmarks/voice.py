@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facodec.extras import need
+
 if TYPE_CHECKING:
     from benchmarks.conversion import Judged
     from benchmarks.speakers import Pair, Utterance
@@ -75,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
     from benchmarks.speech import use_one_thread
     from benchmarks.voice_tables import tables
 
+    if "conversion" in args.parts:
+        need("bench", "resemblyzer")
     use_one_thread()
     codec = facodec.load(args.model)
     found = find_utterances(args.data)

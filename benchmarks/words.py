@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facodec.config import MIN_LAYERS
+from facodec.extras import install
 from facodec.training.corpus import read_speech
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def missing_tools() -> str | None:
     if not set(VOICES) <= set(spoken):
         return f"flite lacks the voices {', '.join(VOICES)}"
     if not find_spec("pocketsphinx"):
-        return "pocketsphinx is not installed: pip install 'facodec-live[bench]'"
+        return f"pocketsphinx is not installed: {install('bench')}"
     return None
 
 

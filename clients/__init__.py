@@ -1,0 +1,92 @@
+"""Clients of a server: connections, sound files and devices, saved voices, and every command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from facodec import __version__, lazy
+
+if TYPE_CHECKING:
+    from clients.connection import Session, connect
+    from clients.devices import Device, list_devices
+    from clients.errors import (
+        ClientError,
+        ConnectError,
+        ConnectionLost,
+        DeviceError,
+        FinishTimeout,
+        Forbidden,
+        NotAuthorized,
+        ServerError,
+        ServerFull,
+        ServerUnreachable,
+        UsageError,
+        WrongProtocol,
+    )
+    from clients.files import AudioWriter, read_audio
+    from clients.local_server import LocalServer
+    from clients.packets import AudioPacket, CodesPacket, Times, VoicePacket
+    from clients.reconnect import keep_connected
+    from clients.voices import Profile, Profiles
+
+__all__ = [
+    "AudioPacket",
+    "AudioWriter",
+    "ClientError",
+    "CodesPacket",
+    "ConnectError",
+    "ConnectionLost",
+    "Device",
+    "DeviceError",
+    "FinishTimeout",
+    "Forbidden",
+    "LocalServer",
+    "NotAuthorized",
+    "Profile",
+    "Profiles",
+    "ServerError",
+    "ServerFull",
+    "ServerUnreachable",
+    "Session",
+    "Times",
+    "UsageError",
+    "VoicePacket",
+    "WrongProtocol",
+    "__version__",
+    "connect",
+    "keep_connected",
+    "list_devices",
+    "read_audio",
+]
+
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "AudioPacket": "clients.packets",
+        "AudioWriter": "clients.files",
+        "ClientError": "clients.errors",
+        "CodesPacket": "clients.packets",
+        "ConnectError": "clients.errors",
+        "ConnectionLost": "clients.errors",
+        "Device": "clients.devices",
+        "DeviceError": "clients.errors",
+        "FinishTimeout": "clients.errors",
+        "Forbidden": "clients.errors",
+        "LocalServer": "clients.local_server",
+        "NotAuthorized": "clients.errors",
+        "Profile": "clients.voices",
+        "Profiles": "clients.voices",
+        "ServerError": "clients.errors",
+        "ServerFull": "clients.errors",
+        "ServerUnreachable": "clients.errors",
+        "Session": "clients.connection",
+        "Times": "clients.packets",
+        "UsageError": "clients.errors",
+        "VoicePacket": "clients.packets",
+        "WrongProtocol": "clients.errors",
+        "connect": "clients.connection",
+        "keep_connected": "clients.reconnect",
+        "list_devices": "clients.devices",
+        "read_audio": "clients.files",
+    },
+)

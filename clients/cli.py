@@ -53,8 +53,9 @@ def _run(
     parser: argparse.ArgumentParser, module: ModuleType, options: argparse.Namespace
 ) -> int:
     from clients.compiling import show_compiling
-    from clients.errors import ClientError, advice, missing_module
+    from clients.errors import ClientError, advice
     from facodec import compiled
+    from facodec.extras import MissingExtra, missing
     from facodec.files import FileError
 
     _show_any_name()
@@ -67,6 +68,9 @@ def _run(
     except FileError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    except MissingExtra as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
     except ValueError as error:
         from facodec.identity import ModelMismatch
 
@@ -77,8 +81,8 @@ def _run(
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in OURS:
             raise
-        print(f"{parser.prog}: {missing_module(error.name)}", file=sys.stderr)
-        return 1
+        print(f"{parser.prog}: {missing(error.name)}", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, and wants no word about it
         return 1
@@ -121,9 +125,9 @@ def _top_parser() -> argparse.ArgumentParser:
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
+        from facodec import __version__
 
-        print(f"facodec-live {version('facodec-live')}")
+        print(f"facodec-live {__version__}")
         parser.exit()
 
 

@@ -84,23 +84,6 @@ class FinishTimeout(ClientError):
     """The server did not answer the end of the stream in time."""
 
 
-EXTRAS = {
-    "torch": "this needs PyTorch, which computes the codec: pip install torch",
-    "av": "this needs PyAV: pip install 'facodec-live[av]'",
-    "matplotlib": "this needs matplotlib: pip install 'facodec-live[train]'",
-    "pesq": "this needs pesq: pip install 'facodec-live[bench]'",
-    "onnx": "this needs onnx: pip install 'facodec-live[onnx]'",
-    "onnxscript": "this needs onnxscript: pip install 'facodec-live[onnx]'",
-    "onnxruntime": "this needs onnxruntime: pip install 'facodec-live[onnx]'",
-}
-
-
-def missing_module(name: str) -> str:
-    """The sentence for a module that is not installed."""
-    root = name.partition(".")[0]
-    return EXTRAS.get(root, f"this needs the Python package {root!r}, which is not installed")
-
-
 def advice(error: ClientError, options: object) -> str:
     """More advice on an error, for a command with these options."""
     if isinstance(error, ServerUnreachable) and error.none_there and hasattr(options, "serve"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from facodec.config import HIGHEST_PITCH, LOWEST_PITCH
 
 DEFAULT_URL = "ws://127.0.0.1:8765"
+SERVER_VARIABLE = "FACODEC_SERVER"
 TOKEN_VARIABLE = "FACODEC_TOKEN"
 CA_VARIABLE = "FACODEC_CA"
 
@@ -18,7 +19,9 @@ def add_server(parser: argparse.ArgumentParser, *, serve: bool = True) -> None:
     """``serve``: whether starting a server of one's own makes sense for this command."""
     group = parser.add_argument_group("server")
     group.add_argument(
-        "--server", metavar="URL", help=f"ws:// or wss:// address (default {DEFAULT_URL})"
+        "--server",
+        metavar="URL",
+        help=f"ws:// or wss:// address (default ${SERVER_VARIABLE}, else {DEFAULT_URL})",
     )
     if serve:
         group.add_argument(
@@ -127,6 +130,12 @@ def add_pitch(parser: argparse.ArgumentParser) -> None:
         help="how high you speak or sing, in the middle: right from the first word on, and a "
         "melody keeps its intervals (default: it is heard, and followed in pauses)",
     )
+
+
+def server(options: argparse.Namespace) -> str | None:
+    """The server's address given, or that of the environment."""
+    given: str | None = options.server or os.environ.get(SERVER_VARIABLE) or None
+    return given
 
 
 def token(options: argparse.Namespace) -> str | None:

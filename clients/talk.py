@@ -16,6 +16,7 @@ from clients.files import keep_apart
 from clients.live import LiveOptions, LiveRun
 from clients.local_server import LocalServer
 from clients.status import Progress, Reporter
+from facodec.extras import need
 from streaming.protocol import Role
 
 
@@ -69,7 +70,7 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
 
             local = LocalCodec(options.model)
             stack.callback(local.close)
-        url = options.server or given.DEFAULT_URL
+        url = given.server(options) or given.DEFAULT_URL
         if serve:
             chosen = ("--model", options.model) if options.model else ()
             server = await stack.enter_async_context(LocalServer(*chosen))
@@ -111,6 +112,8 @@ async def _voice(
 def _check(options: argparse.Namespace) -> None:
     """Combinations that cannot be. Raises UsageError."""
     serve = getattr(options, "serve", False)
+    if serve or getattr(options, "local", False):
+        need("server")
     if serve and options.server:
         raise UsageError("--serve starts a server of its own: leave out --server, or --serve")
     if serve and options.reconnect:

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from facodec import lazy
 
 if TYPE_CHECKING:
+    from facodec.bitstream import FacFile
     from facodec.codec import Codec, ConverterStream, DecoderStream, EncoderStream, Frames
+    from facodec.extras import MissingExtra
+    from facodec.files import FileError
     from facodec.loading import load
 
-__all__ = ["Codec", "ConverterStream", "DecoderStream", "EncoderStream", "Frames", "load"]
+__version__ = "0.1.0"
+__all__ = [
+    "Codec",
+    "ConverterStream",
+    "DecoderStream",
+    "EncoderStream",
+    "FacFile",
+    "FileError",
+    "Frames",
+    "MissingExtra",
+    "__version__",
+    "load",
+]
 
-
-def __getattr__(name: str) -> Any:
-    """Import torch only when a codec is really asked for: what needs no model starts fast."""
-    if name not in __all__:
-        raise AttributeError(f"module 'facodec' has no attribute {name!r}")
-    import_module("numpy")  # torch's own import of it swallows a Ctrl-C
-    return getattr(import_module("facodec.loading" if name == "load" else "facodec.codec"), name)
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "Codec": "facodec.codec",
+        "ConverterStream": "facodec.codec",
+        "DecoderStream": "facodec.codec",
+        "EncoderStream": "facodec.codec",
+        "FacFile": "facodec.bitstream",
+        "FileError": "facodec.files",
+        "Frames": "facodec.codec",
+        "MissingExtra": "facodec.extras",
+        "load": "facodec.loading",
+    },
+)

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from facodec.extras import install
 from facodec.files import FileError, shown
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-INSTALL = "pip install 'facodec-live[av]'"
 HEAD = 4096
 ATOMS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 """First atoms of QuickTime and MP4 files, the length before them."""
@@ -50,7 +50,7 @@ def pieces(
         import av
     except ImportError as error:
         raise FileError(
-            f"{shown(path)} is a file of kind {kind}, which needs PyAV: {INSTALL}, "
+            f"{shown(path)} is a file of kind {kind}, which needs PyAV: {install('av')}, "
             "or convert it to wav"
         ) from error
     return _decoded(av, file, path, kind)

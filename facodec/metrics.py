@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from facodec.config import SAMPLE_RATE
+from facodec.extras import need
 from facodec.features import mel_filterbank
 
 Audio = NDArray[np.float32]
@@ -34,6 +35,7 @@ def log_mel_distance(reference: Audio, degraded: Audio) -> float:
 
 def quality(reference: Audio, degraded: Audio) -> dict[str, float]:
     """PESQ-wb, STOI, ESTOI and log-mel L1 of ``degraded`` (N,) against ``reference`` (N,)."""
+    need("bench", "pesq", "pystoi")
     from pesq import pesq
     from pystoi import stoi
 

@@ -1,0 +1,33 @@
+"""The runtime of the codec: protocol, sessions, engine, rooms, playout and server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from facodec import __version__, lazy
+
+if TYPE_CHECKING:
+    from streaming.playout import PlayoutBuffer, PlayoutSettings
+    from streaming.protocol import ProtocolError
+    from streaming.server import Server
+    from streaming.settings import ServerSettings
+
+__all__ = [
+    "PlayoutBuffer",
+    "PlayoutSettings",
+    "ProtocolError",
+    "Server",
+    "ServerSettings",
+    "__version__",
+]
+
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "PlayoutBuffer": "streaming.playout",
+        "PlayoutSettings": "streaming.playout",
+        "ProtocolError": "streaming.protocol",
+        "Server": "streaming.server",
+        "ServerSettings": "streaming.settings",
+    },
+)

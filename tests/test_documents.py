@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cli import PARTS
 from clients.cli import COMMANDS
+from facodec.extras import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "facodec" / "weights" / "live" / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 
@@ -29,3 +33,34 @@ def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(path: Path) -> None
 def test_commands_shown_exist(path: Path) -> None:
     for command in re.findall(r"^ +facodec (\w+)", path.read_text(), re.MULTILINE):
         assert command in COMMANDS, command
+
+
+def test_the_index_lists_every_document() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    for path in (ROOT / "docs").glob("*.md"):
+        assert path.name == "README.md" or f"]({path.name})" in index, path.name
+
+
+def test_every_measurement_is_documented() -> None:
+    text = (ROOT / "docs" / "measuring.md").read_text()
+    for part in set(PARTS) - {"report"}:
+        assert f"`facodec bench {part}" in text, part
+
+
+def test_every_extra_is_documented() -> None:
+    text = (ROOT / "docs" / "installing.md").read_text()
+    for extra in (*EXTRAS, "all"):
+        assert f"\n| `{extra}` |" in text, extra
+
+
+def test_continuous_integration_runs_targets_that_exist() -> None:
+    """Without what is not part of the repository: there the tests that need it are skipped."""
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    workflows = list((ROOT / ".github" / "workflows").glob("*.yml"))
+    used = {
+        name
+        for path in workflows
+        for name in re.findall(r"\bmake (\w+)", path.read_text())
+    }
+    assert "test" in used and used <= targets
+    assert not any("REQUIRE_ALL" in path.read_text() for path in workflows)

@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from facodec.extras import need
+
+    need("server")
     from clients.recordings import decode_file, report
 
     samples = decode_file(

@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from facodec.extras import need
+
+    need("server")
     from clients.demo import demo
 
     return demo(arguments.output, model=arguments.model, microphone=arguments.mic)

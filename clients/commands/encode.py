@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from facodec.extras import need
+
+    need("server")
     from clients.recordings import encode_file, report
 
     started = time.monotonic()

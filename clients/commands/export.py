@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from clients.errors import ClientError
+    from facodec.extras import need
+
+    need("onnx")
     from facodec.loading import read_model, weights_folder
     from facodec.onnx.export import export
     from facodec.weights.hashing import identity_of

@@ -20,11 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from clients.errors import UsageError
+    from facodec.extras import need
 
     try:
         chosen = settings.from_arguments(options)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    need("server")
     from streaming import server
 
     return server.run(chosen)

@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from clients.errors import ClientError
+    from facodec.extras import need
 
+    need("train")
     try:
         return training.run(arguments)
     except (ValueError, OSError) as error:

@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from facodec.extras import need
+
+    need("server")
     from clients.verify import verify
 
     return 0 if verify(arguments.model, arguments.clip, print) else 1

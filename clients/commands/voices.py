@@ -7,7 +7,8 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clients.options import add_trust
+from clients.options import SERVER_VARIABLE, add_trust
+from facodec.extras import need
 from facodec.files import FileError, shown
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = actions.add_parser("add", help="enrol a recording under a name", **whole)
     add.add_argument("name", metavar="NAME")
     add.add_argument("reference", metavar="FILE", type=Path, help="3 s or more of clean speech")
-    add.add_argument("--server", metavar="URL", help="let this server enrol it (default: here)")
+    add.add_argument(
+        "--server",
+        metavar="URL",
+        help=f"let this server enrol it (default ${SERVER_VARIABLE}, else here)",
+    )
     add_trust(add)
     add.add_argument("--model", metavar="NAME", help="model, by name or, without --server, folder")
     add.add_argument("--replace", action="store_true", help="replace a saved voice of this name")
@@ -69,11 +74,15 @@ def _model(profile: Profile) -> str:
 
 
 def _add(arguments: argparse.Namespace) -> int:
+    from clients.options import server
     from clients.voices import Profiles, say, shadowed
 
+    url = server(arguments)
+    if url is None:
+        need("server")
     profiles = Profiles()
     profiles.check_new(arguments.name, replace=arguments.replace)
-    timbre = _enrol(arguments)
+    timbre = _enrol(arguments, url)
     saved = profiles.add(
         arguments.name,
         timbre,
@@ -86,16 +95,16 @@ def _add(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _enrol(arguments: argparse.Namespace) -> np.ndarray:
+def _enrol(arguments: argparse.Namespace, url: str | None) -> np.ndarray:
     from clients.options import ca, token
     from clients.voices import enrol, enrol_here
 
-    if arguments.server is None:
+    if url is None:
         return enrol_here(arguments.reference, arguments.model)
     return asyncio.run(
         enrol(
             arguments.reference,
-            arguments.server,
+            url,
             model=arguments.model,
             token=token(arguments),
             ca=ca(arguments),

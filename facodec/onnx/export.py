@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from facodec.config import ABSENT, CODE_BITS, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE
+from facodec.extras import need
 from facodec.live import LiveModel
 from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
@@ -76,13 +77,9 @@ def quantize(folder: Path) -> None:
 
 
 def needed(package: str) -> ModuleType:
-    """An optional package, or a ValueError that says how to get it."""
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise ValueError(
-            f"the package {package} is missing: pip install 'facodec-live[onnx]'"
-        ) from error
+    """Imports an optional package. Raises MissingExtra, which says how to get it."""
+    need("onnx", package.partition(".")[0])
+    return import_module(package)
 
 
 def _write(graph: Graph, path: Path) -> None:

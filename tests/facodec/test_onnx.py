@@ -17,7 +17,6 @@ import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, TIMBRE_DIM
 from facodec.identity import ModelIdentity
-from facodec.live import LiveModel
 from facodec.metrics import log_mel_distance
 from facodec.model import CodecModel
 from facodec.ns3 import Ns3Model
@@ -35,12 +34,6 @@ pytest.importorskip("onnxscript", reason="missing: the extra onnx")
 HOPS = 1_000
 Pair = tuple[CodecModel, OnnxLive | OnnxNs3]
 Audio = NDArray[np.float32]
-
-
-@pytest.fixture(scope="session")
-def live_graphs(live: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    assert isinstance(live.model, LiveModel)
-    return export(live.model, tmp_path_factory.mktemp("graphs") / "live").parent
 
 
 @pytest.fixture(scope="session")

@@ -162,13 +162,56 @@ def test_a_missing_package_is_a_sentence(tmp_path: Path) -> None:
         "from clients.cli import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    for words in (["encode", str(HELLO), "a.fac"], ["serve"], ["verify"], ["bench", "step"]):
+    talk = ["talk", "--input", str(HELLO), "--output", "out.wav"]
+    env = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
+    for words in (
+        ["encode", str(HELLO), "a.fac"],
+        ["decode", "a.fac", "a.wav"],
+        ["serve"],
+        ["demo"],
+        ["verify"],
+        ["bench", "step"],
+        [*talk, "--local"],
+        [*talk, "--serve"],
+        ["voices", "add", "anna", str(HELLO)],
+        ["train", "--run", "run", "--data", "."],
+        ["export", "--out", "graphs"],
+    ):
+        extra = {"train": "train", "export": "onnx"}.get(words[0], "server")
         done = subprocess.run(
             [sys.executable, "-c", program, *words],
-            capture_output=True, text=True, timeout=TIMEOUT, cwd=tmp_path,
+            capture_output=True, text=True, timeout=TIMEOUT, cwd=tmp_path, env=env,
         )  # fmt: skip
-        assert done.returncode == 1 and "needs PyTorch" in done.stderr, done.stderr
-        assert "Traceback" not in done.stderr
+        assert done.returncode == 2, done.stderr
+        assert done.stderr == (
+            f"facodec {words[0]}: this needs PyTorch, which computes the codec: "
+            f"pip install 'facodec-live[{extra}]'\n"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_environment_names_the_server(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with socket.socket() as free, socket.socket() as other:
+        for each in (free, other):
+            each.bind(("127.0.0.1", 0))
+        url, given = (f"ws://127.0.0.1:{each.getsockname()[1]}" for each in (free, other))
+        monkeypatch.setenv("FACODEC_SERVER", url)
+        for words in (
+            ["talk", "--input", str(HELLO), "--output", "o.wav"],
+            ["publish", "r", "--input", str(HELLO)],
+            ["listen", "r", "--output", "o.wav"],
+            ["voices", "add", "anna", str(HELLO)],
+        ):
+            assert main(words) == 1
+            assert url in capsys.readouterr().err
+            assert main([*words, "--server", given]) == 1
+            assert given in capsys.readouterr().err
+    done = facodec("talk", "--serve", "--fast", "--input", HELLO, "--output", "o.wav", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr  # a server of its own, not that one
 
 
 def test_no_progress_goes_into_a_pipe(tmp_path: Path) -> None:
