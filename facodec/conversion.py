@@ -31,8 +31,8 @@ HOLD, HELD = 8, 0.5
 """Voiced frames within a pitch class that make a held note, and the share of these among the voiced
 from which on it is song: which tells nothing of how high somebody speaks."""
 GUESS_LOWEST, GUESS_HIGHEST = 110.0, 240.0
-"""Hz: typical pitches that are believed of a talker's first voiced frame; of training speech, four in
-five whose first frame is beyond speak nearer to these."""
+"""Hz: typical pitches that are believed of a talker's first voiced frame: four in five of
+those (in training speech) whose first frame is beyond speak nearer to these."""
 ONSET = 1.0 / 12.0
 """Octaves that phrases begin above their talker's median, about."""
 
