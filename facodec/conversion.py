@@ -23,15 +23,16 @@ length. It is a mean over what was heard, so it moves by 1/n and few are ever ta
 PAUSE, GAP = 24, 8
 """Unvoiced frames after which the typical pitch of a talker may move: 0.3 s, and 0.1 s while he has
 not been heard for long. Between two of them it stays, to the bit: a melody keeps its intervals."""
-SETTLED, ENOUGH = 80, 8
+SETTLED, ENOUGH = 120, 8
 """Voiced frames after which a talker counts as known, and before which nothing is believed."""
 GLIDE_SHARE, GLIDE_MOST = 0.1, 0.15 / 12.0
 """Of the way to the running estimate that is gone in a pause, and octaves at most."""
 HOLD, HELD = 8, 0.5
 """Voiced frames within a pitch class that make a held note, and the share of these among the voiced
 from which on it is song: which tells nothing of how high somebody speaks."""
-GUESS_LOWEST, GUESS_HIGHEST = 80.0, 300.0
-"""Hz: typical pitches that are believed of a talker's first voiced frame."""
+GUESS_LOWEST, GUESS_HIGHEST = 110.0, 240.0
+"""Hz: typical pitches that are believed of a talker's first voiced frame: four in five of
+those (in training speech) whose first frame is beyond speak nearer to these."""
 ONSET = 1.0 / 12.0
 """Octaves that phrases begin above their talker's median, about."""
 

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from facodec.conditioning import TAKEN
 from facodec.config import HOP, SAMPLE_RATE
 
 MEL_BANDS = 80
@@ -60,17 +61,19 @@ def cepstral_lifter(bands: int, kept: int) -> Tensor:
 
 
 class CausalFeatures(nn.Module):
-    """Audio with its history -> log-mels, autocorrelation and level of every frame."""
+    """Conditioned audio with its history -> log-mels, autocorrelation and level of every frame."""
 
     def __init__(self) -> None:
         super().__init__()
         pitch_window = torch.hann_window(PITCH_WINDOW, periodic=False)
         spectrum = torch.fft.rfft(pitch_window, 2 * PITCH_WINDOW).abs().square()
         window_correlation = torch.fft.irfft(spectrum)[: MAX_LAG + 1]
+        given_back = torch.ones(MEL_BANDS)
+        given_back[: len(TAKEN)] = 10.0 ** torch.tensor(TAKEN)
         for name, value in {
             "mel_window": torch.hann_window(MEL_WINDOW),
             "pitch_window": pitch_window,
-            "mel_basis": mel_filterbank(MEL_BANDS, MEL_WINDOW),
+            "mel_basis": mel_filterbank(MEL_BANDS, MEL_WINDOW) * given_back,
             "window_correlation": window_correlation / window_correlation[0],
         }.items():
             self.register_buffer(name, value, persistent=False)
