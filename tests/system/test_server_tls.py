@@ -93,6 +93,39 @@ def test_wss(raw: Any, untrained: Codec, certificate: tuple[str, str]) -> None:
     raw.run(scenario())
 
 
+def test_connections_that_never_agree_on_tls_are_counted(
+    raw: Any, untrained: Codec, certificate: tuple[str, str]
+) -> None:
+    cert, key = certificate
+    settings = ServerSettings(
+        port=0, max_sessions=4, tls_cert=cert, tls_key=key, address_connections=2
+    )
+    trusting = ssl.create_default_context(cafile=cert)
+
+    async def status(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        said = await reader.read()
+        writer.close()
+        return said.split()[1]
+
+    async def scenario() -> None:
+        async with Server(settings, {"live": untrained}) as server:
+            port = int(server.url.rpartition(":")[2])
+            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            assert await silent.pop()[0].read() == b""  # one too many has to ask in time
+            assert await status(port) == b"429"
+            for _, writer in silent:
+                writer.write(b"nothing that TLS begins with\n")
+            for reader, _ in silent:
+                with contextlib.suppress(ConnectionResetError):
+                    await reader.read()
+            while await status(port) != b"200":
+                pass
+
+    raw.run(scenario())
+
+
 @pytest.mark.parametrize("content", [None, "no certificate"])
 def test_certificates_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "ca.pem"
