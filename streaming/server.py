@@ -27,6 +27,7 @@ from streaming.output import Output
 from streaming.pace import Allowance
 from streaming.peer import Peer
 from streaming.process import (
+    bound_malloc,
     ending_signals,
     open_standard_descriptors,
     run_on_best_loop,
@@ -277,6 +278,7 @@ def run(settings: ServerSettings) -> int:
     ends it at once. Prints one line with the URL when ready. Returns the exit status: 0, or 1 when
     it could not start."""
     open_standard_descriptors()
+    bound_malloc()
     with Output() as output:
         logs.configure(output, settings.log_level, settings.log_json)
         for sentence in settings.warnings:
