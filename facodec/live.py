@@ -54,6 +54,15 @@ GLIDE = 0.1
 BLOCK_FRAMES = 256
 """Frames an offline call handles at once, so that its memory does not grow with the audio."""
 
+
+def block_sizes(frames: int) -> list[int]:
+    """Sizes of the blocks that so many frames are handled in, one after the other: the longest
+    first, then powers of two, as for every new size the libraries below compile and keep code."""
+    full, rest = divmod(frames, BLOCK_FRAMES)
+    powers = [1 << bit for bit in reversed(range(rest.bit_length())) if rest >> bit & 1]
+    return [BLOCK_FRAMES] * full + powers or [0]
+
+
 Pasts = tuple[Tensor, ...]
 
 
@@ -213,7 +222,7 @@ class LiveModel(nn.Module):
 
     def _listen(self, audio: Tensor) -> tuple[Tensor, EncoderState]:
         state, parts = self.encoder_state(audio.shape[0]), []
-        for block in audio.split(BLOCK_FRAMES * HOP, dim=1):
+        for block in audio.split([n * HOP for n in block_sizes(audio.shape[1] // HOP)], dim=1):
             codes, state = self.encoder_step(block, state)
             parts.append(codes)
         return torch.cat(parts, dim=2), state
@@ -317,7 +326,7 @@ class LiveModel(nn.Module):
 
     def decode(self, codes: Tensor, timbre: Tensor, seed: int = 0) -> Tensor:
         state, parts = self.decoder_state(codes.shape[0], seed), []
-        for block in codes.split(BLOCK_FRAMES, dim=2):
+        for block in codes.split(block_sizes(codes.shape[2]), dim=2):
             audio, state = self.decoder_step(block, timbre, state)
             parts.append(audio)
         return torch.cat((*parts, self.decoder_flush(timbre, state)), dim=1)

@@ -26,7 +26,9 @@ def parse_address(text: str) -> Address | None:
     IPv4 one that is written as IPv6 as what it is; None for anything else."""
     text = text.strip().strip('"')
     if text.startswith("["):
-        text = text[1:].partition("]")[0]
+        text, bracket, _ = text[1:].partition("]")
+        if not bracket:
+            return None
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+AUTHORITY = re.compile(r"(\[[^\[\]]*:[^\[\]]*\]|[^\[\]]*)(:[0-9]*)?")
+"""A host and perhaps a port; brackets, if any, around an IPv6 address."""
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -39,6 +42,8 @@ class Hosts:
 
     def admits(self, host: str) -> bool:
         """Whether ``host``, the value of a Host header, may stand for this server."""
+        if not AUTHORITY.fullmatch(host.strip()):
+            return False
         name = _without_port(host)
         address = _address(name)
         if address is not None and (self._any_address or address.is_loopback):

@@ -321,22 +321,24 @@ class Enroll:
     def __init__(self, codec: Codec, longest: float) -> None:
         self._codec = codec
         self._longest = longest
-        self._parts: list[np.ndarray] = []
+        # One piece, of which only what is written to takes memory: small ones that are kept for
+        # long would leave holes behind.
+        self._sound = np.empty(int(longest * SAMPLE_RATE), np.float32)
         self._heard = 0
 
     def feed(self, item: Media) -> list[Media]:
         if not isinstance(item, Sound):
             raise TypeError(f"wanted sound, got {type(item).__name__}")
-        self._heard += len(item.samples)
-        if self._heard > self._longest * SAMPLE_RATE:
+        start, self._heard = self._heard, self._heard + len(item.samples)
+        if self._heard > len(self._sound):
             raise ProtocolError("too-long", f"enrol a voice with at most {self._longest:g} s")
-        self._parts.append(item.samples)
+        self._sound[start : self._heard] = item.samples
         return []
 
     def finish(self) -> Work[list[Media]]:
         if self._heard < HOP:
             raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
-        heard = np.concatenate(self._parts)
+        heard = self._sound[: self._heard]
         try:
             voice: np.ndarray = yield Aside(self._codec, partial(self._codec.voice, heard))
         except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
@@ -11,6 +12,21 @@ from collections.abc import Coroutine
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+MALLOC_OPTIONS = {"M_TRIM_THRESHOLD": (-1, 8 << 20), "M_MMAP_THRESHOLD": (-3, 1 << 20),
+                  "M_ARENA_MAX": (-8, 2)}  # fmt: skip
+"""What glibc's ``mallopt`` is told, by name: number and value."""
+
+
+def bound_malloc() -> None:
+    """Has the C library give large pieces of memory back, wherever it is glibc: by itself it soon
+    takes them from the heaps of its threads, whose holes add up for hours."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # no glibc
+        return
+    for number, value in MALLOC_OPTIONS.values():
+        mallopt(number, value)
 
 
 def open_standard_descriptors() -> None:

@@ -20,13 +20,14 @@ from websockets.typing import Subprotocol
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
 from streaming import journal, logs
-from streaming.connections import ARRIVALS_BURST, ARRIVALS_RATE, Connection
+from streaming.connections import ARRIVALS_BURST, ARRIVALS_RATE, CLOSE_TIMEOUT, Connection, accept
 from streaming.gate import Gate, Visitor
 from streaming.http import Asked, Refusal, read_request, respond
 from streaming.output import Output
 from streaming.pace import Allowance
 from streaming.peer import Peer
 from streaming.process import (
+    bound_malloc,
     ending_signals,
     open_standard_descriptors,
     run_on_best_loop,
@@ -110,9 +111,9 @@ class Server:
             self._on_connection,  # type: ignore[arg-type]
             self.settings.host,
             self.settings.port,
-            ssl=self._tls,
             create_connection=partial(  # type: ignore[arg-type]
-                Connection,
+                accept,
+                tls=self._tls,
                 gate=self._gate,
                 arrivals=Allowance(ARRIVALS_RATE, ARRIVALS_BURST, self.runtime.clock),
                 on_refusal=self._on_refusal,
@@ -127,7 +128,7 @@ class Server:
             # A client may send faster than the model runs; its pongs then wait in line behind its
             # media, which says nothing about its health. Each peer sends pings of its own.
             ping_interval=None,
-            close_timeout=2.0,
+            close_timeout=CLOSE_TIMEOUT,
             logger=quiet,
         )
         self.runtime.start()
@@ -278,6 +279,7 @@ def run(settings: ServerSettings) -> int:
     ends it at once. Prints one line with the URL when ready. Returns the exit status: 0, or 1 when
     it could not start."""
     open_standard_descriptors()
+    bound_malloc()
     with Output() as output:
         logs.configure(output, settings.log_level, settings.log_json)
         for sentence in settings.warnings:

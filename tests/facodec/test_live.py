@@ -6,6 +6,7 @@ import itertools
 import os
 import resource
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from facodec.codec import Codec
 from facodec.config import ABSENT, HOP, LiveConfig
-from facodec.live import LiveModel, parameter_count
+from facodec.live import BLOCK_FRAMES, LiveModel, block_sizes, parameter_count
 from facodec.states import stack_states, state_bytes, tensors_of, unstack_state
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 
@@ -161,6 +162,25 @@ def test_ten_minutes_leave_memory_and_time_as_they_were() -> None:
     assert np.median(seconds[-tenth:]) < 2 * np.median(seconds[:tenth])  # generous: no growth
     assert len(shapes) == 1 and len(sizes) == 1
     assert memory[-1] - memory[1] < 8e6, f"resident memory in bytes: {memory}"
+
+
+def test_recordings_of_any_length_are_handled_in_few_sizes(
+    model: LiveModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For every size of a step the libraries below keep compiled code, for ever."""
+    lengths = range(3 * BLOCK_FRAMES)
+    assert [sum(block_sizes(n)) for n in lengths] == [*lengths]
+    assert len({size for n in lengths for size in block_sizes(n)}) <= 10
+    taken: list[int] = []
+
+    def encoder_step(audio: torch.Tensor, state: Any) -> Any:
+        taken.append(audio.shape[1] // HOP)
+        return LiveModel.encoder_step(model, audio, state)
+
+    monkeypatch.setattr(model, "encoder_step", encoder_step)
+    with torch.inference_mode():
+        model.encode(torch.zeros(1, (2 * BLOCK_FRAMES + 37) * HOP))
+    assert taken == [BLOCK_FRAMES, BLOCK_FRAMES, 32, 4, 1]
 
 
 def resident_bytes() -> int:

@@ -33,7 +33,9 @@ def test_addresses_as_they_are_written(text: str, address: str) -> None:
     assert str(parse_address(text)) == address
 
 
-@pytest.mark.parametrize("text", ["", "unknown", "_hidden", "1.2.3", "example.org", "::g", "["])
+@pytest.mark.parametrize(
+    "text", ["", "unknown", "_hidden", "1.2.3", "example.org", "::g", "[", "[::1"]
+)
 def test_what_is_no_address(text: str) -> None:
     assert parse_address(text) is None
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from facodec.codec import Codec
+from facodec.config import HOP
+from facodec.live import BLOCK_FRAMES, block_sizes
 from streaming import capacity
 from streaming.capacity import (
     BOUND,
@@ -201,3 +205,19 @@ def test_offers_move_with_the_machine_for_those_who_are_there_too(untrained: Cod
     full.plan(hello)
     full.slowness.value = 2.0
     assert full.capacity() == 4 and full.engine.load == pytest.approx(2.0)
+
+
+def test_a_recording_of_any_length_is_no_first_one(
+    live: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+    voice = live.model.voice
+
+    def listen(audio: torch.Tensor) -> torch.Tensor:
+        heard.extend(block_sizes(audio.shape[1] // HOP))
+        return voice(audio)
+
+    monkeypatch.setattr(live.model, "voice", listen)
+    Runtime(ServerSettings(port=0), {"live": live}, time.perf_counter).warm_up()
+    every = {size for frames in range(1, 2 * BLOCK_FRAMES) for size in block_sizes(frames)}
+    assert set(heard) == every

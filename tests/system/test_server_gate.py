@@ -241,7 +241,7 @@ def test_health_without_the_token_says_no_more_than_that(raw: Any, untrained: Co
         (UPGRADE + b"Origin: http://localhost\r\nOrigin: null\r\n\r\n", 400),
         (UPGRADE + b"Origin: *\r\n\r\n", 403),
         (UPGRADE + b"Origin: http://[\r\n\r\n", 403),
-        (UPGRADE.replace(b"localhost", b"[::1") + b"\r\n", 101),
+        (UPGRADE.replace(b"localhost", b"[::1") + b"\r\n", 403),
         (UPGRADE.replace(b"localhost", b"\xff\xfe") + b"\r\n", 403),
         (UPGRADE.replace(b"localhost", b"") + b"\r\n", 403),
         (UPGRADE.replace(b"Host: localhost\r\n", b"") + b"\r\n", 400),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -227,3 +228,31 @@ def test_tokens_are_seen_by_nobody(tmp_path: Path) -> None:
     assert "hush-hush" not in shown + out + errors
     assert "unwise" not in out + errors
     assert "chmod 600" in errors and "--token shows the token" in errors
+
+
+FREES = """
+import numpy as np
+from streaming.process import bound_malloc
+
+def resident():
+    with open("/proc/self/statm") as told:
+        return int(told.read().split()[1]) * 4096
+
+bound_malloc()
+np.ones(8 << 20, np.uint8)  # freed at once: after that glibc takes pieces like it from its heap
+large, between = [], []
+for _ in range(16):
+    large.append(np.ones(3 << 20, np.uint8))
+    between.append(bytes(100_000))
+before = resident()
+del large
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
+def test_large_pieces_of_memory_go_back_to_the_system() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FREES], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 40 << 20
