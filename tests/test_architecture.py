@@ -40,8 +40,8 @@ CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
     ("clients.voices", "streaming.voices"): "the suffix of a profile, which both have",
 }
 CIRCLES: dict[Arrow, str] = {
-    ("facodec.fast.native", "facodec.fast.decoder"): "the types of what is packed",
-    ("facodec.fast.native", "facodec.fast.encoder"): "the types of what is packed",
+    ("facodec.fast.native", "facodec.fast.decoder"): "for types",
+    ("facodec.fast.native", "facodec.fast.encoder"): "for types",
 }
 LONG_MODULES: dict[str, str] = {
     "clients.connection": "the protocol's half and the socket's in one",
