@@ -23,8 +23,13 @@ C_LIBRARY = "facodec.compiled"
 """The door by which compiled code of our own comes in."""
 C_CALLERS = ("facodec.fast", "facodec.backends", "benchmarks.machine")
 """Rooms that may go through it: the steps in C, and what measures a CPU with a loop of its own."""
-OPEN_TO_CLIENTS = ("streaming.media", "streaming.playout", "streaming.protocol", "streaming.ring",
-                   "streaming.tokens")  # fmt: skip
+OPEN_TO_CLIENTS = (
+    "streaming.media",
+    "streaming.playout",
+    "streaming.protocol",
+    "streaming.ring",
+    "streaming.tokens",
+)
 """What clients may know of the server: the wire and the playout."""
 
 T = TypeVar("T")
