@@ -36,13 +36,13 @@ T = TypeVar("T")
 Arrow = tuple[str, str]
 
 ARROWS_UP: dict[Arrow, str] = {
-    ("clients.commands.bench", "benchmarks.cli"): "the program finds its benchmarks by an import",
+    ("clients.commands.bench", "benchmarks.cli"): "a command found by import",
 }
 CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
-    ("clients.commands.serve", "streaming.server"): "the program finds the server by an import",
-    ("clients.commands.serve", "streaming.settings"): "and the options of it",
-    ("clients.local", "streaming.pipeline"): "until streams of any model are one core in facodec",
-    ("clients.voices", "streaming.voices"): "the suffix of a profile, which both have",
+    ("clients.commands.serve", "streaming.server"): "a command found by import",
+    ("clients.commands.serve", "streaming.settings"): "its options",
+    ("clients.local", "streaming.pipeline"): "until there is one stream core",
+    ("clients.voices", "streaming.voices"): "suffix of a profile",
 }
 CIRCLES: dict[Arrow, str] = {
     ("facodec.fast.native", "facodec.fast.decoder"): "for types",
