@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from facodec import __version__, lazy
 
 if TYPE_CHECKING:
-    from benchmarks.cli import PARTS, parse, run
+    from benchmarks.cli import run
+    from benchmarks.registry import PARTS, parse
     from benchmarks.report import page, text
     from benchmarks.statistics import paired_ratio, percentiles, undisturbed_ratio
 
@@ -26,10 +27,10 @@ __all__ = [
 __getattr__ = lazy.attributes(
     __name__,
     {
-        "PARTS": "benchmarks.cli",
+        "PARTS": "benchmarks.registry",
         "page": "benchmarks.report",
         "paired_ratio": "benchmarks.statistics",
-        "parse": "benchmarks.cli",
+        "parse": "benchmarks.registry",
         "percentiles": "benchmarks.statistics",
         "run": "benchmarks.cli",
         "text": "benchmarks.report",

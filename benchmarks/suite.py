@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import INTERRUPTED, Result, duration, reason, say, write_json
+from benchmarks.registry import parse, part_module
 
 if TYPE_CHECKING:
     from benchmarks.report import Report
@@ -174,9 +175,7 @@ def run_planned(key: str, words: tuple[str, ...], args: argparse.Namespace, made
         elif key in ON_SPEECH:
             import_module("benchmarks.speech_parts").measure(key, words, args.out, result)
         else:
-            from benchmarks.cli import parse
-
-            import_module(f"benchmarks.{part}").measure(parse(part, words), result)
+            part_module(part).measure(parse(part, words), result)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         entry["failed"] = reason(error)
         say(f"{key}: {entry['failed']}")

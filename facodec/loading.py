@@ -48,7 +48,7 @@ def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = 
     if backend == "onnx":
         from facodec.onnx.cache import exported
 
-        return _load_graphs(exported(folder), folder, device, backend)
+        return _load_graphs(exported(folder, read_model), folder, device, backend)
     read = read_model(folder)
     identity = identity_of(read)
     read = read.to(device)

@@ -25,8 +25,9 @@ torch.set_num_threads(int(os.environ.get("FACODEC_TEST_THREADS", "1")))
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
-SPEECH = ROOT.parent / "shared" / "speech"
-"""Real speech, which is not part of the repository: what needs it is skipped without it."""
+SPEECH = "FACODEC_SPEECH"
+"""Environment variable: a folder of real speech with ``train`` and ``valid`` in it, not a part
+of the repository; what needs it is skipped without it."""
 
 
 def missing(what: str) -> NoReturn:
@@ -51,9 +52,12 @@ def reply() -> NDArray[np.float32]:
 @pytest.fixture(scope="session")
 def speech_folder() -> Path:
     """Real speech of speakers that the bundled model never heard."""
-    folder = SPEECH / "valid"
+    named = os.environ.get(SPEECH)
+    if not named:
+        missing(f"a folder of real speech, named by {SPEECH}")
+    folder = Path(named) / "valid"
     if not folder.is_dir():
-        missing("real speech beside the repository (../shared/speech/valid)")
+        pytest.fail(f"expected a folder of speech at {folder}, which {SPEECH} names")
     return folder
 
 

@@ -6,11 +6,13 @@ import atexit
 import hashlib
 import logging
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 from facodec.folders import private_folder
-from facodec.loading import read_model
+from facodec.live import LiveModel
+from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
 from facodec.onnx.export import FORMAT, export
 
@@ -21,14 +23,14 @@ LAYOUT = "2"
 WEIGHTS = ("*.safetensors", "*.bin", "model.json")
 
 
-def exported(weights: Path) -> Path:
-    """The folder with the float32 graphs of the model in the folder ``weights``; made once, which
-    takes from some seconds to a minute."""
+def exported(weights: Path, read: Callable[[Path], LiveModel | Ns3Model]) -> Path:
+    """The folder with the float32 graphs of the model that ``read`` finds in the folder
+    ``weights``; made once, which takes from some seconds to a minute."""
     target = _cache() / _fingerprint(weights)
     if not (target / SIDECAR).exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as place:
             made = Path(place, "graphs")
-            export(read_model(weights), made)
+            export(read(weights), made)
             if not target.exists():  # else another process was faster
                 made.rename(target)
     return target

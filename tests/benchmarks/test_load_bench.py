@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks import load
-from benchmarks.cli import parse
 from benchmarks.load_client import generate
 from benchmarks.load_session import Load, Media, Tally, times_from_json
 from benchmarks.processes import RunningServer
+from benchmarks.registry import parse
 from benchmarks.subjects import speech
 from clients.cli import main
 from facodec.codec import Codec

@@ -220,7 +220,7 @@ def test_a_part_that_fails_does_not_stop_the_others(
 
 
 def test_the_plan_names_commands_that_exist(tmp_path: Path) -> None:
-    from benchmarks.cli import parse
+    from benchmarks.registry import parse
 
     args = options(tmp_path, data=tmp_path, load_seconds=2.0)
     for key, words in suite.plan(args):

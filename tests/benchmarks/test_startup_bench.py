@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import gpu, limits, processes, startup
-from benchmarks.cli import parse
+from benchmarks.registry import parse
 from benchmarks.subjects import plain_model
 from clients.cli import main
 

@@ -13,8 +13,8 @@ import torch
 
 from benchmarks import baseline, step
 from benchmarks.captured import FixedStep
-from benchmarks.cli import parse
 from benchmarks.machine import Calibration, describe, rates, summary
+from benchmarks.registry import parse
 from benchmarks.stream_peers import find_peers, naive
 from benchmarks.subjects import INPUTS, Subject, pure_steps, speech
 from clients.cli import main

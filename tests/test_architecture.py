@@ -1,0 +1,190 @@
+"""The laws of the house, read from the imports of every module: which floor may know which, no
+circles, who may call C, and how long a module may get.
+
+``from a import b`` in a function or for types alone counts as any other: a reader has to follow it.
+A law that is broken today has the breach in its list with the reason; one that is no longer there
+has to leave the list.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+ROOT = Path(__file__).parents[1]
+FLOORS = ("facodec", "streaming", "clients", "benchmarks")
+"""From the ground up: each may import itself and those before it."""
+LONGEST_MODULE = 400
+"""Lines."""
+C_LIBRARY = "facodec.compiled"
+"""The door by which compiled code of our own comes in."""
+C_CALLERS = ("facodec.fast", "facodec.backends", "benchmarks.machine")
+"""Rooms that may go through it: the steps in C, and what measures a CPU with a loop of its own."""
+OPEN_TO_CLIENTS = (
+    "streaming.media",
+    "streaming.playout",
+    "streaming.protocol",
+    "streaming.ring",
+    "streaming.tokens",
+)
+"""What clients may know of the server: the wire and the playout."""
+
+T = TypeVar("T")
+Arrow = tuple[str, str]
+
+ARROWS_UP: dict[Arrow, str] = {
+    ("clients.commands.bench", "benchmarks.cli"): "a command found by import",
+}
+CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
+    ("clients.commands.serve", "streaming.server"): "a command found by import",
+    ("clients.commands.serve", "streaming.settings"): "its options",
+    ("clients.local", "streaming.pipeline"): "until there is one stream core",
+    ("clients.connection", "streaming.belonging"): "until it lies with the wire",
+}
+CIRCLES: dict[Arrow, str] = {
+    ("facodec.fast.native", "facodec.fast.decoder"): "for types",
+    ("facodec.fast.native", "facodec.fast.encoder"): "for types",
+}
+LONG_MODULES: dict[str, str] = {
+    "clients.connection": "the protocol's half and the socket's in one",
+    "facodec.codec": "offline calls and streams in one",
+    "facodec.fast.native": "layouts, packing and calls in one",
+    "streaming.peer": "until its checks lie with the wire",
+    "streaming.engine": "streams and their schedule in one",
+}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the packages, by its dotted name."""
+    found = {}
+    for floor in FLOORS:
+        for path in (ROOT / floor).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def imports() -> dict[str, frozenset[str]]:
+    """What each module names in its import statements: modules of the house, and others as they
+    are written."""
+    return {name: frozenset(_named(path)) for name, path in modules().items()}
+
+
+def _named(path: Path) -> Iterable[str]:
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute here"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in modules() else str(node.module)
+
+
+def _statements(node: ast.AST) -> Iterable[ast.AST]:
+    """All below a node, whatever holds them; expressions are passed by."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.expr):
+            yield child
+            yield from _statements(child)
+
+
+def arrows() -> set[Arrow]:
+    """(who imports, what) within the house."""
+    return {
+        (name, other)
+        for name, named in imports().items()
+        for other in named
+        if other in modules() and other != name
+    }
+
+
+def room(module: str) -> str:
+    """The package below the floor, or the module itself where it lies on the floor."""
+    return ".".join(module.split(".")[:2])
+
+
+def between_rooms(graph: set[Arrow]) -> set[Arrow]:
+    return {(room(a), room(b)) for a, b in graph if room(a) != room(b)}
+
+
+def is_in(module: str, places: Iterable[str]) -> bool:
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+def check(breaches: Iterable[T], allowed: Mapping[T, str]) -> None:
+    """The law is broken where the list says so, and nowhere else."""
+    found, listed = set(breaches), set(allowed)
+    assert not found - listed, f"against the law: {found - listed}"
+    assert not listed - found, f"listed as a breach, but none any more: {listed - found}"
+
+
+def circle(graph: set[Arrow]) -> list[str]:
+    """A way back to where it began; empty where there is none."""
+    after: dict[str, list[str]] = {}
+    for one, other in sorted(graph):
+        after.setdefault(one, []).append(other)
+    done: set[str] = set()
+    for start in after:
+        way, pending = [start], [iter(after[start])]
+        while way:
+            following = next(pending[-1], None)
+            if following is None:
+                done.add(way.pop())
+                pending.pop()
+            elif following in way:
+                return [*way[way.index(following) :], following]
+            elif following not in done:
+                way.append(following)
+                pending.append(iter(after.get(following, ())))
+    return []
+
+
+def test_arrows_run_down() -> None:
+    def floor(module: str) -> int:
+        return FLOORS.index(module.split(".")[0])
+
+    check((arrow for arrow in arrows() if floor(arrow[1]) > floor(arrow[0])), ARROWS_UP)
+
+
+def test_clients_know_the_wire_and_the_playout_alone() -> None:
+    breaches = (
+        (one, other)
+        for one, other in arrows()
+        if is_in(one, ["clients"])
+        and is_in(other, ["streaming"])
+        and not is_in(other, OPEN_TO_CLIENTS)
+    )
+    check(breaches, CLIENTS_IN_THE_SERVER)
+
+
+def test_no_circle_of_modules_or_rooms() -> None:
+    kept = arrows() - set(CIRCLES)
+    assert not circle(kept)
+    assert not circle(between_rooms(kept))
+    for arrow in CIRCLES:
+        assert arrow in arrows(), f"listed as a breach, but not there: {arrow}"
+        more = kept | {arrow}
+        assert circle(more) or circle(between_rooms(more)), f"no circle any more: {arrow}"
+
+
+def test_only_steps_go_through_the_door_of_c() -> None:
+    listeners = {"clients.cli"}  # who is told of compiling
+    callers = {one for one, other in arrows() if other == C_LIBRARY} - listeners
+    assert [one for one in callers if not is_in(one, C_CALLERS)] == []
+
+
+def test_modules_are_short() -> None:
+    lines = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
+    check((name for name, count in lines.items() if count > LONGEST_MODULE), LONG_MODULES)
+
+
+def test_a_circle_is_found() -> None:
+    tree = {("a", "b"), ("a", "c"), ("b", "c"), ("c", "d")}
+    assert not circle(tree)
+    assert circle(tree | {("d", "b")}) in (["b", "c", "d", "b"], ["c", "d", "b", "c"])
