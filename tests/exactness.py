@@ -8,7 +8,7 @@ signal, with room on either side:
 
 - Rounding. Float32 rounds to 2^-24 = 6e-8; sums over tens of layers make of that at most 1.2e-5 of
   the largest sample with trained weights, and 3.3e-5 in a few samples of a net of random ones, on
-  the CPUs tried. :data:`PEAK` leaves six times as much, :data:`POWER` sixty times.
+  the CPUs tried. :data:`PEAK` leaves six times as much, :data:`POWER` fifty times.
 - Faults. An error of -60 dB exceeds the bounds nine times; a shift by one sample, another frame,
   state, timbre or seed more often, half precision twice (``tests/facodec/test_exactness.py``).
 
@@ -35,8 +35,8 @@ from facodec.quantizer import VectorQuantizer
 
 PEAK = 2e-4
 """How far a sample may be off, of the largest sample wanted."""
-POWER = 1e-4
-"""The norm of what is off, of the norm of the signal wanted: -80 dB."""
+POWER = 9e-5
+"""The norm of what is off, of the norm of the signal wanted: -81 dB."""
 SILENCE = 1e-6
 """How far anything may be off: a thirtieth of a step of 16 bits."""
 TIE = 1e-5

@@ -16,6 +16,7 @@ from torch import Tensor
 import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, TIMBRE_DIM
+from facodec.extras import MissingExtra
 from facodec.identity import ModelIdentity
 from facodec.metrics import log_mel_distance
 from facodec.model import CodecModel
@@ -278,5 +279,5 @@ def test_without_the_packages_the_extra_is_named(
     live_graphs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(ValueError, match=r"facodec-live\[onnx\]"):
+    with pytest.raises(MissingExtra, match=r"facodec-live\[onnx\]"):
         load_exported(live_graphs)

@@ -150,7 +150,7 @@ def test_convert_gives_the_offline_conversion(live: facodec.Codec, speech: np.nd
 def test_convert_of_codes_knows_the_talker_from_estimates(
     live: facodec.Codec, speech: np.ndarray, voice: np.ndarray
 ) -> None:
-    target = live.voice(speech[::-1].copy())
+    target = live.voices["rowan"]
     given = live.encode(speech).codes
     items: list[Media] = [Timbre(voice, exact=False), Frames(given)]
     out = run(start(live, Hello("convert", "codes", "codes"), target), items)
