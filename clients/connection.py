@@ -83,10 +83,11 @@ class connect:
     """Open a session: ``async with connect(url, role=...) as session``.
 
     ``voice``, and ``talker``, who is known to be about to talk: timbre (256,), or the name of a
-    voice the server knows. ``ready_timeout``: seconds to wait for ``ready``; None waits for ever, which a subscriber may want. ``wire``: adds this
-    session to an earlier count. ``identity``: the model of the client's own, where it encodes or
-    decodes; by default that which ``voice`` or ``talker`` carry. ``ca``: file with the certificates
-    to trust for ``wss://``, by default the system's. The other options are those of
+    voice the server knows. ``ready_timeout``: seconds to wait for ``ready``; None waits for ever,
+    which a subscriber may want. ``wire``: adds this session to an earlier count. ``identity``: the
+    model of the client's own, where it encodes or decodes; by default that which ``voice`` or
+    ``talker`` carry. ``ca``: file with the certificates to trust for ``wss://``, by default the
+    system's. The other options are those of
     :class:`streaming.protocol.Hello`.
 
     Raises ConnectError (ServerUnreachable, ServerFull, NotAuthorized, WrongProtocol) when no

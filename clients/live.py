@@ -267,14 +267,12 @@ class LiveRun:
             self._feed.start_afresh()
             encoder = None
             if self._local is not None:
-                talker = self._talker.for_encoder
-                encoder = self._local.encoder(self._options.layers, talker)
+                encoder = self._local.encoder(self._options.layers, self._talker.for_encoder)
             async for block in self._packets(self._feed):
                 await self._send_block(session, block, encoder)
             if encoder is not None:
-                last = await encoder.flush()
+                await self._send_codes(session, last := await encoder.flush(), None)
                 self._talker.heard(last.talker)
-                await self._send_codes(session, last, None)
         return await session.finish(FLUSH_DEADLINE)
 
     async def _packets(self, feed: Feed) -> AsyncIterator[Block]:
