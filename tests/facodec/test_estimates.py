@@ -166,12 +166,13 @@ def test_the_pitch_moves_in_pauses_alone(live: Codec, hello: np.ndarray) -> None
     assert np.abs(np.diff(moved[voiced[len(voiced) // 2 :]])).max() <= SEMITONE + 1e-6
 
 
-def test_a_new_talker_is_followed_and_noise_is_not() -> None:
-    def estimate(place: int, hertz: float) -> np.ndarray:
-        vector = np.zeros(256, np.float32)
-        vector[place], vector[-1] = 1.0, octaves_of(hertz)
-        return vector
+def estimate(place: int, hertz: float) -> np.ndarray:
+    vector = np.zeros(256, np.float32)
+    vector[place], vector[-1] = 1.0, octaves_of(hertz)
+    return vector
 
+
+def test_a_new_talker_is_followed_and_noise_is_not() -> None:
     def speak(source: SourcePitch, hertz: float) -> float:
         pitch = int(prosody.pitch_class(torch.tensor(hertz)))
         wave = pitch + np.round(4 * np.sin(np.arange(120))).astype(np.int64)
