@@ -14,29 +14,33 @@ from streaming.media import Talker
 ENOUGH = 240
 """Voiced frames, 3 s, after which a talker is told."""
 
+NO_FRAMES = np.zeros(0, np.int64)
+
 
 class Heard:
     """Counts the speech of one stream between looks at its running timbre.
 
-    Voiced frames during which the timbre stayed as it was, to the bit, are tones and no speech.
+    Voiced frames during which the timbre stayed as it was, to the bit, are tones and no speech. The
+    frames wait to be counted together: this runs for every hop of a stream.
     """
 
     def __init__(self) -> None:
         self.voiced = 0
-        self._since_look = 0
+        self._since_look: list[np.ndarray] = []
         self._timbre: np.ndarray | None = None
 
     def add(self, codes: np.ndarray) -> None:
         """The codes (K, n) of the next frames."""
-        self._since_look += int(np.count_nonzero(codes[0] >= LEVELS))
+        self._since_look.append(codes[0])
 
     def look(self, timbre: np.ndarray | None) -> None:
         """The running timbre (256,) after what was added; None: nothing is known yet."""
+        frames, self._since_look = self._since_look, []
         if timbre is None:
             return
-        if self._timbre is not None and not np.array_equal(self._timbre, timbre):
-            self.voiced += self._since_look
-        self._since_look = 0
+        if self._timbre is not None and self._timbre.tobytes() != timbre.tobytes():
+            prosody = np.concatenate([NO_FRAMES, *frames])
+            self.voiced += int(np.count_nonzero(prosody >= LEVELS))
         self._timbre = timbre
 
     @property
