@@ -54,6 +54,7 @@ class Pulse:
         address = f"unix:{folder}/native"
         self.env = os.environ | {
             "PULSE_SERVER": address, "PULSE_SOURCE": "mic", "PULSE_SINK": "speaker",
+            "XDG_STATE_HOME": str(folder / "state"),  # no talker remembered elsewhere
         }  # fmt: skip
         shape = "rate=16000 channels=1 format=s16le norewinds=1"
         modules = (

@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from websockets.asyncio.client import ClientConnection
@@ -83,11 +82,12 @@ socket, so TCP holds the server back, whose own bound then decides."""
 class connect:
     """Open a session: ``async with connect(url, role=...) as session``.
 
-    ``voice``: timbre (256,), or the name of a voice the server knows. ``ready_timeout``: seconds
-    to wait for ``ready``; None waits for ever, which a subscriber may want. ``wire``: adds this
-    session to an earlier count. ``identity``: the model of the client's own, where it encodes or
-    decodes; by default that which ``voice`` carries. ``ca``: file with the certificates to trust
-    for ``wss://``, by default the system's. The other options are those of
+    ``voice``, and ``talker``, who is known to be about to talk: timbre (256,), or the name of a
+    voice the server knows. ``ready_timeout``: seconds to wait for ``ready``; None waits for ever,
+    which a subscriber may want. ``wire``: adds this session to an earlier count. ``identity``: the
+    model of the client's own, where it encodes or decodes; by default that which ``voice`` or
+    ``talker`` carry. ``ca``: file with the certificates to trust for ``wss://``, by default the
+    system's. The other options are those of
     :class:`streaming.protocol.Hello`.
 
     Raises ConnectError (ServerUnreachable, ServerFull, NotAuthorized, WrongProtocol) when no
@@ -114,6 +114,7 @@ class connect:
         seed: int = 0,
         resume: str | None = None,
         pitch: float | None = None,
+        talker: np.ndarray | str | None = None,
         identity: ModelIdentity | None = None,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
@@ -124,17 +125,18 @@ class connect:
         self._ready_timeout = ready_timeout
         self._clock = clock
         self._wire = wire
-        model_of_voice = model_of(voice)
-        if identity is not None:
-            need_model("the voice was", model_of_voice, identity)
-        own = identity or model_of_voice
+        own = identity
+        for known in (model_of(voice), model_of(talker)):
+            if own is not None:
+                need_model("the voice was", known, own)
+            own = own or known
         self._hello = Hello(
             role=role,
             input=input,
             output=output,
             pcm=pcm,
             model=model,
-            voice=voice if voice is None or isinstance(voice, str) else _exact(voice),
+            voice=_exact(voice),
             room=room,
             layers=layers,
             frames_per_packet=frames_per_packet,
@@ -142,6 +144,7 @@ class connect:
             seed=seed,
             resume=resume,
             pitch=pitch,
+            talker=_exact(talker),
             identity=None if own is None else str(own),
         )
 
@@ -205,6 +208,14 @@ class Session:
         """The model that codes and voices of this session belong to. The codes and timbres in
         packets carry it; those of another model are not sent, with a ModelMismatch."""
         return self._identity
+
+    @property
+    def talker(self) -> np.ndarray | None:
+        """Who the server has heard by the end, timbre (256,); None before, and where it heard less
+        than 3 s of voice."""
+        if self.totals is None or self.totals.talker is None:
+            return None
+        return belonging(protocol.voice_vector(self.totals.talker), self._identity)
 
     @property
     def frames_sent(self) -> int:
@@ -552,5 +563,7 @@ def _sendable(token: str) -> str:
         raise UsageError(str(error)) from None
 
 
-def _exact(timbre: Any) -> bytes:
+def _exact(timbre: np.ndarray | str | None) -> bytes | str | None:
+    if timbre is None or isinstance(timbre, str):
+        return timbre
     return Voice.exact(np.asarray(timbre)).data

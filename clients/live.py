@@ -21,6 +21,7 @@ from clients.microphone import Block
 from clients.packets import AudioPacket, Packet, Times, VoicePacket
 from clients.reconnect import keep_connected
 from clients.status import Progress, Reporter, Sampler
+from clients.talkers import SourceTalker
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.protocol import Done, Format, Role
 
@@ -82,12 +83,19 @@ class LiveOptions:
 class LiveRun:
     """One run of a live command, over as many connections as it takes."""
 
-    def __init__(self, options: LiveOptions, reporter: Reporter, local: LocalCodec | None) -> None:
-        """``local``: the codec to encode and decode with here, None to leave that to the
-        server."""
+    def __init__(
+        self,
+        options: LiveOptions,
+        reporter: Reporter,
+        local: LocalCodec | None,
+        talker: SourceTalker | None = None,
+    ) -> None:
+        """``local``: the codec to encode and decode with here, None to leave that to the server.
+        ``talker``: what is known of who talks."""
         self._options = options
         self._reporter = reporter
         self._local = local
+        self._talker = talker or SourceTalker()
         self._source: Source | None = None
         self._sink: Sink | None = None
         self._recording: AudioWriter | None = None
@@ -108,12 +116,13 @@ class LiveRun:
         """Until the input ends, :meth:`stop`, or an error (ClientError)."""
         with ExitStack() as stack:
             self._open_endpoints(stack)
+            self._talker.meet(self._source)
             self.progress.started = time.monotonic()
             status = asyncio.create_task(self._show_status())
             if self._source is not None:
                 self._feed = Feed(self._source)
             try:
-                await self._until_stopped(self._connected())
+                await self._until_stopped(self._talker.attempt(self._connected))
                 if self._sink is not None:
                     await self._sink.drain()
             finally:
@@ -194,6 +203,7 @@ class LiveRun:
             seed=wanted.seed,
             resume=self._resume,
             pitch=wanted.pitch,
+            talker=self._talker.for_server,
             identity=None if self._local is None else self._local.codec.identity,
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
             wire=self.progress.wire,
@@ -210,6 +220,7 @@ class LiveRun:
         tasks.append(asyncio.create_task(self._send(session)))
         try:
             totals = await self._both(*tasks)
+            self._talker.heard(session.talker)
         finally:
             for task in tasks:
                 task.cancel()
@@ -256,11 +267,12 @@ class LiveRun:
             self._feed.start_afresh()
             encoder = None
             if self._local is not None:
-                encoder = self._local.encoder(self._options.layers)
+                encoder = self._local.encoder(self._options.layers, self._talker.for_encoder)
             async for block in self._packets(self._feed):
                 await self._send_block(session, block, encoder)
             if encoder is not None:
-                await self._send_codes(session, await encoder.flush(), None)
+                await self._send_codes(session, last := await encoder.flush(), None)
+                self._talker.heard(last.talker)
         return await session.finish(FLUSH_DEADLINE)
 
     async def _packets(self, feed: Feed) -> AsyncIterator[Block]:

@@ -13,16 +13,19 @@ import facodec
 from clients.errors import ClientError
 from clients.packets import CodesPacket, VoicePacket
 from facodec.codec import Codec
+from facodec.identity import belonging
 from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import Decode, Encode, Pipeline, Result, prepare_thread
 
 
 @dataclass(frozen=True)
 class Computed:
-    """Media that came out, and the seconds from asking to having it."""
+    """Media that came out, and the seconds from asking to having it. ``talker``: timbre (256,) of
+    who was heard, told at the end of a stream."""
 
     media: list[Media]
     seconds: float
+    talker: np.ndarray | None = None
 
 
 class LocalCodec:
@@ -35,8 +38,9 @@ class LocalCodec:
         self.codec: Codec = load_codec(model)
         self._thread = ThreadPoolExecutor(1, "local-codec", initializer=prepare_thread)
 
-    def encoder(self, layers: int) -> LocalEncoder:
-        return LocalEncoder(self, Pipeline([Encode(self.codec, layers)]))
+    def encoder(self, layers: int, talker: np.ndarray | None = None) -> LocalEncoder:
+        """``talker`` (256,): who is known to be about to talk."""
+        return LocalEncoder(self, Pipeline([Encode(self.codec, layers, talker)]))
 
     def decoder(self, seed: int) -> LocalDecoder:
         return LocalDecoder(self, Pipeline([Decode(self.codec, seed)]))
@@ -48,7 +52,9 @@ class LocalCodec:
         result: Result = await loop.run_in_executor(
             self._thread, pipeline.flush if item is None else lambda: pipeline.push(item)
         )
-        return Computed(result.media, time.monotonic() - started)
+        heard = result.talker
+        talker = None if heard is None else belonging(heard.timbre, self.codec.identity)
+        return Computed(result.media, time.monotonic() - started, talker)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -132,6 +132,15 @@ def add_pitch(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_talker(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--talker",
+        metavar="FILE|NAME",
+        help="who talks: a recording, or a saved name; it sounds right from the first word on "
+        "(default: who last talked into this microphone; none: nobody, and nobody is remembered)",
+    )
+
+
 def server(options: argparse.Namespace) -> str | None:
     """The server's address given, or that of the environment."""
     given: str | None = options.server or os.environ.get(SERVER_VARIABLE) or None

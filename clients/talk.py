@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,8 +17,14 @@ from clients.files import keep_apart
 from clients.live import LiveOptions, LiveRun
 from clients.local_server import LocalServer
 from clients.status import Progress, Reporter
+from clients.talkers import NOBODY, RememberedTalkers, SourceTalker
 from facodec.extras import need
+from facodec.files import shown
+from facodec.identity import ModelIdentity, model_of
 from streaming.protocol import Role
+
+if TYPE_CHECKING:
+    from clients.local import LocalCodec
 
 
 def run_live(options: argparse.Namespace, role: Role, room: str | None = None) -> int:
@@ -79,7 +86,7 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
         live = LiveOptions(
             url=url,
             role=role,
-            voice=await _voice(options, url, model),
+            voice=await _voice(options, "voice", url, model),
             room=room,
             model=model,
             token=given.token(options),
@@ -98,15 +105,36 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
             save_input=getattr(options, "save_input", None),
             playout=getattr(options, "playout", None),
         )
-        await interruptible(LiveRun(live, reporter, local))
+        talker = await _talker(options, live, local, reporter)
+        await interruptible(LiveRun(live, reporter, local, talker))
 
 
 async def _voice(
-    options: argparse.Namespace, url: str, model: str | None
+    options: argparse.Namespace, name: str, url: str, model: str | None
 ) -> np.ndarray | str | None:
-    voice = getattr(options, "voice", None)
+    voice = getattr(options, name, None)
     token, ca = given.token(options), given.ca(options)
     return await voices.resolve(voice, url, model=model, token=token, ca=ca)
+
+
+async def _talker(
+    options: argparse.Namespace, live: LiveOptions, local: LocalCodec | None, reporter: Reporter
+) -> SourceTalker:
+    """What is known of who talks. Raises UsageError for a name that only a server knows where the
+    estimates are made here."""
+    if getattr(options, "talker", NOBODY) == NOBODY:
+        return SourceTalker()
+    named = await _voice(options, "talker", live.url, live.model)
+    model, encodes = model_of(live.voice), local is not None and live.role != "convert"
+    if local is not None:
+        model = local.codec.identity
+        if isinstance(named, str) and encodes:
+            if named not in local.codec.voices:
+                raise UsageError(f"--talker {shown(named)}: no voice of that name is known here")
+            named = local.codec.voices[named]
+    elif model is None and live.model is not None:
+        model = ModelIdentity(live.model)
+    return SourceTalker(named, RememberedTalkers(reporter.say), model, encodes, reporter.say)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -124,5 +152,9 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("--fast needs --output FILE: nobody listens faster than real time")
     keep_apart(
         [getattr(options, name, None) for name in ("output", "save_input")],
-        [getattr(options, "input", None), voices.voice_file(getattr(options, "voice", None))],
+        [
+            getattr(options, "input", None),
+            voices.voice_file(getattr(options, "voice", None)),
+            voices.voice_file(getattr(options, "talker", None)),
+        ],
     )

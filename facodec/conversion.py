@@ -120,10 +120,11 @@ class SourcePitch:
         self._silent, self._voiced, self._held = PAUSE, 0, 0
         self._recent: deque[int] = deque(maxlen=HOLD)
         self._settled = self._known = False
-        if talker is not None and pitch is None:
+        if talker is not None:
             self._voice = np.array(talker, np.float32)
-            self._octaves = float(self._voice[-1])
             self._settled = self._known = True
+            if pitch is None:
+                self._octaves = float(self._voice[-1])
 
     @property
     def trusts_talker(self) -> bool:
@@ -141,6 +142,7 @@ class SourcePitch:
     def follow(self, codes: NDArray[np.int64]) -> NDArray[np.float64]:
         """Octaves (n,) of where each of the next frames is moved from, by prosody codes (n,)."""
         if self.is_given:
+            self._voiced += int(np.count_nonzero(codes >= LEVELS))
             return np.full(len(codes), self._octaves, np.float64)
         return np.array([self._after(code // LEVELS) for code in codes.tolist()], np.float64)
 
@@ -186,6 +188,11 @@ def octaves_of(hertz: float) -> float:
     if not LOWEST <= hertz <= HIGHEST:
         raise ValueError(f"pitch of {hertz:g} Hz: wanted {LOWEST:g} to {HIGHEST:g}")
     return math.log2(hertz / PITCH_REFERENCE)
+
+
+def hertz_of(octaves: float) -> float:
+    """Inverse of :func:`octaves_of`, within the pitches of this codec."""
+    return float(min(max(PITCH_REFERENCE * 2.0**octaves, LOWEST), HIGHEST))
 
 
 def _are_strangers(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:

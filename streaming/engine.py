@@ -25,7 +25,7 @@ from typing import Any
 from streaming.aside import AsideThread
 from streaming.batching import BUCKETS, LATE, Batcher, Failure, Work
 from streaming.fairness import LOOK, OVERTAKING, Cost, Credit, Leftover, late_frames, late_rows
-from streaming.media import Media, join
+from streaming.media import Media, Talker, join
 from streaming.pipeline import Pipeline, Result
 from streaming.protocol import ProtocolError
 from streaming.turns import TURN_FRAMES, Job, Queue
@@ -43,7 +43,7 @@ class Outcome:
     ``t``: capture stamp of the newest input that went in. ``queue``: how long that input waited
     for the model, s, before its turn and for others in it; ``queue_max``: the longest that any
     input of this turn did. ``encode``, ``decode``: the steps it had a part in, s. ``ended``: the
-    stream has been flushed, nothing follows.
+    stream has been flushed, nothing follows. ``talker``: who was heard in it, told at its end.
     ``error``: the stream has failed and is closed.
     """
 
@@ -54,6 +54,7 @@ class Outcome:
     encode: float = 0.0
     decode: float = 0.0
     ended: bool = False
+    talker: Talker | None = None
     error: ProtocolError | None = None
 
 
@@ -415,6 +416,7 @@ class Engine:
             encode=result.encode,
             decode=result.decode,
             ended=turn.last,
+            talker=result.talker,
         )
 
     def _deliver(self, turn: _Turn, outcome: Outcome) -> None:

@@ -49,6 +49,14 @@ class Timbre:
         return 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class Talker:
+    """Who was heard in a stream: timbre (256,) float32, and median pitch in Hz."""
+
+    timbre: np.ndarray
+    pitch: float
+
+
 Media: TypeAlias = Sound | Frames | Timbre
 
 

@@ -120,6 +120,8 @@ class Hello:
     seed: int = 0
     pitch: float | None = None
     """How high who converts speaks, Hz; None: to be heard."""
+    talker: bytes | str | None = None
+    """Who is talking, like ``voice``: what the running estimates begin with."""
     version: int = VERSION
     resume: str | None = None
     """What ``ready`` gave an earlier publisher of the room, which this one replaces."""
@@ -283,6 +285,10 @@ class Done:
     decode: float = 0.0
     queue_max: float = 0.0
     reason: DoneReason = "end"
+    talker: bytes | None = None
+    """Who was heard, 1024 bytes like an exact voice; None where too little was."""
+    pitch: float | None = None
+    """His median pitch, Hz."""
 
 
 ClientMessage: TypeAlias = Hello | Audio | Codes | Voice | Clock | End

@@ -19,7 +19,7 @@ from streaming.engine import Outcome, Stream
 from streaming.gate import Visitor
 from streaming.journal import SessionJournal
 from streaming.liveness import Liveness
-from streaming.media import Media
+from streaming.media import Media, Talker
 from streaming.outbox import Outbox
 from streaming.pace import Pace
 from streaming.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
@@ -327,7 +327,7 @@ class Peer:
                 self._put_media(item, stamps)
         self._progress.set()
         if outcome.ended:
-            self._finish(self._done_reason)
+            self._finish(self._done_reason, outcome.talker)
 
     def _on_client_end(self) -> None:
         if self._stream is not None:
@@ -335,8 +335,8 @@ class Peer:
         else:
             self._finish("end")
 
-    def _finish(self, reason: DoneReason) -> None:
-        for data, frames in self._session.finish(reason):
+    def _finish(self, reason: DoneReason, talker: Talker | None = None) -> None:
+        for data, frames in self._session.finish(reason, talker):
             self._outbox.put(data, frames)
         self._runtime.metrics.frames_in += self._session.totals.frames_in
         going = reason == "shutdown"

@@ -16,10 +16,12 @@ import torch
 
 from facodec.codec import Codec, check_timbre
 from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
-from facodec.conversion import VOICE_INTERVAL, ConvertedVoice, has_moved
+from facodec.conversion import SETTLED, VOICE_INTERVAL, has_moved
 from streaming.batching import Aside, Stopwatch, Work, run_alone
-from streaming.lines import LiveDecoder, LiveEncoder, convert
-from streaming.media import Frames, Media, Sound, Timbre, join
+from streaming.converting import Converting
+from streaming.heard import Heard, talker_of
+from streaming.lines import LiveDecoder, LiveEncoder
+from streaming.media import Frames, Media, Sound, Talker, Timbre, join
 from streaming.protocol import Format, Hello, ProtocolError
 
 LOOK_EVERY = VOICE_INTERVAL * HOP
@@ -36,6 +38,8 @@ class Result:
     media: list[Media] = field(default_factory=list)
     encode: float = 0.0
     decode: float = 0.0
+    talker: Talker | None = None
+    """Who was heard, with the last result of a stream."""
 
     def add(self, other: Result) -> None:
         self.media.extend(other.media)
@@ -91,6 +95,8 @@ class Pipeline:
                 result.encode += watch.total
             media = out
         result.media = media
+        if flush:
+            result.talker = talker_of(self._stages)
         return result
 
 
@@ -99,14 +105,18 @@ MakePipeline: TypeAlias = Callable[[], Pipeline]
 
 class Encode:
     """Sound -> frames of ``layers`` codes, and an estimate of the talker's timbre before the first
-    of them and wherever it has moved. A timbre fed in passes through."""
+    of them and wherever it has moved: at first that of ``talker`` (256,), where he is known. A
+    timbre fed in passes through."""
 
     decodes = False
 
-    def __init__(self, codec: Codec, layers: int) -> None:
+    def __init__(self, codec: Codec, layers: int, talker: np.ndarray | None = None) -> None:
+        self.heard = Heard()
         self._encoder = LiveEncoder(codec)
         self._layers = layers
-        self._heard = 0
+        self._follows = codec.model.follows_source
+        self._talker = talker if self._follows else None
+        self._samples = 0
         self._sent: np.ndarray | None = None
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
@@ -126,21 +136,27 @@ class Encode:
         while start < len(heard):
             if self._is_time_to_look():
                 out += yield from self._look()
-            samples = heard[start : start + LOOK_EVERY - self._heard % LOOK_EVERY]
+            samples = heard[start : start + LOOK_EVERY - self._samples % LOOK_EVERY]
             start += len(samples)
-            self._heard += len(samples)
+            self._samples += len(samples)
             out.append(self._frames((yield from self._encoder.push(samples))))
         return out
 
     def _is_time_to_look(self) -> bool:
-        return self._heard % LOOK_EVERY == 0
+        return self._samples % LOOK_EVERY == 0
 
     def _frames(self, codes: np.ndarray) -> Frames:
+        if self._follows:
+            self.heard.add(codes)
         return Frames(codes[: self._layers])
 
     def _look(self) -> Work[list[Media]]:
         """The running timbre, if it has moved."""
         timbre = yield from self._encoder.timbre()
+        if self._follows:
+            self.heard.look(timbre)
+        if self._talker is not None and self.heard.voiced < SETTLED:
+            timbre = self._talker
         if timbre is None:
             return []
         # The receiver gets float16: what is compared and used here is what it will get.
@@ -203,62 +219,23 @@ class Decode:
         return [Sound((yield from work))]
 
 
-class Converting:
-    """Converted frames, and before them, wherever it changes, the voice they are to be decoded
-    in."""
-
-    def __init__(self, codec: Codec, target: np.ndarray, pitch: float | None) -> None:
-        self._codec = codec
-        known = pitch if codec.model.follows_source else None
-        self._voice = ConvertedVoice(codec.convert_timbre, check_timbre(target), known)
-        self._announced: np.ndarray | None = None
-
-    def aim(self, target: np.ndarray) -> list[Media]:
-        """Another target."""
-        self._voice.aim(check_timbre(target))
-        return self.announce()
-
-    def hear(self, source: np.ndarray) -> list[Media]:
-        """Somebody else's estimate of who is talking."""
-        checked = check_timbre(source)
-        if self._codec.model.follows_source:
-            self._voice.hear(checked)
-        return self.announce()
-
-    @property
-    def is_time_to_look(self) -> bool:
-        """Whether the own estimate of who is talking counts before the next frames."""
-        return self._codec.model.follows_source and self._voice.is_time_to_look
-
-    def follow(self, source: np.ndarray | None, frames: int) -> None:
-        """The own estimate of who is talking, before so many frames."""
-        self._voice.follow(source, frames)
-
-    def convert(self, codes: np.ndarray) -> Work[list[Media]]:
-        """codes (K, n) of who is talking."""
-        out: list[Media] = self.announce()
-        for part, source in self._voice.sources(codes):
-            converted = yield from convert(self._codec, part, source, self._voice.target)
-            out.append(Frames(converted))
-        return join(out)
-
-    def announce(self) -> list[Media]:
-        """The voice, if it is not the one last announced."""
-        if self._announced is self._voice.vector:
-            return []
-        self._announced = self._voice.vector
-        return [Timbre(self._announced, exact=True)]
-
-
 class ConvertSound:
-    """Sound -> frames for another voice, which goes before them; a timbre fed in is the next."""
+    """Sound -> frames for another voice, which goes before them; a timbre fed in is the next.
+    ``pitch`` (Hz) and ``talker`` (256,): what is known of who is talking."""
 
     decodes = False
 
-    def __init__(self, codec: Codec, voice: np.ndarray, pitch: float | None = None) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        voice: np.ndarray,
+        pitch: float | None = None,
+        talker: np.ndarray | None = None,
+    ) -> None:
+        self.heard = Heard()
         self._codec = codec
         self._encoder = LiveEncoder(codec)
-        self._converting = Converting(codec, voice, pitch)
+        self._converting = Converting(codec, voice, pitch, talker)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
@@ -283,8 +260,12 @@ class ConvertSound:
     def _converted(self, codes: np.ndarray) -> Work[list[Media]]:
         if not codes.shape[1]:
             return []
-        look = self._converting.is_time_to_look
-        source = (yield from self._encoder.timbre()) if look else None
+        source = None
+        if self._converting.is_time_to_look:
+            source = yield from self._encoder.timbre()
+            self.heard.look(source)
+        if self._codec.model.follows_source:
+            self.heard.add(codes)
         self._converting.follow(source, codes.shape[1])
         return (yield from self._converting.convert(codes))
 
@@ -297,8 +278,14 @@ class ConvertFrames:
 
     decodes = False
 
-    def __init__(self, codec: Codec, voice: np.ndarray, pitch: float | None = None) -> None:
-        self._converting = Converting(codec, voice, pitch)
+    def __init__(
+        self,
+        codec: Codec,
+        voice: np.ndarray,
+        pitch: float | None = None,
+        talker: np.ndarray | None = None,
+    ) -> None:
+        self._converting = Converting(codec, voice, pitch, talker)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Sound):
@@ -348,30 +335,41 @@ class Enroll:
         return [Timbre(voice, exact=True, alike=alike)]
 
 
-def plan(hello: Hello, codec: Codec, voice: np.ndarray | None, enroll: float) -> MakePipeline:
-    """How to build the pipeline that a hello asks for. ``enroll``: longest enrolment, s.
+def plan(
+    hello: Hello,
+    codec: Codec,
+    voice: np.ndarray | None,
+    enroll: float,
+    talker: np.ndarray | None = None,
+) -> MakePipeline:
+    """How to build the pipeline that a hello asks for. ``voice``, ``talker``: what it means by
+    these; ``enroll``: longest enrolment, s.
 
     Raises ProtocolError where the role needs a voice and has none."""
     if hello.role == "enroll":
         return lambda: Pipeline([Enroll(codec, enroll)])
     source, sink = hello.formats()
-    make = [*_front(hello, codec, voice, source)]
+    make = [*_front(hello, codec, voice, talker, source)]
     if sink == "pcm":
         make.append(partial(Decode, codec, hello.seed))
     return lambda: Pipeline([make_stage() for make_stage in make])
 
 
 def _front(
-    hello: Hello, codec: Codec, voice: np.ndarray | None, source: Format | None
+    hello: Hello,
+    codec: Codec,
+    voice: np.ndarray | None,
+    talker: np.ndarray | None,
+    source: Format | None,
 ) -> list[Callable[[], Stage]]:
     """The stages that turn the input into frames, with the voice they are to be heard in."""
     if hello.role == "convert":
         if voice is None:
             raise ProtocolError("no-voice", "role 'convert' needs a voice in hello, got none")
         stage = ConvertSound if source == "pcm" else ConvertFrames
-        return [partial(stage, codec, voice, hello.pitch)]
+        return [partial(stage, codec, voice, hello.pitch, talker)]
     if source == "pcm":
-        return [partial(Encode, codec, hello.layers), partial(Given, voice)]
+        return [partial(Encode, codec, hello.layers, talker), partial(Given, voice)]
     return [partial(Given, voice)]
 
 

@@ -170,7 +170,7 @@ def _read_hello(get: FieldReader) -> Hello:
         output=cast("Format | None", get.optional(get.choice, "output", FORMATS)),
         pcm=cast(PcmFormat, get.optional(get.choice, "pcm", PCM_FORMATS) or "f32"),
         model=get.optional(get.text, "model", MAX_NAME),
-        voice=_read_hello_voice(get),
+        voice=_read_named_voice(get, "voice"),
         room=get.optional(get.name, "room"),
         layers=get.integer("layers", MIN_LAYERS, CODE_LAYERS, default=CODE_LAYERS),
         frames_per_packet=get.integer("frames_per_packet", 1, MAX_FRAMES_PER_PACKET, default=1),
@@ -178,21 +178,23 @@ def _read_hello(get: FieldReader) -> Hello:
         resume=get.optional(get.text, "resume", MAX_TOKEN),
         seed=get.integer("seed", 0, 2**31 - 1, default=0),
         pitch=get.optional(get.between, "pitch", LOWEST_PITCH, HIGHEST_PITCH),
+        talker=_read_named_voice(get, "talker"),
         identity=get.optional(get.identity, "identity"),
     )
     hello.formats()
     return hello
 
 
-def _read_hello_voice(get: FieldReader) -> bytes | str | None:
-    value = get.optional(get.name_or_data, "voice", VOICE_EXACT_BYTES)
-    if isinstance(value, bytes):
-        if len(value) != VOICE_EXACT_BYTES:
-            raise ProtocolError(
-                "bad-voice", f"hello's voice is {VOICE_EXACT_BYTES} bytes, got {len(value)}"
-            )
-        voice_vector(value)
-    return value
+def _read_named_voice(get: FieldReader, name: str) -> bytes | str | None:
+    value = get.optional(get.name_or_data, name, VOICE_EXACT_BYTES)
+    return _exact(f"hello's {name}", value) if isinstance(value, bytes) else value
+
+
+def _exact(what: str, data: bytes) -> bytes:
+    if len(data) != VOICE_EXACT_BYTES:
+        raise ProtocolError("bad-voice", f"{what} is {VOICE_EXACT_BYTES} bytes, got {len(data)}")
+    voice_vector(data)
+    return data
 
 
 def _read_stamps(get: FieldReader) -> Stamps:
@@ -275,6 +277,7 @@ def _read_error(get: FieldReader) -> Error:
 
 
 def _read_done(get: FieldReader) -> Done:
+    talker = get.optional(get.data, "talker")
     return Done(
         frames_in=get.integer("frames_in", 0, MAX_COUNT),
         frames_out=get.integer("frames_out", 0, MAX_COUNT),
@@ -284,6 +287,8 @@ def _read_done(get: FieldReader) -> Done:
         decode=get.number("decode", default=0.0),
         queue_max=get.number("queue_max", default=0.0),
         reason=cast(DoneReason, get.optional(get.choice, "reason", DONE_REASONS) or "end"),
+        talker=None if talker is None else _exact("done's talker", talker),
+        pitch=get.optional(get.between, "pitch", LOWEST_PITCH, HIGHEST_PITCH),
     )
 
 

@@ -161,7 +161,8 @@ class Runtime:
     def _plan(self, hello: Hello) -> tuple[Codec, Plan]:
         codec = self.codec(hello.model)
         voice = self.voices.find(hello.voice, codec.voices, codec.identity)
-        make = plan(hello, codec, voice, self.settings.enroll)
+        talker = self.voices.find(hello.talker, codec.voices, codec.identity)
+        make = plan(hello, codec, voice, self.settings.enroll, talker)
         duplex = hello.formats() == ("pcm", "pcm")
         weight = 1.0 if duplex else 0.5
         measured = self.measured.get(codec.name)

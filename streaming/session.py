@@ -18,7 +18,7 @@ from facodec.config import HOP, LOUDEST, SAMPLE_RATE, Latency
 from facodec.identity import ModelIdentity
 from streaming import protocol
 from streaming.belonging import need_own_voice
-from streaming.media import Frames, Media, Sound, Timbre
+from streaming.media import Frames, Media, Sound, Talker, Timbre
 from streaming.packets import Packetizer
 from streaming.protocol import (
     Audio,
@@ -283,8 +283,8 @@ class Session:
             raise RuntimeError("media before ready")
         return [(self._count(data), frames) for data, frames in self._packets.add(item, stamps)]
 
-    def finish(self, reason: DoneReason) -> list[tuple[bytes, int]]:
-        """The last media and ``done``."""
+    def finish(self, reason: DoneReason, talker: Talker | None = None) -> list[tuple[bytes, int]]:
+        """The last media and ``done``. ``talker``: who was heard."""
         self._state = _State.ENDED
         last = self._packets.flush() if self._packets is not None else []
         messages = [(self._count(data), frames) for data, frames in last]
@@ -298,6 +298,8 @@ class Session:
             decode=totals.decode,
             queue_max=totals.queue_max,
             reason=reason,
+            talker=None if talker is None else Voice.exact(talker.timbre).data,
+            pitch=None if talker is None else talker.pitch,
         )
         return [*messages, (protocol.encode(done), 0)]
 

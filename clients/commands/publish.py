@@ -16,6 +16,7 @@ Somebody else hears it with: facodec listen kitchen"""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("room", metavar="ROOM", help="name of the room; one publisher each")
     options.add_voice(parser, "your voice: a recording, or a saved name (else it is estimated)")
+    options.add_talker(parser)
     options.add_server(parser, serve=False)
     options.add_input(parser)
     options.add_codec(parser)

@@ -17,6 +17,7 @@ Ctrl-C ends: what is under way still comes out, files are complete, exit status 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_voice(parser, "your voice: a recording, or a saved name (else it is estimated)")
+    options.add_talker(parser)
     options.add_live(parser)
 
 

@@ -10,7 +10,7 @@ from facodec import prosody
 from facodec.codec import Codec
 from facodec.conditioning import REMEMBERED, Conditioning, run
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.conversion import PAUSE, SourcePitch, octaves_of
+from facodec.conversion import PAUSE, SETTLED, SourcePitch, hertz_of, octaves_of
 from facodec.talker import LONG, SHORT, VoiceStatistics, remember
 
 SCALE = (0, 2, 4, 5, 7, 9, 11, 12, 11, 9, 7, 5, 4, 2, 0)
@@ -166,12 +166,13 @@ def test_the_pitch_moves_in_pauses_alone(live: Codec, hello: np.ndarray) -> None
     assert np.abs(np.diff(moved[voiced[len(voiced) // 2 :]])).max() <= SEMITONE + 1e-6
 
 
-def test_a_new_talker_is_followed_and_noise_is_not() -> None:
-    def estimate(place: int, hertz: float) -> np.ndarray:
-        vector = np.zeros(256, np.float32)
-        vector[place], vector[-1] = 1.0, octaves_of(hertz)
-        return vector
+def estimate(place: int, hertz: float) -> np.ndarray:
+    vector = np.zeros(256, np.float32)
+    vector[place], vector[-1] = 1.0, octaves_of(hertz)
+    return vector
 
+
+def test_a_new_talker_is_followed_and_noise_is_not() -> None:
     def speak(source: SourcePitch, hertz: float) -> float:
         pitch = int(prosody.pitch_class(torch.tensor(hertz)))
         wave = pitch + np.round(4 * np.sin(np.arange(120))).astype(np.int64)
@@ -195,3 +196,20 @@ def test_a_new_talker_is_followed_and_noise_is_not() -> None:
     assert known.follow(np.array([400]))[0] == pytest.approx(octaves_of(120.0), abs=1e-6)
     with pytest.raises(ValueError, match="55 to 450"):
         SourcePitch(pitch=5.0)
+
+
+def test_a_known_talker_holds_where_the_pitch_is_known_too() -> None:
+    both = SourcePitch(pitch=100.0, talker=estimate(2, 120.0))
+    both.hear(estimate(0, 200.0))
+    assert both.trusts_talker
+    assert set(both.follow(np.full(SETTLED - 1, 400)).tolist()) == {octaves_of(100.0)}
+    both.follow(np.zeros(100, np.int64))
+    assert both.trusts_talker, "silence tells nothing"
+    both.follow(np.array([400]))
+    assert not both.trusts_talker
+
+
+def test_octaves_and_hertz_are_inverses() -> None:
+    for hertz in (prosody.LOWEST, 118.0, 150.0, prosody.HIGHEST):
+        assert hertz_of(octaves_of(hertz)) == pytest.approx(hertz)
+    assert (hertz_of(-9.0), hertz_of(9.0)) == (prosody.LOWEST, prosody.HIGHEST)

@@ -33,6 +33,8 @@ CLIENT_MESSAGES = [
     Hello("publish", room="k\u00fcche", identity="live@0123456789ab"),
     Hello("convert", voice="j\u00f6rg", pitch=123.5),
     Hello("convert", voice="anna", pitch=55.0),
+    Hello("convert", voice="anna", talker="k\u00fcche"),
+    Hello("loopback", talker=bytes(1024)),
     Audio(0, b"\0\0\0\0"),
     Audio(7, b"", t=1.5),
     Codes(3, 2, bytes(15), t=0.0),
@@ -51,6 +53,7 @@ SERVER_MESSAGES = [
     Clock(1.0, 2.0),
     Error("bad-seq", "wanted 3, got 4"),
     Done(1, 2, 3, 4, 0.5, 0.6, 0.7, "publisher-left"),
+    Done(1, 2, talker=bytes(1024), pitch=118.5),
 ]
 
 
@@ -132,6 +135,11 @@ HELLO = {"type": "hello", "version": 1, "role": "encode"}
         (packed(**{**HELLO, "pitch": float("nan")}), "bad-field", "'pitch'"),
         (packed(**{**HELLO, "pitch": "high"}), "bad-field", "'pitch'"),
         (packed(**{**HELLO, "pitch": True}), "bad-field", "'pitch'"),
+        (packed(**{**HELLO, "talker": "../etc"}), "bad-field", "'../etc'"),
+        (packed(**{**HELLO, "talker": 3}), "bad-field", "1024 bytes"),
+        (packed(**{**HELLO, "talker": bytes(512)}), "bad-voice", "hello's talker is 1024 bytes"),
+        (packed(**{**HELLO, "talker": b"\xff" * 1024}), "bad-voice", "got nan"),
+        (packed(**{**HELLO, "talker": b"\x00\x00\x80\x7e" * 256}), "bad-voice", "got 8.50706e"),
         (packed(**{**HELLO, "identity": "live@"}), "bad-field", "'identity'"),
         (packed(**{**HELLO, "identity": b"live"}), "bad-field", "'identity'"),
         (packed(**{**HELLO, "identity": "x" * 500}), "bad-field", "'identity'"),

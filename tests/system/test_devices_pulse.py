@@ -24,6 +24,8 @@ from benchmarks.virtual_devices import (
     missing_tools,
 )
 from facodec.config import SAMPLE_RATE
+from facodec.identity import model_of
+from facodec.profiles import read_profile
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and then walks home along the river."
 
@@ -101,6 +103,45 @@ def test_speech_through_virtual_devices(
         f"mouth to ear {delay * 1000:.0f} ms with a playout margin of 150 ms; "
         f"the ledger says {total['p50_ms']:.0f} ms; match {np.median(likeness):.3f}",
     )
+
+
+@pytest.mark.parametrize("options", [(), ("--local",), ("--talker", "none")])
+def test_the_next_session_begins_with_who_talked_into_this_microphone(
+    options: tuple[str, ...], pulse: Pulse, server: str, tmp_path: Path
+) -> None:
+    import facodec
+
+    speech = speak(tmp_path, "rms", SENTENCE * 2)
+    devices = ("--device-in", "pulse", "--device-out", "pulse", *options)
+    store = tmp_path / "pulse" / "state" / "facodec" / "talkers"
+    first = Talk(pulse, "--server", server, *devices)
+    first.wait_settled()
+    subprocess.run(["paplay", "--device=mouth", str(speech)], env=pulse.env, check=True)
+    first.wait_status()
+    first.stop()
+    if "none" in options:
+        assert not store.exists()
+        return
+    (profile,) = store.iterdir()
+    codec = facodec.load()
+    remembered = read_profile(profile)
+    assert model_of(remembered) == codec.identity
+    whole = codec.voice(soundfile.read(speech, dtype="float32")[0])
+    assert float(remembered[:-1] @ whole[:-1]) > 0.9
+    assert 12 * abs(float(remembered[-1] - whole[-1])) < 1.5, "semitones"
+    assert not told(first)
+
+    second = Talk(pulse, "--server", server, *devices)
+    second.wait_status()
+    second.stop()
+    assert told(second)
+    assert np.array_equal(read_profile(profile), remembered), "nobody spoke"
+
+
+def told(talk: Talk) -> bool:
+    """Whether it said that it begins with somebody remembered."""
+    lines = [report for report in talk.reports if report["type"] == "message"]
+    return any("last heard through this microphone" in str(line) for line in lines)
 
 
 def test_devices_that_go_away_end_the_talk_with_a_sentence(pulse: Pulse, server: str) -> None:
