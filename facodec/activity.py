@@ -1,9 +1,9 @@
 """Voice activity: whether a hop has to be sent, from the sound heard so far alone.
 
-Each band's level is held against a floor that follows the quietest it has been: falls at once,
-rises slowly. What stands out of the floor, in the sum over the bands, is speech; so is whatever the
-bundled model calls voiced and has some weight, the notion by which the talker's voice is learned
-(:mod:`facodec.talker`). After speech the decision holds on, longer after longer speech, so that
+Each band's level is held against a floor that follows the noise where there is no speech, and hardly
+rises where there is. What stands out of the floor, in the mean over the bands, is speech; for what
+the bundled model calls voiced, the notion by which the talker's voice is learned
+(:mod:`facodec.talker`), half of that is enough. After speech the decision holds on, longer after longer speech, so that
 soft ends of words are never cut.
 """
 
@@ -18,15 +18,18 @@ from facodec.prosody import LEVELS, UNVOICED
 
 QUIET = -70.0
 """dB of full scale that is never speech."""
-RISE = 0.05
-"""dB a hop that the floor rises, 4 dB a second: faster and a long vowel would become noise."""
+RISE = 0.01
+"""dB a hop that the floor rises, 0.8 dB a second: faster and a long vowel would become noise."""
+FALL, FOLLOW = 0.1, 0.02
+"""Shares of the way to the level that the floor goes: down while there is speech, and both ways
+while there is none."""
 SMOOTH = 0.3
 """Share of a new level in the one that the floor follows: noise alone jumps by several dB."""
-BIAS = 2.0
-"""dB that noise lies above the quietest it has been."""
+BIAS = 1.4
+"""dB above the floor, which is the mean of the noise, that its own unrest explains."""
 STARTING = 8
 """Hops over which the floor is first guessed: their quietest."""
-OUTSTANDING, VOICED = 3.5, 2.0
+OUTSTANDING, VOICED = 0.12, 0.06
 """Mean over the bands of the dB above the noise that make speech, and where the model says voiced."""
 LARGEST = 12.0
 """dB that one band counts at most: a tone or a click in one band is not speech."""
@@ -53,6 +56,7 @@ class VoiceActivity:
         self._floor: Powers = np.zeros(BANDS)
         self._run = 0
         self._held = 0
+        self._noise = True
         self.powers: Powers = np.zeros(BANDS)
         """Mean squares (8,) of the last hop's bands."""
 
@@ -64,7 +68,9 @@ class VoiceActivity:
         voiced = prosody is not None and prosody // LEVELS != UNVOICED
         enough = self._settings.voiced if voiced else self._settings.outstanding
         loud = float(decibel(self.powers.sum(keepdims=True))[0]) > QUIET
-        return self._hold(loud and above > enough)
+        speech = loud and above > enough
+        self._noise = not speech
+        return self._hold(speech)
 
     def _above(self, levels: Powers) -> float:
         """Mean over the bands of the dB that levels (8,) stand out of the noise."""
@@ -72,8 +78,13 @@ class VoiceActivity:
         if self._heard == 1:
             self._level, self._floor = levels, levels
         self._level = self._level + SMOOTH * (levels - self._level)
-        rise = RISE if self._heard > STARTING else 0.0
-        self._floor = np.minimum(self._floor + rise, self._level)
+        difference = self._level - self._floor
+        if self._heard <= STARTING:
+            self._floor = np.minimum(self._floor, self._level)
+        elif self._noise:
+            self._floor = self._floor + FOLLOW * difference
+        else:
+            self._floor = self._floor + np.minimum(RISE, FALL * difference)
         fast = self._level - self._floor - BIAS
         return float(np.clip(fast, 0.0, LARGEST).mean())
 

@@ -21,7 +21,7 @@ HANN = np.sin(np.pi * (np.arange(WINDOW) + 0.5) / WINDOW) ** 2
 _FREQUENCIES = np.fft.rfftfreq(WINDOW, 1.0 / SAMPLE_RATE)
 MEMBERS = np.array(
     [
-        (low <= _FREQUENCIES) & (_FREQUENCIES < high)
+        (low <= _FREQUENCIES) & (high > _FREQUENCIES)
         for low, high in zip(EDGES, EDGES[1:], strict=False)
     ]
 )

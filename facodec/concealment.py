@@ -9,13 +9,16 @@ claimed to be speech any more: the frames fade into silence, under which comfort
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facodec.bands import BANDS, Audio, BandMeter
 from facodec.bitstream import Codes
-from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS
+from facodec.comfort import ComfortNoise, Description
+from facodec.config import CODE_LAYERS, HOP, MIN_LAYERS
 from facodec.prosody import LEVELS, UNVOICED
 
 HELD = 6
@@ -31,19 +34,18 @@ FADE = 4
 
 
 def concealed(last: NDArray[np.integer], missing: int) -> Codes:
-    """The frame (6,) to decode in place of the ``missing``-th (from 1) after the last that came,
-    ``last`` (K,) in K = 3..6 codes; absent codes are -1. A ValueError for other shapes."""
+    """The codes (K, 1) to decode in place of the ``missing``-th frame (from 1) after the last that
+    came, ``last`` (K,): K = 3 where the detail is left out. A ValueError for anything else."""
     if missing < 1 or not MIN_LAYERS <= len(last) <= CODE_LAYERS:
-        raise ValueError(f"expected a frame of 3..6 codes and one missing, got {last}, {missing}")
-    frame = np.full(CODE_LAYERS, ABSENT, np.int64)
-    frame[: len(last)] = last
-    pitch, level = divmod(int(last[0]), LEVELS)
+        raise ValueError(
+            f"expected the 3..6 codes of a frame, and one missing or more: got {last}, {missing}"
+        )
+    frame = np.array(last if missing <= DETAILED else last[:MIN_LAYERS], np.int64)
+    pitch, level = divmod(int(frame[0]), LEVELS)
     if pitch != UNVOICED:
         pitch = max(UNVOICED + 1, pitch - missing // GLIDING)
     frame[0] = max(0, level - missing // FALLING) + LEVELS * pitch
-    if missing > DETAILED:
-        frame[MIN_LAYERS:] = ABSENT
-    return frame
+    return frame[:, None]
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,52 @@ class Fade:
 
 
 _RAMP = (1.0 - np.cos(np.pi * np.arange(1, HOP + 1) / HOP)) / 2.0
+
+
+class ConcealingDecoder:
+    """A decoder that is told which frames are missing: codes or None in, sound out.
+
+    ``decode`` maps codes (K, n) to the samples that became complete, as
+    :meth:`facodec.codec.DecoderStream.push` does; where sound fades out, noise that is as the quiet
+    moments of what came before fades in.
+    """
+
+    def __init__(self, decode: Callable[[Codes], Audio], seed: int = 0) -> None:
+        self._decode, self._noise = decode, ComfortNoise(seed)
+        self._meter, self._quiet = BandMeter(), np.full(BANDS, np.inf)
+        self._last: Codes | None = None
+        self._missing = 0
+        self._fade = Fade()
+
+    def push(self, frame: Codes | None) -> Audio:
+        """One frame (K, 1), None where it was lost -> samples (200 m,)."""
+        if frame is not None:
+            self._last, self._missing = frame, 0
+        else:
+            self._missing += 1
+            if self._last is None:
+                return np.zeros(HOP, np.float32)
+            frame = concealed(self._last[:, 0], self._missing)
+        hops = self._decode(frame).reshape(-1, HOP)
+        return np.concatenate([np.zeros(0, np.float32), *map(self._faded, hops)])
+
+    def _faded(self, hop: Audio) -> Audio:
+        before = self._fade.gain
+        out, self._fade = self._fade.step(hop, self._missing)
+        if before == self._fade.gain == 1.0:
+            if not self._missing:
+                self._listen(hop)
+            return out
+        under = np.sqrt(1.0 - (before + (self._fade.gain - before) * _RAMP) ** 2)
+        return (out + under * self._noise.hop()).astype(np.float32)
+
+    def _listen(self, hop: Audio) -> None:
+        powers = self._meter.push(hop)
+        quieter = powers.sum() < self._quiet.sum()
+        self._quiet = powers if quieter else self._quiet * FORGET
+        self._noise.hear(self._quiet)
+        self._noise.aim(Description.of(self._quiet))
+
+
+FORGET = 10.0 ** (0.01 / 10.0)
+"""What the quietest moment rises by in a hop: 0.8 dB a second."""
