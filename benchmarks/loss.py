@@ -20,7 +20,7 @@ RATES = (0.0, 0.02, 0.05, 0.1, 0.2)
 BURST = 1.5
 """Packets lost in a row, on average."""
 SEAM = 128
-"""Samples, 8 ms, over which playing fades out into a gap and in again (:mod:`streaming.playout`)."""
+"""Samples, 8 ms, of the fades around a gap, as in :mod:`streaming.playout`."""
 
 
 def gilbert(packets: int, rate: float, burst: float, seed: int) -> NDArray[np.bool_]:

@@ -1,10 +1,10 @@
 """Voice activity: whether a hop has to be sent, from the sound heard so far alone.
 
-Each band's level is held against a floor that follows the noise where there is no speech, and hardly
-rises where there is. What stands out of the floor, in the mean over the bands, is speech; for what
-the bundled model calls voiced, the notion by which the talker's voice is learned
-(:mod:`facodec.talker`), half of that is enough. After speech the decision holds on, longer after longer speech, so that
-soft ends of words are never cut.
+Each band's level is held against a floor that follows the noise where there is no speech, and
+hardly rises where there is. What stands out of the floor, in the mean over the bands, is speech;
+for what the bundled model calls voiced, the notion by which the talker's voice is learned
+(:mod:`facodec.talker`), half of that is enough. After speech the decision holds on, longer after
+longer speech, so that soft ends of words are never cut.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BIAS = 1.4
 STARTING = 8
 """Hops over which the floor is first guessed: their quietest."""
 OUTSTANDING, VOICED = 0.12, 0.06
-"""Mean over the bands of the dB above the noise that make speech, and where the model says voiced."""
+"""Mean over the bands of the dB above the noise that make speech, and voiced speech."""
 LARGEST = 12.0
 """dB that one band counts at most: a tone or a click in one band is not speech."""
 HANGOVER, LONG_HANGOVER, LONG = 12, 24, 8
