@@ -23,6 +23,7 @@ COMMANDS = {
     "verify": "check that a model works as it should",
     "bench": "measure quality and speed",
     "train": "train the bundled model",
+    "train-entropy": "learn the tables of the entropy coder for a model's codes",
     "export": "write a model as ONNX graphs",
 }
 OURS = {"benchmarks", "clients", "facodec", "streaming"}
@@ -44,7 +45,7 @@ def _main(words: list[str]) -> int:
         _top_parser().parse_args(words)  # --help, --version, or an error
         _top_parser().print_help()
         return 2
-    module = import_module(f"clients.commands.{words[0]}")
+    module = import_module(f"clients.commands.{words[0].replace('-', '_')}")
     parser = _parser(words[0], module)
     return _run(parser, module, parser.parse_args(words[1:]))
 
