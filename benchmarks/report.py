@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks import aims, machine
+from benchmarks import glance, machine
 from benchmarks.common import Result
 from benchmarks.present import Chart, Table
 
@@ -57,9 +57,9 @@ def charts(report: Report) -> dict[str, list[Chart]]:
     }
 
 
-def aims_of(report: Report) -> Table:
-    """What the codec aims at beside what this report says."""
-    return aims.table({key: part["result"] for key, part in _measured(report).items()})
+def glance_at(report: Report) -> Table:
+    """The figures that most people look for, as far as this report has them."""
+    return glance.table({key: part["result"] for key, part in _measured(report).items()})
 
 
 def page(report: Report) -> str:
@@ -70,7 +70,7 @@ def page(report: Report) -> str:
         f"<p>{_escaped(machine.summary(report['machine']))}</p>",
         f"<p class=note>{_escaped(_fine_print(report))}</p>",
         "<ul>", *(f"<li>{_escaped(line)}</li>" for line in highlights(report)), "</ul>",
-        _html_table(aims_of(report)),
+        _html_table(glance_at(report)),
     ]  # fmt: skip
     for key, part in report["parts"].items():
         body.append(f"<h2>{_escaped(TITLES.get(key, key))}</h2>")
@@ -156,7 +156,7 @@ def fill(document: Path, report: Report) -> list[str]:
     Returns the markers that the report has nothing for, which are left as they are. Raises OSError
     where the document cannot be read or written."""
     ready = {f"{key}.{t.name}": t for key, made in tables(report).items() for t in made}
-    ready["report.aims"] = aims_of(report)
+    ready["report.glance"] = glance_at(report)
     drawings = {f"{key}.{c.name}": c for key, made in charts(report).items() for c in made}
     missing: list[str] = []
 

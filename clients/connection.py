@@ -37,7 +37,7 @@ from clients.options import DEFAULT_URL
 from clients.packets import AudioPacket, CodesPacket, Packet, Times, VoicePacket, WireCount
 from clients.refusals import explain_close, explain_failure, explain_handshake
 from clients.silence import Silence
-from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
+from facodec.config import CODE_BITS, HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of, need_model
 from streaming import protocol
 from streaming.belonging import BOTH_ENDS
@@ -430,11 +430,13 @@ class Session:
 
     def _packet(self, message: ServerMessage, arrived: float) -> Packet | None:
         if isinstance(message, Audio):
+            self.wire.sound_bits_down += 8 * len(message.data)
             samples = protocol.pcm_from_bytes(message.data, self.hello.pcm)
             return AudioPacket(message.seq, samples, self._times(message.stamps, arrived))
         if isinstance(message, Codes):
             from facodec import bitstream
 
+            self.wire.codes_bits_down += CODE_BITS * self.ready.layers * message.n
             codes = bitstream.unpack(message.data, layers=self.ready.layers, frames=message.n)
             codes = belonging(codes, self._identity)
             return CodesPacket(message.seq, codes, self._times(message.stamps, arrived))
@@ -477,6 +479,10 @@ class Session:
             raise self._reason() from error
         self.wire.bytes_up += len(data)
         self.wire.messages_up += 1
+        if isinstance(message, Audio):
+            self.wire.sound_bits_up += 8 * len(message.data)
+        elif isinstance(message, Codes):
+            self.wire.codes_bits_up += CODE_BITS * self.hello.layers * message.n
 
     async def _receive(self) -> ServerMessage:
         try:

@@ -14,6 +14,7 @@ from clients.files import AudioReader, AudioWriter
 from clients.microphone import Block, Microphone
 from clients.pace import Pacer
 from clients.speaker import Speaker
+from facodec.files import shown
 from streaming.playout import PlayoutCounters
 
 
@@ -68,7 +69,7 @@ class FileSource:
         self._reader = AudioReader(path)
         self._fast = fast
         self._stopped = False
-        self.name = str(path)
+        self.name = shown(path)
         self.overruns = 0
         self.live = False
 
@@ -96,7 +97,7 @@ class FileSink:
 
     def __init__(self, path: Path) -> None:
         self._writer = AudioWriter(path)
-        self.name = str(path)
+        self.name = shown(path)
         self.counters: PlayoutCounters | None = None
 
     def start(self) -> None:

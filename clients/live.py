@@ -193,6 +193,8 @@ class LiveRun:
             role=wanted.role,
             input=media if wanted.listens else None,
             output=media if wanted.plays else None,
+            # Nobody waits for a file, whose result is to be that of the codec to the last bit.
+            pcm="f32" if wanted.fast else "s16",
             model=wanted.model,
             voice=wanted.voice,
             room=wanted.room,

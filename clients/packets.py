@@ -57,9 +57,14 @@ Packet: TypeAlias = AudioPacket | CodesPacket | VoicePacket
 
 @dataclass
 class WireCount:
-    """Bytes and messages both ways: WebSocket payloads, without the headers beneath them."""
+    """Bytes and messages both ways: WebSocket payloads, without the headers beneath them; and the
+    bits of sound and codes in them, without the messages around these."""
 
     bytes_up: int = 0
     bytes_down: int = 0
     messages_up: int = 0
     messages_down: int = 0
+    sound_bits_up: int = 0
+    sound_bits_down: int = 0
+    codes_bits_up: int = 0
+    codes_bits_down: int = 0

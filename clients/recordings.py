@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -106,6 +107,8 @@ def progress(what: str, seconds: float | None = None) -> tqdm[NoReturn]:
         disable=None,
         leave=False,
         delay=1.0,
+        # tqdm shows nothing in terminals that do not tell their width, as some containers' do.
+        ncols=shutil.get_terminal_size().columns - 1,
     )
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 import numpy as np
@@ -61,6 +61,10 @@ class Snapshot:
     level_db: float
     up_kbps: float
     down_kbps: float
+    sound_kbps: tuple[float, float]
+    """Sound alone, up and down, without the messages around it."""
+    codes_kbps: tuple[float, float]
+    """Codes, likewise."""
     frames_in: int
     frames_out: int
     lag_ms: float
@@ -77,17 +81,30 @@ class Snapshot:
         meter = "#" * max(0, min(METER_WIDTH, filled))
         line, *fields = (
             f"{self.seconds:6.1f} s  [{meter:<{METER_WIDTH}}]",
-            f"up {self.up_kbps:5.1f} down {self.down_kbps:5.1f} kbit/s",
+            self._media(),
             f"lag {self.lag_ms:.0f} ms",
             f"underruns {self.underruns}",
             f"sum {self.brief}",
             f"frames {self.frames_in}/{self.frames_out}",
+            f"wire {self.up_kbps:.0f}/{self.down_kbps:.0f} kbit/s",
         )
         for part in fields:
             if len(line) + 2 + len(part) > width:
                 break
             line = f"{line}  {part}"
         return line
+
+    def _media(self) -> str:
+        """Rates of what goes out and comes in, each with what it is."""
+        parts = [
+            f"{name} {rate:.{digits}f} kbit/s {way}"
+            for at, way in enumerate(("out", "in"))
+            for name, digits, rate in (
+                ("sound", 0, self.sound_kbps[at]), ("codes", 1, self.codes_kbps[at])
+            )
+            if rate
+        ]  # fmt: skip
+        return ", ".join(parts) or "nothing sent yet"
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -96,6 +113,8 @@ class Snapshot:
             "level_db": round(self.level_db, 1),
             "up_kbps": round(self.up_kbps, 2),
             "down_kbps": round(self.down_kbps, 2),
+            "sound_kbps": [round(rate, 2) for rate in self.sound_kbps],
+            "codes_kbps": [round(rate, 2) for rate in self.codes_kbps],
             "frames_in": self.frames_in,
             "frames_out": self.frames_out,
             "lag_ms": round(self.lag_ms, 1),
@@ -112,19 +131,26 @@ class Sampler:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._last = progress.started
-        self._up = self._down = 0
+        self._wire = WireCount()
 
     def take(self, now: float) -> Snapshot:
-        progress, wire = self._progress, self._progress.wire
-        elapsed = max(now - self._last, 1e-6)
-        up, down = wire.bytes_up - self._up, wire.bytes_down - self._down
-        self._last, self._up, self._down = now, wire.bytes_up, wire.bytes_down
+        progress, wire, before = self._progress, self._progress.wire, self._wire
+        kilobits = 1e-3 / max(now - self._last, 1e-6)
+        self._last, self._wire = now, replace(wire)
         behind = progress.samples_in - progress.samples_out
         return Snapshot(
             seconds=now - progress.started,
             level_db=progress.level.take(),
-            up_kbps=up * 8e-3 / elapsed,
-            down_kbps=down * 8e-3 / elapsed,
+            up_kbps=8 * (wire.bytes_up - before.bytes_up) * kilobits,
+            down_kbps=8 * (wire.bytes_down - before.bytes_down) * kilobits,
+            sound_kbps=(
+                (wire.sound_bits_up - before.sound_bits_up) * kilobits,
+                (wire.sound_bits_down - before.sound_bits_down) * kilobits,
+            ),
+            codes_kbps=(
+                (wire.codes_bits_up - before.codes_bits_up) * kilobits,
+                (wire.codes_bits_down - before.codes_bits_down) * kilobits,
+            ),
             frames_in=frames(progress.samples_in),
             frames_out=frames(progress.samples_out),
             lag_ms=max(0, behind) / SAMPLE_RATE * 1000 if progress.samples_out else 0.0,
@@ -200,6 +226,10 @@ def summary(progress: Progress, now: float) -> dict[str, Any]:
         "bytes_down": wire.bytes_down,
         "messages_up": wire.messages_up,
         "messages_down": wire.messages_down,
+        "sound_bits_up": wire.sound_bits_up,
+        "sound_bits_down": wire.sound_bits_down,
+        "codes_bits_up": wire.codes_bits_up,
+        "codes_bits_down": wire.codes_bits_down,
         "overruns": progress.overruns,
         "underruns": progress.underruns,
         "playout": progress.playout,
@@ -209,23 +239,26 @@ def summary(progress: Progress, now: float) -> dict[str, Any]:
 
 
 def totals(progress: Progress, now: float) -> str:
-    """All totals in a few lines for people."""
+    """All totals in a few lines for people. Rates are per second of speech."""
     lines = [
         f"frames       {frames(progress.samples_in)} in, {frames(progress.samples_out)} out"
         f" in {now - progress.started:.1f} s"
     ]
     speech = max(progress.samples_in, progress.samples_out) / SAMPLE_RATE
     wire = progress.wire
-    for way, size, count in (
-        ("up", wire.bytes_up, wire.messages_up),
-        ("down", wire.bytes_down, wire.messages_down),
+    for way, sound, codes, size, count in (
+        ("out", wire.sound_bits_up, wire.codes_bits_up, wire.bytes_up, wire.messages_up),
+        ("in", wire.sound_bits_down, wire.codes_bits_down, wire.bytes_down, wire.messages_down),
     ):
         if count and speech:
-            payload, whole = size * 8e-3 / speech, (size + count * HEADER_BYTES) * 8e-3 / speech
-            lines.append(
-                f"wire {way:<8}{payload:.1f} kbit/s of speech in WebSocket payload, "
-                f"about {whole:.1f} with headers"
-            )
+            each = {
+                "of sound": sound,
+                "of codes": codes,
+                "in WebSocket payload": 8 * size,
+                "or so with headers": 8 * (size + count * HEADER_BYTES),
+            }
+            parts = [f"{part / 1000 / speech:.1f} {name}" for name, part in each.items() if part]
+            lines.append(f"kbit/s {way:<6}{', '.join(parts)}")
     if progress.playout is not None:
         lines.append(
             f"playout      {progress.underruns} underruns, {progress.overruns} overruns, "

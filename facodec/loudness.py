@@ -3,7 +3,8 @@
 What a decoder makes of a voice that the content was not heard in is up to 8 dB too loud or too
 quiet, and by much the same over a sentence. The level codes say, in steps of 8 dB, how loud each
 frame was; over some frames the steps average out. So a gain follows the ratio of both powers. It is
-the listener's affair, and nothing of it travels. With detail codes the level is right by itself.
+the listener's affair, and nothing of it travels. With detail codes the level of speech is
+right by itself; that of a held synthetic vowel is not (docs/live.md).
 """
 
 from __future__ import annotations

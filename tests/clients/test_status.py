@@ -75,20 +75,34 @@ def test_rates_are_those_since_the_last_snapshot() -> None:
     assert sampler.take(13.0).up_kbps == pytest.approx(6.0)
 
 
+def test_the_line_tells_sound_from_codes() -> None:
+    state = progress()
+    sampler = Sampler(state)
+    assert "nothing sent yet" in sampler.take(11.0).as_line(200)
+    state.wire.sound_bits_up, state.wire.codes_bits_down = 256_000, 4_800
+    one_way = sampler.take(12.0)
+    assert "sound 256 kbit/s out, codes 4.8 kbit/s in" in one_way.as_line(80)
+    assert one_way.as_dict()["sound_kbps"] == [256.0, 0.0]
+    assert one_way.as_dict()["codes_kbps"] == [0.0, 4.8]
+    state.wire.codes_bits_up, state.wire.codes_bits_down = 4_800, 9_600
+    assert "codes 4.8 kbit/s out, codes 4.8 kbit/s in" in sampler.take(13.0).as_line(80)
+
+
 def test_the_line_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     line, terminal, pipe = Sampler(progress()).take(11.0), Terminal(), io.StringIO()
     Reporter(errors=terminal, out=io.StringIO()).show(line)
     Reporter(errors=pipe, out=io.StringIO()).show(line)
     assert terminal.getvalue().startswith("\r") and "\n" not in terminal.getvalue()
-    for word in ("up   6.0", "frames 80/75", "lag 62 ms", "underruns 0", "sum 10/10 ms", "[####"):
+    words = ("wire 6/0 kbit/s", "frames 80/75", "lag 62 ms", "underruns 0", "sum 10/10 ms", "[####")
+    for word in words:
         assert word in terminal.getvalue()
     assert pipe.getvalue() == ""
 
 
 def test_the_line_fits_the_terminal() -> None:
     snapshot = Sampler(progress()).take(11.0)
-    assert snapshot.as_line(77).endswith("lag 62 ms  underruns 0")
+    assert snapshot.as_line(70).endswith("lag 62 ms  underruns 0")
     assert all(len(snapshot.as_line(width)) <= width for width in range(22, 120))
 
 
@@ -121,7 +135,7 @@ def test_the_end_has_the_ledger_and_the_wire() -> None:
     Reporter(out=out, errors=io.StringIO()).conclude(state, 11.0)
     text = out.getvalue()
     assert "all of it" in text and "frames       80 in, 75 out" in text
-    assert "6.0 kbit/s of speech in WebSocket payload, about 43.1 with headers" in text
+    assert "kbit/s out   6.0 in WebSocket payload, 43.1 or so with headers" in text
     assert "0 underruns, 0 overruns, 100 ms concealed" in text
 
 

@@ -50,6 +50,8 @@ def test_names_that_are_not_text_are_done_and_shown_escaped(tmp_path: Path) -> N
         )
         assert done.returncode == 0, done.stderr
         assert b"h\\xff\\xfe.fac: 6.53 s" in done.stdout
+    talk = ("talk", "--serve", "--fast", "--input", name, "--output", "o.wav")
+    assert b"h\\xff\\xfe.flac -> o.wav" in facodec(*talk, cwd=tmp_path).stderr
     env = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
     assert facodec("voices", "add", "anna", name, env=env).returncode == 0
     listed = facodec("voices", env=env)

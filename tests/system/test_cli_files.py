@@ -83,6 +83,25 @@ def test_talk_with_a_voice_equals_offline(
     assert (kilobits < 15) == ("--local" in extra)
 
 
+@pytest.mark.parametrize(
+    ("extra", "medium", "bits"), [((), "sound", 16 * 200), (("--local",), "codes", 6 * 10)]
+)
+def test_a_live_run_sends_sound_in_16_bits_and_tells_it_from_codes(
+    extra: tuple[str, ...], medium: str, bits: int, server: str, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "in.wav", read(HELLO)[:8_000], 16_000)
+    done = facodec(
+        "talk", "--server", server, "--input", tmp_path / "in.wav", "--output",
+        tmp_path / "out.wav", "--json", *extra,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *_, summary = map(json.loads, done.stdout.splitlines())
+    other = {"sound": "codes", "codes": "sound"}[medium]
+    for way, frames in (("up", 40), ("down", summary["frames_out"])):
+        assert summary[f"{medium}_bits_{way}"] == bits * frames
+        assert summary[f"{other}_bits_{way}"] == 0
+
+
 def test_fewer_layers(server: str, tmp_path: Path, live: Codec, hello: np.ndarray) -> None:
     out = tmp_path / "out.flac"
     done = facodec(
