@@ -97,6 +97,7 @@ def report(output: Path, sentence: str) -> None:
 
 def progress(what: str, seconds: float | None = None) -> tqdm[NoReturn]:
     """A bar over so many seconds of sound on standard error, where that is a terminal."""
+    size = shutil.get_terminal_size()
     shape = "{desc}: {n:.0f} s of {total:.0f} s |{bar}| {elapsed}<{remaining}"
     return tqdm(
         total=seconds,
@@ -107,8 +108,9 @@ def progress(what: str, seconds: float | None = None) -> tqdm[NoReturn]:
         disable=None,
         leave=False,
         delay=1.0,
-        # tqdm shows nothing in terminals that do not tell their width, as some containers' do.
-        ncols=shutil.get_terminal_size().columns - 1,
+        # tqdm shows nothing in terminals that do not tell their size, as some containers' do.
+        ncols=size.columns - 1,
+        nrows=size.lines,
     )
 
 
