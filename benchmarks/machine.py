@@ -114,7 +114,7 @@ def rates(seconds: float = 0.5) -> dict[str, Any]:
 
 def _peak(seconds: float) -> float:
     """FLOP/s of ``native/peak.c``; 0 where it cannot be compiled."""
-    from facodec import compiled
+    from facodec.native import compiled
 
     library = compiled.library(Path(__file__).with_name("native"))
     if library is None:

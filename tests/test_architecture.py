@@ -19,7 +19,7 @@ FLOORS = ("facodec", "streaming", "clients", "benchmarks")
 """From the ground up: each may import itself and those before it."""
 LONGEST_MODULE = 400
 """Lines."""
-C_LIBRARY = "facodec.compiled"
+C_LIBRARY = "facodec.native.compiled"
 """The door by which compiled code of our own comes in."""
 C_CALLERS = ("facodec.fast", "facodec.backends", "benchmarks.machine")
 """Rooms that may go through it: the steps in C, and what measures a CPU with a loop of its own."""

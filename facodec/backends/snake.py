@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from facodec import compiled
 from facodec.activation import DOUBLE, HALVE, Activation, ActivationState, Fused
+from facodec.native import compiled
 
 LANES = 16
 """Channels come in multiples of this."""
@@ -18,7 +17,7 @@ LANES = 16
 def fused(layer: Activation) -> Fused | None:
     """A faster :meth:`Activation.step` of ``layer`` for streams past their start, with the
     parameters it has now; None where it cannot be had."""
-    library, channels = compiled.library(Path(__file__).parent), layer.act.alpha.shape[0]
+    library, channels = compiled.library(compiled.SOURCES), layer.act.alpha.shape[0]
     if library is None or channels % LANES:
         return None
     snake_step = library.snake_step

@@ -16,7 +16,6 @@ import logging
 import math
 from collections.abc import Sequence
 from ctypes import POINTER, Array, Structure, c_float, c_int, c_int64, c_void_p
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -24,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec import compiled, conditioning, prosody
+from facodec import conditioning, prosody
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, DETAIL_LAYERS, HOP, TIMBRE_DIM
 from facodec.fast.blocks import FastBlock, FastStack, matrix
 from facodec.fast.blocks import Kept as FastKept
@@ -33,6 +32,7 @@ from facodec.fast.products import Product as FastProduct
 from facodec.fast.states import Talker
 from facodec.features import ENERGY_FLOOR, MEL_FLOOR, MEL_WINDOW, PITCH_WINDOW
 from facodec.live import GLIDE
+from facodec.native import compiled
 from facodec.states import tensors_of, with_tensors
 from facodec.synthesis import BINS, N_FFT, SUBFRAMES
 from facodec.talker import (
@@ -55,7 +55,6 @@ log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 
-SOURCES = Path(__file__).parent
 UNFIT = "the %s goes without compiled code, which is slower: its widths do not fit"
 WHOLE_VECTORS = 16
 """Numbers that the longest vectors hold."""
@@ -388,7 +387,7 @@ def _synthesizer(fast: FastDecoder, p: _Packer) -> Synthesizer:
 
 
 def _library(like: Tensor) -> ctypes.CDLL | None:
-    library = compiled.library(SOURCES) if like.device.type == "cpu" else None
+    library = compiled.library(compiled.SOURCES) if like.device.type == "cpu" else None
     if library is not None:
         library.panel.restype = library.halves.restype = c_int64
     return library

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from facodec import compiled
 from facodec.codec import Codec
 from facodec.config import HOP, TIMBRE_DIM
 from facodec.fast import FastLive
-from facodec.fast.native import SOURCES
 from facodec.fast.states import Rounded
 from facodec.live import LiveModel
+from facodec.native import compiled
 from facodec.states import stack_states, state_bytes, tensors_of, unstack_state
 from tests.conftest import missing
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
@@ -25,7 +24,7 @@ MOST_STATE = 64 * 1024
 def need_compiled_code() -> None:
     if os.environ.get(compiled.SWITCH) == "0":
         pytest.skip("compiled code is switched off")
-    if compiled.library(SOURCES) is None:
+    if compiled.library(compiled.SOURCES) is None:
         missing("a C compiler")
 
 

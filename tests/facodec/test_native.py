@@ -14,12 +14,11 @@ import torch
 
 import facodec
 from benchmarks.speech import clips
-from facodec import compiled
 from facodec.codec import Codec
 from facodec.config import CODEBOOK_SIZE, HOP, SAMPLE_RATE, LiveConfig
 from facodec.fast import FastLive
-from facodec.fast.native import SOURCES
 from facodec.live import LiveModel
+from facodec.native import compiled
 from facodec.states import stack_states, tensors_of, unstack_state
 from tests.conftest import missing
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
@@ -32,7 +31,7 @@ MANY = 50
 def compiler() -> None:
     if os.environ.get(compiled.SWITCH) == "0":
         pytest.skip("compiled code is switched off")
-    if compiled.library(SOURCES) is None:
+    if compiled.library(compiled.SOURCES) is None:
         missing("a C compiler")
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from facodec import compiled
 from facodec.folders import base_directory, private_folder
+from facodec.native import compiled
 from tests.conftest import ROOT, missing
 
 SOURCE = "int answer(void) { return 42; }\n"
@@ -270,7 +270,7 @@ def test_no_compiler_is_told(
 
 def test_first_starts_at_the_same_time(sources: Path, own_cache: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from facodec import compiled; "
+        "import sys; from pathlib import Path; from facodec.native import compiled; "
         "sys.stdin.readline(); print(compiled.library(Path(sys.argv[1])).answer())"
     )
     starts = [

@@ -37,6 +37,8 @@ FLAGS = (
     "-shared",
     "-fPIC",
 )
+SOURCES = Path(__file__).parent
+"""The C library of this package."""
 COMPILE_SECONDS = 60
 SWITCH = "FACODEC_NATIVE"
 """Environment variable: 0 does without compiled code."""
