@@ -235,7 +235,7 @@ def _sound(folder: Path) -> Door:
     import soundfile
 
     from facodec.files import FileError
-    from facodec.reading import read_audio
+    from facodec.sound.reading import read_audio
 
     speech = np.sin(np.arange(3000) / 9) * 0.3
     examples = []

@@ -1,4 +1,5 @@
-"""Sound files of the clients: the reading door of :mod:`facodec.reading`, and writing aside."""
+"""Sound files of the clients: the reading door of :mod:`facodec.sound.reading`, and writing
+aside."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import soundfile
 from clients.errors import UsageError
 from facodec.config import SAMPLE_RATE
 from facodec.files import STANDARD, FileError, Replacement, need_writable, shown
-from facodec.reading import AudioReader, Resampler, read_audio
+from facodec.sound.reading import AudioReader, Resampler, read_audio
 
 __all__ = ["AudioReader", "AudioWriter", "Resampler", "keep_apart", "read_audio"]
 

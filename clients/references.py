@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clients.errors import ClientError
 from facodec.config import SAMPLE_RATE
 from facodec.files import shown
-from facodec.reading import AudioReader
+from facodec.sound.reading import AudioReader
 
 Samples = NDArray[np.float32]
 

@@ -20,7 +20,7 @@ from clients.errors import UsageError
 from clients.files import AudioWriter, keep_apart, read_audio
 from facodec import files
 from facodec.files import FileError, Replacement, open_input, read_bytes, shown, write_bytes
-from facodec.reading import AudioReader
+from facodec.sound.reading import AudioReader
 
 HELLO = Path(__file__).parents[1] / "data" / "hello.flac"
 REPLY = HELLO.with_name("reply.flac")

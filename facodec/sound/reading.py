@@ -16,10 +16,10 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from facodec import containers
 from facodec.config import HOP, LOUDEST, SAMPLE_RATE
 from facodec.files import FileError, open_input, shown, why
-from facodec.links import Window, find_links
+from facodec.sound import containers
+from facodec.sound.links import Window, find_links
 
 Samples = NDArray[np.float32]
 
