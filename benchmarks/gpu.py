@@ -131,7 +131,7 @@ def load_steps(model: str, precision: str, device: str) -> Any:
     small, stays in float32."""
     from benchmarks.subjects import load_codec, plain_model
     from facodec.codec import Codec
-    from facodec.layers import Conv, ConvTranspose
+    from facodec.published.layers import Conv, ConvTranspose
 
     if model != "ns3":
         return load_codec(model, device=device).steps

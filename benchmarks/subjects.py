@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.captured import FixedStep
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_DIM
-from facodec.ns3 import Ns3Model
+from facodec.published.model import Ns3Model
 from facodec.states import stack_states
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def load_codec(model: str, backend: str | None = None, device: str = "cpu") -> C
         return _in_onnx_runtime(network)
     if device != "cpu":
         return Codec(network.to(device))
-    from facodec.backends import prepare
+    from facodec.published.precisions import prepare
 
     return Codec(prepare(network, backend or "auto"))
 

@@ -11,6 +11,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 MOVED: dict[str, str] = {
+    "facodec.checkpoint": "facodec.published.checkpoint",
+    "facodec.ns3": "facodec.published.model",
     "facodec.reading": "facodec.sound.reading",
 }
 """Old name -> new name."""

@@ -13,9 +13,9 @@ import pytest
 import soundfile
 
 import facodec
-from facodec.checkpoint import save_ns3
 from facodec.codec import Codec
-from facodec.ns3 import Ns3Model
+from facodec.published.checkpoint import save_ns3
+from facodec.published.model import Ns3Model
 from streaming.server import Server
 from streaming.settings import ServerSettings
 

@@ -1,4 +1,4 @@
-/* One streaming step of the anti-aliased Snake (facodec/activation.py), all in one pass.
+/* One streaming step of the anti-aliased Snake (facodec/published/activation.py), all in one pass.
  *
  * Channels last; 16 channels at a time are one vector, as GCC and Clang both know them. For each
  * new sample: a pair of samples of the doubled rate from six of the input, the activation of both,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from facodec.folders import private_folder
 from facodec.live import LiveModel
-from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
 from facodec.onnx.export import FORMAT, export
+from facodec.published.model import Ns3Model
 
 log = logging.getLogger(__name__)
 

@@ -24,10 +24,10 @@ from torch import Tensor
 from facodec.config import ABSENT, CODE_BITS, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.extras import need
 from facodec.live import LiveModel
-from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
 from facodec.onnx.fixed import ENDLESS, REACH
 from facodec.onnx.graphs import Graph, graphs_of
+from facodec.published.model import Ns3Model
 from facodec.weights.hashing import identity_of
 
 FORMAT = "facodec.onnx/1"

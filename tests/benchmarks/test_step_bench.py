@@ -21,7 +21,7 @@ from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import HOP, Ns3Config
 from facodec.live import LiveModel
-from facodec.ns3 import Ns3Model
+from facodec.published.model import Ns3Model
 from facodec.states import tensors_of
 from tests.exactness import assert_equal_audio
 

@@ -11,13 +11,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from facodec.checkpoint import load_ns3, save_ns3
 from facodec.codec import Codec
 from facodec.files import FileError
 from facodec.identity import ModelIdentity, ModelMismatch, belonging, model_of
 from facodec.live import LiveModel
 from facodec.loading import load
-from facodec.ns3 import Ns3Model
+from facodec.published.checkpoint import load_ns3, save_ns3
+from facodec.published.model import Ns3Model
 from facodec.weights import bundled_path
 from facodec.weights.hashing import identity_of
 from facodec.weights.storage import SIZES, WEIGHTS, save_live

@@ -11,7 +11,7 @@ import torch
 
 from facodec.codec import Codec
 from facodec.config import HOP, Ns3Config
-from facodec.ns3 import Ns3Model
+from facodec.published.model import Ns3Model
 from streaming import batching
 from streaming.batching import BUCKETS, Decode, Encode, Failure, bucket, run_all
 from streaming.engine import Engine, Outcome

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from facodec.config import ABSENT
-from facodec.ns3 import Ns3Model
+from facodec.published.model import Ns3Model
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 
 Golden = dict[str, Tensor]

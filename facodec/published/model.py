@@ -1,7 +1,7 @@
 """The published FACodec (version 1), offline and as a stream that gives exactly the same.
 
-Parameters come from :func:`facodec.checkpoint.load_ns3`; a new model has random ones. There is
-no training here, so no parameter asks for a gradient.
+Parameters come from :func:`facodec.published.checkpoint.load_ns3`; a new model has random ones.
+There is no training here, so no parameter asks for a gradient.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS, TIMBRE_DIM, Latency, Ns3Config
-from facodec.decoder import Decoder
-from facodec.encoder import Encoder
-from facodec.timbre import RunningTimbre, TimbreTracker
+from facodec.published.decoder import Decoder
+from facodec.published.encoder import Encoder
+from facodec.published.timbre import RunningTimbre, TimbreTracker
 
 BLOCK_FRAMES = 40
 """Frames that an offline call hands to the convolutions at once: enough for fast matrix products,
@@ -47,7 +47,7 @@ class Ns3Model(nn.Module):
     """Modules that only turn codes into sound: other weights in them leave codes and timbres
     their meaning."""
     backend = "float32"
-    """How it computes; others come from :mod:`facodec.backends`."""
+    """How it computes; others come from :mod:`facodec.published.precisions`."""
 
     def __init__(self, config: Ns3Config | None = None) -> None:
         super().__init__()

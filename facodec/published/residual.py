@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facodec.activation import Activation
-from facodec.layers import Composite, Conv
+from facodec.published.activation import Activation
+from facodec.published.layers import Composite, Conv
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from facodec.activation import Activation, resampling_filter
-from facodec.layers import Chain, Conv, ConvTranspose, Layer
-from facodec.residual import ResidualUnit
+from facodec.published.activation import Activation, resampling_filter
+from facodec.published.layers import Chain, Conv, ConvTranspose, Layer
+from facodec.published.residual import ResidualUnit
 from facodec.states import tensors_of
 from tests.exactness import assert_equal_numbers
 

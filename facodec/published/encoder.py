@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from facodec.activation import Activation
 from facodec.config import Ns3Config
-from facodec.layers import Composite, Conv, Layer
-from facodec.residual import ResidualUnit
+from facodec.published.activation import Activation
+from facodec.published.layers import Composite, Conv, Layer
+from facodec.published.residual import ResidualUnit
 
 
 class EncoderBlock(Composite):

@@ -10,15 +10,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from facodec.checkpoint import (
+from facodec.config import Ns3Config
+from facodec.published.checkpoint import (
     CheckpointError,
     fold_weight_norm,
     load_ns3,
     read_parameters,
     save_ns3,
 )
-from facodec.config import Ns3Config
-from facodec.ns3 import Ns3Model
+from facodec.published.model import Ns3Model
 
 SMALL = Ns3Config.small()
 ENCODER, DECODER = "ns3_facodec_encoder", "ns3_facodec_decoder"

@@ -21,10 +21,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from facodec.activation import Activation
-from facodec.backends import products, snake
-from facodec.layers import Conv, ConvTranspose, Product
-from facodec.ns3 import Ns3Model
+from facodec.published import products, snake
+from facodec.published.activation import Activation
+from facodec.published.layers import Conv, ConvTranspose, Product
+from facodec.published.model import Ns3Model
 
 log = logging.getLogger(__name__)
 

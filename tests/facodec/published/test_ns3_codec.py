@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, TIMBRE_DIM
-from facodec.ns3 import Ns3Model
+from facodec.published.model import Ns3Model
 from tests.exactness import (
     assert_equal_audio,
     assert_equal_codes,

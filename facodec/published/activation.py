@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec.layers import Layer, Window
+from facodec.published.layers import Layer, Window
 
 
 @lru_cache(maxsize=1)
@@ -137,7 +137,8 @@ class Activation(Layer):
         super().__init__()
         self.act = SnakeBeta(channels)
         self.fused: Fused | None = None
-        """Does a step in the middle of a stream in place of PyTorch: see facodec.backends."""
+        """Does a step in the middle of a stream in place of PyTorch: see
+        facodec.published.precisions."""
 
     @property
     def lookahead(self) -> Fraction:

@@ -7,8 +7,8 @@ import ctypes
 import torch
 from torch import Tensor
 
-from facodec.activation import DOUBLE, HALVE, Activation, ActivationState, Fused
 from facodec.native import compiled
+from facodec.published.activation import DOUBLE, HALVE, Activation, ActivationState, Fused
 
 LANES = 16
 """Channels come in multiples of this."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facodec.config import Ns3Config
-from facodec.layers import Conv
+from facodec.published.layers import Conv
 
 
 class SelfAttention(nn.Module):

@@ -193,7 +193,8 @@ class Conv(Layer):
         self.dilation = dilation
         self.window = Window(dilation * (kernel - 1) + 1, stride, padding, padding)
         self.packed: Product | None = None
-        """Computes the product in place of ``weight`` and ``bias``: see facodec.backends."""
+        """Computes the product in place of ``weight`` and ``bias``: see
+        facodec.published.precisions."""
 
     @property
     def rate(self) -> Fraction:
@@ -258,7 +259,8 @@ class ConvTranspose(Layer):
         self.bias = nn.Parameter(torch.zeros(channels_out))
         self.stride = stride
         self.packed: Product | None = None
-        """Computes the product in place of ``weight``, without the bias: see facodec.backends."""
+        """Computes the product in place of ``weight``, without the bias: see
+        facodec.published.precisions."""
         self.crop_left = stride // 2 + stride % 2
         self.crop_right = stride // 2
 

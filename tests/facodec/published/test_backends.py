@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import facodec
-from facodec.activation import Activation
-from facodec.backends import DECODER_PRODUCTS, prepare
-from facodec.backends import snake as snake_backend
-from facodec.checkpoint import load_ns3
 from facodec.config import HOP, Ns3Config
-from facodec.layers import Conv
 from facodec.metrics import log_mel_distance
 from facodec.native import compiled
-from facodec.ns3 import Ns3Model
+from facodec.published import snake as snake_backend
+from facodec.published.activation import Activation
+from facodec.published.checkpoint import load_ns3
+from facodec.published.layers import Conv
+from facodec.published.model import Ns3Model
+from facodec.published.precisions import DECODER_PRODUCTS, prepare
 from tests.conftest import missing
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 

@@ -11,7 +11,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from facodec.layers import Product
+from facodec.published.layers import Product
 
 ROWS_HINT = 8
 """Rows that the packing is laid out for; any number works."""

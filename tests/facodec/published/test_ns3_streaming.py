@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from facodec.config import HOP, TIMBRE_DIM, Ns3Config
-from facodec.ns3 import DecoderState, EncoderState, Ns3Model
+from facodec.published.model import DecoderState, EncoderState, Ns3Model
 from facodec.states import stack_states, state_bytes, tensors_of, unstack_state
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 

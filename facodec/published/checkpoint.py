@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from facodec.config import Ns3Config
 from facodec.files import FileError, shown, write_bytes
-from facodec.ns3 import Ns3Model
+from facodec.published.model import Ns3Model
 from facodec.weights.reading import WeightsError, read_tensors
 
 PARTS = {"encoder": "ns3_facodec_encoder", "decoder": "ns3_facodec_decoder"}

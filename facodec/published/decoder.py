@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec.activation import Activation
 from facodec.config import (
     CONTENT_LAYERS,
     DETAIL_LAYERS,
@@ -15,10 +14,11 @@ from facodec.config import (
     TIMBRE_DIM,
     Ns3Config,
 )
-from facodec.layers import Chain, Composite, Conv, ConvTranspose, Layer
+from facodec.published.activation import Activation
+from facodec.published.layers import Chain, Composite, Conv, ConvTranspose, Layer
+from facodec.published.residual import ResidualUnit
+from facodec.published.timbre import TimbreEncoder
 from facodec.quantizer import ResidualQuantizer
-from facodec.residual import ResidualUnit
-from facodec.timbre import TimbreEncoder
 
 
 class DecoderBlock(Composite):
