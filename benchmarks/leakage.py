@@ -24,10 +24,10 @@ from benchmarks.probes import (
     split_utterances,
 )
 from benchmarks.speakers import Audio, Utterance, by_speaker, read
-from facodec import prosody
+from facodec.bundled import prosody
+from facodec.bundled.features import HISTORY, CausalFeatures
+from facodec.bundled.model import LiveModel
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, MIN_LAYERS, PROSODY_LAYERS, SAMPLE_RATE
-from facodec.features import HISTORY, CausalFeatures
-from facodec.live import LiveModel
 from facodec.metrics import pitch_agreement
 from facodec.training.pitch import track_pitch
 

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _steer(codec: Codec, share: float) -> None:
-    from facodec.live import LiveModel
+    from facodec.bundled.model import LiveModel
 
     if not isinstance(codec.model, LiveModel):
         raise ValueError(f"--steer: got model {codec.name}, wanted the bundled one or its like")

@@ -11,8 +11,8 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facodec.prosody import HIGHEST, LEVELS, LOWEST, STEP, UNVOICED
-from facodec.talker import PITCH_REFERENCE, STRANGER
+from facodec.bundled.prosody import HIGHEST, LEVELS, LOWEST, STEP, UNVOICED
+from facodec.bundled.talker import PITCH_REFERENCE, STRANGER
 
 VOICE_INTERVAL = 8
 """Frames between two looks at a running timbre, counted from the start of the stream."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facodec.arena import Arena, Slot
+from facodec.bundled.steps import FastLive
 from facodec.config import HOP
-from facodec.fast import FastLive
 from facodec.model import CodecModel
 from facodec.states import state_bytes
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from facodec.bundled.features import mel_filterbank
 from facodec.config import SAMPLE_RATE
 from facodec.extras import need
-from facodec.features import mel_filterbank
 
 Audio = NDArray[np.float32]
 MEL_FFT, MEL_HOP, MEL_BANDS = 1024, 256, 80

@@ -12,6 +12,7 @@ from types import ModuleType
 
 MOVED: dict[str, str] = {
     "facodec.checkpoint": "facodec.published.checkpoint",
+    "facodec.live": "facodec.bundled.model",
     "facodec.ns3": "facodec.published.model",
     "facodec.reading": "facodec.sound.reading",
 }

@@ -11,9 +11,9 @@ from functools import partial
 
 import numpy as np
 
+from facodec.bundled.loudness import Loudness
 from facodec.codec import Codec
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS
-from facodec.loudness import Loudness
 from streaming.batching import Aside, Convert, Decode, Encode, Look, Work
 
 NO_CODES = np.zeros((CODE_LAYERS, 0), np.int64)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 import facodec
 from benchmarks.peers import Transmit, installed_peers
 from benchmarks.words import missing_tools
+from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
-from facodec.live import LiveModel
 from tests import exactness
 
 # Steps are far too small to share between threads, which would only wait for each other.

@@ -21,7 +21,7 @@ LONGEST_MODULE = 400
 """Lines."""
 C_LIBRARY = "facodec.native.compiled"
 """The door by which compiled code of our own comes in."""
-C_CALLERS = ("facodec.fast", "facodec.published.snake", "benchmarks.machine")
+C_CALLERS = ("facodec.bundled.steps", "facodec.published.snake", "benchmarks.machine")
 """Rooms that may go through it: the steps in C, and what measures a CPU with a loop of its own."""
 OPEN_TO_CLIENTS = (
     "streaming.media",
@@ -45,13 +45,13 @@ CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
     ("clients.connection", "streaming.belonging"): "until it lies with the wire",
 }
 CIRCLES: dict[Arrow, str] = {
-    ("facodec.fast.native", "facodec.fast.decoder"): "for types",
-    ("facodec.fast.native", "facodec.fast.encoder"): "for types",
+    ("facodec.bundled.steps.native", "facodec.bundled.steps.decoder"): "for types",
+    ("facodec.bundled.steps.native", "facodec.bundled.steps.encoder"): "for types",
 }
 LONG_MODULES: dict[str, str] = {
     "clients.connection": "the protocol's half and the socket's in one",
     "facodec.codec": "offline calls and streams in one",
-    "facodec.fast.native": "layouts, packing and calls in one",
+    "facodec.bundled.steps.native": "layouts, packing and calls in one",
     "streaming.peer": "until its checks lie with the wire",
     "streaming.engine": "streams and their schedule in one",
 }

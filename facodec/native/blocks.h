@@ -1,4 +1,4 @@
-/* ConvNeXt blocks of one frame (facodec/fast/blocks.py), and scratch memory. */
+/* ConvNeXt blocks of one frame (facodec/bundled/steps/blocks.py), and scratch memory. */
 
 #ifndef FACODEC_BLOCKS_H
 #define FACODEC_BLOCKS_H

@@ -1,4 +1,4 @@
-/* One hop of the bundled model's decoder for any number of streams (facodec/fast/decoder.py). */
+/* One hop of the bundled model's decoder for any number of streams (facodec/bundled/steps/decoder.py). */
 
 #include <math.h>
 
@@ -17,7 +17,7 @@ enum {
 };
 
 static const double SAMPLE_RATE = 16000.0, TOP_HARMONIC = 7900.0;
-static const float PI = 3.14159265f, LARGEST = 8388606.0f; /* 2^23 - 2; facodec/fast/states.py */
+static const float PI = 3.14159265f, LARGEST = 8388606.0f; /* 2^23 - 2; facodec/bundled/steps/states.py */
 
 /* noise: (NOISE_FRAMES, 2, PADDED_BINS), real and imaginary parts; shape: from tanh of the gains
  * to log-gain and phase, PADDED_BINS columns each; rise, bend (HOP,): of the pulses' phase. */

@@ -1,4 +1,4 @@
-/* One hop of the bundled model's encoder for any number of streams (facodec/fast/encoder.py). */
+/* One hop of the bundled model's encoder for any number of streams (facodec/bundled/steps/encoder.py). */
 
 #include "blocks.h"
 #include "fourier.h"
@@ -10,7 +10,7 @@ enum { PADDED_BINS = (MEL_BINS + LANES - 1) / LANES * LANES };
 enum { MIN_LAG = 32, LAGS = 256 };
 enum { PITCH_CLASSES = 128, LEVELS = 8, WORDS = 1024, CODE_LAYERS = 6, TIMBRE = 256 };
 enum { CONTENT_LAYERS = 2, DETAIL_LAYERS = 3 };
-enum { SECTIONS = 3, MEMORIES = 2 }; /* facodec/conditioning.py, talker.py */
+enum { SECTIONS = 3, MEMORIES = 2 }; /* facodec/bundled/conditioning.py, talker.py */
 
 enum {
     MEL_FRAME = MEL_BANDS + 1,
@@ -516,7 +516,7 @@ static void finish(const Encoder *e, const float *voice, const float *pitches, f
     timbre[TIMBRE - 1] = e->octaves[median_class(e, pitches)];
 }
 
-/* The timbre to tell from those of both memories; facodec/talker.py, reconcile. */
+/* The timbre to tell from those of both memories; facodec/bundled/talker.py, reconcile. */
 static void reconcile(const Encoder *e, float *long_one, float *short_one, const float *pitches,
                       float *timbre) {
     long_one[TIMBRE - 1] = short_one[TIMBRE - 1] = 0;

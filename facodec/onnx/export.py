@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facodec.bundled.model import LiveModel
 from facodec.config import ABSENT, CODE_BITS, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.extras import need
-from facodec.live import LiveModel
 from facodec.onnx import SIDECAR
 from facodec.onnx.fixed import ENDLESS, REACH
 from facodec.onnx.graphs import Graph, graphs_of

@@ -18,9 +18,9 @@ from benchmarks.registry import parse
 from benchmarks.stream_peers import find_peers, naive
 from benchmarks.subjects import INPUTS, Subject, pure_steps, speech
 from clients.cli import main
+from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import HOP, Ns3Config
-from facodec.live import LiveModel
 from facodec.published.model import Ns3Model
 from facodec.states import tensors_of
 from tests.exactness import assert_equal_audio

@@ -9,8 +9,8 @@ import facodec
 from clients.files import read_audio
 from clients.references import SEVERAL, several_people
 from clients.voices import BUNDLED
-from facodec import talkers
-from facodec.talkers import likeness_of_groups
+from facodec.bundled import talkers
+from facodec.bundled.talkers import likeness_of_groups
 from streaming.batching import run_alone
 from streaming.media import Sound, Timbre
 from streaming.pipeline import Enroll

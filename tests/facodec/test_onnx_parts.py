@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from facodec.bundled.model import DecoderState, EncoderState, LiveModel
 from facodec.codec import Codec
 from facodec.config import HOP
-from facodec.live import DecoderState, EncoderState, LiveModel
 from facodec.onnx.fixed import ENDLESS, REACH, Clock, FixedChain, Place
 from facodec.onnx.flatten import named_tensors, with_tensors
 from facodec.onnx.graphs import Whole

@@ -14,9 +14,9 @@ import soundfile
 import torch
 
 import facodec
+from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.files import FileError
-from facodec.live import LiveModel
 from facodec.training.cli import add_arguments, run
 from facodec.training.config import TrainConfig
 from facodec.training.corpus import Corpus, pack, read_speech

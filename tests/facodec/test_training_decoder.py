@@ -13,10 +13,10 @@ import soundfile
 import torch
 
 import facodec
+from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import ABSENT
 from facodec.files import FileError
-from facodec.live import LiveModel
 from facodec.training.cli import add_arguments, run
 from facodec.training.coded import CodedCorpus, pack_coded
 from facodec.training.config import TrainConfig

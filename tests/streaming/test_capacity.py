@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from facodec.bundled.model import BLOCK_FRAMES, block_sizes
 from facodec.codec import Codec
 from facodec.config import HOP
-from facodec.live import BLOCK_FRAMES, block_sizes
 from streaming import capacity
 from streaming.capacity import (
     BOUND,

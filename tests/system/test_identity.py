@@ -22,13 +22,13 @@ from clients.connection import connect
 from clients.errors import ServerError
 from clients.packets import CodesPacket, VoicePacket
 from facodec.bitstream import FacFile
+from facodec.bundled.model import LiveModel
+from facodec.bundled.storage import save_live
 from facodec.codec import Codec
 from facodec.identity import ModelIdentity, ModelMismatch, belonging, model_of
-from facodec.live import LiveModel
 from facodec.profiles import profile_bytes
 from facodec.published.checkpoint import save_ns3
 from facodec.published.model import Ns3Model
-from facodec.weights.storage import save_live
 from streaming import protocol
 from streaming.protocol import Error, Hello, Ready, Voice
 from tests.exactness import assert_equal_audio

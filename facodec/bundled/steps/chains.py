@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facodec.fast.blocks import constant, matrix
-from facodec.fast.products import Product, Shelf
+from facodec.bundled.steps.blocks import constant, matrix
+from facodec.bundled.steps.products import Product, Shelf
 from facodec.quantizer import ResidualQuantizer, VectorQuantizer
 
 

@@ -1,4 +1,4 @@
-"""The bundled model's decoder, one hop a call: as :mod:`facodec.live` computes it, but for
+"""The bundled model's decoder, one hop a call: as :mod:`facodec.bundled.model` computes it, but for
 rounding, in a third of the operations."""
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec import prosody
-from facodec.causal import CONTEXT
-from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_DIM
-from facodec.fast.blocks import Condition, FastStack, Kept, matrix
-from facodec.fast.chains import word_table
-from facodec.fast.native import NativeDecoder
-from facodec.fast.products import Product, Shelf
-from facodec.fast.recorded import Recorded
-from facodec.fast.states import FastDecoderState, Rounded, later, nothing_said
-from facodec.live import GAIN_CENTRE, GAIN_RANGE, GLIDE, VOICE_DIM, DecoderState, LiveModel
-from facodec.synthesis import (
+from facodec.bundled import prosody
+from facodec.bundled.causal import CONTEXT
+from facodec.bundled.model import GAIN_CENTRE, GAIN_RANGE, GLIDE, VOICE_DIM, DecoderState, LiveModel
+from facodec.bundled.steps.blocks import Condition, FastStack, Kept, matrix
+from facodec.bundled.steps.chains import word_table
+from facodec.bundled.steps.native import NativeDecoder
+from facodec.bundled.steps.products import Product, Shelf
+from facodec.bundled.steps.recorded import Recorded
+from facodec.bundled.steps.states import FastDecoderState, Rounded, later, nothing_said
+from facodec.bundled.synthesis import (
     BINS,
     N_FFT,
     NOISE_FRAMES,
@@ -32,6 +31,7 @@ from facodec.synthesis import (
     SynthesisState,
     dirichlet,
 )
+from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_DIM
 
 
 class FastDecoder:
@@ -149,7 +149,7 @@ class FastDecoder:
 
 
 class FastSynthesizer:
-    """:class:`facodec.synthesis.Synthesizer` for one frame."""
+    """:class:`facodec.bundled.synthesis.Synthesizer` for one frame."""
 
     def __init__(self, model: LiveModel, shelf: Shelf) -> None:
         own = self.own = model.synthesizer

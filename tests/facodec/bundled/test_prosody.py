@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from facodec import prosody
-from facodec.features import HISTORY, MIN_LAG, CausalFeatures
-from facodec.synthesis import N_FFT, SUBFRAMES, Synthesizer, minimum_phase
+from facodec.bundled import prosody
+from facodec.bundled.features import HISTORY, MIN_LAG, CausalFeatures
+from facodec.bundled.synthesis import N_FFT, SUBFRAMES, Synthesizer, minimum_phase
 from facodec.training.pitch import track_pitch
 
 

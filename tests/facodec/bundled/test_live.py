@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facodec.bundled.model import BLOCK_FRAMES, LiveModel, block_sizes, parameter_count
 from facodec.codec import Codec
 from facodec.config import ABSENT, HOP, LiveConfig
-from facodec.live import BLOCK_FRAMES, LiveModel, block_sizes, parameter_count
 from facodec.states import stack_states, state_bytes, tensors_of, unstack_state
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 
@@ -229,7 +229,7 @@ def test_a_new_timbre_glides_in(model: LiveModel, audio: torch.Tensor) -> None:
 
 @torch.inference_mode()
 def test_conversion_moves_the_pitch_to_the_target(live: Codec, hello: np.ndarray) -> None:
-    from facodec import prosody
+    from facodec.bundled import prosody
 
     frames = live.encode(hello)
     target = frames.timbre.copy()

@@ -6,12 +6,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from facodec.bundled.model import LiveModel
+from facodec.bundled.steps.decoder import FastDecoder
+from facodec.bundled.steps.encoder import FastEncoder
+from facodec.bundled.steps.native import native_decoder, native_encoder
+from facodec.bundled.steps.states import FastDecoderState, FastEncoderState
 from facodec.config import CODE_LAYERS, HOP
-from facodec.fast.decoder import FastDecoder
-from facodec.fast.encoder import FastEncoder
-from facodec.fast.native import native_decoder, native_encoder
-from facodec.fast.states import FastDecoderState, FastEncoderState
-from facodec.live import LiveModel
 
 FEW = {"float32": 4, "native": 64}
 """Hops up to which single steps are faster than one call of the model, by backend."""

@@ -14,10 +14,10 @@ import torch
 
 import facodec
 from benchmarks.speech import clips
+from facodec.bundled.model import LiveModel
+from facodec.bundled.steps import FastLive
 from facodec.codec import Codec
 from facodec.config import CODEBOOK_SIZE, HOP, SAMPLE_RATE, LiveConfig
-from facodec.fast import FastLive
-from facodec.live import LiveModel
 from facodec.native import compiled
 from facodec.states import stack_states, tensors_of, unstack_state
 from tests.conftest import missing

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from facodec.conditioning import TAKEN
+from facodec.bundled.conditioning import TAKEN
 from facodec.config import HOP, SAMPLE_RATE
 
 MEL_BANDS = 80

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from facodec.causal import CausalBlock, CausalStack
-from facodec.fast.products import Product, Shelf
+from facodec.bundled.causal import CausalBlock, CausalStack
+from facodec.bundled.steps.products import Product, Shelf
 
 Condition = tuple[Tensor, Tensor]
 """Gain and bias (B, width) after the norm."""

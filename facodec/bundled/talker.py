@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from facodec import prosody
+from facodec.bundled import prosody
 
 LONG, SHORT = 2400.0, 64.0
 """Voiced frames that the memories hold: half a minute of voice, and 0.8 s."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from facodec.bundled.prosody import LEVEL_BOTTOM, LEVEL_STEP, LEVELS, UNVOICED
 from facodec.config import ABSENT, HOP, MIN_LAYERS
-from facodec.prosody import LEVEL_BOTTOM, LEVEL_STEP, LEVELS, UNVOICED
 
 MEMORY = 160.0
 """Voiced frames, 2 s of voice, over which powers are compared."""

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from facodec.features import cepstral_lifter
+from facodec.bundled.features import cepstral_lifter
 from tests.exactness import assert_equal_numbers
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facodec.bundled.features import mel_frequencies
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.features import mel_frequencies
 
 SUBFRAMES = 2
 """Filters per frame: one per 12.5 ms is too slow for plosives and onsets."""

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from facodec.bundled.model import LiveModel
+from facodec.bundled.steps import FastLive
+from facodec.bundled.steps.states import Rounded
 from facodec.codec import Codec
 from facodec.config import HOP, TIMBRE_DIM
-from facodec.fast import FastLive
-from facodec.fast.states import Rounded
-from facodec.live import LiveModel
 from facodec.native import compiled
 from facodec.states import stack_states, state_bytes, tensors_of, unstack_state
 from tests.conftest import missing

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from facodec.bundled.synthesis import SynthesisState
 from facodec.config import CODE_LAYERS
-from facodec.synthesis import SynthesisState
 
 
 @dataclass(frozen=True)
 class Talker:
-    """Both memories of :mod:`facodec.talker`: how often each pitch class was heard in speech
-    (B, 2, 128), and the means of the timbre branch and of its square (B, 2, 2 width)."""
+    """Both memories of :mod:`facodec.bundled.talker`: how often each pitch class was heard in
+    speech (B, 2, 128), and the means of the timbre branch and of its square (B, 2, 2 width)."""
 
     pitches: Tensor
     moments: Tensor

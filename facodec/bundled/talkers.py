@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facodec.bundled.features import HISTORY
+from facodec.bundled.model import BLOCK_FRAMES, scale_mels
+from facodec.bundled.talker import PRIOR_FRAMES, is_speech
 from facodec.config import HOP
-from facodec.features import HISTORY
-from facodec.live import BLOCK_FRAMES, scale_mels
-from facodec.talker import PRIOR_FRAMES, is_speech
 
 if TYPE_CHECKING:
-    from facodec.live import LiveModel
+    from facodec.bundled.model import LiveModel
 
 PART, STEP = 80, 40
 """Voiced frames of a part, about 2 s of talk, and from part to part."""

@@ -16,9 +16,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec import prosody
-from facodec.causal import CausalStack
-from facodec.conditioning import Conditioning
+from facodec.bundled import prosody
+from facodec.bundled.causal import CausalStack
+from facodec.bundled.conditioning import Conditioning
+from facodec.bundled.features import HISTORY, LAGS, MEL_BANDS, CausalFeatures, cepstral_lifter
+from facodec.bundled.synthesis import SUBFRAMES, SynthesisState, Synthesizer
+from facodec.bundled.talker import (
+    LEAST_SPEECH,
+    LONG,
+    PRIOR_FRAMES,
+    SHORT,
+    Memories,
+    VoiceStatistics,
+    is_speech,
+    median_octaves,
+    reconcile,
+    remember,
+)
 from facodec.config import (
     ABSENT,
     CONTENT_LAYERS,
@@ -31,21 +45,7 @@ from facodec.config import (
     Latency,
     LiveConfig,
 )
-from facodec.features import HISTORY, LAGS, MEL_BANDS, CausalFeatures, cepstral_lifter
 from facodec.quantizer import ResidualQuantizer
-from facodec.synthesis import SUBFRAMES, SynthesisState, Synthesizer
-from facodec.talker import (
-    LEAST_SPEECH,
-    LONG,
-    PRIOR_FRAMES,
-    SHORT,
-    Memories,
-    VoiceStatistics,
-    is_speech,
-    median_octaves,
-    reconcile,
-    remember,
-)
 
 VOICE_DIM = TIMBRE_DIM - 1
 """Learned entries of a timbre vector, of unit length together."""

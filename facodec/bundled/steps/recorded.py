@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from facodec.fast.products import Shelf
+from facodec.bundled.steps.products import Shelf
 from facodec.states import tensors_of, with_tensors
 
 log = logging.getLogger(__name__)

@@ -23,19 +23,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec import conditioning, prosody
-from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, DETAIL_LAYERS, HOP, TIMBRE_DIM
-from facodec.fast.blocks import FastBlock, FastStack, matrix
-from facodec.fast.blocks import Kept as FastKept
-from facodec.fast.chains import FastChain
-from facodec.fast.products import Product as FastProduct
-from facodec.fast.states import Talker
-from facodec.features import ENERGY_FLOOR, MEL_FLOOR, MEL_WINDOW, PITCH_WINDOW
-from facodec.live import GLIDE
-from facodec.native import compiled
-from facodec.states import tensors_of, with_tensors
-from facodec.synthesis import BINS, N_FFT, SUBFRAMES
-from facodec.talker import (
+from facodec.bundled import conditioning, prosody
+from facodec.bundled.features import ENERGY_FLOOR, MEL_FLOOR, MEL_WINDOW, PITCH_WINDOW
+from facodec.bundled.model import GLIDE
+from facodec.bundled.steps.blocks import FastBlock, FastStack, matrix
+from facodec.bundled.steps.blocks import Kept as FastKept
+from facodec.bundled.steps.chains import FastChain
+from facodec.bundled.steps.products import Product as FastProduct
+from facodec.bundled.steps.states import Talker
+from facodec.bundled.synthesis import BINS, N_FFT, SUBFRAMES
+from facodec.bundled.talker import (
     LONG,
     PITCH_PRIOR_FRAMES,
     PRIOR_FRAMES,
@@ -46,10 +43,13 @@ from facodec.talker import (
     octaves,
     reference_class,
 )
+from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, DETAIL_LAYERS, HOP, TIMBRE_DIM
+from facodec.native import compiled
+from facodec.states import tensors_of, with_tensors
 
 if TYPE_CHECKING:
-    from facodec.fast.decoder import FastDecoder
-    from facodec.fast.encoder import FastEncoder
+    from facodec.bundled.steps.decoder import FastDecoder
+    from facodec.bundled.steps.encoder import FastEncoder
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +184,8 @@ class Decoder(Structure):
 
 
 class NativeStep:
-    """What both directions share; stands in for :class:`facodec.fast.recorded.Recorded`."""
+    """What both directions share; stands in for
+    :class:`facodec.bundled.steps.recorded.Recorded`."""
 
     function: ClassVar[str]
     arguments: ClassVar[int]

@@ -17,9 +17,9 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from facodec.bundled.model import LiveModel
 from facodec.config import LiveConfig
 from facodec.files import FileError, shown, write_bytes, write_text
-from facodec.live import LiveModel
 from facodec.weights.reading import read_config, read_tensors
 
 WEIGHTS = "live.safetensors"

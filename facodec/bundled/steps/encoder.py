@@ -1,4 +1,4 @@
-"""The bundled model's encoder, one hop a call: as :mod:`facodec.live` computes it, but for
+"""The bundled model's encoder, one hop a call: as :mod:`facodec.bundled.model` computes it, but for
 rounding, in a third of the operations."""
 
 from __future__ import annotations
@@ -9,16 +9,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from facodec import prosody
-from facodec.causal import CONTEXT, CausalStack
-from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
-from facodec.fast.blocks import FastStack, Kept, constant, matrix
-from facodec.fast.chains import FastChain, word_table
-from facodec.fast.native import NativeEncoder
-from facodec.fast.products import Product, Shelf
-from facodec.fast.recorded import Recorded, record
-from facodec.fast.states import FastEncoderState, Talker, later
-from facodec.features import (
+from facodec.bundled import prosody
+from facodec.bundled.causal import CONTEXT, CausalStack
+from facodec.bundled.features import (
     ENERGY_FLOOR,
     HISTORY,
     MAX_LAG,
@@ -28,8 +21,14 @@ from facodec.features import (
     MIN_LAG,
     PITCH_WINDOW,
 )
-from facodec.live import MEL_CENTRE, MEL_SPREAD, EncoderState, LiveModel
-from facodec.talker import (
+from facodec.bundled.model import MEL_CENTRE, MEL_SPREAD, EncoderState, LiveModel
+from facodec.bundled.steps.blocks import FastStack, Kept, constant, matrix
+from facodec.bundled.steps.chains import FastChain, word_table
+from facodec.bundled.steps.native import NativeEncoder
+from facodec.bundled.steps.products import Product, Shelf
+from facodec.bundled.steps.recorded import Recorded, record
+from facodec.bundled.steps.states import FastEncoderState, Talker, later
+from facodec.bundled.talker import (
     LONG,
     PRIOR_FRAMES,
     SHORT,
@@ -39,6 +38,7 @@ from facodec.talker import (
     median_octaves,
     reconcile,
 )
+from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
 
 PITCH_FFT = 1152
 """Long enough that no lag up to :data:`MAX_LAG` wraps around, and of small factors."""
@@ -279,7 +279,8 @@ class FastEncoder:
 
 
 class FastFeatures:
-    """:class:`facodec.features.CausalFeatures` of one frame, constants left to what follows."""
+    """:class:`facodec.bundled.features.CausalFeatures` of one frame, constants left to what
+    follows."""
 
     def __init__(self, model: LiveModel, shelf: Shelf) -> None:
         self.own = model.features
