@@ -30,10 +30,10 @@ from facodec.config import (
     TIMBRE_DIM,
     Latency,
 )
-from facodec.conversion import ConvertedVoice
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
-from facodec.lanes import Lanes, as_numpy
 from facodec.model import CodecModel, State
+from facodec.streams.conversion import ConvertedVoice
+from facodec.streams.lanes import Lanes, as_numpy
 from facodec.weights.hashing import identity_of
 
 Audio = NDArray[np.float32]

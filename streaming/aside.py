@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from streaming.batching import Aside
+from facodec.streams.batching import Aside
 
 K = TypeVar("K")
 
@@ -16,7 +16,8 @@ class AsideThread(Generic[K]):
     """Answers requests one after the other, in the order they came.
 
     ``prepare``: called first in the thread. ``wanted``: whether somebody still waits for the
-    answer. ``deliver``: gets it, or a :class:`streaming.batching.Failure`, in the thread. Before
+    answer. ``deliver``: gets it, or a :class:`facodec.streams.batching.Failure`, in the thread.
+    Before
     :meth:`start`, requests are answered where they are put. A stream has at most one of them: there
     are no more than streams.
     """

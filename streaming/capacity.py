@@ -17,7 +17,7 @@ import numpy as np
 
 from facodec.codec import Codec
 from facodec.config import CODE_LAYERS, HOP, SAMPLE_RATE, TIMBRE_DIM
-from streaming.batching import BUCKETS
+from facodec.streams.batching import BUCKETS
 from streaming.engine import Engine, Outcome
 from streaming.fairness import SHARE, Credit
 from streaming.media import Sound

@@ -3,8 +3,8 @@
 The event loop only puts media into a :class:`Stream` and gets an :class:`Outcome` back through a
 callback; all computing happens in :meth:`Engine.tick`, which the engine's threads call (and a test
 can call without any). A tick collects a turn of every ready stream that is on time, computes them
-in batches (see :mod:`streaming.batching`) and delivers each result as soon as it is there. What
-arrives meanwhile is the next tick's, so batches grow with the load and a lone stream waits for
+in batches (see :mod:`facodec.streams.batching`) and delivers each result as soon as it is there.
+What arrives meanwhile is the next tick's, so batches grow with the load and a lone stream waits for
 nobody. Streams that send faster than real time have the rest of their turns computed in what is
 left (see :mod:`streaming.fairness`), a step at a time, so that who is on time waits for one step at
 most. What is long and belongs to one stream alone, like the hearing of a whole recording, is
@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from facodec.streams.batching import BUCKETS, LATE, Batcher, Failure, Work
 from streaming.aside import AsideThread
-from streaming.batching import BUCKETS, LATE, Batcher, Failure, Work
 from streaming.fairness import LOOK, OVERTAKING, Cost, Credit, Leftover, late_frames, late_rows
 from streaming.media import Media, join
 from streaming.pipeline import Pipeline, Result

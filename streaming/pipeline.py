@@ -16,9 +16,9 @@ import torch
 
 from facodec.codec import Codec, check_timbre
 from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
-from facodec.conversion import VOICE_INTERVAL, ConvertedVoice, has_moved
-from streaming.batching import Aside, Stopwatch, Work, run_alone
-from streaming.lines import LiveDecoder, LiveEncoder, convert
+from facodec.streams.batching import Aside, Stopwatch, Work, run_alone
+from facodec.streams.conversion import VOICE_INTERVAL, ConvertedVoice, has_moved
+from facodec.streams.lines import LiveDecoder, LiveEncoder, convert
 from streaming.media import Frames, Media, Sound, Timbre, join
 from streaming.protocol import Format, Hello, ProtocolError
 

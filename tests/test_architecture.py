@@ -45,6 +45,8 @@ CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
     ("clients.connection", "streaming.belonging"): "until it lies with the wire",
 }
 CIRCLES: dict[Arrow, str] = {
+    ("facodec.streams.batching", "facodec.codec"): "until steps stand for a codec",
+    ("facodec.streams.lines", "facodec.codec"): "until steps stand for a codec",
     ("facodec.bundled.steps.native", "facodec.bundled.steps.decoder"): "for types",
     ("facodec.bundled.steps.native", "facodec.bundled.steps.encoder"): "for types",
 }

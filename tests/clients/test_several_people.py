@@ -11,7 +11,7 @@ from clients.references import SEVERAL, several_people
 from clients.voices import BUNDLED
 from facodec.bundled import talkers
 from facodec.bundled.talkers import likeness_of_groups
-from streaming.batching import run_alone
+from facodec.streams.batching import run_alone
 from streaming.media import Sound, Timbre
 from streaming.pipeline import Enroll
 

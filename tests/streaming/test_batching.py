@@ -12,10 +12,10 @@ import torch
 from facodec.codec import Codec
 from facodec.config import HOP, Ns3Config
 from facodec.published.model import Ns3Model
-from streaming import batching
-from streaming.batching import BUCKETS, Decode, Encode, Failure, bucket, run_all
+from facodec.streams import batching
+from facodec.streams.batching import BUCKETS, Decode, Encode, Failure, bucket, run_all
+from facodec.streams.lines import LiveDecoder, LiveEncoder
 from streaming.engine import Engine, Outcome
-from streaming.lines import LiveDecoder, LiveEncoder
 from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import plan
 from streaming.protocol import Hello

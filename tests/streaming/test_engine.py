@@ -10,7 +10,7 @@ import pytest
 
 from facodec.codec import Codec
 from facodec.config import HOP
-from streaming.batching import Aside, Request, Work
+from facodec.streams.batching import Aside, Request, Work
 from streaming.engine import Engine, Outcome
 from streaming.fairness import ALLOWANCE, BEGINNING, BURST, FRAME_RATE
 from streaming.media import Frames, Media, Sound, Timbre

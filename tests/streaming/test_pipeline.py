@@ -11,7 +11,7 @@ import pytest
 
 import facodec
 from facodec.config import HOP
-from facodec.conversion import VOICE_INTERVAL, VOICE_MOVED, has_moved
+from facodec.streams.conversion import VOICE_INTERVAL, VOICE_MOVED, has_moved
 from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import Pipeline, plan
 from streaming.protocol import Hello, ProtocolError

@@ -11,7 +11,7 @@ from facodec.bundled.conditioning import REMEMBERED, Conditioning, run
 from facodec.bundled.talker import LONG, SHORT, VoiceStatistics, remember
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.conversion import PAUSE, SourcePitch, octaves_of
+from facodec.streams.conversion import PAUSE, SourcePitch, octaves_of
 
 SCALE = (0, 2, 4, 5, 7, 9, 11, 12, 11, 9, 7, 5, 4, 2, 0)
 """Semitones of C major, up and down."""

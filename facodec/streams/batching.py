@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from facodec.arena import Slot
 from facodec.codec import Codec
 from facodec.config import HOP, LOUDEST
+from facodec.streams.arena import Slot
 
 log = logging.getLogger(__name__)
 

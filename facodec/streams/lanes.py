@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facodec.arena import Arena, Slot
 from facodec.bundled.steps import FastLive
 from facodec.config import HOP
 from facodec.model import CodecModel
 from facodec.states import state_bytes
+from facodec.streams.arena import Arena, Slot
 
 Audio = NDArray[np.float32]
 Codes = NDArray[np.int64]

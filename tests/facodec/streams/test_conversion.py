@@ -9,7 +9,7 @@ import pytest
 
 from facodec.codec import Codec
 from facodec.config import TIMBRE_DIM
-from facodec.conversion import VOICE_INTERVAL, ConvertedVoice, has_moved
+from facodec.streams.conversion import VOICE_INTERVAL, ConvertedVoice, has_moved
 from tests.exactness import assert_equal_audio, assert_equal_numbers
 
 

@@ -1,5 +1,5 @@
 """The two directions of one stream, and conversion, as work for batches (see
-:mod:`streaming.batching`); the same results as the streams of :mod:`facodec.codec`.
+:mod:`facodec.streams.batching`); the same results as the streams of :mod:`facodec.codec`.
 
 Codes are those of a checked message or of an encoder; samples are looked at in batches.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from facodec.bundled.loudness import Loudness
 from facodec.codec import Codec
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS
-from streaming.batching import Aside, Convert, Decode, Encode, Look, Work
+from facodec.streams.batching import Aside, Convert, Decode, Encode, Look, Work
 
 NO_CODES = np.zeros((CODE_LAYERS, 0), np.int64)
 SILENCE = np.zeros(0, np.float32)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from facodec.arena import FEWEST, Arena, Slot
 from facodec.states import tensors_of
+from facodec.streams.arena import FEWEST, Arena, Slot
 
 
 @dataclass(frozen=True)
