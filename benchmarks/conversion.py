@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.similarity import Embedding, embed, similarity, similarity_matrix
 from benchmarks.speakers import Pair, Utterance, by_speaker, read
 from facodec.config import MIN_LAYERS
-from facodec.metrics import level_change
+from facodec.training.metrics import level_change
 from facodec.training.pitch import track_pitch
 
 if TYPE_CHECKING:

@@ -274,7 +274,7 @@ def _voices(folder: Path) -> Door:
     from clients.voices import Profiles
     from facodec.files import FileError
     from facodec.identity import ModelIdentity
-    from facodec.weights.voices import NOTES, VECTORS, load_voices, voice_notes
+    from facodec.weights.timbres import NOTES, VECTORS, load_voices, voice_notes
 
     vector = np.full(256, 0.1, np.float32)
     examples = [

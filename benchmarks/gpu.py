@@ -180,7 +180,7 @@ def measure_precision(model: str, precisions: Any, device: str) -> list[dict[str
     import torch
 
     from benchmarks.subjects import speech
-    from facodec.metrics import log_mel_distance
+    from facodec.training.metrics import log_mel_distance
 
     samples = torch.from_numpy(speech(HEARD_SECONDS)).unsqueeze(0)
     codes, audio = run_through(load_steps(model, "float32", "cpu"), samples, None)

@@ -66,8 +66,8 @@ def compare(model: CodecModel, folder: Path, audio: Tensor) -> dict[str, Any]:
     import torch
 
     from benchmarks.subjects import Subject
-    from facodec.metrics import log_mel_distance
     from facodec.onnx.runtime import load_exported
+    from facodec.training.metrics import log_mel_distance
 
     graphs = load_exported(folder)
     with torch.inference_mode():

@@ -28,7 +28,7 @@ from facodec.bundled import prosody
 from facodec.bundled.features import HISTORY, CausalFeatures
 from facodec.bundled.model import LiveModel
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, MIN_LAYERS, PROSODY_LAYERS, SAMPLE_RATE
-from facodec.metrics import pitch_agreement
+from facodec.training.metrics import pitch_agreement
 from facodec.training.pitch import track_pitch
 
 if TYPE_CHECKING:

@@ -69,7 +69,7 @@ def transmit(codec: Codec, layers: int) -> Callable[[Audio], Audio]:
 
 def judge(audio: Audio, decoded: Audio) -> Row:
     """All measures of one clip."""
-    from facodec.metrics import (
+    from facodec.training.metrics import (
         clicks,
         level_change,
         noise_floor_change,

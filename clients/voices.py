@@ -20,7 +20,7 @@ from facodec.identity import ModelIdentity, model_of
 from facodec.names import RULE, composed, is_name
 from facodec.profiles import SUFFIX, profile_bytes, read_notes, read_profile
 from facodec.weights import bundled_path
-from facodec.weights.voices import voice_notes
+from facodec.weights.timbres import voice_notes
 
 ENROL_TIMEOUT = 60.0
 Tell = Callable[[str], None]

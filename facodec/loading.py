@@ -16,7 +16,7 @@ from facodec.published.model import Ns3Model
 from facodec.published.precisions import PRECISIONS, prepare
 from facodec.weights import BUNDLED_MODEL, bundled_path
 from facodec.weights.hashing import identity_of
-from facodec.weights.voices import load_voices
+from facodec.weights.timbres import load_voices
 
 log = logging.getLogger(__name__)
 

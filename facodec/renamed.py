@@ -13,6 +13,7 @@ from types import ModuleType
 MOVED: dict[str, str] = {
     "facodec.checkpoint": "facodec.published.checkpoint",
     "facodec.live": "facodec.bundled.model",
+    "facodec.metrics": "facodec.training.metrics",
     "facodec.ns3": "facodec.published.model",
     "facodec.reading": "facodec.sound.reading",
 }

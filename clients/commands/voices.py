@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from clients.voices import BUNDLED, Profiles
     from facodec.weights import BUNDLED_MODEL, bundled_path
-    from facodec.weights.voices import voice_notes, voices_identity
+    from facodec.weights.timbres import voice_notes, voices_identity
 
     profiles = Profiles()
     if arguments.action == "add":

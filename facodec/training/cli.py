@@ -184,8 +184,8 @@ def _identity_in(folder: Path) -> ModelIdentity | None:
 def _export_voices(target: Path, data: Path | None) -> None:
     """Make the voices noted beside the weights anew: those of other weights mean nothing here."""
     import facodec
-    from facodec.training.voices import make_voices
-    from facodec.weights.voices import VECTORS, save_voices, voice_notes
+    from facodec.training.enrolment import make_voices
+    from facodec.weights.timbres import VECTORS, save_voices, voice_notes
 
     notes = voice_notes(target)
     (target / VECTORS).unlink(missing_ok=True)

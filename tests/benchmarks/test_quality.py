@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.peers import Transmit, align
 from benchmarks.quality import COLUMNS, table
-from facodec.metrics import (
+from facodec.training.metrics import (
     clicks,
     level_change,
     log_mel_distance,

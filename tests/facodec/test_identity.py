@@ -21,7 +21,7 @@ from facodec.published.checkpoint import load_ns3, save_ns3
 from facodec.published.model import Ns3Model
 from facodec.weights import bundled_path
 from facodec.weights.hashing import identity_of
-from facodec.weights.voices import load_voices, save_voices, voices_identity
+from facodec.weights.timbres import load_voices, save_voices, voices_identity
 
 LIVE = ModelIdentity("live", "0123456789ab")
 

@@ -17,7 +17,6 @@ import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, TIMBRE_DIM
 from facodec.identity import ModelIdentity
-from facodec.metrics import log_mel_distance
 from facodec.model import CodecModel
 from facodec.onnx import SIDECAR
 from facodec.onnx.cache import _cache
@@ -26,6 +25,7 @@ from facodec.onnx.fixed import REACH
 from facodec.onnx.runtime import OnnxLive, OnnxNs3, load_exported
 from facodec.published.model import Ns3Model
 from facodec.states import stack_states, unstack_state
+from facodec.training.metrics import log_mel_distance
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 
 pytest.importorskip("onnxruntime", reason="missing: the extra onnx")

@@ -22,7 +22,7 @@ from facodec.files import FileError
 from facodec.identity import ModelIdentity
 from facodec.weights import bundled_path
 from facodec.weights.reading import WeightsError, read_config, read_pickled, read_tensors
-from facodec.weights.voices import NOTES, VECTORS, load_voices, voice_notes
+from facodec.weights.timbres import NOTES, VECTORS, load_voices, voice_notes
 
 GIGABYTES = 6 << 30
 

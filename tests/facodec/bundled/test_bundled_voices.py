@@ -6,10 +6,10 @@ import numpy as np
 
 from facodec.codec import Codec
 from facodec.config import HOP, TIMBRE_DIM
-from facodec.metrics import clicks
+from facodec.training.metrics import clicks
 from facodec.training.pitch import track_pitch
 from facodec.weights import bundled_path
-from facodec.weights.voices import voice_notes
+from facodec.weights.timbres import voice_notes
 
 
 def test_every_noted_voice_is_there_with_its_source(live: Codec) -> None:

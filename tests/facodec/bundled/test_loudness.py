@@ -7,7 +7,7 @@ import pytest
 
 from facodec.codec import Codec
 from facodec.config import HOP, MIN_LAYERS
-from facodec.metrics import level_change
+from facodec.training.metrics import level_change
 
 
 @pytest.mark.parametrize("gain", [0.25, 1.0])

@@ -14,7 +14,6 @@ from torch import Tensor
 
 import facodec
 from facodec.config import HOP, Ns3Config
-from facodec.metrics import log_mel_distance
 from facodec.native import compiled
 from facodec.published import snake as snake_backend
 from facodec.published.activation import Activation
@@ -22,6 +21,7 @@ from facodec.published.checkpoint import load_ns3
 from facodec.published.layers import Conv
 from facodec.published.model import Ns3Model
 from facodec.published.precisions import DECODER_PRODUCTS, prepare
+from facodec.training.metrics import log_mel_distance
 from tests.conftest import missing
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 

@@ -9,7 +9,7 @@ import numpy as np
 from facodec.codec import Codec, Timbre
 from facodec.config import SAMPLE_RATE
 from facodec.training.corpus import find_files, read_speech
-from facodec.weights.voices import Notes
+from facodec.weights.timbres import Notes
 
 LONGEST = 60 * SAMPLE_RATE
 """Samples; more of a speaker says nothing new about the voice."""

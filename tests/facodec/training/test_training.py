@@ -24,7 +24,7 @@ from facodec.training.loop import Trainer, learning_rate
 from facodec.training.perturb import perturb
 from facodec.training.report import averaged_model, read_log, write_page
 from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, VoiceCritic, frozen
-from facodec.weights.voices import voices_identity
+from facodec.weights.timbres import voices_identity
 
 TINY = TrainConfig(
     steps=24,
