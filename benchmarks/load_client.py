@@ -29,7 +29,7 @@ from clients.certificates import client_context
 from clients.options import CA_VARIABLE
 from streaming import protocol
 from streaming.protocol import Hello
-from streaming.settings import TOKEN_VARIABLE
+from streaming.server.settings import TOKEN_VARIABLE
 
 OPEN_TIMEOUT, FINISH_TIMEOUT = 20.0, 20.0
 """Seconds that a session has to be answered, and to be told the totals."""

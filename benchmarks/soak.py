@@ -59,7 +59,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
     server's own counters, and ``checks``."""
     from benchmarks.attacks.arena import TOKEN, Undisturbed
     from benchmarks.processes import running_server
-    from streaming.settings import TOKEN_VARIABLE
+    from streaming.server.settings import TOKEN_VARIABLE
 
     seconds = 60.0 * (args.minutes or (QUICK_MINUTES if args.quick else MINUTES))
     args.out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
 def _disturbers(
     url: str, seconds: float, seed: int, token: str
 ) -> dict[str, subprocess.Popen[str]]:
-    from streaming.settings import TOKEN_VARIABLE
+    from streaming.server.settings import TOKEN_VARIABLE
 
     return {
         name: subprocess.Popen(

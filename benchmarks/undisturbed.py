@@ -27,7 +27,7 @@ from benchmarks.load_session import HOP_SECONDS, Load, Media, Talker, Tally
 from facodec.config import HOP, TIMBRE_DIM
 from streaming import protocol
 from streaming.protocol import Audio, Codes, Hello
-from streaming.settings import TOKEN_VARIABLE
+from streaming.server.settings import TOKEN_VARIABLE
 
 TALKING = "talking"
 LAGS, ACCOUNT = "lags.npy", "account.json"

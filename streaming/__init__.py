@@ -9,8 +9,8 @@ from facodec import __version__, lazy
 if TYPE_CHECKING:
     from streaming.playout import PlayoutBuffer, PlayoutSettings
     from streaming.protocol import ProtocolError
-    from streaming.server import Server
-    from streaming.settings import ServerSettings
+    from streaming.server.listening import Server
+    from streaming.server.settings import ServerSettings
 
 __all__ = [
     "PlayoutBuffer",
@@ -27,7 +27,7 @@ __getattr__ = lazy.attributes(
         "PlayoutBuffer": "streaming.playout",
         "PlayoutSettings": "streaming.playout",
         "ProtocolError": "streaming.protocol",
-        "Server": "streaming.server",
-        "ServerSettings": "streaming.settings",
+        "Server": "streaming.server.listening",
+        "ServerSettings": "streaming.server.settings",
     },
 )

@@ -39,8 +39,8 @@ ARROWS_UP: dict[Arrow, str] = {
     ("clients.commands.bench", "benchmarks.cli"): "a command found by import",
 }
 CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
-    ("clients.commands.serve", "streaming.server"): "a command found by import",
-    ("clients.commands.serve", "streaming.settings"): "its options",
+    ("clients.commands.serve", "streaming.server.listening"): "a command found by import",
+    ("clients.commands.serve", "streaming.server.settings"): "its options",
     ("clients.local", "streaming.pipeline"): "until there is one stream core",
     ("clients.connection", "streaming.belonging"): "until it lies with the wire",
 }
@@ -54,7 +54,7 @@ LONG_MODULES: dict[str, str] = {
     "clients.connection": "the protocol's half and the socket's in one",
     "facodec.codec": "offline calls and streams in one",
     "facodec.bundled.steps.native": "layouts, packing and calls in one",
-    "streaming.peer": "until its checks lie with the wire",
+    "streaming.server.peer": "until its checks lie with the wire",
     "streaming.engine": "streams and their schedule in one",
 }
 

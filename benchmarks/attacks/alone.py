@@ -21,7 +21,7 @@ from benchmarks.attacks.arena import SESSIONS, SETTLE, TOKEN, Arena, Undisturbed
 from benchmarks.attacks.checks import Check, share
 from benchmarks.attacks.relay import Relay
 from benchmarks.processes import CLI, PATIENCE, end
-from streaming.settings import TOKEN_VARIABLE
+from streaming.server.settings import TOKEN_VARIABLE
 
 Facts = tuple[list[Check], dict[str, float]]
 ROOM = "kitchen"

@@ -23,8 +23,8 @@ from benchmarks.attacks.wire import OWNER, RefusedError, Target, Wire
 from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import HOP
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
 
 T = TypeVar("T")
 PATIENCE = 60.0

@@ -20,8 +20,8 @@ from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import HOP
 from streaming.protocol import Audio, Codes, Hello
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
 
 PATIENCE = 60.0
 WHAT = {

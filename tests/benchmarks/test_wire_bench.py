@@ -16,8 +16,8 @@ from benchmarks.subjects import speech
 from facodec.codec import Codec
 from streaming import protocol
 from streaming.protocol import Codes, Hello
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
 
 
 @pytest.mark.parametrize("frames", [1, 8])

@@ -30,8 +30,8 @@ from clients.errors import (
 from facodec.codec import Codec
 from streaming import protocol
 from streaming.protocol import Clock, Done, LatencyInfo, Limits, Ready
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
 from tests.exactness import assert_equal_audio
 
 READY = Ready("s", "live", 16000, 200, 6, LatencyInfo(200, 200), Limits(2**17, 80, 2.0, 60.0))

@@ -19,8 +19,8 @@ from clients.live import LiveOptions, LiveRun
 from clients.status import Reporter
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
 
 PATIENCE = 60.0
 

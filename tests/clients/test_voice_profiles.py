@@ -16,7 +16,7 @@ from clients.errors import ClientError, UsageError
 from clients.voices import Profiles
 from facodec.files import FileError
 from facodec.identity import ModelIdentity, belonging, model_of
-from streaming.voices import Voices
+from streaming.server.known_voices import Voices
 
 LIVE = ModelIdentity("live", "0123456789ab")
 TIMBRE = belonging(np.linspace(-1, 1, 256).astype(np.float32), LIVE)

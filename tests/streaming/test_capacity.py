@@ -29,8 +29,8 @@ from streaming.capacity import (
     measure,
 )
 from streaming.protocol import Hello, ProtocolError
-from streaming.runtime import Mailbox, Runtime
-from streaming.settings import ServerSettings
+from streaming.server.runtime import Mailbox, Runtime
+from streaming.server.settings import ServerSettings
 
 BUDGET = SHARE * HOP_SECONDS
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streaming.protocol import Hello
-from streaming.settings import ServerSettings
+from streaming.server.settings import ServerSettings
 from streaming.tokens import EVERYTHING, Grant, Tokens, check_token, read_token_file
 
 SECRET = "hush-hush"

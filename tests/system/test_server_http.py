@@ -14,8 +14,8 @@ from websockets.exceptions import InvalidStatus
 
 from facodec.codec import Codec
 from streaming.protocol import End, Hello, Ready
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
 
 
 async def get(url: str, path: str, **headers: str) -> tuple[int, dict[str, str], str]:

@@ -13,8 +13,8 @@ import pytest
 from facodec.codec import Codec
 from streaming import protocol
 from streaming.protocol import Audio, Codes, End, Error, Hello, Ready, Voice
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
 from tests.exactness import assert_equal_codes, assert_equal_speech
 
 SILENCE = bytes(800)

@@ -11,8 +11,8 @@ import numpy as np
 
 from facodec.codec import Codec
 from streaming.protocol import Audio, Codes, Hello, Ready, Voice
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
 from tests.exactness import assert_equal_audio, assert_equal_codes
 
 

@@ -23,8 +23,8 @@ from clients.connection import connect
 from clients.errors import NotAuthorized, ServerUnreachable, UsageError
 from facodec.codec import Codec
 from streaming.protocol import Hello
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]
 DEPLOYING = ROOT / "docs" / "deploying.md"

@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from streaming.origins import single
+from streaming.server.origins import single
 
 ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:\[[0-9A-Fa-f:.]*\]|[^/?\[\]])*")
 PATH = re.compile(r"/[\w.~!$&'()*+,;=:@/%-]*", re.ASCII)

@@ -13,11 +13,11 @@ from typing import Any
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.server import ServerProtocol
 
-from streaming.addresses import parse_address
-from streaming.gate import Gate, Visitor
-from streaming.http import RequestParser
-from streaming.pace import Allowance
-from streaming.wire import Wire
+from streaming.server.addresses import parse_address
+from streaming.server.gate import Gate, Visitor
+from streaming.server.http import RequestParser
+from streaming.server.pace import Allowance
+from streaming.server.socket import Wire
 
 ARRIVALS_RATE, ARRIVALS_BURST = 100.0, 100.0
 """Connections a second whose requests are read at once: each costs a millisecond or two, which

@@ -18,7 +18,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import State
 
-from streaming.pace import Allowance
+from streaming.server.pace import Allowance
 
 SLICE = 512
 """Bytes taken apart at a time: at most 86 frames, about half a millisecond."""

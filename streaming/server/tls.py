@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from streaming.settings import ServerSettings
+from streaming.server.settings import ServerSettings
 
 
 def server_context(settings: ServerSettings) -> ssl.SSLContext:

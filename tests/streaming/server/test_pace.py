@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from streaming.pace import IN_A_ROW, MESSAGE_BYTES, SHARED_BURST, Allowance, Pace, Pool
+from streaming.server.pace import IN_A_ROW, MESSAGE_BYTES, SHARED_BURST, Allowance, Pace, Pool
 
 
 class Clock:

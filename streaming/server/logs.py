@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from streaming.output import Output
+from streaming.server.output import Output
 
 LEVELS = ("debug", "info", "warning", "error")
 PACKAGES = ("streaming", "facodec", "clients")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from streaming.addresses import parse_address
-from streaming.gate import Gate, Visitor
-from streaming.http import Asked
 from streaming.protocol import Hello, ProtocolError
-from streaming.settings import ServerSettings
+from streaming.server.addresses import parse_address
+from streaming.server.gate import Gate, Visitor
+from streaming.server.http import Asked
+from streaming.server.settings import ServerSettings
 
 ASKED = Asked(
     method="GET",

@@ -12,7 +12,7 @@ from streaming.engine import Engine, Outcome, Stream
 from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import Pipeline
 from streaming.protocol import DoneReason, Format, ProtocolError, Stamps
-from streaming.rooms import Broadcast, Room, Rooms
+from streaming.server.rooms import Broadcast, Room, Rooms
 
 BROADCAST = Broadcast(ModelIdentity("live", "0123456789ab"), Latency(200, 200), 6)
 

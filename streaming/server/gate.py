@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from streaming.addresses import Address, AddressTable, Proxies, key_of
-from streaming.http import Asked, Refusal
-from streaming.origins import Hosts, Origins
 from streaming.protocol import Hello, ProtocolError
-from streaming.settings import ServerSettings
+from streaming.server.addresses import Address, AddressTable, Proxies, key_of
+from streaming.server.http import Asked, Refusal
+from streaming.server.origins import Hosts, Origins
+from streaming.server.settings import ServerSettings
 from streaming.tokens import EVERYTHING, Grant, Tokens, read_token_file
 
 CONNECTIONS = 64

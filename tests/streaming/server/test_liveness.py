@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from streaming.liveness import Liveness
+from streaming.server.liveness import Liveness
 
 
 def test_who_answers_is_never_silent() -> None:

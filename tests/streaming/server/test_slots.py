@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from streaming.protocol import ProtocolError
-from streaming.slots import Slots
+from streaming.server.slots import Slots
 
 
 class Visitor:

@@ -19,25 +19,31 @@ from websockets.typing import Subprotocol
 
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
-from streaming import journal, logs
-from streaming.connections import ARRIVALS_BURST, ARRIVALS_RATE, CLOSE_TIMEOUT, Connection, accept
-from streaming.gate import Gate, Visitor
-from streaming.http import Asked, Refusal, read_request, respond
-from streaming.output import Output
-from streaming.pace import Allowance
-from streaming.peer import Peer
-from streaming.process import (
+from streaming.protocol import SUBPROTOCOL
+from streaming.server import journal, logs
+from streaming.server.connections import (
+    ARRIVALS_BURST,
+    ARRIVALS_RATE,
+    CLOSE_TIMEOUT,
+    Connection,
+    accept,
+)
+from streaming.server.gate import Gate, Visitor
+from streaming.server.http import Asked, Refusal, read_request, respond
+from streaming.server.output import Output
+from streaming.server.pace import Allowance
+from streaming.server.peer import Peer
+from streaming.server.process import (
     bound_malloc,
     ending_signals,
     open_standard_descriptors,
     run_on_best_loop,
     watch_input,
 )
-from streaming.protocol import SUBPROTOCOL
-from streaming.runtime import Runtime, load_codecs, prepare_process
-from streaming.settings import ServerSettings
-from streaming.tls import server_context
-from streaming.wire import MAX_QUEUE
+from streaming.server.runtime import Runtime, load_codecs, prepare_process
+from streaming.server.settings import ServerSettings
+from streaming.server.socket import MAX_QUEUE
+from streaming.server.tls import server_context
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from streaming.origins import Hosts, Origins, is_loopback
+from streaming.server.origins import Hosts, Origins, is_loopback
 
 
 @pytest.mark.parametrize(

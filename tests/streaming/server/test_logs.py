@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from streaming import journal, logs
-from streaming.logs import BURST, EVERY, MOST_KINDS, REMIND, Throttle
-from streaming.output import MOST_WAITING, Output
 from streaming.protocol import Hello
+from streaming.server import journal, logs
+from streaming.server.logs import BURST, EVERY, MOST_KINDS, REMIND, Throttle
+from streaming.server.output import MOST_WAITING, Output
 
 
 class Lines:
@@ -77,7 +77,7 @@ def test_one_that_does_not_start_is_a_refusal(heard: Any) -> None:
     record = json.loads(lines[0])
     assert record.pop("time").endswith("Z")
     assert record == {
-        "level": "info", "logger": "streaming.journal", "message": "session refused",
+        "level": "info", "logger": "streaming.server.journal", "message": "session refused",
         "id": "k3J9", "address": "192.0.2.1", "why": "unauthorized",
     }  # fmt: skip
 
@@ -108,7 +108,7 @@ def test_levels(heard: Any) -> None:
     lines = heard(level="warning").lines
     journal.event("serving")
     logging.getLogger("asyncio").info("library")
-    logging.getLogger("streaming.runtime").warning("fallback")
+    logging.getLogger("streaming.server.runtime").warning("fallback")
     assert [line.split(" ", 1)[1] for line in lines] == ["WARNING fallback"]
 
 

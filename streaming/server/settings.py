@@ -6,9 +6,9 @@ import argparse
 import os
 from dataclasses import dataclass, field
 
-from streaming.addresses import Proxies
-from streaming.logs import LEVELS
-from streaming.origins import Origins, is_loopback
+from streaming.server.addresses import Proxies
+from streaming.server.logs import LEVELS
+from streaming.server.origins import Origins, is_loopback
 from streaming.tokens import check_token, readable_by_others
 
 TOKEN_VARIABLE = "FACODEC_TOKEN"

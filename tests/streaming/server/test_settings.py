@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from streaming.settings import TOKEN_VARIABLE, ServerSettings, add_arguments, from_arguments
+from streaming.server.settings import TOKEN_VARIABLE, ServerSettings, add_arguments, from_arguments
 
 
 def parse(*words: str) -> ServerSettings:
@@ -66,5 +66,5 @@ def test_hosts_that_are_guarded_or_local(words: str) -> None:
 
 
 def test_settings_do_not_load_torch() -> None:
-    script = "import sys, streaming.settings; sys.exit('torch' in sys.modules)"
+    script = "import sys, streaming.server.settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

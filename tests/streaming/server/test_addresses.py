@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from streaming.addresses import (
+from streaming.server.addresses import (
     FORGET,
     MOST_FAILERS,
     UNKNOWN,

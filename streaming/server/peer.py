@@ -16,17 +16,17 @@ from facodec.config import MIN_LAYERS
 from streaming import protocol
 from streaming.belonging import need_own_hello
 from streaming.engine import Outcome, Stream
-from streaming.gate import Visitor
-from streaming.journal import SessionJournal
-from streaming.liveness import Liveness
 from streaming.media import Media
-from streaming.outbox import Outbox
-from streaming.pace import Pace
 from streaming.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
-from streaming.rooms import Broadcast, Room, stamps_of
-from streaming.runtime import FRAMES_PER_SECOND, Runtime
+from streaming.server.gate import Visitor
+from streaming.server.journal import SessionJournal
+from streaming.server.liveness import Liveness
+from streaming.server.outbox import Outbox
+from streaming.server.pace import Pace
+from streaming.server.rooms import Broadcast, Room, stamps_of
+from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
+from streaming.server.socket import Wire
 from streaming.session import Arrived, Ended, Event, Opened, Reply, Session
-from streaming.wire import Wire
 
 log = logging.getLogger(__name__)
 
