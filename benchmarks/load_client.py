@@ -27,9 +27,9 @@ from websockets.uri import parse_uri
 from benchmarks.load_session import Load, Media, Talker, Tally
 from clients.certificates import client_context
 from clients.options import CA_VARIABLE
-from streaming import protocol
-from streaming.protocol import Hello
 from streaming.server.settings import TOKEN_VARIABLE
+from streaming.wire import protocol
+from streaming.wire.protocol import Hello
 
 OPEN_TIMEOUT, FINISH_TIMEOUT = 20.0, 20.0
 """Seconds that a session has to be answered, and to be told the totals."""

@@ -26,8 +26,8 @@ from websockets.uri import parse_uri
 
 from facodec import bitstream
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE
-from streaming import protocol
-from streaming.protocol import Audio, Codes, Done, End, Error, Hello, Ready, Voice
+from streaming.wire import protocol
+from streaming.wire.protocol import Audio, Codes, Done, End, Error, Hello, Ready, Voice
 
 HOP_SECONDS = HOP / SAMPLE_RATE
 TCP_COUNTS = struct.Struct("=120xQQII8xII")

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from benchmarks.load_client import generate
 from benchmarks.load_session import HOP_SECONDS, Load, Media, Talker, Tally
 from facodec.config import HOP, TIMBRE_DIM
-from streaming import protocol
-from streaming.protocol import Audio, Codes, Hello
 from streaming.server.settings import TOKEN_VARIABLE
+from streaming.wire import protocol
+from streaming.wire.protocol import Audio, Codes, Hello
 
 TALKING = "talking"
 LAGS, ACCOUNT = "lags.npy", "account.json"

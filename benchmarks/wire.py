@@ -60,8 +60,8 @@ def measure(args: argparse.Namespace, result: Result) -> None:
 def compute(frames: int, stamped: bool) -> dict[str, Any]:
     """Bytes of one packet of codes each way, layer by layer: message, with its WebSocket header,
     with TCP/IP; and the kbit/s that makes, acknowledgements not counted."""
-    from streaming import protocol
-    from streaming.protocol import Codes, Stamps
+    from streaming.wire import protocol
+    from streaming.wire.protocol import Codes, Stamps
 
     packed = bytes(protocol.codes_size(6, frames))
     middle = 80 * 60  # a minute into the stream: seq has grown to its usual three bytes

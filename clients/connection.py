@@ -40,9 +40,9 @@ from clients.refusals import explain_close, explain_failure, explain_handshake
 from clients.silence import Silence
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of, need_model
-from streaming import protocol
-from streaming.belonging import BOTH_ENDS
-from streaming.protocol import (
+from streaming.wire import protocol
+from streaming.wire.belonging import BOTH_ENDS
+from streaming.wire.protocol import (
     Audio,
     Clock,
     Codes,
@@ -58,7 +58,7 @@ from streaming.protocol import (
     Stamps,
     Voice,
 )
-from streaming.tokens import check_token
+from streaming.wire.tokens import check_token
 
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
@@ -88,7 +88,7 @@ class connect:
     session to an earlier count. ``identity``: the model of the client's own, where it encodes or
     decodes; by default that which ``voice`` carries. ``ca``: file with the certificates to trust
     for ``wss://``, by default the system's. The other options are those of
-    :class:`streaming.protocol.Hello`.
+    :class:`streaming.wire.protocol.Hello`.
 
     Raises ConnectError (ServerUnreachable, ServerFull, NotAuthorized, WrongProtocol) when no
     session comes about, ServerError when the server refuses what was asked for, UsageError for a

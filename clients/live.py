@@ -22,7 +22,7 @@ from clients.packets import AudioPacket, Packet, Times, VoicePacket
 from clients.reconnect import keep_connected
 from clients.status import Progress, Reporter, Sampler
 from facodec.config import HOP, SAMPLE_RATE
-from streaming.protocol import Done, Format, Role
+from streaming.wire.protocol import Done, Format, Role
 
 if TYPE_CHECKING:
     from clients.local import Computed, LocalCodec, LocalDecoder, LocalEncoder
@@ -303,7 +303,7 @@ class LiveRun:
     async def _send_codes(
         self, session: Session, computed: Computed, captured: float | None
     ) -> None:
-        from streaming.media import Frames, Timbre
+        from streaming.wire.media import Frames, Timbre
 
         given = self._options.voice is not None and self._options.role != "convert"
         for item in computed.media:

@@ -13,8 +13,8 @@ import facodec
 from clients.errors import ClientError
 from clients.packets import CodesPacket, VoicePacket
 from facodec.codec import Codec
-from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import Decode, Encode, Pipeline, Result, prepare_thread
+from streaming.wire.media import Frames, Media, Sound, Timbre
 
 
 @dataclass(frozen=True)

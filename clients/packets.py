@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from streaming.protocol import Stamps
+from streaming.wire.protocol import Stamps
 
 NO_STAMPS = Stamps()
 
@@ -45,7 +45,7 @@ class CodesPacket:
 @dataclass(frozen=True, eq=False)
 class VoicePacket:
     """Timbre float32 (256,) that holds from here on. ``exact``: given, not estimated. ``alike``: of
-    an enrolment, how alike its parts are, see :class:`streaming.protocol.Voice`."""
+    an enrolment, how alike its parts are, see :class:`streaming.wire.protocol.Voice`."""
 
     timbre: np.ndarray
     exact: bool

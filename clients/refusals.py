@@ -18,7 +18,7 @@ from clients.errors import (
     ServerUnreachable,
     WrongProtocol,
 )
-from streaming.protocol import SUBPROTOCOL
+from streaming.wire.protocol import SUBPROTOCOL
 
 
 def explain_handshake(url: str, error: InvalidHandshake) -> ConnectError:

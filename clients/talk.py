@@ -17,7 +17,7 @@ from clients.live import LiveOptions, LiveRun
 from clients.local_server import LocalServer
 from clients.status import Progress, Reporter
 from facodec.extras import need
-from streaming.protocol import Role
+from streaming.wire.protocol import Role
 
 
 def run_live(options: argparse.Namespace, role: Role, room: str | None = None) -> int:

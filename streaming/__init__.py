@@ -8,9 +8,9 @@ from facodec import __version__, lazy
 
 if TYPE_CHECKING:
     from streaming.playout import PlayoutBuffer, PlayoutSettings
-    from streaming.protocol import ProtocolError
     from streaming.server.listening import Server
     from streaming.server.settings import ServerSettings
+    from streaming.wire.protocol import ProtocolError
 
 __all__ = [
     "PlayoutBuffer",
@@ -26,7 +26,7 @@ __getattr__ = lazy.attributes(
     {
         "PlayoutBuffer": "streaming.playout",
         "PlayoutSettings": "streaming.playout",
-        "ProtocolError": "streaming.protocol",
+        "ProtocolError": "streaming.wire.protocol",
         "Server": "streaming.server.listening",
         "ServerSettings": "streaming.server.settings",
     },

@@ -20,9 +20,9 @@ from facodec.config import CODE_LAYERS, HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.streams.batching import BUCKETS
 from streaming.engine import Engine, Outcome
 from streaming.fairness import SHARE, Credit
-from streaming.media import Sound
 from streaming.pipeline import plan
-from streaming.protocol import Hello
+from streaming.wire.media import Sound
+from streaming.wire.protocol import Hello
 
 HOP_SECONDS = HOP / SAMPLE_RATE
 REPEATS = 6

@@ -25,10 +25,10 @@ from typing import Any
 from facodec.streams.batching import BUCKETS, LATE, Batcher, Failure, Work
 from streaming.aside import AsideThread
 from streaming.fairness import LOOK, OVERTAKING, Cost, Credit, Leftover, late_frames, late_rows
-from streaming.media import Media, join
 from streaming.pipeline import Pipeline, Result
-from streaming.protocol import ProtocolError
 from streaming.turns import TURN_FRAMES, Job, Queue
+from streaming.wire.media import Media, join
+from streaming.wire.protocol import ProtocolError
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.streams.batching import Aside, Stopwatch, Work, run_alone
 from facodec.streams.conversion import VOICE_INTERVAL, ConvertedVoice, has_moved
 from facodec.streams.lines import LiveDecoder, LiveEncoder, convert
-from streaming.media import Frames, Media, Sound, Timbre, join
-from streaming.protocol import Format, Hello, ProtocolError
+from streaming.wire.media import Frames, Media, Sound, Timbre, join
+from streaming.wire.protocol import Format, Hello, ProtocolError
 
 LOOK_EVERY = VOICE_INTERVAL * HOP
 """Samples between two looks at the running timbre."""

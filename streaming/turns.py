@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from streaming.fairness import LIVE, Credit
-from streaming.media import Media, load, split
+from streaming.wire.media import Media, load, split
 
 TURN_FRAMES = 8
 """Most frames one stream computes before the next stream has its turn (100 ms of audio)."""

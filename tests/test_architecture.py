@@ -24,11 +24,11 @@ C_LIBRARY = "facodec.native.compiled"
 C_CALLERS = ("facodec.bundled.steps", "facodec.published.snake", "benchmarks.machine")
 """Rooms that may go through it: the steps in C, and what measures a CPU with a loop of its own."""
 OPEN_TO_CLIENTS = (
-    "streaming.media",
+    "streaming.wire.media",
     "streaming.playout",
-    "streaming.protocol",
+    "streaming.wire.protocol",
     "streaming.ring",
-    "streaming.tokens",
+    "streaming.wire.tokens",
 )
 """What clients may know of the server: the wire and the playout."""
 
@@ -42,7 +42,7 @@ CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
     ("clients.commands.serve", "streaming.server.listening"): "a command found by import",
     ("clients.commands.serve", "streaming.server.settings"): "its options",
     ("clients.local", "streaming.pipeline"): "until there is one stream core",
-    ("clients.connection", "streaming.belonging"): "until it lies with the wire",
+    ("clients.connection", "streaming.wire.belonging"): "until it lies with the wire",
 }
 CIRCLES: dict[Arrow, str] = {
     ("facodec.streams.batching", "facodec.codec"): "until steps stand for a codec",

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from streaming.protocol import Hello, ProtocolError
 from streaming.server.addresses import Address, AddressTable, Proxies, key_of
 from streaming.server.http import Asked, Refusal
 from streaming.server.origins import Hosts, Origins
 from streaming.server.settings import ServerSettings
-from streaming.tokens import EVERYTHING, Grant, Tokens, read_token_file
+from streaming.wire.protocol import Hello, ProtocolError
+from streaming.wire.tokens import EVERYTHING, Grant, Tokens, read_token_file
 
 CONNECTIONS = 64
 """Connections of one address, unless set otherwise."""

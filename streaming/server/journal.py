@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from streaming.protocol import Hello
+from streaming.wire.protocol import Hello
 
 log = logging.getLogger(__name__)
 

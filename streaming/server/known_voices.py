@@ -13,8 +13,8 @@ from facodec.files import shown
 from facodec.identity import AGAIN, ModelIdentity, model_of
 from facodec.names import composed
 from facodec.profiles import SUFFIX, read_profile
-from streaming.belonging import need_own
-from streaming.protocol import ProtocolError, voice_vector
+from streaming.wire.belonging import need_own
+from streaming.wire.protocol import ProtocolError, voice_vector
 
 log = logging.getLogger(__name__)
 

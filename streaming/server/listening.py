@@ -19,7 +19,6 @@ from websockets.typing import Subprotocol
 
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
-from streaming.protocol import SUBPROTOCOL
 from streaming.server import journal, logs
 from streaming.server.connections import (
     ARRIVALS_BURST,
@@ -44,6 +43,7 @@ from streaming.server.runtime import Runtime, load_codecs, prepare_process
 from streaming.server.settings import ServerSettings
 from streaming.server.socket import MAX_QUEUE
 from streaming.server.tls import server_context
+from streaming.wire.protocol import SUBPROTOCOL
 
 log = logging.getLogger(__name__)
 

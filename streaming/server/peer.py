@@ -13,11 +13,7 @@ from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed
 
 from facodec.config import MIN_LAYERS
-from streaming import protocol
-from streaming.belonging import need_own_hello
 from streaming.engine import Outcome, Stream
-from streaming.media import Media
-from streaming.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
 from streaming.server.gate import Visitor
 from streaming.server.journal import SessionJournal
 from streaming.server.liveness import Liveness
@@ -26,7 +22,11 @@ from streaming.server.pace import Pace
 from streaming.server.rooms import Broadcast, Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
 from streaming.server.socket import Wire
-from streaming.session import Arrived, Ended, Event, Opened, Reply, Session
+from streaming.wire import protocol
+from streaming.wire.belonging import need_own_hello
+from streaming.wire.media import Media
+from streaming.wire.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
+from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, Session
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from typing import Protocol
 from facodec.config import HOP, SAMPLE_RATE, Latency
 from facodec.identity import ModelIdentity
 from streaming.engine import Outcome, Stream
-from streaming.media import Media, Sound, Timbre
-from streaming.protocol import DoneReason, Format, ProtocolError, Stamps
+from streaming.wire.media import Media, Sound, Timbre
+from streaming.wire.protocol import DoneReason, Format, ProtocolError, Stamps
 
 AHEAD = 1.0
 """Seconds a publisher may run ahead of real time while a listener lags behind."""

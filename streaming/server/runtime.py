@@ -20,15 +20,15 @@ from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.capacity import Measured, Slowness, measure
 from streaming.engine import Engine, Outcome, Stream
-from streaming.media import Sound
 from streaming.pipeline import MakePipeline, plan, prepare_thread
-from streaming.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError
 from streaming.server.known_voices import Voices
 from streaming.server.metrics import Metrics
 from streaming.server.pace import Pool
 from streaming.server.rooms import Broadcast, Room, Rooms
 from streaming.server.settings import ServerSettings
 from streaming.server.slots import Slots
+from streaming.wire.media import Sound
+from streaming.wire.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError
 
 log = logging.getLogger(__name__)
 

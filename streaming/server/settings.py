@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from streaming.server.addresses import Proxies
 from streaming.server.logs import LEVELS
 from streaming.server.origins import Origins, is_loopback
-from streaming.tokens import check_token, readable_by_others
+from streaming.wire.tokens import check_token, readable_by_others
 
 TOKEN_VARIABLE = "FACODEC_TOKEN"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from streaming.protocol import ProtocolError
+from streaming.wire.protocol import ProtocolError
 
 
 class Guest(Protocol):

@@ -19,9 +19,9 @@ from benchmarks.subjects import speech
 from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import HOP
-from streaming.protocol import Audio, Codes, Hello
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import Audio, Codes, Hello
 
 PATIENCE = 60.0
 WHAT = {

@@ -14,10 +14,10 @@ from benchmarks.load_client import generate
 from benchmarks.load_session import Load, Tally
 from benchmarks.subjects import speech
 from facodec.codec import Codec
-from streaming import protocol
-from streaming.protocol import Codes, Hello
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
+from streaming.wire import protocol
+from streaming.wire.protocol import Codes, Hello
 
 
 @pytest.mark.parametrize("frames", [1, 8])

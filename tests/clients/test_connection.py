@@ -28,10 +28,10 @@ from clients.errors import (
     WrongProtocol,
 )
 from facodec.codec import Codec
-from streaming import protocol
-from streaming.protocol import Clock, Done, LatencyInfo, Limits, Ready
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
+from streaming.wire import protocol
+from streaming.wire.protocol import Clock, Done, LatencyInfo, Limits, Ready
 from tests.exactness import assert_equal_audio
 
 READY = Ready("s", "live", 16000, 200, 6, LatencyInfo(200, 200), Limits(2**17, 80, 2.0, 60.0))

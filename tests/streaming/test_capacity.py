@@ -28,9 +28,9 @@ from streaming.capacity import (
     Slowness,
     measure,
 )
-from streaming.protocol import Hello, ProtocolError
 from streaming.server.runtime import Mailbox, Runtime
 from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import Hello, ProtocolError
 
 BUDGET = SHARE * HOP_SECONDS
 

@@ -13,10 +13,10 @@ from facodec.config import HOP
 from facodec.streams.batching import Aside, Request, Work
 from streaming.engine import Engine, Outcome
 from streaming.fairness import ALLOWANCE, BEGINNING, BURST, FRAME_RATE
-from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import Pipeline, plan
-from streaming.protocol import Hello, ProtocolError
 from streaming.turns import TURN_FRAMES
+from streaming.wire.media import Frames, Media, Sound, Timbre
+from streaming.wire.protocol import Hello, ProtocolError
 
 
 class Count:

@@ -22,8 +22,8 @@ from streaming.fairness import (
     late_frames,
     late_rows,
 )
-from streaming.media import Frames, Media, Sound
 from streaming.turns import TURN_FRAMES, Queue
+from streaming.wire.media import Frames, Media, Sound
 
 
 def frames(count: int) -> Frames:

@@ -12,9 +12,9 @@ import pytest
 import facodec
 from facodec.config import HOP
 from facodec.streams.conversion import VOICE_INTERVAL, VOICE_MOVED, has_moved
-from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import Pipeline, plan
-from streaming.protocol import Hello, ProtocolError
+from streaming.wire.media import Frames, Media, Sound, Timbre
+from streaming.wire.protocol import Hello, ProtocolError
 from tests.exactness import (
     assert_equal_audio,
     assert_equal_codes,

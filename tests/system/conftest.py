@@ -19,8 +19,8 @@ from websockets.exceptions import ConnectionClosed
 
 from facodec import bitstream
 from facodec.config import HOP
-from streaming import protocol
-from streaming.protocol import Audio, Codes, Done, Error, Hello, Ready, Voice
+from streaming.wire import protocol
+from streaming.wire.protocol import Audio, Codes, Done, Error, Hello, Ready, Voice
 
 ROOT = Path(__file__).parents[2]
 SERVE = (

@@ -29,8 +29,8 @@ from facodec.identity import ModelIdentity, ModelMismatch, belonging, model_of
 from facodec.profiles import profile_bytes
 from facodec.published.checkpoint import save_ns3
 from facodec.published.model import Ns3Model
-from streaming import protocol
-from streaming.protocol import Error, Hello, Ready, Voice
+from streaming.wire import protocol
+from streaming.wire.protocol import Error, Hello, Ready, Voice
 from tests.exactness import assert_equal_audio
 
 DATA = Path(__file__).parents[1] / "data"

@@ -20,9 +20,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from facodec.codec import Codec
-from streaming.protocol import Hello, Ready
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import Hello, Ready
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0

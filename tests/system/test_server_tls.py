@@ -22,9 +22,9 @@ from websockets.exceptions import InvalidStatus
 from clients.connection import connect
 from clients.errors import NotAuthorized, ServerUnreachable, UsageError
 from facodec.codec import Codec
-from streaming.protocol import Hello
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import Hello
 
 ROOT = Path(__file__).parents[2]
 DEPLOYING = ROOT / "docs" / "deploying.md"

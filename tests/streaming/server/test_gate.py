@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from streaming.protocol import Hello, ProtocolError
 from streaming.server.addresses import parse_address
 from streaming.server.gate import Gate, Visitor
 from streaming.server.http import Asked
 from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import Hello, ProtocolError
 
 ASKED = Asked(
     method="GET",

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from streaming.protocol import Hello
 from streaming.server import journal, logs
 from streaming.server.logs import BURST, EVERY, MOST_KINDS, REMIND, Throttle
 from streaming.server.output import MOST_WAITING, Output
+from streaming.wire.protocol import Hello
 
 
 class Lines:

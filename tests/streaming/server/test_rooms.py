@@ -9,10 +9,10 @@ import pytest
 from facodec.config import Latency
 from facodec.identity import ModelIdentity
 from streaming.engine import Engine, Outcome, Stream
-from streaming.media import Frames, Media, Sound, Timbre
 from streaming.pipeline import Pipeline
-from streaming.protocol import DoneReason, Format, ProtocolError, Stamps
 from streaming.server.rooms import Broadcast, Room, Rooms
+from streaming.wire.media import Frames, Media, Sound, Timbre
+from streaming.wire.protocol import DoneReason, Format, ProtocolError, Stamps
 
 BROADCAST = Broadcast(ModelIdentity("live", "0123456789ab"), Latency(200, 200), 6)
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from streaming.protocol import ProtocolError
 from streaming.server.slots import Slots
+from streaming.wire.protocol import ProtocolError
 
 
 class Visitor:

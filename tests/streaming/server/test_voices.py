@@ -8,10 +8,10 @@ import pytest
 from facodec.codec import Codec
 from facodec.identity import ModelIdentity, belonging
 from facodec.profiles import profile_bytes
-from streaming.protocol import ProtocolError, Voice
 from streaming.server.known_voices import Voices
 from streaming.server.runtime import Runtime
 from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import ProtocolError, Voice
 
 LIVE = ModelIdentity("live", "0123456789ab")
 ANNA = np.linspace(-1.0, 1.0, 256).astype(np.float32)

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias, cast
 import msgpack
 
 from facodec.config import CODE_LAYERS, HIGHEST_PITCH, LOWEST_PITCH, MIN_LAYERS
-from streaming.fields import FieldError, FieldReader
-from streaming.messages import (
+from streaming.wire.fields import FieldError, FieldReader
+from streaming.wire.messages import (
     CLOSE_CODES,
     DONE_REASONS,
     FORMATS,
@@ -59,7 +59,7 @@ from streaming.messages import (
     pcm_to_bytes,
     voice_vector,
 )
-from streaming.shape import check_shape
+from streaming.wire.shape import check_shape
 
 __all__ = [
     "CLOSE_CODES",

@@ -7,7 +7,7 @@ values' heads alone, so sound costs no more than its length says.
 
 from __future__ import annotations
 
-from streaming.messages import ProtocolError
+from streaming.wire.messages import ProtocolError
 
 MAX_VALUES = 256
 """Most values in one message, keys and what is nested included."""

@@ -6,10 +6,10 @@ import pytest
 from facodec import bitstream
 from facodec.config import Latency
 from facodec.identity import ModelIdentity
-from streaming import protocol
-from streaming.media import Frames, Sound, Timbre
-from streaming.packets import Packetizer
-from streaming.protocol import (
+from streaming.wire import protocol
+from streaming.wire.media import Frames, Sound, Timbre
+from streaming.wire.packets import Packetizer
+from streaming.wire.protocol import (
     Audio,
     Clock,
     Codes,
@@ -22,7 +22,7 @@ from streaming.protocol import (
     Stamps,
     Voice,
 )
-from streaming.session import Arrived, Ended, Event, Opened, Reply, Session
+from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, Session
 
 LIVE = ModelIdentity("live", "0123456789ab")
 LIMITS = Limits(max_message=100_000, max_frames=80, backlog=2.0, idle_timeout=60.0)

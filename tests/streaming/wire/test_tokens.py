@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from streaming.protocol import Hello
 from streaming.server.settings import ServerSettings
-from streaming.tokens import EVERYTHING, Grant, Tokens, check_token, read_token_file
+from streaming.wire.protocol import Hello
+from streaming.wire.tokens import EVERYTHING, Grant, Tokens, check_token, read_token_file
 
 SECRET = "hush-hush"
 

@@ -38,7 +38,7 @@ class Frames:
 class Timbre:
     """The voice from here on: vector (256,) float32. ``exact``: given by somebody, and sent in
     float32; otherwise a running estimate, already rounded to the float16 it is sent in. ``alike``:
-    of an enrolment, see :class:`streaming.protocol.Voice`."""
+    of an enrolment, see :class:`streaming.wire.protocol.Voice`."""
 
     vector: np.ndarray
     exact: bool

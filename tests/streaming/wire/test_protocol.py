@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming import protocol
-from streaming.protocol import (
+from streaming.wire import protocol
+from streaming.wire.protocol import (
     Audio,
     Clock,
     Codes,

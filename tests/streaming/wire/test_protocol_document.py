@@ -10,9 +10,9 @@ from typing import Any
 import msgpack
 import pytest
 
-from streaming import protocol
+from streaming.wire import protocol
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
 EXAMPLE = re.compile(
     r"```json (?P<side>client|server)\n(?P<json>.*?)```\n"
     r"```hex (?P<size>\d+) bytes\n(?P<hex>.*?)```",

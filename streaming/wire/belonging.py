@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from facodec.identity import AGAIN, ModelIdentity, ModelMismatch, need_model
-from streaming.protocol import Hello, ProtocolError, Voice
+from streaming.wire.protocol import Hello, ProtocolError, Voice
 
 BOTH_ENDS = "load the same model at both ends (--model)"
 

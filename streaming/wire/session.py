@@ -16,11 +16,11 @@ import numpy as np
 from facodec import bitstream
 from facodec.config import HOP, LOUDEST, SAMPLE_RATE, Latency
 from facodec.identity import ModelIdentity
-from streaming import protocol
-from streaming.belonging import need_own_voice
-from streaming.media import Frames, Media, Sound, Timbre
-from streaming.packets import Packetizer
-from streaming.protocol import (
+from streaming.wire import protocol
+from streaming.wire.belonging import need_own_voice
+from streaming.wire.media import Frames, Media, Sound, Timbre
+from streaming.wire.packets import Packetizer
+from streaming.wire.protocol import (
     Audio,
     Clock,
     Codes,
@@ -79,7 +79,7 @@ class _State(Enum):
 
 @dataclass
 class Totals:
-    """What went through a session; see :class:`streaming.protocol.Done`."""
+    """What went through a session; see :class:`streaming.wire.protocol.Done`."""
 
     samples_in: int = 0
     frames_in: int = 0

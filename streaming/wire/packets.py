@@ -6,9 +6,9 @@ import numpy as np
 
 from facodec import bitstream
 from facodec.config import HOP
-from streaming import protocol
-from streaming.media import Frames, Media, Sound, Timbre
-from streaming.protocol import Audio, Codes, PcmFormat, Stamps, Voice
+from streaming.wire import protocol
+from streaming.wire.media import Frames, Media, Sound, Timbre
+from streaming.wire.protocol import Audio, Codes, PcmFormat, Stamps, Voice
 
 
 class Packetizer:

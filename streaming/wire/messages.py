@@ -1,6 +1,7 @@
 """The messages of ``facodec.v1`` as types, its errors, and sound and voices as wire bytes.
 
-docs/protocol.md explains each field; :mod:`streaming.protocol` turns messages into bytes and back.
+docs/protocol.md explains each field; :mod:`streaming.wire.protocol` turns messages into bytes and
+back.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from facodec.config import CODE_BITS, CODE_LAYERS, LARGEST_TIMBRE, TIMBRE_DIM
-from streaming.tokens import MAX_TOKEN as MAX_TOKEN
+from streaming.wire.tokens import MAX_TOKEN as MAX_TOKEN
 
 VERSION = 1
 SUBPROTOCOL = "facodec.v1"
