@@ -14,7 +14,7 @@ from clients.files import AudioReader, AudioWriter
 from clients.microphone import Block, Microphone
 from clients.pace import Pacer
 from clients.speaker import Speaker
-from streaming.playout import PlayoutCounters
+from streaming.playout.buffer import PlayoutCounters
 
 
 class Source(Protocol):

@@ -15,7 +15,7 @@ from clients.devices import DeviceFormat, lost, negotiate, open_stream, start_st
 from clients.heartbeat import LOOK_EVERY, Heartbeat
 from clients.resample import LiveResampler
 from facodec.config import HOP, SAMPLE_RATE
-from streaming.ring import SampleRing
+from streaming.playout.ring import SampleRing
 
 RING_SECONDS = 1.0
 """Most sound that waits for the pump. Policy: when full the newest samples are dropped and counted

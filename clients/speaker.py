@@ -13,7 +13,7 @@ from clients.heartbeat import Heartbeat
 from clients.microphone import PLAUSIBLE_DELAY
 from clients.resample import LiveResampler
 from facodec.config import SAMPLE_RATE
-from streaming.playout import PlayoutBuffer, PlayoutCounters, PlayoutSettings
+from streaming.playout.buffer import PlayoutBuffer, PlayoutCounters, PlayoutSettings
 
 DRAIN_POLL = 0.01
 DRAIN_DEADLINE = 3.0

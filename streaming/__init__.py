@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from facodec import __version__, lazy
 
 if TYPE_CHECKING:
-    from streaming.playout import PlayoutBuffer, PlayoutSettings
+    from streaming.playout.buffer import PlayoutBuffer, PlayoutSettings
     from streaming.server.listening import Server
     from streaming.server.settings import ServerSettings
     from streaming.wire.protocol import ProtocolError
@@ -24,8 +24,8 @@ __all__ = [
 __getattr__ = lazy.attributes(
     __name__,
     {
-        "PlayoutBuffer": "streaming.playout",
-        "PlayoutSettings": "streaming.playout",
+        "PlayoutBuffer": "streaming.playout.buffer",
+        "PlayoutSettings": "streaming.playout.buffer",
         "ProtocolError": "streaming.wire.protocol",
         "Server": "streaming.server.listening",
         "ServerSettings": "streaming.server.settings",

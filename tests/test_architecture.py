@@ -25,9 +25,9 @@ C_CALLERS = ("facodec.bundled.steps", "facodec.published.snake", "benchmarks.mac
 """Rooms that may go through it: the steps in C, and what measures a CPU with a loop of its own."""
 OPEN_TO_CLIENTS = (
     "streaming.wire.media",
-    "streaming.playout",
+    "streaming.playout.buffer",
     "streaming.wire.protocol",
-    "streaming.ring",
+    "streaming.playout.ring",
     "streaming.wire.tokens",
 )
 """What clients may know of the server: the wire and the playout."""

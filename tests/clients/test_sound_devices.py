@@ -17,7 +17,7 @@ from clients.devices import Device, choose, list_devices, silence_alsa
 from clients.errors import DeviceError, UsageError
 from clients.microphone import BlockCutter, CaptureRing
 from clients.resample import LiveResampler
-from streaming.playout import PlayoutBuffer, PlayoutSettings
+from streaming.playout.buffer import PlayoutBuffer, PlayoutSettings
 from tests.exactness import assert_equal_audio
 
 

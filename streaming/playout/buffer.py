@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from facodec.config import SAMPLE_RATE
-from streaming.ring import SampleRing
+from streaming.playout.ring import SampleRing
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.playout import PlayoutBuffer, PlayoutSettings, lengthen, shorten
-from streaming.ring import SampleRing
+from streaming.playout.buffer import PlayoutBuffer, PlayoutSettings, lengthen, shorten
+from streaming.playout.ring import SampleRing
 
 PACKET = 200
 RATE = 16_000
