@@ -13,7 +13,7 @@ import facodec
 from clients.errors import ClientError
 from clients.packets import CodesPacket, VoicePacket
 from facodec.codec import Codec
-from streaming.pipeline import Decode, Encode, Pipeline, Result, prepare_thread
+from streaming.engine.pipeline import Decode, Encode, Pipeline, Result, prepare_thread
 from streaming.wire.media import Frames, Media, Sound, Timbre
 
 

@@ -41,7 +41,7 @@ ARROWS_UP: dict[Arrow, str] = {
 CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
     ("clients.commands.serve", "streaming.server.listening"): "a command found by import",
     ("clients.commands.serve", "streaming.server.settings"): "its options",
-    ("clients.local", "streaming.pipeline"): "until there is one stream core",
+    ("clients.local", "streaming.engine.pipeline"): "until there is one stream core",
     ("clients.connection", "streaming.wire.belonging"): "until it lies with the wire",
 }
 CIRCLES: dict[Arrow, str] = {
@@ -55,7 +55,7 @@ LONG_MODULES: dict[str, str] = {
     "facodec.codec": "offline calls and streams in one",
     "facodec.bundled.steps.native": "layouts, packing and calls in one",
     "streaming.server.peer": "until its checks lie with the wire",
-    "streaming.engine": "streams and their schedule in one",
+    "streaming.engine.engine": "streams and their schedule in one",
 }
 
 

@@ -12,7 +12,7 @@ from clients.voices import BUNDLED
 from facodec.bundled import talkers
 from facodec.bundled.talkers import likeness_of_groups
 from facodec.streams.batching import run_alone
-from streaming.pipeline import Enroll
+from streaming.engine.pipeline import Enroll
 from streaming.wire.media import Sound, Timbre
 
 ONE, OTHER = (read_audio(BUNDLED[name]) for name in ("slt", "rms"))

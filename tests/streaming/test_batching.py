@@ -15,8 +15,8 @@ from facodec.published.model import Ns3Model
 from facodec.streams import batching
 from facodec.streams.batching import BUCKETS, Decode, Encode, Failure, bucket, run_all
 from facodec.streams.lines import LiveDecoder, LiveEncoder
-from streaming.engine import Engine, Outcome
-from streaming.pipeline import plan
+from streaming.engine.engine import Engine, Outcome
+from streaming.engine.pipeline import plan
 from streaming.wire.media import Frames, Media, Sound, Timbre
 from streaming.wire.protocol import Hello
 from tests.exactness import assert_equal_audio, assert_equal_halves, assert_equal_speech

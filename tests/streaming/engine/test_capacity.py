@@ -15,8 +15,8 @@ import torch
 from facodec.bundled.model import BLOCK_FRAMES, block_sizes
 from facodec.codec import Codec
 from facodec.config import HOP
-from streaming import capacity
-from streaming.capacity import (
+from streaming.engine import capacity
+from streaming.engine.capacity import (
     BOUND,
     DOUBT,
     FEWEST,

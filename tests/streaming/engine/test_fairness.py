@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from streaming.fairness import (
+from streaming.engine.fairness import (
     ALLOWANCE,
     BEGINNING,
     BURST,
@@ -22,7 +22,7 @@ from streaming.fairness import (
     late_frames,
     late_rows,
 )
-from streaming.turns import TURN_FRAMES, Queue
+from streaming.engine.turns import TURN_FRAMES, Queue
 from streaming.wire.media import Frames, Media, Sound
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 
-from streaming.fairness import LIVE, Credit
+from streaming.engine.fairness import LIVE, Credit
 from streaming.wire.media import Media, load, split
 
 TURN_FRAMES = 8

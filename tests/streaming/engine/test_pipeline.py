@@ -12,7 +12,7 @@ import pytest
 import facodec
 from facodec.config import HOP
 from facodec.streams.conversion import VOICE_INTERVAL, VOICE_MOVED, has_moved
-from streaming.pipeline import Pipeline, plan
+from streaming.engine.pipeline import Pipeline, plan
 from streaming.wire.media import Frames, Media, Sound, Timbre
 from streaming.wire.protocol import Hello, ProtocolError
 from tests.exactness import (

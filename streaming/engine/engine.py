@@ -6,9 +6,9 @@ can call without any). A tick collects a turn of every ready stream that is on t
 in batches (see :mod:`facodec.streams.batching`) and delivers each result as soon as it is there.
 What arrives meanwhile is the next tick's, so batches grow with the load and a lone stream waits for
 nobody. Streams that send faster than real time have the rest of their turns computed in what is
-left (see :mod:`streaming.fairness`), a step at a time, so that who is on time waits for one step at
-most. What is long and belongs to one stream alone, like the hearing of a whole recording, is
-computed in a thread of its own.
+left (see :mod:`streaming.engine.fairness`), a step at a time, so that who is on time waits for one
+step at most. What is long and belongs to one stream alone, like the hearing of a whole recording,
+is computed in a thread of its own.
 """
 
 from __future__ import annotations
@@ -23,10 +23,18 @@ from functools import partial
 from typing import Any
 
 from facodec.streams.batching import BUCKETS, LATE, Batcher, Failure, Work
-from streaming.aside import AsideThread
-from streaming.fairness import LOOK, OVERTAKING, Cost, Credit, Leftover, late_frames, late_rows
-from streaming.pipeline import Pipeline, Result
-from streaming.turns import TURN_FRAMES, Job, Queue
+from streaming.engine.aside import AsideThread
+from streaming.engine.fairness import (
+    LOOK,
+    OVERTAKING,
+    Cost,
+    Credit,
+    Leftover,
+    late_frames,
+    late_rows,
+)
+from streaming.engine.pipeline import Pipeline, Result
+from streaming.engine.turns import TURN_FRAMES, Job, Queue
 from streaming.wire.media import Media, join
 from streaming.wire.protocol import ProtocolError
 

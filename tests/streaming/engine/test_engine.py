@@ -11,10 +11,10 @@ import pytest
 from facodec.codec import Codec
 from facodec.config import HOP
 from facodec.streams.batching import Aside, Request, Work
-from streaming.engine import Engine, Outcome
-from streaming.fairness import ALLOWANCE, BEGINNING, BURST, FRAME_RATE
-from streaming.pipeline import Pipeline, plan
-from streaming.turns import TURN_FRAMES
+from streaming.engine.engine import Engine, Outcome
+from streaming.engine.fairness import ALLOWANCE, BEGINNING, BURST, FRAME_RATE
+from streaming.engine.pipeline import Pipeline, plan
+from streaming.engine.turns import TURN_FRAMES
 from streaming.wire.media import Frames, Media, Sound, Timbre
 from streaming.wire.protocol import Hello, ProtocolError
 
