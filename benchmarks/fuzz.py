@@ -338,8 +338,8 @@ def _names(_folder: Path) -> Door:
 
 
 def _addresses(_folder: Path) -> Door:
-    from clients.addresses import check_address
     from clients.errors import ClientError
+    from clients.library.addresses import check_address
 
     def read(path: Path) -> object:
         return check_address(path.read_bytes().decode("utf-8", "surrogateescape"))

@@ -78,7 +78,7 @@ async def network_alone(url: str) -> dict[str, dict[str, float]]:
     """Round trips in ms that no model takes part in: of the smallest message, a ``clock``, and of a
     frame of codes that the server sends straight back."""
     from benchmarks.statistics import percentiles
-    from clients.connection import connect
+    from clients.library.connection import connect
 
     silence = np.zeros((CODE_LAYERS, 1), dtype=np.int64)
     clocks, echoes = [], []

@@ -25,7 +25,7 @@ import numpy as np
 from websockets.uri import parse_uri
 
 from benchmarks.load_session import Load, Media, Talker, Tally
-from clients.certificates import client_context
+from clients.library.certificates import client_context
 from clients.options import CA_VARIABLE
 from streaming.server.settings import TOKEN_VARIABLE
 from streaming.wire import protocol

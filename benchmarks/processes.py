@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
-from clients.certificates import client_context
+from clients.library.certificates import client_context
 from clients.local_server import own_environment
 from clients.options import CA_VARIABLE, TOKEN_VARIABLE
 

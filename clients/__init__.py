@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from facodec import __version__, lazy
 
 if TYPE_CHECKING:
-    from clients.connection import Session, connect
     from clients.devices import Device, list_devices
     from clients.errors import (
         ClientError,
@@ -24,9 +23,10 @@ if TYPE_CHECKING:
         WrongProtocol,
     )
     from clients.files import AudioWriter, read_audio
+    from clients.library.connection import Session, connect
+    from clients.library.packets import AudioPacket, CodesPacket, Times, VoicePacket
+    from clients.library.reconnect import keep_connected
     from clients.local_server import LocalServer
-    from clients.packets import AudioPacket, CodesPacket, Times, VoicePacket
-    from clients.reconnect import keep_connected
     from clients.voices import Profile, Profiles
 
 __all__ = [
@@ -62,10 +62,10 @@ __all__ = [
 __getattr__ = lazy.attributes(
     __name__,
     {
-        "AudioPacket": "clients.packets",
+        "AudioPacket": "clients.library.packets",
         "AudioWriter": "clients.files",
         "ClientError": "clients.errors",
-        "CodesPacket": "clients.packets",
+        "CodesPacket": "clients.library.packets",
         "ConnectError": "clients.errors",
         "ConnectionLost": "clients.errors",
         "Device": "clients.devices",
@@ -79,13 +79,13 @@ __getattr__ = lazy.attributes(
         "ServerError": "clients.errors",
         "ServerFull": "clients.errors",
         "ServerUnreachable": "clients.errors",
-        "Session": "clients.connection",
-        "Times": "clients.packets",
+        "Session": "clients.library.connection",
+        "Times": "clients.library.packets",
         "UsageError": "clients.errors",
-        "VoicePacket": "clients.packets",
+        "VoicePacket": "clients.library.packets",
         "WrongProtocol": "clients.errors",
-        "connect": "clients.connection",
-        "keep_connected": "clients.reconnect",
+        "connect": "clients.library.connection",
+        "keep_connected": "clients.library.reconnect",
         "list_devices": "clients.devices",
         "read_audio": "clients.files",
     },

@@ -11,7 +11,7 @@ import numpy as np
 
 import facodec
 from clients.errors import ClientError
-from clients.packets import CodesPacket, VoicePacket
+from clients.library.packets import CodesPacket, VoicePacket
 from facodec.codec import Codec
 from streaming.engine.pipeline import Decode, Encode, Pipeline, Result, prepare_thread
 from streaming.wire.media import Frames, Media, Sound, Timbre

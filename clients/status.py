@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from clients.ledger import Ledger
-from clients.packets import WireCount
+from clients.library.packets import WireCount
 from facodec.config import HOP, SAMPLE_RATE
 
 SILENCE_DB = -99.0

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.connection import connect
 from clients.errors import ClientError, UsageError
-from clients.packets import VoicePacket
+from clients.library.connection import connect
+from clients.library.packets import VoicePacket
 from clients.references import read_reference, several_people
 from facodec.files import Replacement, need_folder, need_writable, shown
 from facodec.folders import base_directory

@@ -11,6 +11,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 MOVED: dict[str, str] = {
+    "clients.connection": "clients.library.connection",
+    "clients.packets": "clients.library.packets",
+    "clients.reconnect": "clients.library.reconnect",
     "facodec.checkpoint": "facodec.published.checkpoint",
     "facodec.live": "facodec.bundled.model",
     "facodec.metrics": "facodec.training.metrics",

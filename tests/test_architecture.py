@@ -42,7 +42,7 @@ CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
     ("clients.commands.serve", "streaming.server.listening"): "a command found by import",
     ("clients.commands.serve", "streaming.server.settings"): "its options",
     ("clients.local", "streaming.engine.pipeline"): "until there is one stream core",
-    ("clients.connection", "streaming.wire.belonging"): "until it lies with the wire",
+    ("clients.library.connection", "streaming.wire.belonging"): "until it lies with the wire",
 }
 CIRCLES: dict[Arrow, str] = {
     ("facodec.streams.batching", "facodec.codec"): "until steps stand for a codec",
@@ -51,7 +51,7 @@ CIRCLES: dict[Arrow, str] = {
     ("facodec.bundled.steps.native", "facodec.bundled.steps.encoder"): "for types",
 }
 LONG_MODULES: dict[str, str] = {
-    "clients.connection": "the protocol's half and the socket's in one",
+    "clients.library.connection": "the protocol's half and the socket's in one",
     "facodec.codec": "offline calls and streams in one",
     "facodec.bundled.steps.native": "layouts, packing and calls in one",
     "streaming.server.peer": "until its checks lie with the wire",

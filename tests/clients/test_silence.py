@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from clients.silence import LONGEST_LOOK, Silence
+from clients.library.silence import LONGEST_LOOK, Silence
 
 
 def test_silence_adds_up_until_something_is_heard() -> None:

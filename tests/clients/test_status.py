@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from clients.clock import ClockEstimate
 from clients.ledger import STAGES, Ledger, Reservoir
+from clients.library.clock import ClockEstimate
 from clients.status import SILENCE_DB, LevelMeter, Progress, Reporter, Sampler, summary
 
 

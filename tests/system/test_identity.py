@@ -18,9 +18,9 @@ import soundfile
 
 import facodec
 from clients.cli import main
-from clients.connection import connect
 from clients.errors import ServerError
-from clients.packets import CodesPacket, VoicePacket
+from clients.library.connection import connect
+from clients.library.packets import CodesPacket, VoicePacket
 from facodec.bitstream import FacFile
 from facodec.bundled.model import LiveModel
 from facodec.bundled.storage import save_live

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from clients.connection import connect
 from clients.errors import NotAuthorized, ServerUnreachable, UsageError
+from clients.library.connection import connect
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings

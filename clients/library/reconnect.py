@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from clients.connection import Session, connect
 from clients.errors import ClientError
+from clients.library.connection import Session, connect
 
 T = TypeVar("T")
 

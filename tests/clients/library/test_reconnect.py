@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from clients.connection import Session
 from clients.errors import ClientError, ConnectionLost, NotAuthorized, ServerFull
-from clients.reconnect import Backoff, keep_connected
+from clients.library.connection import Session
+from clients.library.reconnect import Backoff, keep_connected
 
 
 class Attempts:

@@ -22,9 +22,6 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, ProxyError
 
-from clients.addresses import proxy_for
-from clients.certificates import client_context
-from clients.clock import ClockEstimate
 from clients.errors import (
     ClientError,
     ConnectError,
@@ -34,10 +31,13 @@ from clients.errors import (
     ServerFull,
     UsageError,
 )
+from clients.library.addresses import proxy_for
+from clients.library.certificates import client_context
+from clients.library.clock import ClockEstimate
+from clients.library.packets import AudioPacket, CodesPacket, Packet, Times, VoicePacket, WireCount
+from clients.library.refusals import explain_close, explain_failure, explain_handshake
+from clients.library.silence import Silence
 from clients.options import DEFAULT_URL
-from clients.packets import AudioPacket, CodesPacket, Packet, Times, VoicePacket, WireCount
-from clients.refusals import explain_close, explain_failure, explain_handshake
-from clients.silence import Silence
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of, need_model
 from streaming.wire import protocol

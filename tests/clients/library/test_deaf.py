@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from clients import connection
-from clients.connection import CodesPacket, connect
 from clients.errors import ConnectionLost
+from clients.library import connection
+from clients.library.connection import CodesPacket, connect
 from clients.live import LiveOptions, LiveRun
 from clients.status import Reporter
 from facodec.codec import Codec

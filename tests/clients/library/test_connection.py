@@ -14,7 +14,6 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from clients.connection import AudioPacket, CodesPacket, VoicePacket, connect
 from clients.errors import (
     ClientError,
     ConnectError,
@@ -27,6 +26,7 @@ from clients.errors import (
     ServerUnreachable,
     WrongProtocol,
 )
+from clients.library.connection import AudioPacket, CodesPacket, VoicePacket, connect
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
