@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from facodec import __version__, lazy
 
 if TYPE_CHECKING:
-    from clients.devices import Device, list_devices
+    from clients.audio.devices import Device, list_devices
+    from clients.audio.files import AudioWriter, read_audio
     from clients.errors import (
         ClientError,
         ConnectError,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         UsageError,
         WrongProtocol,
     )
-    from clients.files import AudioWriter, read_audio
     from clients.library.connection import Session, connect
     from clients.library.packets import AudioPacket, CodesPacket, Times, VoicePacket
     from clients.library.reconnect import keep_connected
@@ -63,12 +63,12 @@ __getattr__ = lazy.attributes(
     __name__,
     {
         "AudioPacket": "clients.library.packets",
-        "AudioWriter": "clients.files",
+        "AudioWriter": "clients.audio.files",
         "ClientError": "clients.errors",
         "CodesPacket": "clients.library.packets",
         "ConnectError": "clients.errors",
         "ConnectionLost": "clients.errors",
-        "Device": "clients.devices",
+        "Device": "clients.audio.devices",
         "DeviceError": "clients.errors",
         "FinishTimeout": "clients.errors",
         "Forbidden": "clients.errors",
@@ -86,7 +86,7 @@ __getattr__ = lazy.attributes(
         "WrongProtocol": "clients.errors",
         "connect": "clients.library.connection",
         "keep_connected": "clients.library.reconnect",
-        "list_devices": "clients.devices",
-        "read_audio": "clients.files",
+        "list_devices": "clients.audio.devices",
+        "read_audio": "clients.audio.files",
     },
 )

@@ -7,9 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from clients.devices import choose, list_devices
+from clients.audio.devices import choose, list_devices
+from clients.audio.files import keep_apart
 from clients.errors import ClientError
-from clients.files import keep_apart
 from clients.live import LiveOptions, LiveRun
 from clients.local_server import LocalServer
 from clients.status import Reporter

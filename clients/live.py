@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clients.endpoints import Sink, Source, open_sink, open_source
+from clients.audio.endpoints import Sink, Source, open_sink, open_source
+from clients.audio.feed import Feed
+from clients.audio.files import AudioWriter
+from clients.audio.microphone import Block
 from clients.errors import ClientError, ConnectionLost
-from clients.feed import Feed
-from clients.files import AudioWriter
 from clients.library.connection import OPEN_TIMEOUT, Session, connect
 from clients.library.packets import AudioPacket, Packet, Times, VoicePacket
 from clients.library.reconnect import keep_connected
-from clients.microphone import Block
 from clients.status import Progress, Reporter, Sampler
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.wire.protocol import Done, Format, Role

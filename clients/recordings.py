@@ -9,8 +9,8 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
+from clients.audio.files import AudioReader, AudioWriter, keep_apart
 from clients.errors import ClientError
-from clients.files import AudioReader, AudioWriter, keep_apart
 from clients.local import load_codec
 from clients.references import MostSpeech, read_reference, several_people
 from clients.voices import BUNDLED, Profiles, is_file, say, voice_file

@@ -11,8 +11,8 @@ import numpy as np
 
 from clients import options as given
 from clients import voices
+from clients.audio.files import keep_apart
 from clients.errors import UsageError
-from clients.files import keep_apart
 from clients.live import LiveOptions, LiveRun
 from clients.local_server import LocalServer
 from clients.status import Progress, Reporter

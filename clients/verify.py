@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.files import read_audio
+from clients.audio.files import read_audio
 from clients.local import load_codec
 from clients.voices import BUNDLED
 from facodec import bitstream

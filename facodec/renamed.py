@@ -12,6 +12,7 @@ from types import ModuleType
 
 MOVED: dict[str, str] = {
     "clients.connection": "clients.library.connection",
+    "clients.files": "clients.audio.files",
     "clients.packets": "clients.library.packets",
     "clients.reconnect": "clients.library.reconnect",
     "facodec.checkpoint": "facodec.published.checkpoint",

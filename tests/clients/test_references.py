@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from clients.audio.files import read_audio
 from clients.errors import ClientError
-from clients.files import read_audio
 from clients.references import MostSpeech, measure, read_reference
 from clients.voices import BUNDLED
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import facodec
-from clients.files import read_audio
+from clients.audio.files import read_audio
 from clients.references import SEVERAL, several_people
 from clients.voices import BUNDLED
 from facodec.bundled import talkers

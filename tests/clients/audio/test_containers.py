@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clients.files import read_audio
+from clients.audio.files import read_audio
 from facodec.files import FileError
 
-HELLO = Path(__file__).parents[1] / "data" / "hello.flac"
+HELLO = Path(__file__).parents[2] / "data" / "hello.flac"
 HEADS = {
     "a.m4a": b"\x00\x00\x00\x20ftypM4A ",
     "a.webm": b"\x1aE\xdf\xa3",

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from clients.audio.files import AudioWriter, keep_apart, read_audio
 from clients.errors import UsageError
-from clients.files import AudioWriter, keep_apart, read_audio
 from facodec import files
 from facodec.files import FileError, Replacement, open_input, read_bytes, shown, write_bytes
 from facodec.sound.reading import AudioReader
 
-HELLO = Path(__file__).parents[1] / "data" / "hello.flac"
+HELLO = Path(__file__).parents[2] / "data" / "hello.flac"
 REPLY = HELLO.with_name("reply.flac")
 
 

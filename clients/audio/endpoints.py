@@ -10,10 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
-from clients.files import AudioReader, AudioWriter
-from clients.microphone import Block, Microphone
-from clients.pace import Pacer
-from clients.speaker import Speaker
+from clients.audio.files import AudioReader, AudioWriter
+from clients.audio.microphone import Block, Microphone
+from clients.audio.pace import Pacer
+from clients.audio.speaker import Speaker
 from streaming.playout.buffer import PlayoutCounters
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clients.pace import LATE, Pacer
+from clients.audio.pace import LATE, Pacer
 
 
 def test_each_block_is_due_when_it_would_have_been_spoken() -> None:

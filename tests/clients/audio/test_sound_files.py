@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import soxr
 
-from clients.files import AudioReader, AudioWriter, Resampler, read_audio
+from clients.audio.files import AudioReader, AudioWriter, Resampler, read_audio
 from facodec.files import FileError
 from tests.exactness import assert_equal_audio
 

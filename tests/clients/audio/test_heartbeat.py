@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clients.heartbeat import SILENCE_MEANS_LOST, Heartbeat
+from clients.audio.heartbeat import SILENCE_MEANS_LOST, Heartbeat
 
 
 def test_a_device_that_calls_is_there() -> None:

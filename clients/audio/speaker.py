@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from clients.devices import DeviceFormat, lost, negotiate, open_stream, start_stream
-from clients.heartbeat import Heartbeat
-from clients.microphone import PLAUSIBLE_DELAY
-from clients.resample import LiveResampler
+from clients.audio.devices import DeviceFormat, lost, negotiate, open_stream, start_stream
+from clients.audio.heartbeat import Heartbeat
+from clients.audio.microphone import PLAUSIBLE_DELAY
+from clients.audio.resample import LiveResampler
 from facodec.config import SAMPLE_RATE
 from streaming.playout.buffer import PlayoutBuffer, PlayoutCounters, PlayoutSettings
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
+from clients.audio.feed import TOO_LATE, Feed
+from clients.audio.microphone import Block
 from clients.errors import DeviceError
-from clients.feed import TOO_LATE, Feed
-from clients.microphone import Block
 
 
 class Blocks:

@@ -13,10 +13,10 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.devices import Device, choose, list_devices, silence_alsa
+from clients.audio.devices import Device, choose, list_devices, silence_alsa
+from clients.audio.microphone import BlockCutter, CaptureRing
+from clients.audio.resample import LiveResampler
 from clients.errors import DeviceError, UsageError
-from clients.microphone import BlockCutter, CaptureRing
-from clients.resample import LiveResampler
 from streaming.playout.buffer import PlayoutBuffer, PlayoutSettings
 from tests.exactness import assert_equal_audio
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from clients.devices import DeviceFormat, lost, negotiate, open_stream, start_stream
-from clients.heartbeat import LOOK_EVERY, Heartbeat
-from clients.resample import LiveResampler
+from clients.audio.devices import DeviceFormat, lost, negotiate, open_stream, start_stream
+from clients.audio.heartbeat import LOOK_EVERY, Heartbeat
+from clients.audio.resample import LiveResampler
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.playout.ring import SampleRing
 

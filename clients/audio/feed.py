@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from clients.endpoints import Source
+from clients.audio.endpoints import Source
+from clients.audio.microphone import Block
 from clients.errors import ClientError
-from clients.microphone import Block
 
 WAITING = 8
 """Blocks between pump and sender. Policy when full: the pump waits, so a file waits too, and a
