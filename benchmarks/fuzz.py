@@ -271,7 +271,7 @@ def _voices(folder: Path) -> Door:
     from safetensors.numpy import save
 
     from clients.errors import ClientError
-    from clients.voices import Profiles
+    from clients.offline.voicebook import Profiles
     from facodec.files import FileError
     from facodec.identity import ModelIdentity
     from facodec.weights.timbres import NOTES, VECTORS, load_voices, voice_notes
@@ -322,7 +322,7 @@ def _weights(folder: Path) -> Door:
 
 def _names(_folder: Path) -> Door:
     from clients.errors import ClientError
-    from clients.voices import check_name, is_file
+    from clients.offline.voicebook import check_name, is_file
     from facodec.files import FileError, open_input, shown
 
     def read(path: Path) -> object:

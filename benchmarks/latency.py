@@ -50,7 +50,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
     ``mouth_to_ear_ms`` and ``underruns`` of each run."""
     from benchmarks.processes import running_server
     from benchmarks.virtual_devices import missing_tools
-    from clients.voices import BUNDLED
+    from clients.offline.voicebook import BUNDLED
 
     speech, runs = args.input or BUNDLED["slt"], args.runs or (1 if args.quick else 3)
     result["notes"] = []

@@ -132,7 +132,7 @@ def load_from(options: argparse.Namespace) -> Load:
 async def _main(load: Load) -> Tally:
     import soundfile
 
-    from clients.voices import BUNDLED
+    from clients.offline.voicebook import BUNDLED
 
     speech, _ = soundfile.read(BUNDLED["slt"], dtype="float32")
     stopped = asyncio.Event()

@@ -74,7 +74,7 @@ def speech(seconds: float = 4.0) -> np.ndarray:
     """The bundled sample, repeated or cut to this length, float32 (n,)."""
     import soundfile
 
-    from clients.voices import BUNDLED
+    from clients.offline.voicebook import BUNDLED
 
     samples, _ = soundfile.read(BUNDLED["slt"], dtype="float32")
     return np.resize(samples, int(seconds * SAMPLE_RATE)).astype(np.float32)

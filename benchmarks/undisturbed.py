@@ -135,7 +135,7 @@ def speech() -> NDArray[np.float32]:
     """What they say (n,) float32, n a multiple of the hop."""
     import soundfile
 
-    from clients.voices import BUNDLED
+    from clients.offline.voicebook import BUNDLED
 
     samples, _ = soundfile.read(BUNDLED["slt"], dtype="float32")
     return np.asarray(samples[: len(samples) // HOP * HOP], np.float32)

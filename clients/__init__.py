@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clients.library.packets import AudioPacket, CodesPacket, Times, VoicePacket
     from clients.library.reconnect import keep_connected
     from clients.local_server import LocalServer
-    from clients.voices import Profile, Profiles
+    from clients.offline.voicebook import Profile, Profiles
 
 __all__ = [
     "AudioPacket",
@@ -74,8 +74,8 @@ __getattr__ = lazy.attributes(
         "Forbidden": "clients.errors",
         "LocalServer": "clients.local_server",
         "NotAuthorized": "clients.errors",
-        "Profile": "clients.voices",
-        "Profiles": "clients.voices",
+        "Profile": "clients.offline.voicebook",
+        "Profiles": "clients.offline.voicebook",
         "ServerError": "clients.errors",
         "ServerFull": "clients.errors",
         "ServerUnreachable": "clients.errors",

@@ -12,9 +12,9 @@ from clients.audio.files import keep_apart
 from clients.errors import ClientError
 from clients.live import LiveOptions, LiveRun
 from clients.local_server import LocalServer
+from clients.offline.voicebook import BUNDLED
 from clients.status import Reporter
 from clients.talk import interruptible
-from clients.voices import BUNDLED
 
 NEXT = """\
 Listen to {output}, then try

@@ -25,7 +25,7 @@ from facodec.config import HOP, SAMPLE_RATE
 from streaming.wire.protocol import Done, Format, Role
 
 if TYPE_CHECKING:
-    from clients.local import Computed, LocalCodec, LocalDecoder, LocalEncoder
+    from clients.offline.local import Computed, LocalCodec, LocalDecoder, LocalEncoder
 
 STATUS_EVERY = 0.25
 JSON_EVERY = 1.0
@@ -382,6 +382,6 @@ class LiveRun:
 
 
 def _sound(computed: Computed) -> np.ndarray:
-    from clients.local import samples_of
+    from clients.offline.local import samples_of
 
     return samples_of(computed)

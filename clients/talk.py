@@ -10,11 +10,11 @@ from contextlib import AsyncExitStack
 import numpy as np
 
 from clients import options as given
-from clients import voices
 from clients.audio.files import keep_apart
 from clients.errors import UsageError
 from clients.live import LiveOptions, LiveRun
 from clients.local_server import LocalServer
+from clients.offline import voicebook as voices
 from clients.status import Progress, Reporter
 from facodec.extras import need
 from streaming.wire.protocol import Role
@@ -66,7 +66,7 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
     async with AsyncExitStack() as stack:
         local = None
         if getattr(options, "local", False):
-            from clients.local import LocalCodec
+            from clients.offline.local import LocalCodec
 
             local = LocalCodec(options.model)
             stack.callback(local.close)

@@ -41,7 +41,7 @@ ARROWS_UP: dict[Arrow, str] = {
 CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
     ("clients.commands.serve", "streaming.server.listening"): "a command found by import",
     ("clients.commands.serve", "streaming.server.settings"): "its options",
-    ("clients.local", "streaming.engine.pipeline"): "until there is one stream core",
+    ("clients.offline.local", "streaming.engine.pipeline"): "until there is one stream core",
     ("clients.library.connection", "streaming.wire.belonging"): "until it lies with the wire",
 }
 CIRCLES: dict[Arrow, str] = {

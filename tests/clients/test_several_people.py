@@ -7,8 +7,8 @@ import pytest
 
 import facodec
 from clients.audio.files import read_audio
-from clients.references import SEVERAL, several_people
-from clients.voices import BUNDLED
+from clients.offline.references import SEVERAL, several_people
+from clients.offline.voicebook import BUNDLED
 from facodec.bundled import talkers
 from facodec.bundled.talkers import likeness_of_groups
 from facodec.streams.batching import run_alone

@@ -14,7 +14,7 @@ import soundfile
 import soxr
 
 from clients.cli import main
-from clients.voices import BUNDLED
+from clients.offline.voicebook import BUNDLED
 from facodec.codec import Codec
 from facodec.weights import bundled_path
 from facodec.weights.timbres import voice_notes

@@ -13,7 +13,7 @@ import numpy as np
 from clients.errors import ClientError, UsageError
 from clients.library.connection import connect
 from clients.library.packets import VoicePacket
-from clients.references import read_reference, several_people
+from clients.offline.references import read_reference, several_people
 from facodec.files import Replacement, need_folder, need_writable, shown
 from facodec.folders import base_directory
 from facodec.identity import ModelIdentity, model_of
@@ -194,7 +194,7 @@ async def enrol(
 
 def enrol_here(path: Path, model: str | None, tell: Tell = say) -> np.ndarray:
     """The voice (256,) in a recording, with its model, worked out in this process."""
-    from clients.local import load_codec
+    from clients.offline.local import load_codec
 
     reference = read_reference(path)
     codec = load_codec(model)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from clients.audio.files import read_audio
-from clients.local import load_codec
-from clients.voices import BUNDLED
+from clients.offline.local import load_codec
+from clients.offline.voicebook import BUNDLED
 from facodec import bitstream
 from facodec.codec import Codec, Frames
 from facodec.config import SAMPLE_RATE

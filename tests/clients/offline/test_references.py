@@ -11,8 +11,8 @@ import soundfile
 
 from clients.audio.files import read_audio
 from clients.errors import ClientError
-from clients.references import MostSpeech, measure, read_reference
-from clients.voices import BUNDLED
+from clients.offline.references import MostSpeech, measure, read_reference
+from clients.offline.voicebook import BUNDLED
 
 RATE = 16000
 TIME = np.arange(6 * RATE) / RATE

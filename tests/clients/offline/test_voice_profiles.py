@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients import voices
 from clients.errors import ClientError, UsageError
-from clients.voices import Profiles
+from clients.offline import voicebook as voices
+from clients.offline.voicebook import Profiles
 from facodec.files import FileError
 from facodec.identity import ModelIdentity, belonging, model_of
 from streaming.server.known_voices import Voices
@@ -106,7 +106,8 @@ def test_a_saved_voice_is_replaced_only_when_asked(config: Path) -> None:
 def test_a_full_disk_does_not_destroy_the_old_voice(config: Path) -> None:
     Profiles().add("anna", TIMBRE, source="a.wav")
     program = (
-        "import numpy as np; from clients.voices import Profiles; from facodec.files import *\n"
+        "import numpy as np; from clients.offline.voicebook import Profiles\n"
+        "from facodec.files import *\n"
         "try: Profiles().add('anna', np.zeros(256), source='', replace=True)\n"
         "except FileError as error: print(error)"
     )

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from clients.audio.files import AudioReader, AudioWriter, keep_apart
 from clients.errors import ClientError
-from clients.local import load_codec
-from clients.references import MostSpeech, read_reference, several_people
-from clients.voices import BUNDLED, Profiles, is_file, say, voice_file
+from clients.offline.local import load_codec
+from clients.offline.references import MostSpeech, read_reference, several_people
+from clients.offline.voicebook import BUNDLED, Profiles, is_file, say, voice_file
 from facodec.bitstream import FacFile
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
