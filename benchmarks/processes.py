@@ -16,8 +16,8 @@ from typing import Any
 from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 from clients.library.certificates import client_context
-from clients.local_server import own_environment
 from clients.options import CA_VARIABLE, TOKEN_VARIABLE
+from clients.session.local_server import own_environment
 
 PATIENCE = 15.0
 """Seconds a process has to end by itself before it is killed."""

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from clients.library.connection import Session, connect
     from clients.library.packets import AudioPacket, CodesPacket, Times, VoicePacket
     from clients.library.reconnect import keep_connected
-    from clients.local_server import LocalServer
     from clients.offline.voicebook import Profile, Profiles
+    from clients.session.local_server import LocalServer
 
 __all__ = [
     "AudioPacket",
@@ -72,7 +72,7 @@ __getattr__ = lazy.attributes(
         "DeviceError": "clients.errors",
         "FinishTimeout": "clients.errors",
         "Forbidden": "clients.errors",
-        "LocalServer": "clients.local_server",
+        "LocalServer": "clients.session.local_server",
         "NotAuthorized": "clients.errors",
         "Profile": "clients.offline.voicebook",
         "Profiles": "clients.offline.voicebook",

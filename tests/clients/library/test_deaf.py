@@ -15,8 +15,8 @@ import soundfile
 from clients.errors import ConnectionLost
 from clients.library import connection
 from clients.library.connection import CodesPacket, connect
-from clients.live import LiveOptions, LiveRun
-from clients.status import Reporter
+from clients.session.run import LiveOptions, LiveRun
+from clients.session.status import Reporter
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.server.listening import Server

@@ -12,10 +12,10 @@ import numpy as np
 from clients import options as given
 from clients.audio.files import keep_apart
 from clients.errors import UsageError
-from clients.live import LiveOptions, LiveRun
-from clients.local_server import LocalServer
 from clients.offline import voicebook as voices
-from clients.status import Progress, Reporter
+from clients.session.local_server import LocalServer
+from clients.session.run import LiveOptions, LiveRun
+from clients.session.status import Progress, Reporter
 from facodec.extras import need
 from streaming.wire.protocol import Role
 

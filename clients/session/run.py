@@ -20,7 +20,7 @@ from clients.errors import ClientError, ConnectionLost
 from clients.library.connection import OPEN_TIMEOUT, Session, connect
 from clients.library.packets import AudioPacket, Packet, Times, VoicePacket
 from clients.library.reconnect import keep_connected
-from clients.status import Progress, Reporter, Sampler
+from clients.session.status import Progress, Reporter, Sampler
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.wire.protocol import Done, Format, Role
 

@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from clients.ledger import STAGES, Ledger, Reservoir
 from clients.library.clock import ClockEstimate
-from clients.status import SILENCE_DB, LevelMeter, Progress, Reporter, Sampler, summary
+from clients.session.ledger import STAGES, Ledger, Reservoir
+from clients.session.status import SILENCE_DB, LevelMeter, Progress, Reporter, Sampler, summary
 
 
 class Terminal(io.StringIO):

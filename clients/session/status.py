@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from clients.ledger import Ledger
 from clients.library.packets import WireCount
+from clients.session.ledger import Ledger
 from facodec.config import HOP, SAMPLE_RATE
 
 SILENCE_DB = -99.0

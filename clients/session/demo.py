@@ -10,11 +10,11 @@ from pathlib import Path
 from clients.audio.devices import choose, list_devices
 from clients.audio.files import keep_apart
 from clients.errors import ClientError
-from clients.live import LiveOptions, LiveRun
-from clients.local_server import LocalServer
 from clients.offline.voicebook import BUNDLED
-from clients.status import Reporter
-from clients.talk import interruptible
+from clients.session.local_server import LocalServer
+from clients.session.run import LiveOptions, LiveRun
+from clients.session.status import Reporter
+from clients.session.talk import interruptible
 
 NEXT = """\
 Listen to {output}, then try
