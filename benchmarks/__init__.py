@@ -8,9 +8,9 @@ from facodec import __version__, lazy
 
 if TYPE_CHECKING:
     from benchmarks.cli import run
+    from benchmarks.kit.statistics import paired_ratio, percentiles, undisturbed_ratio
     from benchmarks.registry import PARTS, parse
     from benchmarks.report import page, text
-    from benchmarks.statistics import paired_ratio, percentiles, undisturbed_ratio
 
 __all__ = [
     "PARTS",
@@ -29,11 +29,11 @@ __getattr__ = lazy.attributes(
     {
         "PARTS": "benchmarks.registry",
         "page": "benchmarks.report",
-        "paired_ratio": "benchmarks.statistics",
+        "paired_ratio": "benchmarks.kit.statistics",
         "parse": "benchmarks.registry",
-        "percentiles": "benchmarks.statistics",
+        "percentiles": "benchmarks.kit.statistics",
         "run": "benchmarks.cli",
         "text": "benchmarks.report",
-        "undisturbed_ratio": "benchmarks.statistics",
+        "undisturbed_ratio": "benchmarks.kit.statistics",
     },
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.present import Cell, Table
+from benchmarks.kit.present import Cell, Table
 
 Results = dict[str, Any]
 """The results of a report's parts, by key."""

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import Result, add_common, duration, run_part, say
-from benchmarks.present import Table
+from benchmarks.kit.common import Result, add_common, duration, run_part, say
+from benchmarks.kit.present import Table
 
 if TYPE_CHECKING:
     from benchmarks.attacks.arena import Arena
@@ -137,7 +137,7 @@ def _common_checks(told: dict[str, Any], growth: float) -> list[Any]:
 
 
 def _lag(during: Any) -> dict[str, float] | None:
-    from benchmarks.statistics import percentiles
+    from benchmarks.kit.statistics import percentiles
 
     return {**percentiles(during), "max": float(during.max())} if during.size else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from benchmarks.present import Chart
+from benchmarks.kit.present import Chart
 
 
 def line_chart(chart: Chart) -> str:

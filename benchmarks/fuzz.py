@@ -19,8 +19,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks.common import Result, progress, run_part, whole_number
-from benchmarks.present import Table
+from benchmarks.kit.common import Result, progress, run_part, whole_number
+from benchmarks.kit.present import Table
 
 EXAMPLES = """\
   facodec bench fuzz                                every door, 2,000 inputs each

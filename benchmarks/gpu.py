@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.common import (
+from benchmarks.kit.common import (
     Result,
     add_common,
     duration,
@@ -23,7 +23,7 @@ from benchmarks.common import (
     whole_number,
     whole_numbers,
 )
-from benchmarks.present import Cell, Chart, Table
+from benchmarks.kit.present import Cell, Chart, Table
 
 EXAMPLES = """\
   facodec bench gpu                            on CUDA, both models, up to 4096 streams
@@ -100,8 +100,8 @@ def measure_tick(
     captured where that can be, ``called_ms`` without; memory in MiB a stream."""
     import torch
 
-    from benchmarks.statistics import paired_ratio, percentiles, time_in_turns
-    from benchmarks.subjects import Subject
+    from benchmarks.kit.statistics import paired_ratio, percentiles, time_in_turns
+    from benchmarks.kit.subjects import Subject
 
     on_gpu = args.device.startswith("cuda")
     with computing(precision):
@@ -129,7 +129,7 @@ def load_steps(model: str, precision: str, device: str) -> Any:
     """What computes the streams, on the device. With bf16 the matrix products of the published
     model's decoder, where most of the weights are, are done in it; the bundled model, which is
     small, stays in float32."""
-    from benchmarks.subjects import load_codec, plain_model
+    from benchmarks.kit.subjects import load_codec, plain_model
     from facodec.codec import Codec
     from facodec.published.layers import Conv, ConvTranspose
 
@@ -179,7 +179,7 @@ def measure_precision(model: str, precisions: Any, device: str) -> list[dict[str
     import numpy as np
     import torch
 
-    from benchmarks.subjects import speech
+    from benchmarks.kit.subjects import speech
     from facodec.training.metrics import log_mel_distance
 
     samples = torch.from_numpy(speech(HEARD_SECONDS)).unsqueeze(0)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import Result, add_common, progress, run_part, say, whole_number
-from benchmarks.present import Cell, Table
+from benchmarks.kit.common import Result, add_common, progress, run_part, say, whole_number
+from benchmarks.kit.present import Cell, Table
 from facodec.extras import need
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
     """Fills ``graphs``: a row for every model and precision."""
     import torch
 
-    from benchmarks.subjects import plain_model, speech
+    from benchmarks.kit.subjects import plain_model, speech
     from facodec.config import HOP, SAMPLE_RATE
     from facodec.onnx.export import PRECISIONS, export, quantize
 
@@ -65,7 +65,7 @@ def compare(model: CodecModel, folder: Path, audio: Tensor) -> dict[str, Any]:
     in seconds, and the size in bytes. The decoders are given the same codes."""
     import torch
 
-    from benchmarks.subjects import Subject
+    from benchmarks.kit.subjects import Subject
     from facodec.onnx.runtime import load_exported
     from facodec.training.metrics import log_mel_distance
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Result, add_common, progress, run_part, whole_number
-from benchmarks.present import Cell, Table
+from benchmarks.kit.common import Result, add_common, progress, run_part, whole_number
+from benchmarks.kit.present import Cell, Table
 from facodec.config import CODE_LAYERS, SAMPLE_RATE
 
 Ledger = dict[str, Any]
@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace, result: Result) -> None:
     """Fills ``network_ms``, ``socket`` (ledger) and, with virtual devices, ``devices`` (ledger),
     ``mouth_to_ear_ms`` and ``underruns`` of each run."""
-    from benchmarks.processes import running_server
-    from benchmarks.virtual_devices import missing_tools
+    from benchmarks.kit.processes import running_server
+    from benchmarks.kit.virtual_devices import missing_tools
     from clients.offline.voicebook import BUNDLED
 
     speech, runs = args.input or BUNDLED["slt"], args.runs or (1 if args.quick else 3)
@@ -77,7 +77,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
 async def network_alone(url: str) -> dict[str, dict[str, float]]:
     """Round trips in ms that no model takes part in: of the smallest message, a ``clock``, and of a
     frame of codes that the server sends straight back."""
-    from benchmarks.statistics import percentiles
+    from benchmarks.kit.statistics import percentiles
     from clients.library.connection import connect
 
     silence = np.zeros((CODE_LAYERS, 1), dtype=np.int64)
@@ -122,7 +122,7 @@ def through_devices(
     import soundfile
 
     import facodec
-    from benchmarks.virtual_devices import (
+    from benchmarks.kit.virtual_devices import (
         WINDOW,
         Pulse,
         Recorder,

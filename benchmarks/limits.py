@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import Result
-from benchmarks.present import Cell, Table
-from benchmarks.subjects import Subject, plain_model
+from benchmarks.kit.common import Result
+from benchmarks.kit.present import Cell, Table
+from benchmarks.kit.subjects import Subject, plain_model
 
 PRECISIONS = {
     "float32": (4, "float32"),
@@ -38,7 +38,7 @@ REDUCED = {
 SMALL_CACHE_MB, LARGE_CACHE_MB = 1.0, 24.0
 """Weights up to the first are taken to be read as fast as a core's own cache gives them, up to the
 second as the last cache does, and beyond as memory does, which are measured at the sizes in
-:data:`benchmarks.machine.READ_SIZES_MB`."""
+:data:`benchmarks.kit.machine.READ_SIZES_MB`."""
 
 
 class _Reads(TorchDispatchMode):

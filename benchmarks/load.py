@@ -14,7 +14,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import (
+from benchmarks.kit.common import (
     Result,
     add_common,
     duration,
@@ -22,10 +22,10 @@ from benchmarks.common import (
     say,
     whole_number,
 )
-from benchmarks.present import Chart, Table
+from benchmarks.kit.present import Chart, Table
 
 if TYPE_CHECKING:
-    from benchmarks.processes import RunningServer
+    from benchmarks.kit.processes import RunningServer
 
 EXAMPLES = """\
   facodec bench load                             more and more sessions until the deadline breaks
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace, result: Result) -> None:
     """Fills ``levels``, each with what :func:`measure_level` gives, and ``holds``: most sessions
     that kept the deadline."""
-    from benchmarks.processes import RunningServer, running_server
+    from benchmarks.kit.processes import RunningServer, running_server
 
     if args.frames_per_packet > 8:
         raise ValueError(f"frames a packet: got {args.frames_per_packet}, wanted 1 to 8")
@@ -119,7 +119,7 @@ def measure_level(
     the generator sent. ``*_cores``: CPU seconds a second, of the server, the generator, and of
     all other programs of this machine. ``broke``: why the deadline counts as missed, empty if it
     was kept."""
-    from benchmarks.processes import busy
+    from benchmarks.kit.processes import busy
 
     before, busy_before, began = server.usage(), busy(), time.monotonic()
     tallies, spent = generate(
@@ -184,8 +184,8 @@ def combine(tallies: list[dict[str, Any]]) -> dict[str, Any]:
     """One account of what several generators saw."""
     import numpy as np
 
+    from benchmarks.kit.statistics import percentiles
     from benchmarks.load_session import times_from_json
-    from benchmarks.statistics import percentiles
 
     account: dict[str, Any] = {
         name: sum(tally[name] for tally in tallies)

@@ -140,7 +140,7 @@ def _keep(folder: Path, clip: str, audio: Audio) -> None:
 
 
 def _draw(audio: Audio, decoded: Audio, out: Path) -> None:
-    from benchmarks.plots import pitch_tracks
+    from benchmarks.kit.plots import pitch_tracks
     from facodec.training.pictures import spectrograms
     from facodec.training.pitch import track_pitch
 

@@ -8,9 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks import aims, machine
-from benchmarks.common import Result
-from benchmarks.present import Chart, Table
+from benchmarks import aims
+from benchmarks.kit import machine
+from benchmarks.kit.common import Result
+from benchmarks.kit.present import Chart, Table
 
 FORMAT = 1
 Report = dict[str, Any]
@@ -208,7 +209,7 @@ def _drawn(chart: Chart) -> str:
 
 
 def _html_table(table: Table) -> str:
-    from benchmarks.present import show
+    from benchmarks.kit.present import show
 
     head = "".join(f"<th>{_escaped(column)}</th>" for column in table.columns)
     rows = "".join(

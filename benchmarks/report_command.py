@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import add_common
+from benchmarks.kit.common import add_common
 
 EXAMPLES = """\
   facodec bench report bench-report/report.json                        the summary again
   facodec bench report bench-report/report.json --docs docs/costs.md   fill in the tables there
   facodec bench report bench-report/report.json --html page.html
-  facodec bench report bench-report/report.json --save-baseline benchmarks/baseline.json
+  facodec bench report bench-report/report.json --save-baseline benchmarks/kit/baseline.json
 """
 
 
@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from benchmarks import baseline, report
+    from benchmarks import report
+    from benchmarks.kit import baseline
 
     made = load(args.report)
     if args.html:

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import Result, add_common, duration, run_part, say, write_json
-from benchmarks.present import Table
+from benchmarks.kit.common import Result, add_common, duration, run_part, say, write_json
+from benchmarks.kit.present import Table
 
 if TYPE_CHECKING:
     from benchmarks.attacks.arena import Undisturbed
     from benchmarks.attacks.checks import Check
-    from benchmarks.processes import RunningServer
+    from benchmarks.kit.processes import RunningServer
 
 EXAMPLES = """\
   facodec bench soak                              half an hour
@@ -58,7 +58,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
     the live sessions' account, ``lag_ms``, ``lag_over_time``, ``slope_mib_h``, ``health``: the
     server's own counters, and ``checks``."""
     from benchmarks.attacks.arena import TOKEN, Undisturbed
-    from benchmarks.processes import running_server
+    from benchmarks.kit.processes import running_server
     from streaming.server.settings import TOKEN_VARIABLE
 
     seconds = 60.0 * (args.minutes or (QUICK_MINUTES if args.quick else MINUTES))
@@ -107,7 +107,7 @@ def _watch(
 ) -> None:
     """Looks at the server's memory until the time is over, and says how it goes. Raises ValueError
     where the server goes."""
-    from benchmarks.processes import usage
+    from benchmarks.kit.processes import usage
 
     told = 0.0
     while (now := time.perf_counter() - began) < seconds:
@@ -149,7 +149,7 @@ def _account(live: Undisturbed, seconds: float, began: float, result: Result) ->
     """Ends the live sessions and puts what they saw into the result."""
     from benchmarks import undisturbed
     from benchmarks.attacks.soaking import lag_over_time
-    from benchmarks.statistics import percentiles
+    from benchmarks.kit.statistics import percentiles
 
     account = live.account()
     lags = live.lags()

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Result
-from benchmarks.present import Cell, Table
-from benchmarks.processes import CLI
+from benchmarks.kit.common import Result
+from benchmarks.kit.present import Cell, Table
+from benchmarks.kit.processes import CLI
 
 
 def measure(part: str, words: tuple[str, ...], out: Path, result: Result) -> None:

@@ -9,11 +9,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import Result, add_common, progress, run_part, say, whole_number
-from benchmarks.present import Cell, Table
+from benchmarks.kit.common import Result, add_common, progress, run_part, say, whole_number
+from benchmarks.kit.present import Cell, Table
 
 if TYPE_CHECKING:
-    from benchmarks.processes import RunningServer, Usage
+    from benchmarks.kit.processes import RunningServer, Usage
 
 EXAMPLES = """\
   facodec bench startup                      imports, --help, server ready, memory of 32 sessions
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace, result: Result) -> None:
     """Fills ``starts_s`` by program, ``memory_mib`` by state of the server, ``state_bytes`` of one
     stream."""
-    from benchmarks.statistics import percentiles
+    from benchmarks.kit.statistics import percentiles
 
     runs = args.runs or (3 if args.quick else 9)
     starts: dict[str, list[float]] = {name: [] for name in [*STARTS, "server ready"]}
@@ -65,7 +65,7 @@ def time_program(words: tuple[str, ...]) -> float:
 
 def time_server(model: str) -> float:
     """Seconds until a server says where it serves."""
-    from benchmarks.processes import running_server
+    from benchmarks.kit.processes import running_server
 
     with running_server("--model", model) as server:
         assert server.ready is not None
@@ -74,7 +74,7 @@ def time_server(model: str) -> float:
 
 def state_sizes(model: str) -> dict[str, int]:
     """Bytes of state of one stream's encoder and decoder."""
-    from benchmarks.subjects import Subject, load_codec
+    from benchmarks.kit.subjects import Subject, load_codec
     from facodec.states import state_bytes
 
     encoder, decoder = Subject(load_codec(model).steps, 1, 1).states
@@ -84,7 +84,7 @@ def state_sizes(model: str) -> dict[str, int]:
 def measure_memory(args: argparse.Namespace, result: Result) -> None:
     """Resident memory of one server: with no session, with idle ones, with ones that have talked;
     and what one session makes of it. The first session ever also pays for what all share."""
-    from benchmarks.processes import running_server
+    from benchmarks.kit.processes import running_server
 
     count = args.sessions or (8 if args.quick else 32)
     options = ("--model", args.model, "--threads", str(args.threads))

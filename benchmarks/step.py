@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.baseline import BUNDLED
-from benchmarks.common import (
+from benchmarks.kit.baseline import BUNDLED
+from benchmarks.kit.common import (
     Result,
     add_common,
     duration,
@@ -18,11 +18,11 @@ from benchmarks.common import (
     whole_number,
     whole_numbers,
 )
-from benchmarks.present import Cell, Chart, Table
+from benchmarks.kit.present import Cell, Chart, Table
 
 if TYPE_CHECKING:
-    from benchmarks.statistics import Seconds
-    from benchmarks.subjects import Subject
+    from benchmarks.kit.statistics import Seconds
+    from benchmarks.kit.subjects import Subject
     from facodec.codec import Codec
 
 EXAMPLES = """\
@@ -109,7 +109,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
 
 def _codecs(model: str, args: argparse.Namespace, notes: list[str]) -> dict[str, Codec]:
     """The codecs to compare by backend; those that cannot be had are noted, unless none can."""
-    from benchmarks.subjects import load_codec
+    from benchmarks.kit.subjects import load_codec
 
     found: dict[str, Codec] = {}
     failures: list[str] = []
@@ -131,9 +131,9 @@ def measure_group(
 ) -> list[dict[str, Any]]:
     """The cases of all backends of one model at one batch size, timed in turns with the
     calibration kernel."""
-    from benchmarks.machine import Calibration
-    from benchmarks.statistics import time_in_turns
-    from benchmarks.subjects import Subject
+    from benchmarks.kit.machine import Calibration
+    from benchmarks.kit.statistics import time_in_turns
+    from benchmarks.kit.subjects import Subject
 
     subjects = {
         backend: Subject(
@@ -163,7 +163,7 @@ def measure_group(
 def _figures(subject: Subject, times: dict[str, Seconds], name: str, first: str) -> dict[str, Any]:
     """``call_ms`` for a whole call; ``to_calibration``: undisturbed, over the calibration kernel;
     ``to_first``: ratio of pairs to the first backend."""
-    from benchmarks.statistics import paired_ratio, percentiles, undisturbed_ratio
+    from benchmarks.kit.statistics import paired_ratio, percentiles, undisturbed_ratio
 
     return {
         "call_ms": percentiles(times[name] * 1e3),
@@ -176,9 +176,9 @@ def _figures(subject: Subject, times: dict[str, Seconds], name: str, first: str)
 def measure_peers(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
     """Other codecs, ours, and ours the naive way, one stream each, in turns. All times are per
     second of audio; ``to_ours``: ratio of pairs of the sums of both sides."""
-    from benchmarks.statistics import paired_ratio, percentiles, time_in_turns
+    from benchmarks.kit.statistics import paired_ratio, percentiles, time_in_turns
+    from benchmarks.kit.subjects import Subject, load_codec, speech
     from benchmarks.stream_peers import Peer, find_peers, naive
-    from benchmarks.subjects import Subject, load_codec, speech
     from facodec.config import HOP, SAMPLE_RATE
 
     samples = speech()
@@ -212,7 +212,7 @@ def measure_peers(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[
 
 
 def _compare(args: argparse.Namespace, result: Result) -> None:
-    from benchmarks import baseline
+    from benchmarks.kit import baseline
 
     ratios = baseline.ratios(result["cases"])
     if args.baseline:
@@ -228,7 +228,7 @@ def tables(result: Result) -> list[Table]:
     if result.get("peers"):
         made.append(_peer_table(result))
     if result.get("baseline"):
-        from benchmarks.baseline import table
+        from benchmarks.kit.baseline import table
 
         made.append(table(result["baseline"]))
     return made

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import INTERRUPTED, Result, duration, reason, say, write_json
+from benchmarks.kit.common import INTERRUPTED, Result, duration, reason, say, write_json
 from benchmarks.registry import parse, part_module
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from benchmarks import machine, report
+    from benchmarks import report
+    from benchmarks.kit import machine
 
     if args.threads < 1:
         raise ValueError(f"got {args.threads} threads, wanted at least 1")
@@ -187,7 +188,8 @@ def measure_limits(args: argparse.Namespace, made: Report, result: Result) -> No
     """The machine's rates, and what the steps measured so far mean beside them."""
     import torch
 
-    from benchmarks import limits, machine
+    from benchmarks import limits
+    from benchmarks.kit import machine
 
     torch.set_num_threads(args.threads)
     cases = [

@@ -73,9 +73,9 @@ def _count(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     import facodec
+    from benchmarks.kit.voice_tables import tables
     from benchmarks.speakers import find_utterances, make_pairs
     from benchmarks.speech import use_one_thread
-    from benchmarks.voice_tables import tables
 
     if "conversion" in args.parts:
         need("bench", "resemblyzer")
@@ -216,7 +216,7 @@ def _keep(folder: Path, made: dict[str, Audio], reference: Audio) -> None:
 
 def _draw_pitch(out: Path, made: dict[str, Audio], reference: Audio) -> None:
     from benchmarks.conversion import CONVERTED, SOURCE
-    from benchmarks.plots import pitch_tracks
+    from benchmarks.kit.plots import pitch_tracks
     from facodec.training.pitch import track_pitch
 
     tracks = {"source": made[SOURCE], "converted": made[CONVERTED], "target": reference}
@@ -225,7 +225,7 @@ def _draw_pitch(out: Path, made: dict[str, Audio], reference: Audio) -> None:
 
 def _draw_similarity(out: Path, judged: list[Judged]) -> None:
     from benchmarks.conversion import CONVERTED, SOURCE
-    from benchmarks.plots import similarity_matrices
+    from benchmarks.kit.plots import similarity_matrices
     from benchmarks.similarity import similarity_matrix
 
     references = [one.reference for one in judged]

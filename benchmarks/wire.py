@@ -11,11 +11,11 @@ import argparse
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import Result, add_common, duration, run_part, say
-from benchmarks.present import Cell, Chart, Table
+from benchmarks.kit.common import Result, add_common, duration, run_part, say
+from benchmarks.kit.present import Cell, Chart, Table
 
 if TYPE_CHECKING:
-    from benchmarks.processes import RunningServer
+    from benchmarks.kit.processes import RunningServer
 
 EXAMPLES = """\
   facodec bench wire                   1 to 8 frames a packet, with time stamps and without
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace, result: Result) -> None:
     """Fills ``computed``, from the messages alone, and ``measured``, by the kernel's counters."""
-    from benchmarks.processes import RunningServer, running_server
+    from benchmarks.kit.processes import RunningServer, running_server
 
     result.update(
         computed=[compute(n, stamped) for stamped in STAMPED for n in SIZES], measured=[], notes=[]

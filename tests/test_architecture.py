@@ -21,7 +21,7 @@ LONGEST_MODULE = 400
 """Lines."""
 C_LIBRARY = "facodec.native.compiled"
 """The door by which compiled code of our own comes in."""
-C_CALLERS = ("facodec.bundled.steps", "facodec.published.snake", "benchmarks.machine")
+C_CALLERS = ("facodec.bundled.steps", "facodec.published.snake", "benchmarks.kit.machine")
 """Rooms that may go through it: the steps in C, and what measures a CPU with a loop of its own."""
 OPEN_TO_CLIENTS = (
     "streaming.wire.media",

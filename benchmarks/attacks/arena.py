@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks import undisturbed
 from benchmarks.attacks.wire import OWNER, RefusedError, Target, Wire, get
-from benchmarks.processes import RunningServer, running_server
+from benchmarks.kit.processes import RunningServer, running_server
 from streaming.server.settings import TOKEN_VARIABLE
 
 TOKEN = "the-owner's"

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks import load
+from benchmarks.kit.processes import RunningServer
+from benchmarks.kit.subjects import speech
 from benchmarks.load_client import generate
 from benchmarks.load_session import Load, Media, Tally, times_from_json
-from benchmarks.processes import RunningServer
 from benchmarks.registry import parse
-from benchmarks.subjects import speech
 from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import HOP

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import aims, machine, report, suite, wire
-from benchmarks.common import INTERRUPTED
-from benchmarks.present import Chart, Table, show
+from benchmarks import aims, report, suite, wire
+from benchmarks.kit import machine
+from benchmarks.kit.common import INTERRUPTED
+from benchmarks.kit.present import Chart, Table, show
 from benchmarks.report_command import load
 from benchmarks.speech_parts import flat_tables
 from clients.cli import main

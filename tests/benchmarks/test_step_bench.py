@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import baseline, step
-from benchmarks.captured import FixedStep
-from benchmarks.machine import Calibration, describe, rates, summary
+from benchmarks import step
+from benchmarks.kit import baseline
+from benchmarks.kit.captured import FixedStep
+from benchmarks.kit.machine import Calibration, describe, rates, summary
+from benchmarks.kit.subjects import INPUTS, Subject, pure_steps, speech
 from benchmarks.registry import parse
 from benchmarks.stream_peers import find_peers, naive
-from benchmarks.subjects import INPUTS, Subject, pure_steps, speech
 from clients.cli import main
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
@@ -201,7 +202,7 @@ def test_wrong_numbers_are_refused(
 
 
 def test_ctrl_c_prints_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmarks.common import INTERRUPTED, run_part
+    from benchmarks.kit.common import INTERRUPTED, run_part
 
     def measure(args: argparse.Namespace, result: dict[str, Any]) -> None:
         step.measure(args, result)

@@ -25,6 +25,7 @@ from benchmarks.conversion import (
     summarise,
     summary,
 )
+from benchmarks.kit.voice_tables import tables
 from benchmarks.leakage import (
     choose_utterances,
     encode_speakers,
@@ -51,7 +52,6 @@ from benchmarks.speakers import (
     make_pairs,
     read,
 )
-from benchmarks.voice_tables import tables
 from benchmarks.words import SENTENCES, VOICES, Recogniser, speak, word_errors
 from clients.cli import main
 from facodec.codec import Codec

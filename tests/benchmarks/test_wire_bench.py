@@ -10,9 +10,9 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from benchmarks import wire
+from benchmarks.kit.subjects import speech
 from benchmarks.load_client import generate
 from benchmarks.load_session import Load, Tally
-from benchmarks.subjects import speech
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.captured import FixedStep
+from benchmarks.kit.captured import FixedStep
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.published.model import Ns3Model
 from facodec.states import stack_states
@@ -85,7 +85,8 @@ class Subject:
 
     ``steps``: what computes them, usually :attr:`facodec.codec.Codec.steps`. :meth:`encode` and
     :meth:`decode` take host memory and give host memory, so what moving there and back costs is in
-    them. ``captured``: through :class:`benchmarks.captured.FixedStep`, which is a graph on CUDA.
+    them. ``captured``: through :class:`benchmarks.kit.captured.FixedStep`, which is a graph on
+    CUDA.
     """
 
     def __init__(

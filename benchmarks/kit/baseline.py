@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import write_json
-from benchmarks.present import Table
+from benchmarks.kit.common import write_json
+from benchmarks.kit.present import Table
 
 FORMAT = 1
 BUNDLED = Path(__file__).with_name("baseline.json")

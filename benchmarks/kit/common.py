@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks.present import Table
+from benchmarks.kit.present import Table
 
 Result = dict[str, Any]
 Measure = Callable[[argparse.Namespace, Result], None]
@@ -37,7 +37,7 @@ def run_part(
 ) -> int:
     """Measures into ``result``, or one of its own, then prints; Ctrl-C prints what was measured so
     far. Returns the exit status."""
-    from benchmarks import machine
+    from benchmarks.kit import machine
 
     result = {} if result is None else result
     status = 0

@@ -189,7 +189,7 @@ def _versions() -> dict[str, str]:
 
 def _commit() -> str | None:
     """The commit this code runs from, marked where files differ; None outside a checkout."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     try:
