@@ -87,7 +87,7 @@ def measure_attack(attack: Attack, seconds: float, seed: int) -> dict[str, Any]:
 def _beside(attack: Attack, seconds: float, seed: int, told: dict[str, Any]) -> Facts:
     """The attack beside undisturbed sessions, what they saw put into ``told``."""
     from benchmarks.attacks.arena import GRACE, SETTLE, arena, live_sessions
-    from benchmarks.undisturbed import inexact, speech
+    from benchmarks.load.undisturbed import inexact, speech
 
     assert attack.beside is not None
     with (

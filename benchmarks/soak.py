@@ -147,9 +147,9 @@ def _counters(server: RunningServer, token: str) -> dict[str, Any]:
 
 def _account(live: Undisturbed, seconds: float, began: float, result: Result) -> None:
     """Ends the live sessions and puts what they saw into the result."""
-    from benchmarks import undisturbed
     from benchmarks.attacks.soaking import lag_over_time
     from benchmarks.kit.statistics import percentiles
+    from benchmarks.load import undisturbed
 
     account = live.account()
     lags = live.lags()

@@ -92,7 +92,7 @@ def measure_sizes(url: str, stamped: bool, seconds: float, seed: int) -> list[di
     """One session for each packet size, all at once; kbit/s each way by the kernel's counters."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from benchmarks.load import generate
+    from benchmarks.parts.load import generate
 
     def one(frames: int) -> dict[str, Any]:
         stamps = () if stamped else ("--no-stamps",)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import undisturbed
 from benchmarks.attacks.arena import SESSIONS, SETTLE, TOKEN, Arena, Undisturbed, arena
 from benchmarks.attacks.checks import Check, share
 from benchmarks.attacks.relay import Relay
 from benchmarks.kit.processes import CLI, PATIENCE, end
+from benchmarks.load import undisturbed
 from streaming.server.settings import TOKEN_VARIABLE
 
 Facts = tuple[list[Check], dict[str, float]]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import load
 from benchmarks.kit.processes import RunningServer
 from benchmarks.kit.subjects import speech
-from benchmarks.load_client import generate
-from benchmarks.load_session import Load, Media, Tally, times_from_json
+from benchmarks.load.client import generate
+from benchmarks.load.session import Load, Media, Tally, times_from_json
+from benchmarks.parts import load
 from benchmarks.registry import parse
 from clients.cli import main
 from facodec.codec import Codec

@@ -199,7 +199,9 @@ def test_an_update_keeps_the_other_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: report.Report
 ) -> None:
     (tmp_path / "report.json").write_text(json.dumps(made))
-    monkeypatch.setattr("benchmarks.load.measure", lambda args, result: result.update(levels=[]))
+    monkeypatch.setattr(
+        "benchmarks.parts.load.measure", lambda args, result: result.update(levels=[])
+    )
     assert suite.run(options(tmp_path, only=["load"], update=True)) == 0
     after = load(tmp_path / "report.json")["parts"]
     assert after["wire"] == made["parts"]["wire"]

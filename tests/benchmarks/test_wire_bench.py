@@ -11,8 +11,8 @@ from websockets.frames import Frame, Opcode
 
 from benchmarks import wire
 from benchmarks.kit.subjects import speech
-from benchmarks.load_client import generate
-from benchmarks.load_session import Load, Tally
+from benchmarks.load.client import generate
+from benchmarks.load.session import Load, Tally
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings

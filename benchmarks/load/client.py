@@ -1,11 +1,11 @@
 """The load generator: many real sessions with a server, from one process of its own.
 
-    python -m benchmarks.load_client --url ws://127.0.0.1:8765 --sessions 32 --seconds 60
+    python -m benchmarks.load.client --url ws://127.0.0.1:8765 --sessions 32 --seconds 60
 
 Each session sends one packet whenever one is due, on its own phase of the hop, and reads all that
 comes back. A packet is timed from the moment it was *due*, so a generator or a server that falls
 behind cannot hide it. At the end ``end`` is sent and ``done`` awaited, and every frame is accounted
-for. The result goes to standard output as JSON; see :class:`benchmarks.load_session.Tally`.
+for. The result goes to standard output as JSON; see :class:`benchmarks.load.session.Tally`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from websockets.uri import parse_uri
 
-from benchmarks.load_session import Load, Media, Talker, Tally
+from benchmarks.load.session import Load, Media, Talker, Tally
 from clients.library.certificates import client_context
 from clients.options import CA_VARIABLE
 from streaming.server.settings import TOKEN_VARIABLE
@@ -143,7 +143,7 @@ async def _main(load: Load) -> Tally:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load_client", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load.client", allow_abbrev=False)
     add_arguments(parser)
     load = load_from(parser.parse_args())
     try:

@@ -155,7 +155,7 @@ def generate(
     processes = [
         subprocess.Popen(
             [
-                sys.executable, "-m", "benchmarks.load_client", "--url", url,
+                sys.executable, "-m", "benchmarks.load.client", "--url", url,
                 "--sessions", str(share), "--seconds", str(seconds), *options,
             ],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -185,7 +185,7 @@ def combine(tallies: list[dict[str, Any]]) -> dict[str, Any]:
     import numpy as np
 
     from benchmarks.kit.statistics import percentiles
-    from benchmarks.load_session import times_from_json
+    from benchmarks.load.session import times_from_json
 
     account: dict[str, Any] = {
         name: sum(tally[name] for tally in tallies)

@@ -1,6 +1,6 @@
 """Live sessions that do nothing wrong, to be measured while others do: their lag and their sound.
 
-    python -m benchmarks.undisturbed --url ws://127.0.0.1:8765 --seconds 10 --out DIR
+    python -m benchmarks.load.undisturbed --url ws://127.0.0.1:8765 --seconds 10 --out DIR
 
 All say the same, with the same voice and seed, each on its own phase of the hop, so that every
 one must get what the offline codec gives for it. Standard output gets the line ``talking`` as each
@@ -22,8 +22,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.load_client import generate
-from benchmarks.load_session import HOP_SECONDS, Load, Media, Talker, Tally
+from benchmarks.load.client import generate
+from benchmarks.load.session import HOP_SECONDS, Load, Media, Talker, Tally
 from facodec.config import HOP, TIMBRE_DIM
 from streaming.server.settings import TOKEN_VARIABLE
 from streaming.wire import protocol
@@ -142,7 +142,7 @@ def speech() -> NDArray[np.float32]:
 
 
 def main() -> int:
-    parser = ArgumentParser(prog="python -m benchmarks.undisturbed")
+    parser = ArgumentParser(prog="python -m benchmarks.load.undisturbed")
     parser.add_argument("--url", required=True)
     parser.add_argument("--sessions", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=10.0)
