@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from facodec.extras import need
 
 if TYPE_CHECKING:
-    from benchmarks.conversion import Judged
-    from benchmarks.speakers import Pair, Utterance
+    from benchmarks.speech.conversion import Judged
+    from benchmarks.speech.speakers import Pair, Utterance
     from facodec import Codec
 
 Audio = NDArray[np.float32]
@@ -74,8 +74,8 @@ def _count(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     import facodec
     from benchmarks.kit.voice_tables import tables
-    from benchmarks.speakers import find_utterances, make_pairs
-    from benchmarks.speech import use_one_thread
+    from benchmarks.speech.clips import use_one_thread
+    from benchmarks.speech.speakers import find_utterances, make_pairs
 
     if "conversion" in args.parts:
         need("bench", "resemblyzer")
@@ -126,8 +126,8 @@ def measure_conversion(
     pair by itself; with ``out`` audio and pictures of the first pairs are kept."""
     from tqdm import tqdm
 
-    from benchmarks import conversion as c
-    from benchmarks.speakers import read
+    from benchmarks.speech import conversion as c
+    from benchmarks.speech.speakers import read
 
     judged = []
     for number, pair in enumerate(tqdm(pairs, desc="converting", unit="pair", leave=False)):
@@ -157,8 +157,8 @@ def measure_conversion(
 
 def add_words(report: Report, codec: Codec, pairs: list[Pair]) -> None:
     """Word error rates into ``report["words"]``, or a note why there are none."""
-    from benchmarks.speakers import read
-    from benchmarks.words import Target, measure_words, missing_tools
+    from benchmarks.speech.speakers import read
+    from benchmarks.speech.words import Target, measure_words, missing_tools
 
     lacking = missing_tools()
     if lacking:
@@ -176,8 +176,8 @@ def add_leakage(
 ) -> None:
     """What codes tell beyond their task into ``report["leakage"]``; a note for what is left
     out."""
-    from benchmarks import leakage
-    from benchmarks.speakers import find_utterances, read
+    from benchmarks.speech import leakage
+    from benchmarks.speech.speakers import find_utterances, read
 
     audios = [read([utterance]) for utterance in found[:PROSODY_CLIPS]]
     report["prosody"] = leakage.measure_prosody(codec, audios)
@@ -199,7 +199,7 @@ def add_leakage(
 def _keep(folder: Path, made: dict[str, Audio], reference: Audio) -> None:
     import soundfile
 
-    from benchmarks.conversion import CONVERTED, DETAILED, PLAIN, SOURCE
+    from benchmarks.speech.conversion import CONVERTED, DETAILED, PLAIN, SOURCE
     from facodec.config import SAMPLE_RATE
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -215,8 +215,8 @@ def _keep(folder: Path, made: dict[str, Audio], reference: Audio) -> None:
 
 
 def _draw_pitch(out: Path, made: dict[str, Audio], reference: Audio) -> None:
-    from benchmarks.conversion import CONVERTED, SOURCE
     from benchmarks.kit.plots import pitch_tracks
+    from benchmarks.speech.conversion import CONVERTED, SOURCE
     from facodec.training.pitch import track_pitch
 
     tracks = {"source": made[SOURCE], "converted": made[CONVERTED], "target": reference}
@@ -224,9 +224,9 @@ def _draw_pitch(out: Path, made: dict[str, Audio], reference: Audio) -> None:
 
 
 def _draw_similarity(out: Path, judged: list[Judged]) -> None:
-    from benchmarks.conversion import CONVERTED, SOURCE
     from benchmarks.kit.plots import similarity_matrices
-    from benchmarks.similarity import similarity_matrix
+    from benchmarks.speech.conversion import CONVERTED, SOURCE
+    from benchmarks.speech.similarity import similarity_matrix
 
     references = [one.reference for one in judged]
     similarity_matrices(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import facodec
 from benchmarks.peers import Transmit, installed_peers
-from benchmarks.words import missing_tools
+from benchmarks.speech.words import missing_tools
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from tests import exactness

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from benchmarks.words import speak
+from benchmarks.speech.words import speak
 from facodec.training.corpus import pack
 from facodec.training.phones import PHONES, UNKNOWN, align, find_transcripts
 from facodec.training.reader import PhoneListener, PhoneReader

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.similarity import Embedding, embed, similarity, similarity_matrix
-from benchmarks.speakers import Pair, Utterance, by_speaker, read
+from benchmarks.speech.similarity import Embedding, embed, similarity, similarity_matrix
+from benchmarks.speech.speakers import Pair, Utterance, by_speaker, read
 from facodec.config import MIN_LAYERS
 from facodec.training.metrics import level_change
 from facodec.training.pitch import track_pitch

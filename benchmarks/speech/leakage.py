@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.probes import (
+from benchmarks.speech.probes import (
     Features,
     Numbers,
     chance,
@@ -23,7 +23,7 @@ from benchmarks.probes import (
     speaker_accuracy,
     split_utterances,
 )
-from benchmarks.speakers import Audio, Utterance, by_speaker, read
+from benchmarks.speech.speakers import Audio, Utterance, by_speaker, read
 from facodec.bundled import prosody
 from facodec.bundled.features import HISTORY, CausalFeatures
 from facodec.bundled.model import LiveModel
