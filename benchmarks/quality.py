@@ -111,7 +111,7 @@ def measure(
     """Mean of every measure over the clips, per codec; with ``out`` the audio of each is kept."""
     from tqdm import tqdm
 
-    from benchmarks.peers import installed_peers
+    from benchmarks.peers.tools import installed_peers
 
     runs: dict[str, tuple[float, Callable[[Audio], Audio]]] = {}
     for layers in range(CODE_LAYERS, MIN_LAYERS - 1 if ladder else CODE_LAYERS - 1, -1):

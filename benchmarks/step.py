@@ -178,7 +178,7 @@ def measure_peers(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[
     second of audio; ``to_ours``: ratio of pairs of the sums of both sides."""
     from benchmarks.kit.statistics import paired_ratio, percentiles, time_in_turns
     from benchmarks.kit.subjects import Subject, load_codec, speech
-    from benchmarks.stream_peers import Peer, find_peers, naive
+    from benchmarks.peers.streams import Peer, find_peers, naive
     from facodec.config import HOP, SAMPLE_RATE
 
     samples = speech()

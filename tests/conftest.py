@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import facodec
-from benchmarks.peers import Transmit, installed_peers
+from benchmarks.peers.tools import Transmit, installed_peers
 from benchmarks.speech.words import missing_tools
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.peers import Transmit, align
+from benchmarks.peers.tools import Transmit, align
 from benchmarks.quality import COLUMNS, table
 from facodec.training.metrics import (
     clicks,

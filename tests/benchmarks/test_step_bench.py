@@ -16,8 +16,8 @@ from benchmarks.kit import baseline
 from benchmarks.kit.captured import FixedStep
 from benchmarks.kit.machine import Calibration, describe, rates, summary
 from benchmarks.kit.subjects import INPUTS, Subject, pure_steps, speech
+from benchmarks.peers.streams import find_peers, naive
 from benchmarks.registry import parse
-from benchmarks.stream_peers import find_peers, naive
 from clients.cli import main
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
