@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from benchmarks.cli import run
     from benchmarks.kit.statistics import paired_ratio, percentiles, undisturbed_ratio
     from benchmarks.registry import PARTS, parse
-    from benchmarks.report import page, text
+    from benchmarks.report import page
+    from benchmarks.report.page import text
 
 __all__ = [
     "PARTS",
@@ -28,12 +29,12 @@ __getattr__ = lazy.attributes(
     __name__,
     {
         "PARTS": "benchmarks.registry",
-        "page": "benchmarks.report",
+        "page": "benchmarks.report.page",
         "paired_ratio": "benchmarks.kit.statistics",
         "parse": "benchmarks.registry",
         "percentiles": "benchmarks.kit.statistics",
         "run": "benchmarks.cli",
-        "text": "benchmarks.report",
+        "text": "benchmarks.report.page",
         "undisturbed_ratio": "benchmarks.kit.statistics",
     },
 )

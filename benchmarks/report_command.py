@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from benchmarks import report
     from benchmarks.kit import baseline
+    from benchmarks.report import page as report
 
     made = load(args.report)
     if args.html:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def load(path: Path) -> dict[str, Any]:
     """An earlier report. Raises ValueError for anything else, OSError where there is none."""
-    from benchmarks.report import FORMAT
+    from benchmarks.report.page import FORMAT
 
     try:
         made: Any = json.loads(path.read_text())

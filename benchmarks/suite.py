@@ -16,7 +16,7 @@ from benchmarks.kit.common import INTERRUPTED, Result, duration, reason, say, wr
 from benchmarks.registry import parse, part_module
 
 if TYPE_CHECKING:
-    from benchmarks.report import Report
+    from benchmarks.report.page import Report
 
 EXAMPLES = """\
   facodec bench                             all of it, about a quarter of an hour
@@ -82,8 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from benchmarks import report
     from benchmarks.kit import machine
+    from benchmarks.report import page as report
 
     if args.threads < 1:
         raise ValueError(f"got {args.threads} threads, wanted at least 1")
@@ -203,7 +203,7 @@ def measure_limits(args: argparse.Namespace, made: Report, result: Result) -> No
 
 def write(folder: Path, made: Report) -> None:
     """report.json and report.html."""
-    from benchmarks import report
+    from benchmarks.report import page as report
 
     write_json(folder / "report.json", made)
     (folder / "report.html").write_text(report.page(made))

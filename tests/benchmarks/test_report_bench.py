@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import aims, report, suite, wire
+from benchmarks import suite, wire
 from benchmarks.kit import machine
 from benchmarks.kit.common import INTERRUPTED
 from benchmarks.kit.present import Chart, Table, show
+from benchmarks.report import aims
+from benchmarks.report import page as report
 from benchmarks.report_command import load
 from benchmarks.speech_parts import flat_tables
 from clients.cli import main
@@ -94,7 +96,7 @@ def test_numbers_show_three_digits(cell: Any, shown: str) -> None:
 
 
 def test_charts_are_drawn(bench_tools: None) -> None:
-    from benchmarks.charts import line_chart
+    from benchmarks.report.charts import line_chart
 
     for log in (False, True):
         chart = Chart(

@@ -8,10 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks import aims
 from benchmarks.kit import machine
 from benchmarks.kit.common import Result
 from benchmarks.kit.present import Chart, Table
+from benchmarks.report import aims
 
 FORMAT = 1
 Report = dict[str, Any]
@@ -181,7 +181,7 @@ def _document_table(table: Table, report: Report) -> str:
 
 
 def _document_chart(chart: Chart, document: Path, name: str) -> str:
-    from benchmarks.charts import line_chart
+    from benchmarks.report.charts import line_chart
 
     path = document.with_name(f"{document.stem}-{name.replace('.', '-')}.svg")
     path.write_text(line_chart(chart))
@@ -201,7 +201,7 @@ def _fine_print(report: Report) -> str:
 
 def _drawn(chart: Chart) -> str:
     try:
-        from benchmarks.charts import line_chart
+        from benchmarks.report.charts import line_chart
 
         return f"<figure>{line_chart(chart)}</figure>"
     except ImportError:
