@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
 def earlier_parts(folder: Path) -> dict[str, Any]:
     """The parts of the report that a folder holds. Raises ValueError or OSError for none."""
-    from benchmarks.report_command import load
+    from benchmarks.parts.report import load
 
     parts: dict[str, Any] = load(folder / "report.json")["parts"]
     return parts
@@ -174,7 +174,7 @@ def run_planned(key: str, words: tuple[str, ...], args: argparse.Namespace, made
         if key == "limits":
             measure_limits(args, made, result)
         elif key in ON_SPEECH:
-            import_module("benchmarks.speech_parts").measure(key, words, args.out, result)
+            import_module("benchmarks.parts.speech_parts").measure(key, words, args.out, result)
         else:
             part_module(part).measure(parse(part, words), result)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
@@ -188,8 +188,8 @@ def measure_limits(args: argparse.Namespace, made: Report, result: Result) -> No
     """The machine's rates, and what the steps measured so far mean beside them."""
     import torch
 
-    from benchmarks import limits
     from benchmarks.kit import machine
+    from benchmarks.parts import limits
 
     torch.set_num_threads(args.threads)
     cases = [

@@ -45,6 +45,7 @@ CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
     ("clients.library.connection", "streaming.wire.belonging"): "until it lies with the wire",
 }
 CIRCLES: dict[Arrow, str] = {
+    ("benchmarks.report.aims", "benchmarks.parts.gpu"): "asks it how many streams fit",
     ("facodec.streams.batching", "facodec.codec"): "until steps stand for a codec",
     ("facodec.streams.lines", "facodec.codec"): "until steps stand for a codec",
     ("facodec.bundled.steps.native", "facodec.bundled.steps.decoder"): "for types",

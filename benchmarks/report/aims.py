@@ -93,7 +93,7 @@ def gpu_tick(results: Results) -> Value:
 
 def gpu_streams(results: Results) -> Value:
     """Most full-size streams whose tick fitted into a hop."""
-    from benchmarks.gpu import most_streams
+    from benchmarks.parts.gpu import most_streams
 
     ticks = results.get("gpu", {}).get("ticks", [])
     ours = [tick for tick in ticks if tick["model"] == "ns3" and tick["captured"]]

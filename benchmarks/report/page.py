@@ -228,7 +228,7 @@ def _measured(report: Report) -> dict[str, Any]:
 
 
 def _module(part: dict[str, Any]) -> Any:
-    return import_module(f"benchmarks.{part['module']}")
+    return import_module(f"benchmarks.parts.{part['module']}")
 
 
 def _escaped(value: str) -> str:

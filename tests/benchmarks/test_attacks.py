@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from benchmarks import attack
 from benchmarks.attacks import checks, document, requests, wire
 from benchmarks.attacks.alone import _after_silence
 from benchmarks.attacks.cases import ATTACKS, BY_NAME
@@ -21,6 +20,7 @@ from benchmarks.attacks.job import Job
 from benchmarks.attacks.relay import Relay
 from benchmarks.attacks.wire import OWNER, RefusedError, Target, Wire
 from benchmarks.load import undisturbed
+from benchmarks.parts import attack
 from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import HOP

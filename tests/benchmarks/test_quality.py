@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.parts.quality import COLUMNS, table
 from benchmarks.peers.tools import Transmit, align
-from benchmarks.quality import COLUMNS, table
 from facodec.training.metrics import (
     clicks,
     level_change,

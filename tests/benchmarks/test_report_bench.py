@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks import suite, wire
+from benchmarks import suite
 from benchmarks.kit import machine
 from benchmarks.kit.common import INTERRUPTED
 from benchmarks.kit.present import Chart, Table, show
+from benchmarks.parts import wire
+from benchmarks.parts.report import load
+from benchmarks.parts.speech_parts import flat_tables
 from benchmarks.report import aims
 from benchmarks.report import page as report
-from benchmarks.report_command import load
-from benchmarks.speech_parts import flat_tables
 from clients.cli import main
 
 WIRE = {"computed": [wire.compute(n, s) for s in (True, False) for n in wire.SIZES], "measured": []}
@@ -187,8 +188,8 @@ def test_ctrl_c_keeps_what_was_measured(
         result["starts_s"] = {"python alone": {"p50": 0.1, "p95": 0.2, "p99": 0.2, "count": 1.0}}
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("benchmarks.wire.measure", measured)
-    monkeypatch.setattr("benchmarks.startup.measure", interrupted)
+    monkeypatch.setattr("benchmarks.parts.wire.measure", measured)
+    monkeypatch.setattr("benchmarks.parts.startup.measure", interrupted)
     assert suite.run(options(tmp_path, only=["wire", "startup", "load"])) == INTERRUPTED
     made = load(tmp_path / "report.json")
     assert list(made["parts"]) == ["wire", "startup"]
@@ -216,8 +217,8 @@ def test_a_part_that_fails_does_not_stop_the_others(
     def fails(args: argparse.Namespace, result: dict[str, Any]) -> None:
         raise ValueError("no sound here")
 
-    monkeypatch.setattr("benchmarks.latency.measure", fails)
-    monkeypatch.setattr("benchmarks.wire.measure", lambda args, result: result.update(WIRE))
+    monkeypatch.setattr("benchmarks.parts.latency.measure", fails)
+    monkeypatch.setattr("benchmarks.parts.wire.measure", lambda args, result: result.update(WIRE))
     assert suite.run(options(tmp_path, only=["latency", "wire"])) == 0
     made = load(tmp_path / "report.json")
     assert made["parts"]["latency"]["failed"] == "no sound here"

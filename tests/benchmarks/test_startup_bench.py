@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu, limits, startup
 from benchmarks.kit import processes
 from benchmarks.kit.subjects import plain_model
+from benchmarks.parts import gpu, limits, startup
 from benchmarks.registry import parse
 from clients.cli import main
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import step
 from benchmarks.kit import baseline
 from benchmarks.kit.captured import FixedStep
 from benchmarks.kit.machine import Calibration, describe, rates, summary
 from benchmarks.kit.subjects import INPUTS, Subject, pure_steps, speech
+from benchmarks.parts import step
 from benchmarks.peers.streams import find_peers, naive
 from benchmarks.registry import parse
 from clients.cli import main

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from websockets.frames import Frame, Opcode
 
-from benchmarks import wire
 from benchmarks.kit.subjects import speech
 from benchmarks.load.client import generate
 from benchmarks.load.session import Load, Tally
+from benchmarks.parts import wire
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quality import measure
+from benchmarks.parts.quality import measure
 from benchmarks.speech import clips
 from benchmarks.speech.conversion import CONVERTED, convert_pair, judge_pair, summarise
 from benchmarks.speech.leakage import measure_prosody
