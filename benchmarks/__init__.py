@@ -8,9 +8,10 @@ from facodec import __version__, lazy
 
 if TYPE_CHECKING:
     from benchmarks.cli import run
+    from benchmarks.kit.statistics import paired_ratio, percentiles, undisturbed_ratio
     from benchmarks.registry import PARTS, parse
-    from benchmarks.report import page, text
-    from benchmarks.statistics import paired_ratio, percentiles, undisturbed_ratio
+    from benchmarks.report import page
+    from benchmarks.report.page import text
 
 __all__ = [
     "PARTS",
@@ -28,12 +29,12 @@ __getattr__ = lazy.attributes(
     __name__,
     {
         "PARTS": "benchmarks.registry",
-        "page": "benchmarks.report",
-        "paired_ratio": "benchmarks.statistics",
+        "page": "benchmarks.report.page",
+        "paired_ratio": "benchmarks.kit.statistics",
         "parse": "benchmarks.registry",
-        "percentiles": "benchmarks.statistics",
+        "percentiles": "benchmarks.kit.statistics",
         "run": "benchmarks.cli",
-        "text": "benchmarks.report",
-        "undisturbed_ratio": "benchmarks.statistics",
+        "text": "benchmarks.report.page",
+        "undisturbed_ratio": "benchmarks.kit.statistics",
     },
 )

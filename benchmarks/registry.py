@@ -24,12 +24,11 @@ PARTS = {
     "fuzz": "damaged and malicious inputs through the doors: sound, codes, voices, weights, ...",
     "report": "the HTML page and the documents' tables from a report that was made earlier",
 }
-MODULES = {"report": "report_command"}
 
 
 def part_module(part: str) -> ModuleType:
     """Imports the module of a part."""
-    return import_module(f"benchmarks.{MODULES.get(part, part)}")
+    return import_module(f"benchmarks.parts.{part}")
 
 
 def parse(part: str, words: Sequence[str]) -> argparse.Namespace:

@@ -12,11 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import INTERRUPTED, Result, duration, reason, say, write_json
+from benchmarks.kit.common import INTERRUPTED, Result, duration, reason, say, write_json
 from benchmarks.registry import parse, part_module
 
 if TYPE_CHECKING:
-    from benchmarks.report import Report
+    from benchmarks.report.page import Report
 
 EXAMPLES = """\
   facodec bench                             all of it, about a quarter of an hour
@@ -82,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from benchmarks import machine, report
+    from benchmarks.kit import machine
+    from benchmarks.report import page as report
 
     if args.threads < 1:
         raise ValueError(f"got {args.threads} threads, wanted at least 1")
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
 def earlier_parts(folder: Path) -> dict[str, Any]:
     """The parts of the report that a folder holds. Raises ValueError or OSError for none."""
-    from benchmarks.report_command import load
+    from benchmarks.parts.report import load
 
     parts: dict[str, Any] = load(folder / "report.json")["parts"]
     return parts
@@ -173,7 +174,7 @@ def run_planned(key: str, words: tuple[str, ...], args: argparse.Namespace, made
         if key == "limits":
             measure_limits(args, made, result)
         elif key in ON_SPEECH:
-            import_module("benchmarks.speech_parts").measure(key, words, args.out, result)
+            import_module("benchmarks.parts.speech_parts").measure(key, words, args.out, result)
         else:
             part_module(part).measure(parse(part, words), result)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
@@ -187,7 +188,8 @@ def measure_limits(args: argparse.Namespace, made: Report, result: Result) -> No
     """The machine's rates, and what the steps measured so far mean beside them."""
     import torch
 
-    from benchmarks import limits, machine
+    from benchmarks.kit import machine
+    from benchmarks.parts import limits
 
     torch.set_num_threads(args.threads)
     cases = [
@@ -201,7 +203,7 @@ def measure_limits(args: argparse.Namespace, made: Report, result: Result) -> No
 
 def write(folder: Path, made: Report) -> None:
     """report.json and report.html."""
-    from benchmarks import report
+    from benchmarks.report import page as report
 
     write_json(folder / "report.json", made)
     (folder / "report.html").write_text(report.page(made))

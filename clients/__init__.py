@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from facodec import __version__, lazy
 
 if TYPE_CHECKING:
-    from clients.connection import Session, connect
-    from clients.devices import Device, list_devices
+    from clients.audio.devices import Device, list_devices
+    from clients.audio.files import AudioWriter, read_audio
     from clients.errors import (
         ClientError,
         ConnectError,
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
         UsageError,
         WrongProtocol,
     )
-    from clients.files import AudioWriter, read_audio
-    from clients.local_server import LocalServer
-    from clients.packets import AudioPacket, CodesPacket, Times, VoicePacket
-    from clients.reconnect import keep_connected
-    from clients.voices import Profile, Profiles
+    from clients.library.connection import Session, connect
+    from clients.library.packets import AudioPacket, CodesPacket, Times, VoicePacket
+    from clients.library.reconnect import keep_connected
+    from clients.offline.voicebook import Profile, Profiles
+    from clients.session.local_server import LocalServer
 
 __all__ = [
     "AudioPacket",
@@ -62,31 +62,31 @@ __all__ = [
 __getattr__ = lazy.attributes(
     __name__,
     {
-        "AudioPacket": "clients.packets",
-        "AudioWriter": "clients.files",
+        "AudioPacket": "clients.library.packets",
+        "AudioWriter": "clients.audio.files",
         "ClientError": "clients.errors",
-        "CodesPacket": "clients.packets",
+        "CodesPacket": "clients.library.packets",
         "ConnectError": "clients.errors",
         "ConnectionLost": "clients.errors",
-        "Device": "clients.devices",
+        "Device": "clients.audio.devices",
         "DeviceError": "clients.errors",
         "FinishTimeout": "clients.errors",
         "Forbidden": "clients.errors",
-        "LocalServer": "clients.local_server",
+        "LocalServer": "clients.session.local_server",
         "NotAuthorized": "clients.errors",
-        "Profile": "clients.voices",
-        "Profiles": "clients.voices",
+        "Profile": "clients.offline.voicebook",
+        "Profiles": "clients.offline.voicebook",
         "ServerError": "clients.errors",
         "ServerFull": "clients.errors",
         "ServerUnreachable": "clients.errors",
-        "Session": "clients.connection",
-        "Times": "clients.packets",
+        "Session": "clients.library.connection",
+        "Times": "clients.library.packets",
         "UsageError": "clients.errors",
-        "VoicePacket": "clients.packets",
+        "VoicePacket": "clients.library.packets",
         "WrongProtocol": "clients.errors",
-        "connect": "clients.connection",
-        "keep_connected": "clients.reconnect",
-        "list_devices": "clients.devices",
-        "read_audio": "clients.files",
+        "connect": "clients.library.connection",
+        "keep_connected": "clients.library.reconnect",
+        "list_devices": "clients.audio.devices",
+        "read_audio": "clients.audio.files",
     },
 )

@@ -55,9 +55,9 @@ def _run(
 ) -> int:
     from clients.compiling import show_compiling
     from clients.errors import ClientError, advice
-    from facodec import compiled
     from facodec.extras import MissingExtra, missing
     from facodec.files import FileError
+    from facodec.native import compiled
 
     _show_any_name()
     compiled.tell_with(show_compiling)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from facodec import lazy
+from facodec import lazy, renamed
 
 if TYPE_CHECKING:
     from facodec.bitstream import FacFile
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from facodec.extras import MissingExtra
     from facodec.files import FileError
     from facodec.loading import load
+
+renamed.install()
 
 __version__ = "0.1.0"
 __all__ = [

@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from facodec.bitstream import check_codes
+from facodec.bundled.loudness import Loudness
+from facodec.bundled.model import LiveModel
+from facodec.bundled.steps import FastLive
 from facodec.config import (
     ABSENT,
     CODE_LAYERS,
@@ -27,13 +30,10 @@ from facodec.config import (
     TIMBRE_DIM,
     Latency,
 )
-from facodec.conversion import ConvertedVoice
-from facodec.fast import FastLive
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
-from facodec.lanes import Lanes, as_numpy
-from facodec.live import LiveModel
-from facodec.loudness import Loudness
 from facodec.model import CodecModel, State
+from facodec.streams.conversion import ConvertedVoice
+from facodec.streams.lanes import Lanes, as_numpy
 from facodec.weights.hashing import identity_of
 
 Audio = NDArray[np.float32]
@@ -54,8 +54,8 @@ class Frames:
 class Codec:
     """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
 
-    ``backend``: of the bundled model's streams, see :class:`facodec.fast.FastLive`; other models
-    have chosen theirs. ``identity``: where it was worked out before.
+    ``backend``: of the bundled model's streams, see :class:`facodec.bundled.steps.FastLive`; other
+    models have chosen theirs. ``identity``: where it was worked out before.
 
     Codes and timbres that it gives carry its identity; those of another model are refused with a
     :class:`facodec.identity.ModelMismatch`, while plain arrays are taken to be its own.
@@ -112,7 +112,7 @@ class Codec:
 
     @property
     def says_level(self) -> bool:
-        """Whether its prosody codes say the level, see :mod:`facodec.loudness`."""
+        """Whether its prosody codes say the level, see :mod:`facodec.bundled.loudness`."""
         return self.name == LiveModel.name
 
     @property
@@ -150,9 +150,10 @@ class Codec:
     @torch.inference_mode()
     def talkers_alike(self, audio: ArrayLike | Tensor) -> float | None:
         """Likeness of the voices of the parts of audio (N,), a cosine, see
-        :mod:`facodec.talkers`: below :data:`facodec.talkers.SEVERAL` there are several people. None
-        where there is too little talk, and for models that this was not calibrated for."""
-        from facodec.talkers import talkers_alike
+        :mod:`facodec.bundled.talkers`: below :data:`facodec.bundled.talkers.SEVERAL` there are
+        several people. None where there is too little talk, and for models that this was not
+        calibrated for."""
+        from facodec.bundled.talkers import talkers_alike
 
         model = self.model
         return talkers_alike(model, self._audio(audio)) if isinstance(model, LiveModel) else None

@@ -7,24 +7,24 @@ from pathlib import Path
 
 import torch
 
-from facodec.backends import PRECISIONS, prepare
-from facodec.checkpoint import load_ns3
+from facodec.bundled.model import LiveModel
+from facodec.bundled.storage import WEIGHTS, load_live
 from facodec.codec import Codec
-from facodec.live import LiveModel
-from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
+from facodec.published.checkpoint import load_ns3
+from facodec.published.model import Ns3Model
+from facodec.published.precisions import PRECISIONS, prepare
 from facodec.weights import BUNDLED_MODEL, bundled_path
 from facodec.weights.hashing import identity_of
-from facodec.weights.storage import WEIGHTS, load_live
-from facodec.weights.voices import load_voices
+from facodec.weights.timbres import load_voices
 
 log = logging.getLogger(__name__)
 
 LIVE_BACKENDS = ("auto", "float32", "native")
 BACKENDS = (*PRECISIONS, "native", "onnx")
-"""``bf16`` and ``int8`` are for the published model on a CPU (:mod:`facodec.backends`), ``native``
-for the bundled one, in C (:mod:`facodec.fast.native`); ``onnx`` runs exported graphs in ONNX
-Runtime."""
+"""``bf16`` and ``int8`` are for the published model on a CPU (:mod:`facodec.published.precisions`),
+``native`` for the bundled one, in C (:mod:`facodec.bundled.steps.native`); ``onnx`` runs exported
+graphs in ONNX Runtime."""
 
 
 def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = "auto") -> Codec:

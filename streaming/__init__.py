@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from facodec import __version__, lazy
 
 if TYPE_CHECKING:
-    from streaming.playout import PlayoutBuffer, PlayoutSettings
-    from streaming.protocol import ProtocolError
-    from streaming.server import Server
-    from streaming.settings import ServerSettings
+    from streaming.playout.buffer import PlayoutBuffer, PlayoutSettings
+    from streaming.server.listening import Server
+    from streaming.server.settings import ServerSettings
+    from streaming.wire.protocol import ProtocolError
 
 __all__ = [
     "PlayoutBuffer",
@@ -24,10 +24,10 @@ __all__ = [
 __getattr__ = lazy.attributes(
     __name__,
     {
-        "PlayoutBuffer": "streaming.playout",
-        "PlayoutSettings": "streaming.playout",
-        "ProtocolError": "streaming.protocol",
-        "Server": "streaming.server",
-        "ServerSettings": "streaming.settings",
+        "PlayoutBuffer": "streaming.playout.buffer",
+        "PlayoutSettings": "streaming.playout.buffer",
+        "ProtocolError": "streaming.wire.protocol",
+        "Server": "streaming.server.listening",
+        "ServerSettings": "streaming.server.settings",
     },
 )

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 import facodec
-from benchmarks.peers import Transmit, installed_peers
-from benchmarks.words import missing_tools
+from benchmarks.peers.tools import Transmit, installed_peers
+from benchmarks.speech.words import missing_tools
+from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
-from facodec.live import LiveModel
 from tests import exactness
 
 # Steps are far too small to share between threads, which would only wait for each other.

@@ -19,17 +19,11 @@ FLOORS = ("facodec", "streaming", "clients", "benchmarks")
 """From the ground up: each may import itself and those before it."""
 LONGEST_MODULE = 400
 """Lines."""
-C_LIBRARY = "facodec.compiled"
+C_LIBRARY = "facodec.native.compiled"
 """The door by which compiled code of our own comes in."""
-C_CALLERS = ("facodec.fast", "facodec.backends", "benchmarks.machine")
+C_CALLERS = ("facodec.bundled.steps", "facodec.published.snake", "benchmarks.kit.machine")
 """Rooms that may go through it: the steps in C, and what measures a CPU with a loop of its own."""
-OPEN_TO_CLIENTS = (
-    "streaming.media",
-    "streaming.playout",
-    "streaming.protocol",
-    "streaming.ring",
-    "streaming.tokens",
-)
+OPEN_TO_CLIENTS = ("streaming.playout", "streaming.wire")
 """What clients may know of the server: the wire and the playout."""
 
 T = TypeVar("T")
@@ -39,21 +33,23 @@ ARROWS_UP: dict[Arrow, str] = {
     ("clients.commands.bench", "benchmarks.cli"): "a command found by import",
 }
 CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
-    ("clients.commands.serve", "streaming.server"): "a command found by import",
-    ("clients.commands.serve", "streaming.settings"): "its options",
-    ("clients.local", "streaming.pipeline"): "until there is one stream core",
-    ("clients.connection", "streaming.belonging"): "until it lies with the wire",
+    ("clients.commands.serve", "streaming.server.listening"): "a command found by import",
+    ("clients.commands.serve", "streaming.server.settings"): "its options",
+    ("clients.offline.local", "streaming.engine.pipeline"): "until there is one stream core",
 }
 CIRCLES: dict[Arrow, str] = {
-    ("facodec.fast.native", "facodec.fast.decoder"): "for types",
-    ("facodec.fast.native", "facodec.fast.encoder"): "for types",
+    ("benchmarks.report.glance", "benchmarks.parts.gpu"): "asks it how many streams fit",
+    ("facodec.streams.batching", "facodec.codec"): "until steps stand for a codec",
+    ("facodec.streams.lines", "facodec.codec"): "until steps stand for a codec",
+    ("facodec.bundled.steps.native", "facodec.bundled.steps.decoder"): "for types",
+    ("facodec.bundled.steps.native", "facodec.bundled.steps.encoder"): "for types",
 }
 LONG_MODULES: dict[str, str] = {
-    "clients.connection": "the protocol's half and the socket's in one",
+    "clients.library.connection": "the protocol's half and the socket's in one",
     "facodec.codec": "offline calls and streams in one",
-    "facodec.fast.native": "layouts, packing and calls in one",
-    "streaming.peer": "until its checks lie with the wire",
-    "streaming.engine": "streams and their schedule in one",
+    "facodec.bundled.steps.native": "layouts, packing and calls in one",
+    "streaming.server.peer": "until its checks lie with the wire",
+    "streaming.engine.engine": "streams and their schedule in one",
 }
 
 

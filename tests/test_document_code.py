@@ -13,11 +13,11 @@ import pytest
 import soundfile
 
 import facodec
-from facodec.checkpoint import save_ns3
 from facodec.codec import Codec
-from facodec.ns3 import Ns3Model
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from facodec.published.checkpoint import save_ns3
+from facodec.published.model import Ns3Model
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -59,7 +59,7 @@ def test_what_clients_use_loads_no_torch() -> None:
         "import sys, clients, facodec\n"
         "for name in clients.__all__: getattr(clients, name)\n"
         "facodec.FacFile, facodec.FileError\n"
-        "import clients.talk, clients.live\n"
+        "import clients.session.talk, clients.session.run\n"
         "print({'torch', 'safetensors', 'tqdm'} & set(sys.modules))"
     )
     done = subprocess.run(

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facodec.compiled import EXTRA_FLAGS, SWITCH
+from facodec.native.compiled import EXTRA_FLAGS, SWITCH
 
 ROOT = Path(__file__).parents[1]
 THREADS = "FACODEC_TEST_THREADS"

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import undisturbed
 from benchmarks.attacks.arena import SESSIONS, SETTLE, TOKEN, Arena, Undisturbed, arena
 from benchmarks.attacks.checks import Check, share
 from benchmarks.attacks.relay import Relay
-from benchmarks.processes import CLI, PATIENCE, end
-from streaming.settings import TOKEN_VARIABLE
+from benchmarks.kit.processes import CLI, PATIENCE, end
+from benchmarks.load import undisturbed
+from streaming.server.settings import TOKEN_VARIABLE
 
 Facts = tuple[list[Check], dict[str, float]]
 ROOM = "kitchen"

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import undisturbed
 from benchmarks.attacks.wire import OWNER, RefusedError, Target, Wire, get
-from benchmarks.processes import RunningServer, running_server
-from streaming.settings import TOKEN_VARIABLE
+from benchmarks.kit.processes import RunningServer, running_server
+from benchmarks.load import undisturbed
+from streaming.server.settings import TOKEN_VARIABLE
 
 TOKEN = "the-owner's"
 SESSIONS = 4
@@ -43,7 +43,7 @@ class Undisturbed:
         out.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
             [
-                sys.executable, "-m", "benchmarks.undisturbed", "--url", url, "--sessions",
+                sys.executable, "-m", "benchmarks.load.undisturbed", "--url", url, "--sessions",
                 str(SESSIONS), "--seconds", str(seconds), "--seed", str(seed), "--out", str(out),
             ],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -90,7 +90,7 @@ class Undisturbed:
 
 def undisturbed_patience() -> float:
     """Seconds that the sessions may take to end: longer than they themselves wait for the rest."""
-    from benchmarks.load_client import FINISH_TIMEOUT
+    from benchmarks.load.client import FINISH_TIMEOUT
 
     return FINISH_TIMEOUT + GRACE
 

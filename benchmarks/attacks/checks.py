@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.present import show
+from benchmarks.kit.present import show
 
 LAG_MS = 100.0
 """Bound of the 99th percentile of the undisturbed sessions' lag, beside any attack. Without one it

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from benchmarks.attacks import churning, flooding, guessing, holding
 from benchmarks.attacks.job import Job
 from benchmarks.attacks.wire import STRANGER, Target
-from streaming.settings import TOKEN_VARIABLE
+from streaming.server.settings import TOKEN_VARIABLE
 
 CLIENTS: dict[str, Callable[[Job], Awaitable[None]]] = {
     "clock-before-hello": holding.clock_before_hello,

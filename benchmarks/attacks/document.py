@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.attacks.checks import COMMON
-from benchmarks.present import Table
+from benchmarks.kit.present import Table
 
 OPENING, CLOSING = "<!-- attacks -->\n", "<!-- end -->"
 COLUMNS = ("attack", "what it does", "bound", "before", "after")

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.attacks.job import Job
 from benchmarks.attacks.wire import PING, Wire, framed
 from facodec.config import HOP, SAMPLE_RATE
-from streaming.protocol import MAX_FRAMES_PER_MESSAGE
+from streaming.wire.protocol import MAX_FRAMES_PER_MESSAGE
 
 BATCH = 1 << 16
 """Bytes of small frames that are handed to the socket at once."""

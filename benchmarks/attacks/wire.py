@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgpack
 
-from streaming.protocol import SUBPROTOCOL
+from streaming.wire.protocol import SUBPROTOCOL
 
 TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 PATIENCE = 8.0

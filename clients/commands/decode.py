@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from facodec.extras import need
 
     need("server")
-    from clients.recordings import decode_file, report
+    from clients.offline.recordings import decode_file, report
 
     samples = decode_file(
         arguments.input,

@@ -22,6 +22,6 @@ def run(arguments: argparse.Namespace) -> int:
     from facodec.extras import need
 
     need("server")
-    from clients.demo import demo
+    from clients.session.demo import demo
 
     return demo(arguments.output, model=arguments.model, microphone=arguments.mic)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clients.devices import Device
+    from clients.audio.devices import Device
 
 EXAMPLES = """\
   facodec devices                                   > marks the default microphone, < the default
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from clients.devices import list_devices
+    from clients.audio.devices import list_devices
 
     devices = list_devices()
     if arguments.json:

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from facodec.extras import need
 
     need("server")
-    from clients.recordings import encode_file, report
+    from clients.offline.recordings import encode_file, report
 
     started = time.monotonic()
     saved, size = encode_file(

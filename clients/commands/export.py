@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from facodec.loading import read_model, weights_folder
     from facodec.onnx.export import export
     from facodec.weights.hashing import identity_of
-    from facodec.weights.voices import load_voices, save_voices
+    from facodec.weights.timbres import load_voices, save_voices
 
     try:
         weights = weights_folder(arguments.model)

@@ -22,6 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from clients.talk import run_live
+    from clients.session.talk import run_live
 
     return run_live(arguments, "subscribe", arguments.room)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from streaming import settings
+from streaming.server import settings
 
 EXAMPLES = """\
   facodec serve                                   the bundled model at ws://127.0.0.1:8765
@@ -27,6 +27,6 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     need("server")
-    from streaming import server
+    from streaming.server import listening as server
 
     return server.run(chosen)

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     import facodec
-    from facodec.entropy import load_tables
+    from facodec.link.entropy import load_tables
     from facodec.training import entropy
     from facodec.training.coded import pack_coded
 

@@ -20,6 +20,6 @@ def run(arguments: argparse.Namespace) -> int:
     from facodec.extras import need
 
     need("server")
-    from clients.verify import verify
+    from clients.offline.verify import verify
 
     return 0 if verify(arguments.model, arguments.clip, print) else 1

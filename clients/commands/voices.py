@@ -14,7 +14,7 @@ from facodec.files import FileError, shown
 if TYPE_CHECKING:
     import numpy as np
 
-    from clients.voices import Profile
+    from clients.offline.voicebook import Profile
 
 EXAMPLES = """\
   facodec voices                                    those you saved and those that come along
@@ -45,9 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from clients.voices import BUNDLED, Profiles
+    from clients.offline.voicebook import BUNDLED, Profiles
     from facodec.weights import BUNDLED_MODEL, bundled_path
-    from facodec.weights.voices import voice_notes, voices_identity
+    from facodec.weights.timbres import voice_notes, voices_identity
 
     profiles = Profiles()
     if arguments.action == "add":
@@ -74,8 +74,8 @@ def _model(profile: Profile) -> str:
 
 
 def _add(arguments: argparse.Namespace) -> int:
+    from clients.offline.voicebook import Profiles, say, shadowed
     from clients.options import server
-    from clients.voices import Profiles, say, shadowed
 
     url = server(arguments)
     if url is None:
@@ -96,8 +96,8 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _enrol(arguments: argparse.Namespace, url: str | None) -> np.ndarray:
+    from clients.offline.voicebook import enrol, enrol_here
     from clients.options import ca, token
-    from clients.voices import enrol, enrol_here
 
     if url is None:
         return enrol_here(arguments.reference, arguments.model)

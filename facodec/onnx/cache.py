@@ -10,11 +10,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from facodec.bundled.model import LiveModel
 from facodec.folders import private_folder
-from facodec.live import LiveModel
-from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
 from facodec.onnx.export import FORMAT, export
+from facodec.published.model import Ns3Model
 
 log = logging.getLogger(__name__)
 

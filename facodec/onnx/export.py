@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facodec.bundled.model import LiveModel
 from facodec.config import ABSENT, CODE_BITS, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.extras import need
-from facodec.live import LiveModel
-from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
 from facodec.onnx.fixed import ENDLESS, REACH
 from facodec.onnx.graphs import Graph, graphs_of
+from facodec.published.model import Ns3Model
 from facodec.weights.hashing import identity_of
 
 FORMAT = "facodec.onnx/1"

@@ -1,7 +1,7 @@
 """The published model's layers with states of fixed shapes, as an exported graph needs them.
 
-:mod:`facodec.layers` holds back outputs until their context has come, so shapes change over a
-stream's first half second and at its end. Here every call takes and gives the same number of
+:mod:`facodec.published.layers` holds back outputs until their context has come, so shapes change
+over a stream's first half second and at its end. Here every call takes and gives the same number of
 samples from the first: outputs come ``delay`` samples late, and what lies before the first sample
 of the signal or past its last one counts as the layer's padding. A clock of two numbers tells
 where that is. Results are those of the offline layers.
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from facodec.activation import DOUBLE, HALVE, Activation, Fir, banded
-from facodec.layers import Chain, Composite, Conv, ConvTranspose, Layer
-from facodec.residual import ResidualUnit
+from facodec.published.activation import DOUBLE, HALVE, Activation, Fir, banded
+from facodec.published.layers import Chain, Composite, Conv, ConvTranspose, Layer
+from facodec.published.residual import ResidualUnit
 
 ENDLESS = 1 << 40
 """Frames still to come of a stream whose end is not known."""
@@ -145,7 +145,8 @@ class FixedActivation(Fixed):
 
 
 class FixedFir(nn.Module):
-    """:class:`facodec.activation.Fir` over ``count`` windows, the edges of the signal repeated."""
+    """:class:`facodec.published.activation.Fir` over ``count`` windows, the edges of the signal
+    repeated."""
 
     def __init__(self, fir: Fir, count: int) -> None:
         super().__init__()
@@ -208,7 +209,7 @@ class FixedResidual(Fixed):
 
 
 def fixed(layer: Layer, place: Place) -> Fixed:
-    """The counterpart of a layer of :mod:`facodec.layers` whose input is at ``place``."""
+    """The counterpart of a layer of :mod:`facodec.published.layers` whose input is at ``place``."""
     if isinstance(layer, Conv):
         return FixedConv(layer, place)
     if isinstance(layer, ConvTranspose):

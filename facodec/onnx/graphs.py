@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facodec.bundled.model import DecoderState, EncoderState, LiveModel
+from facodec.bundled.talker import Memories, VoiceStatistics
 from facodec.config import CODE_LAYERS, HOP, TIMBRE_DIM
-from facodec.layers import Conv
-from facodec.live import DecoderState, EncoderState, LiveModel
-from facodec.ns3 import Ns3Model
 from facodec.onnx.fixed import ENDLESS, Clock, FixedChain, Place
 from facodec.onnx.flatten import named_tensors, with_tensors
 from facodec.onnx.live_parts import GraphFeatures, GraphSynthesizer
-from facodec.talker import Memories, VoiceStatistics
-from facodec.timbre import TimbreEncoder
+from facodec.published.layers import Conv
+from facodec.published.model import Ns3Model
+from facodec.published.timbre import TimbreEncoder
 
 BATCH = 2
 """Rows in the examples; 1 would be taken for a constant."""

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec.config import HOP, SAMPLE_RATE
-from facodec.features import (
+from facodec.bundled.features import (
     ENERGY_FLOOR,
     MAX_LAG,
     MEL_FLOOR,
@@ -21,7 +20,7 @@ from facodec.features import (
     PITCH_WINDOW,
     CausalFeatures,
 )
-from facodec.synthesis import (
+from facodec.bundled.synthesis import (
     BINS,
     N_FFT,
     NOISE_FRAMES,
@@ -34,6 +33,7 @@ from facodec.synthesis import (
     Synthesizer,
     dirichlet,
 )
+from facodec.config import HOP, SAMPLE_RATE
 
 LAG_BLOCK = 16
 """Samples that an autocorrelation takes at a time; a divisor of the window."""
@@ -54,7 +54,7 @@ def inverse_transform(n_fft: int) -> Tensor:
 
 
 class GraphFeatures(nn.Module):
-    """:class:`facodec.features.CausalFeatures` by matrix products."""
+    """:class:`facodec.bundled.features.CausalFeatures` by matrix products."""
 
     def __init__(self, features: CausalFeatures, hops: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class GraphFeatures(nn.Module):
 
 
 class GraphSynthesizer(nn.Module):
-    """:class:`facodec.synthesis.Synthesizer` by matrix products."""
+    """:class:`facodec.bundled.synthesis.Synthesizer` by matrix products."""
 
     def __init__(self, synthesizer: Synthesizer, hops: int) -> None:
         super().__init__()

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facodec.bundled.model import LiveModel
+from facodec.bundled.synthesis import NOISE_FRAMES
 from facodec.config import CODE_LAYERS, HOP, TIMBRE_DIM, Latency
 from facodec.identity import ModelIdentity
-from facodec.live import LiveModel
-from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
 from facodec.onnx.export import FORMAT, NEXT, STATE, needed
 from facodec.onnx.fixed import ENDLESS, REACH
-from facodec.synthesis import NOISE_FRAMES
-from facodec.timbre import RunningTimbre, TimbreEncoder, TimbreTracker
+from facodec.published.model import Ns3Model
+from facodec.published.timbre import RunningTimbre, TimbreEncoder, TimbreTracker
 
 Outputs = list[Tensor]
 

@@ -10,8 +10,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facodec.bundled.features import HISTORY
 from facodec.config import HOP
-from facodec.features import HISTORY
 from facodec.training.config import TrainConfig
 from facodec.training.corpus import Corpus
 from facodec.training.phones import UNKNOWN, Phones

@@ -135,7 +135,7 @@ def _start_from(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None
     """Weights of a model by its name or folder; of a run, its averaged weights and those of the
     networks that helped to train them."""
     import facodec
-    from facodec.live import LiveModel
+    from facodec.bundled.model import LiveModel
     from facodec.training.loop import CHECKPOINT, read_checkpoint
 
     checkpoint = Path(model) / CHECKPOINT
@@ -152,10 +152,10 @@ def _start_from(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None
 
 
 def _export(run: Path, target: Path, data: Path | None) -> None:
+    from facodec.bundled.storage import save_live
     from facodec.training.loop import CHECKPOINT
     from facodec.training.report import averaged_model
     from facodec.weights.hashing import identity_of
-    from facodec.weights.storage import save_live
 
     if not (run / CHECKPOINT).exists():
         raise ValueError(f"{run} holds no {CHECKPOINT}: train there first")
@@ -172,8 +172,8 @@ def _export(run: Path, target: Path, data: Path | None) -> None:
 
 def _identity_in(folder: Path) -> ModelIdentity | None:
     """Of the live model in a folder; None where there is none that can be read."""
+    from facodec.bundled.storage import load_live
     from facodec.weights.hashing import identity_of
-    from facodec.weights.storage import load_live
 
     try:
         return identity_of(load_live(folder))
@@ -184,8 +184,8 @@ def _identity_in(folder: Path) -> ModelIdentity | None:
 def _export_voices(target: Path, data: Path | None) -> None:
     """Make the voices noted beside the weights anew: those of other weights mean nothing here."""
     import facodec
-    from facodec.training.voices import make_voices
-    from facodec.weights.voices import VECTORS, save_voices, voice_notes
+    from facodec.training.enrolment import make_voices
+    from facodec.weights.timbres import VECTORS, save_voices, voice_notes
 
     notes = voice_notes(target)
     (target / VECTORS).unlink(missing_ok=True)

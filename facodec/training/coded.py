@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.live import LiveModel
 from facodec.training.corpus import SHORTEST, find_files, read_speech
 from facodec.weights.hashing import identity_of
 

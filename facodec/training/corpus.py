@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.files import FileError, shown, write_text
-from facodec.reading import LONGEST, read_audio
+from facodec.sound.reading import LONGEST, read_audio
 from facodec.training.phones import UNKNOWN, Phones, align, can_align, find_transcripts
 from facodec.training.pitch import track_pitch
 

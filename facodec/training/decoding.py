@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec import prosody
+from facodec.bundled import prosody
+from facodec.bundled.model import LiveModel
 from facodec.config import ABSENT, CONTENT_LAYERS, DETAIL_LAYERS, HOP, MIN_LAYERS
-from facodec.live import LiveModel
 from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference

@@ -1,4 +1,4 @@
-"""Learning the tables of :mod:`facodec.entropy` from coded speech.
+"""Learning the tables of :mod:`facodec.link.entropy` from coded speech.
 
 The predictor is trained in float with its numbers held to the grid of the whole numbers that will
 be stored (rounded on the way forward, straight through on the way back), so that what is stored
@@ -18,7 +18,7 @@ from tqdm import trange
 
 from facodec.codec import Codec
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, MIN_LAYERS
-from facodec.entropy import (
+from facodec.link.entropy import (
     HIDDEN_SHIFT,
     LAGS,
     LARGEST_WEIGHT,
@@ -87,7 +87,8 @@ def _past(codes: Tensor, place: Tensor, at: Tensor) -> Tensor:
 
 
 class Predictor(nn.Module):
-    """What :mod:`facodec.entropy` computes in whole numbers, as something that can be learned."""
+    """What :mod:`facodec.link.entropy` computes in whole numbers, as something that can be
+    learned."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +148,7 @@ def _whole(values: Tensor, scale: float, kind: type) -> np.ndarray:
 def measure(corpus: CodedCorpus, tables: EntropyTables, frames: int) -> dict[str, list[float]]:
     """Bits per frame of a coded corpus in packets of ``frames`` frames: ``information`` by layer,
     and ``packets``, the whole bytes of all packets."""
-    from facodec.entropy import FrameCoder
+    from facodec.link.entropy import FrameCoder
 
     coder, information, size, count = FrameCoder(tables), np.zeros(CODE_LAYERS), 0, 0
     for start, length in zip(corpus.starts, corpus.lengths, strict=True):

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from facodec.bundled.model import LiveModel
 from facodec.files import FileError, shown, write_bytes
-from facodec.live import LiveModel
 from facodec.training.batches import Sampler
 from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from facodec.features import mel_filterbank
+from facodec.bundled.features import mel_filterbank
 
 WINDOWS = {128: 10, 256: 20, 512: 40, 1024: 80, 2048: 120}
 """STFT window in samples -> mel bands compared at that resolution."""

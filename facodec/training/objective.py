@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec import prosody
+from facodec.bundled import prosody
+from facodec.bundled.features import HISTORY
+from facodec.bundled.model import VOICE_DIM, LiveModel, Pasts, scale_mels
+from facodec.bundled.talker import PITCH_REFERENCE
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, DETAIL_LAYERS, HOP
-from facodec.features import HISTORY
-from facodec.live import VOICE_DIM, LiveModel, Pasts, scale_mels
 from facodec.quantizer import ResidualQuantizer, VectorQuantizer
-from facodec.talker import PITCH_REFERENCE
 from facodec.training.batches import Batch
 from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference, pitch_targets

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from facodec.features import mel_frequencies, mel_to_hertz
+from facodec.bundled.features import mel_frequencies, mel_to_hertz
 
 LARGEST_WARP = 0.32
 """Octaves are log2(1 +- this): how far the frequency axis is stretched."""

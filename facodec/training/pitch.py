@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facodec.bundled.features import PITCH_WINDOW
+from facodec.bundled.prosody import HIGHEST, LOWEST, PITCH_CLASSES, STEP
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.features import PITCH_WINDOW
-from facodec.prosody import HIGHEST, LOWEST, PITCH_CLASSES, STEP
 
 VOICING_THRESHOLD = 0.45
 SILENCE_THRESHOLD = 0.06

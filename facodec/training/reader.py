@@ -6,8 +6,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facodec.features import MEL_BANDS
-from facodec.live import scale_mels
+from facodec.bundled.features import MEL_BANDS
+from facodec.bundled.model import scale_mels
 from facodec.training.phones import PHONES, UNKNOWN
 
 WIDTH = 128

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.files import FileError, shown, write_text
-from facodec.live import LiveModel
-from facodec.metrics import level_change, log_mel_distance, pitch_agreement
 from facodec.training import pictures
 from facodec.training.corpus import find_files, read_speech
+from facodec.training.metrics import level_change, log_mel_distance, pitch_agreement
 from facodec.training.pitch import track_pitch
 
 CLIPS = 12

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facodec.bundled.features import MEL_BANDS
+from facodec.bundled.model import scale_mels
 from facodec.config import TIMBRE_DIM
-from facodec.features import MEL_BANDS
-from facodec.live import scale_mels
 
 SHARPNESS = 20.0
 """Scale of cosines as logits."""

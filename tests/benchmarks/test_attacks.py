@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from benchmarks import attack, undisturbed
 from benchmarks.attacks import checks, document, requests, wire
 from benchmarks.attacks.alone import _after_silence
 from benchmarks.attacks.cases import ATTACKS, BY_NAME
@@ -20,11 +19,13 @@ from benchmarks.attacks.client import CLIENTS
 from benchmarks.attacks.job import Job
 from benchmarks.attacks.relay import Relay
 from benchmarks.attacks.wire import OWNER, RefusedError, Target, Wire
+from benchmarks.load import undisturbed
+from benchmarks.parts import attack
 from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import HOP
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
 
 T = TypeVar("T")
 PATIENCE = 60.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz
-from benchmarks.fuzz import DOORS, Door, Report
+from benchmarks.parts import fuzz
+from benchmarks.parts.fuzz import DOORS, Door, Report
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import graphs
+from benchmarks.parts import graphs
 from clients.cli import main
 
 pytest.importorskip("onnxruntime", reason="missing: the extra onnx")

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import load
-from benchmarks.load_client import generate
-from benchmarks.load_session import Load, Media, Tally, times_from_json
-from benchmarks.processes import RunningServer
+from benchmarks.kit.processes import RunningServer
+from benchmarks.kit.subjects import speech
+from benchmarks.load.client import generate
+from benchmarks.load.session import Load, Media, Tally, times_from_json
+from benchmarks.parts import load
 from benchmarks.registry import parse
-from benchmarks.subjects import speech
 from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import HOP
-from streaming.protocol import Audio, Codes, Hello
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import Audio, Codes, Hello
 
 PATIENCE = 60.0
 WHAT = {

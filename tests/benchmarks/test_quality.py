@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.peers import Transmit, align
-from benchmarks.quality import COLUMNS, table
-from facodec.metrics import (
+from benchmarks.parts.quality import COLUMNS, table
+from benchmarks.peers.tools import Transmit, align
+from facodec.training.metrics import (
     clicks,
     level_change,
     log_mel_distance,

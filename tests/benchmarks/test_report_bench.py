@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks import glance, machine, report, suite, wire
-from benchmarks.common import INTERRUPTED
-from benchmarks.present import Chart, Table, show
-from benchmarks.report_command import load
-from benchmarks.speech_parts import flat_tables
+from benchmarks import suite
+from benchmarks.kit import machine
+from benchmarks.kit.common import INTERRUPTED
+from benchmarks.kit.present import Chart, Table, show
+from benchmarks.parts import wire
+from benchmarks.parts.report import load
+from benchmarks.parts.speech_parts import flat_tables
+from benchmarks.report import glance
+from benchmarks.report import page as report
 from clients.cli import main
 
 WIRE = {"computed": [wire.compute(n, s) for s in (True, False) for n in wire.SIZES], "measured": []}
@@ -93,7 +97,7 @@ def test_numbers_show_three_digits(cell: Any, shown: str) -> None:
 
 
 def test_charts_are_drawn(bench_tools: None) -> None:
-    from benchmarks.charts import line_chart
+    from benchmarks.report.charts import line_chart
 
     for log in (False, True):
         chart = Chart(
@@ -185,8 +189,8 @@ def test_ctrl_c_keeps_what_was_measured(
         result["starts_s"] = {"python alone": {"p50": 0.1, "p95": 0.2, "p99": 0.2, "count": 1.0}}
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("benchmarks.wire.measure", measured)
-    monkeypatch.setattr("benchmarks.startup.measure", interrupted)
+    monkeypatch.setattr("benchmarks.parts.wire.measure", measured)
+    monkeypatch.setattr("benchmarks.parts.startup.measure", interrupted)
     assert suite.run(options(tmp_path, only=["wire", "startup", "load"])) == INTERRUPTED
     made = load(tmp_path / "report.json")
     assert list(made["parts"]) == ["wire", "startup"]
@@ -199,7 +203,9 @@ def test_an_update_keeps_the_other_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: report.Report
 ) -> None:
     (tmp_path / "report.json").write_text(json.dumps(made))
-    monkeypatch.setattr("benchmarks.load.measure", lambda args, result: result.update(levels=[]))
+    monkeypatch.setattr(
+        "benchmarks.parts.load.measure", lambda args, result: result.update(levels=[])
+    )
     assert suite.run(options(tmp_path, only=["load"], update=True)) == 0
     after = load(tmp_path / "report.json")["parts"]
     assert after["wire"] == made["parts"]["wire"]
@@ -212,8 +218,8 @@ def test_a_part_that_fails_does_not_stop_the_others(
     def fails(args: argparse.Namespace, result: dict[str, Any]) -> None:
         raise ValueError("no sound here")
 
-    monkeypatch.setattr("benchmarks.latency.measure", fails)
-    monkeypatch.setattr("benchmarks.wire.measure", lambda args, result: result.update(WIRE))
+    monkeypatch.setattr("benchmarks.parts.latency.measure", fails)
+    monkeypatch.setattr("benchmarks.parts.wire.measure", lambda args, result: result.update(WIRE))
     assert suite.run(options(tmp_path, only=["latency", "wire"])) == 0
     made = load(tmp_path / "report.json")
     assert made["parts"]["latency"]["failed"] == "no sound here"

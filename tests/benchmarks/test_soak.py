@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import soak
 from benchmarks.attacks.soaking import lag_over_time, slope
+from benchmarks.parts import soak
 from clients.cli import main
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu, limits, processes, startup
+from benchmarks.kit import processes
+from benchmarks.kit.subjects import plain_model
+from benchmarks.parts import gpu, limits, startup
 from benchmarks.registry import parse
-from benchmarks.subjects import plain_model
 from clients.cli import main
 
 WHERE_TOLD = Path("/proc/self/stat").exists()

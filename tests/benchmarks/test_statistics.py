@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.statistics import (
+from benchmarks.kit.statistics import (
     LEAST_ROUNDS,
     TURN,
     paired_ratio,

@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import baseline, step
-from benchmarks.captured import FixedStep
-from benchmarks.machine import Calibration, describe, rates, summary
+from benchmarks.kit import baseline
+from benchmarks.kit.captured import FixedStep
+from benchmarks.kit.machine import Calibration, describe, rates, summary
+from benchmarks.kit.subjects import INPUTS, Subject, pure_steps, speech
+from benchmarks.parts import step
+from benchmarks.peers.streams import find_peers, naive
 from benchmarks.registry import parse
-from benchmarks.stream_peers import find_peers, naive
-from benchmarks.subjects import INPUTS, Subject, pure_steps, speech
 from clients.cli import main
+from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import HOP, Ns3Config
-from facodec.live import LiveModel
-from facodec.ns3 import Ns3Model
+from facodec.published.model import Ns3Model
 from facodec.states import tensors_of
 from tests.exactness import assert_equal_audio
 
@@ -201,7 +202,7 @@ def test_wrong_numbers_are_refused(
 
 
 def test_ctrl_c_prints_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmarks.common import INTERRUPTED, run_part
+    from benchmarks.kit.common import INTERRUPTED, run_part
 
     def measure(args: argparse.Namespace, result: dict[str, Any]) -> None:
         step.measure(args, result)

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from benchmarks import similarity
-from benchmarks.conversion import (
+from benchmarks.kit.voice_tables import tables
+from benchmarks.speech import similarity
+from benchmarks.speech.conversion import (
     CONVERTED,
     DETAILED,
     KINDS,
@@ -25,7 +26,7 @@ from benchmarks.conversion import (
     summarise,
     summary,
 )
-from benchmarks.leakage import (
+from benchmarks.speech.leakage import (
     choose_utterances,
     encode_speakers,
     lacking,
@@ -33,7 +34,7 @@ from benchmarks.leakage import (
     measure_prosody,
     measure_speaker,
 )
-from benchmarks.probes import (
+from benchmarks.speech.probes import (
     CONTEXT,
     PitchFrames,
     chance,
@@ -43,7 +44,7 @@ from benchmarks.probes import (
     speaker_accuracy,
     split_utterances,
 )
-from benchmarks.speakers import (
+from benchmarks.speech.speakers import (
     REFERENCE_SECONDS,
     Pair,
     Utterance,
@@ -51,8 +52,7 @@ from benchmarks.speakers import (
     make_pairs,
     read,
 )
-from benchmarks.voice_tables import tables
-from benchmarks.words import SENTENCES, VOICES, Recogniser, speak, word_errors
+from benchmarks.speech.words import SENTENCES, VOICES, Recogniser, speak, word_errors
 from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from websockets.frames import Frame, Opcode
 
-from benchmarks import wire
-from benchmarks.load_client import generate
-from benchmarks.load_session import Load, Tally
-from benchmarks.subjects import speech
+from benchmarks.kit.subjects import speech
+from benchmarks.load.client import generate
+from benchmarks.load.session import Load, Tally
+from benchmarks.parts import wire
 from facodec.codec import Codec
-from streaming import protocol
-from streaming.protocol import Codes, Hello
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
+from streaming.wire import protocol
+from streaming.wire.protocol import Codes, Hello
 
 
 @pytest.mark.parametrize("frames", [1, 8])

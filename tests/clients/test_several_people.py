@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import facodec
-from clients.files import read_audio
-from clients.references import SEVERAL, several_people
-from clients.voices import BUNDLED
-from facodec import talkers
-from facodec.talkers import likeness_of_groups
-from streaming.batching import run_alone
-from streaming.media import Sound, Timbre
-from streaming.pipeline import Enroll
+from clients.audio.files import read_audio
+from clients.offline.references import SEVERAL, several_people
+from clients.offline.voicebook import BUNDLED
+from facodec.bundled import talkers
+from facodec.bundled.talkers import likeness_of_groups
+from facodec.streams.batching import run_alone
+from streaming.engine.pipeline import Enroll
+from streaming.wire.media import Sound, Timbre
 
 ONE, OTHER = (read_audio(BUNDLED[name]) for name in ("slt", "rms"))
 """A woman's and a man's, made with Flite."""

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from facodec.checkpoint import load_ns3
 from facodec.config import Ns3Config
-from facodec.ns3 import Ns3Model
+from facodec.published.checkpoint import load_ns3
+from facodec.published.model import Ns3Model
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 

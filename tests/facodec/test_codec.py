@@ -147,8 +147,8 @@ def test_loading_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_saving_and_loading_live_weights(tmp_path: Path, untrained: Codec) -> None:
-    from facodec.live import LiveModel
-    from facodec.weights.storage import save_live
+    from facodec.bundled.model import LiveModel
+    from facodec.bundled.storage import save_live
 
     assert isinstance(untrained.model, LiveModel)
     save_live(untrained.model, tmp_path)

@@ -11,17 +11,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from facodec.checkpoint import load_ns3, save_ns3
+from facodec.bundled.model import LiveModel
+from facodec.bundled.storage import SIZES, WEIGHTS, save_live
 from facodec.codec import Codec
 from facodec.files import FileError
 from facodec.identity import ModelIdentity, ModelMismatch, belonging, model_of
-from facodec.live import LiveModel
 from facodec.loading import load
-from facodec.ns3 import Ns3Model
+from facodec.published.checkpoint import load_ns3, save_ns3
+from facodec.published.model import Ns3Model
 from facodec.weights import bundled_path
 from facodec.weights.hashing import identity_of
-from facodec.weights.storage import SIZES, WEIGHTS, save_live
-from facodec.weights.voices import load_voices, save_voices, voices_identity
+from facodec.weights.timbres import load_voices, save_voices, voices_identity
 
 LIVE = ModelIdentity("live", "0123456789ab")
 

@@ -18,15 +18,15 @@ from facodec.codec import Codec
 from facodec.config import HOP, TIMBRE_DIM
 from facodec.extras import MissingExtra
 from facodec.identity import ModelIdentity
-from facodec.metrics import log_mel_distance
 from facodec.model import CodecModel
-from facodec.ns3 import Ns3Model
 from facodec.onnx import SIDECAR
 from facodec.onnx.cache import _cache
 from facodec.onnx.export import export, quantize
 from facodec.onnx.fixed import REACH
 from facodec.onnx.runtime import OnnxLive, OnnxNs3, load_exported
+from facodec.published.model import Ns3Model
 from facodec.states import stack_states, unstack_state
+from facodec.training.metrics import log_mel_distance
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 
 pytest.importorskip("onnxruntime", reason="missing: the extra onnx")

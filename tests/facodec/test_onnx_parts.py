@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from facodec.bundled.model import DecoderState, EncoderState, LiveModel
 from facodec.codec import Codec
 from facodec.config import HOP
-from facodec.layers import Chain
-from facodec.live import DecoderState, EncoderState, LiveModel
-from facodec.ns3 import Ns3Model
 from facodec.onnx.fixed import ENDLESS, REACH, Clock, FixedChain, Place
 from facodec.onnx.flatten import named_tensors, with_tensors
 from facodec.onnx.graphs import Whole
 from facodec.onnx.live_parts import GraphFeatures, GraphSynthesizer
+from facodec.published.layers import Chain
+from facodec.published.model import Ns3Model
 from facodec.states import tensors_of
 from tests.exactness import assert_equal_audio, assert_equal_numbers
 

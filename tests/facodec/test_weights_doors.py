@@ -16,13 +16,13 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 
+from facodec.bundled.storage import SIZES, WEIGHTS, load_live
 from facodec.config import LiveConfig
 from facodec.files import FileError
 from facodec.identity import ModelIdentity
 from facodec.weights import bundled_path
 from facodec.weights.reading import WeightsError, read_config, read_pickled, read_tensors
-from facodec.weights.storage import SIZES, WEIGHTS, load_live
-from facodec.weights.voices import NOTES, VECTORS, load_voices, voice_notes
+from facodec.weights.timbres import NOTES, VECTORS, load_voices, voice_notes
 
 GIGABYTES = 6 << 30
 
@@ -53,7 +53,7 @@ def test_sizes_are_compared_with_the_weights_before_memory_is_taken(tmp_path: Pa
     big = {name: 64 if name.endswith("_blocks") else 2048 for name in sizes}
     (tmp_path / SIZES).write_text(json.dumps(big))
     program = (
-        "import sys; from pathlib import Path; from facodec.weights.storage import load_live\n"
+        "import sys; from pathlib import Path; from facodec.bundled.storage import load_live\n"
         "try: load_live(Path(sys.argv[1]))\n"
         "except ValueError as error: print(error)"
     )

@@ -11,14 +11,14 @@ import torch
 
 from facodec.codec import Codec
 from facodec.config import HOP, Ns3Config
-from facodec.ns3 import Ns3Model
-from streaming import batching
-from streaming.batching import BUCKETS, Decode, Encode, Failure, bucket, run_all
-from streaming.engine import Engine, Outcome
-from streaming.lines import LiveDecoder, LiveEncoder
-from streaming.media import Frames, Media, Sound, Timbre
-from streaming.pipeline import plan
-from streaming.protocol import Hello
+from facodec.published.model import Ns3Model
+from facodec.streams import batching
+from facodec.streams.batching import BUCKETS, Decode, Encode, Failure, bucket, run_all
+from facodec.streams.lines import LiveDecoder, LiveEncoder
+from streaming.engine.engine import Engine, Outcome
+from streaming.engine.pipeline import plan
+from streaming.wire.media import Frames, Media, Sound, Timbre
+from streaming.wire.protocol import Hello
 from tests.exactness import assert_equal_audio, assert_equal_halves, assert_equal_speech
 
 

@@ -19,12 +19,12 @@ from websockets.exceptions import ConnectionClosed
 
 from facodec import bitstream
 from facodec.config import HOP
-from streaming import protocol
-from streaming.protocol import Audio, Codes, Done, Error, Hello, Ready, Voice
+from streaming.wire import protocol
+from streaming.wire.protocol import Audio, Codes, Done, Error, Hello, Ready, Voice
 
 ROOT = Path(__file__).parents[2]
 SERVE = (
-    "import argparse, sys; from streaming import server, settings; "
+    "import argparse, sys; from streaming.server import listening as server, settings; "
     "parser = argparse.ArgumentParser(); settings.add_arguments(parser); "
     "sys.exit(server.run(settings.from_arguments(parser.parse_args())))"
 )

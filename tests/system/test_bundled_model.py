@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.conversion import CONVERTED, convert_pair, judge_pair, summarise
-from benchmarks.leakage import measure_prosody
-from benchmarks.quality import measure
-from benchmarks.speakers import find_utterances, make_pairs, read
+from benchmarks.parts.quality import measure
 from benchmarks.speech import clips
-from benchmarks.words import SENTENCES, Target, measure_words
+from benchmarks.speech.conversion import CONVERTED, convert_pair, judge_pair, summarise
+from benchmarks.speech.leakage import measure_prosody
+from benchmarks.speech.speakers import find_utterances, make_pairs, read
+from benchmarks.speech.words import SENTENCES, Target, measure_words
 from facodec.codec import Codec
 from facodec.config import HOP
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from clients.audio.files import read_audio
 from clients.cli import COMMANDS, main
-from clients.files import read_audio
 
 FACODEC = [sys.executable, "-m", "clients.cli"]
 HELLO = Path(__file__).parents[1] / "data" / "hello.flac"

@@ -14,10 +14,10 @@ import soundfile
 import soxr
 
 from clients.cli import main
-from clients.voices import BUNDLED
+from clients.offline.voicebook import BUNDLED
 from facodec.codec import Codec
 from facodec.weights import bundled_path
-from facodec.weights.voices import voice_notes
+from facodec.weights.timbres import voice_notes
 from tests.exactness import assert_equal_audio, assert_equal_numbers, assert_equal_speech
 
 FACODEC = [sys.executable, "-m", "clients.cli"]

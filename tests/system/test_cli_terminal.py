@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from clients.files import read_audio
-from clients.voices import BUNDLED
+from clients.audio.files import read_audio
+from clients.offline.voicebook import BUNDLED
 
 FACODEC = [sys.executable, "-m", "clients.cli"]
 HELLO = Path(__file__).parents[1] / "data" / "hello.flac"

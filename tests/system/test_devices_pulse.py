@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.processes import running_server
-from benchmarks.virtual_devices import (
+from benchmarks.kit.processes import running_server
+from benchmarks.kit.virtual_devices import (
     WINDOW,
     Pulse,
     Recorder,

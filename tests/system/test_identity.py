@@ -18,22 +18,22 @@ import soundfile
 
 import facodec
 from clients.cli import main
-from clients.connection import connect
 from clients.errors import ServerError
-from clients.packets import CodesPacket, VoicePacket
+from clients.library.connection import connect
+from clients.library.packets import CodesPacket, VoicePacket
 from facodec.bitstream import FacFile
-from facodec.checkpoint import save_ns3
+from facodec.bundled.model import LiveModel
+from facodec.bundled.storage import save_live
 from facodec.codec import Codec
 from facodec.config import HOP
 from facodec.identity import ModelIdentity, ModelMismatch, belonging, model_of
-from facodec.live import LiveModel
-from facodec.ns3 import Ns3Model
 from facodec.profiles import profile_bytes
-from facodec.weights.storage import save_live
-from streaming import protocol
-from streaming.media import Sound
-from streaming.pipeline import ConvertFrames, Decode, Encode, Pipeline
-from streaming.protocol import Error, Hello, Ready, Voice
+from facodec.published.checkpoint import save_ns3
+from facodec.published.model import Ns3Model
+from streaming.engine.pipeline import ConvertFrames, Decode, Encode, Pipeline
+from streaming.wire import protocol
+from streaming.wire.media import Sound
+from streaming.wire.protocol import Error, Hello, Ready, Voice
 from tests.exactness import assert_equal_audio
 
 DATA = Path(__file__).parents[1] / "data"

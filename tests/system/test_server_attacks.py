@@ -14,11 +14,13 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from facodec.codec import Codec
-from streaming import pace, protocol, wire
-from streaming.peer import Peer
-from streaming.protocol import Audio, Clock, Codes, Done, Error, Hello, Ready
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server import pace
+from streaming.server import socket as wire
+from streaming.server.listening import Server
+from streaming.server.peer import Peer
+from streaming.server.settings import ServerSettings
+from streaming.wire import protocol
+from streaming.wire.protocol import Audio, Clock, Codes, Done, Error, Hello, Ready
 
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

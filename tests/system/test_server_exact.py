@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
-from streaming.protocol import Audio, End, Error, Hello, Ready, Voice
+from streaming.wire.protocol import Audio, End, Error, Hello, Ready, Voice
 from tests.exactness import (
     assert_equal_audio,
     assert_equal_codes,

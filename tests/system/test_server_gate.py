@@ -14,11 +14,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from facodec.codec import Codec
-from streaming import connections
-from streaming import server as server_module
-from streaming.protocol import Error, Hello, Ready
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server import connections
+from streaming.server import listening as server_module
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import Error, Hello, Ready
 
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

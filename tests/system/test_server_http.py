@@ -13,9 +13,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from facodec.codec import Codec
-from streaming.protocol import End, Hello, Ready
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import End, Hello, Ready
 
 
 async def get(url: str, path: str, **headers: str) -> tuple[int, dict[str, str], str]:

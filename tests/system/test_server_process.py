@@ -20,9 +20,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from facodec.codec import Codec
-from streaming.protocol import Hello, Ready
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import Hello, Ready
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
@@ -232,7 +232,7 @@ def test_tokens_are_seen_by_nobody(tmp_path: Path) -> None:
 
 FREES = """
 import numpy as np
-from streaming.process import bound_malloc
+from streaming.server.process import bound_malloc
 
 def resident():
     with open("/proc/self/statm") as told:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from facodec.codec import Codec
-from streaming import protocol
-from streaming.protocol import Audio, Codes, End, Error, Hello, Ready, Voice
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
+from streaming.wire import protocol
+from streaming.wire.protocol import Audio, Codes, End, Error, Hello, Ready, Voice
 from tests.exactness import assert_equal_codes, assert_equal_speech
 
 SILENCE = bytes(800)

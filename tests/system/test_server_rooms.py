@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from facodec.codec import Codec
-from streaming.protocol import Audio, Codes, Hello, Ready, Voice
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import Audio, Codes, Hello, Ready, Voice
 from tests.exactness import assert_equal_audio, assert_equal_codes
 
 

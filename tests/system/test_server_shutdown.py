@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from facodec.codec import Codec
-from streaming.protocol import Audio, Hello, Ready, Voice
+from streaming.wire.protocol import Audio, Hello, Ready, Voice
 from tests.exactness import assert_equal_speech
 
 

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from clients.connection import connect
 from clients.errors import NotAuthorized, ServerUnreachable, UsageError
+from clients.library.connection import connect
 from facodec.codec import Codec
-from streaming.protocol import Hello
-from streaming.server import Server
-from streaming.settings import ServerSettings
+from streaming.server.listening import Server
+from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import Hello
 
 ROOT = Path(__file__).parents[2]
 DEPLOYING = ROOT / "docs" / "deploying.md"

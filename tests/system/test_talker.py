@@ -12,17 +12,17 @@ import pytest
 import soundfile
 
 from clients.cli import main
-from clients.connection import connect
 from clients.errors import ServerError
-from clients.voices import Profiles
+from clients.library.connection import connect
+from clients.offline.voicebook import Profiles
+from facodec.bundled.prosody import LEVELS
 from facodec.codec import Codec
-from facodec.conversion import SETTLED
 from facodec.identity import ModelIdentity, ModelMismatch, belonging
 from facodec.profiles import profile_bytes
-from facodec.prosody import LEVELS
-from streaming.heard import ENOUGH
-from streaming.pipeline import LOOK_EVERY
-from streaming.protocol import Hello, Voice, voice_vector
+from facodec.streams.conversion import SETTLED
+from streaming.engine.heard import ENOUGH
+from streaming.engine.pipeline import LOOK_EVERY
+from streaming.wire.protocol import Hello, Voice, voice_vector
 from tests.exactness import assert_equal_audio
 
 DATA = Path(__file__).parents[1] / "data"

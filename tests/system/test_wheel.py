@@ -21,7 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import facodec
-from clients.files import read_audio
+from clients.audio.files import read_audio
 from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]

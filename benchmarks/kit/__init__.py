@@ -1,0 +1,1 @@
+"""What parts of the benchmark share: options, statistics, the machine, processes."""

@@ -1,0 +1,77 @@
+"""A regression check that survives another hour and another machine: what is kept and compared is
+the time of each step over that of a calibration kernel which took turns with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.kit.common import write_json
+from benchmarks.kit.present import Table
+
+FORMAT = 1
+BUNDLED = Path(__file__).with_name("baseline.json")
+"""Ratios of this version of the code."""
+Ratios = dict[str, float]
+
+
+def ratios(cases: list[dict[str, Any]]) -> Ratios:
+    """Ratio to the calibration kernel of every case, by a name that says which."""
+    return {
+        f"{c['model']} {c['backend']} {c['side']} batch {c['batch']} hops {c['hops']}": round(
+            c["to_calibration"], 4
+        )
+        for c in cases
+    }
+
+
+def save(path: Path, found: Ratios) -> None:
+    """Keeps ratios in a file."""
+    write_json(path, {"format": FORMAT, "to_calibration": found})
+
+
+def load(path: Path) -> Ratios:
+    """What :func:`save` kept. Raises ValueError for anything else, OSError where there is none."""
+    try:
+        value = json.loads(path.read_text())
+        if value["format"] != FORMAT:
+            raise ValueError(f"format {value['format']}, wanted {FORMAT}")
+        return {str(name): float(ratio) for name, ratio in value["to_calibration"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no baseline of facodec bench step: {error}") from error
+
+
+def compare(found: Ratios, kept: Ratios, tolerance: float) -> dict[str, Any]:
+    """``cases``: name -> kept, found, and found over kept; ``slower``: names beyond the tolerance.
+
+    Raises ValueError for a tolerance that is not above 1, or where nothing can be compared."""
+    if not tolerance > 1:
+        raise ValueError(f"got a tolerance of {tolerance:g}, wanted more than 1")
+    common = [name for name in found if name in kept]
+    if not common:
+        raise ValueError("the baseline holds none of the cases measured: wanted the same options")
+    cases = {
+        name: {"kept": kept[name], "found": found[name], "change": found[name] / kept[name]}
+        for name in common
+    }
+    slower = [name for name, case in cases.items() if case["change"] > tolerance]
+    return {"tolerance": tolerance, "cases": cases, "slower": slower}
+
+
+def table(comparison: dict[str, Any]) -> Table:
+    """The comparison, slowest first."""
+    ordered = sorted(comparison["cases"].items(), key=lambda item: -item[1]["change"])
+    slower = comparison["slower"]
+    verdict = (
+        f"Slower by more than {comparison['tolerance']:g} times: {', '.join(slower)}."
+        if slower
+        else f"Nothing is slower by more than {comparison['tolerance']:g} times."
+    )
+    return Table(
+        "baseline",
+        "Times over the calibration kernel's, against the stored baseline",
+        ("case", "baseline", "now", "change"),
+        [[name, case["kept"], case["found"], case["change"]] for name, case in ordered],
+        verdict,
+    )

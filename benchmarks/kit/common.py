@@ -1,0 +1,104 @@
+"""What the parts of the benchmark share: options, running one, saying what came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from benchmarks.kit.present import Table
+
+Result = dict[str, Any]
+Measure = Callable[[argparse.Namespace, Result], None]
+"""Fills a result (a JSON value) step by step, so that what is there when it is cut short counts."""
+T = TypeVar("T")
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
+
+def add_common(parser: argparse.ArgumentParser, examples: str, seed: bool = True) -> None:
+    """``--quick``, ``--seed``, ``--json`` and the examples."""
+    parser.epilog = f"examples:\n{examples}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--quick", action="store_true", help="a short run: rougher figures")
+    if seed:
+        parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def run_part(
+    args: argparse.Namespace,
+    measure: Measure,
+    tables: Callable[[Result], list[Table]],
+    result: Result | None = None,
+) -> int:
+    """Measures into ``result``, or one of its own, then prints; Ctrl-C prints what was measured so
+    far. Returns the exit status."""
+    from benchmarks.kit import machine
+
+    result = {} if result is None else result
+    status = 0
+    try:
+        measure(args, result)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+        print("interrupted: what was measured so far", file=sys.stderr)
+    facts = machine.describe(getattr(args, "threads", None), getattr(args, "seed", 0))
+    if args.json:
+        print(json.dumps({"machine": facts, **result, "complete": status == 0}))
+        return status
+    print(machine.summary(facts))
+    for table in tables(result):
+        print(f"\n{table.text()}")
+    for note in result.get("notes", []):
+        print(f"\nnote: {note}")
+    return status
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
+    """The items, with a bar on standard error where that is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(items, desc=what, total=total, leave=False, file=sys.stderr, disable=None)
+
+
+def say(sentence: str) -> None:
+    """A line for whoever waits, on standard error."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def whole_number(text: str) -> int:
+    """For argparse: 1, 2, 3, ..."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, wanted a whole number from 1 up")
+    return int(text)
+
+
+def whole_numbers(text: str) -> list[int]:
+    """For argparse: numbers between commas."""
+    return [whole_number(part) for part in text.split(",")]
+
+
+def duration(text: str) -> float:
+    """For argparse: seconds, more than none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"got {text}, wanted seconds, more than 0")
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what went wrong."""
+    said: Sequence[str] = str(error).splitlines() or [type(error).__name__]
+    return said[0]

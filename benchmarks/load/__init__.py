@@ -1,0 +1,1 @@
+"""Live sessions by the hundred, and the undisturbed ones beside them."""

@@ -1,0 +1,1 @@
+"""Parts of ``facodec bench``, a module each."""

@@ -1,0 +1,316 @@
+"""``facodec bench load``: how many live sessions a server holds.
+
+Sessions are real: PCM up through a socket, encoded to codes, decoded, PCM down, from a load
+generator in a process of its own. Their number grows until the deadline breaks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.kit.common import (
+    Result,
+    add_common,
+    duration,
+    run_part,
+    say,
+    whole_number,
+)
+from benchmarks.kit.present import Chart, Table
+
+if TYPE_CHECKING:
+    from benchmarks.kit.processes import RunningServer
+
+EXAMPLES = """\
+  facodec bench load                             more and more sessions until the deadline breaks
+  facodec bench load --sessions 32 --seconds 60  just so many, for a minute
+  facodec bench load --frames-per-packet 4       fewer, larger packets
+  facodec bench load --server ws://host:8765     a server that runs already, perhaps elsewhere
+The server is started here with --threads and --device; the load generator shares its machine.
+A server that wants a token gets that of $FACODEC_TOKEN; $FACODEC_CA holds for wss://.
+"""
+HOP_MS = 12.5
+"""The deadline: a server that is slower than this at the 99th percentile falls behind."""
+ATTEMPTS = 2
+FIRST_LEVEL, MOST_LEVEL = 1, 512
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_common(parser, EXAMPLES)
+    add = parser.add_argument
+    add("--sessions", type=whole_number, help="this many, no ramp")
+    add("--seconds", type=duration, help="that each number of sessions talks (default 10, 60 with "
+        "--sessions, 3 if quick)")  # fmt: skip
+    add("--start", type=whole_number, default=FIRST_LEVEL, help="first of the ramp (default 1)")
+    add("--most", type=whole_number, default=MOST_LEVEL, help="last of the ramp (default 512)")
+    add("--model", default="live", help="name or folder (default: live)")
+    add("--backend", help="as facodec serve takes it")
+    add("--threads", type=whole_number, default=1, help="model threads of the server (default 1)")
+    add("--device", default="cpu", help="where the server computes (default cpu)")
+    add("--frames-per-packet", type=whole_number, default=1, help="1 to 8 (default 1)")
+    add("--generators", type=whole_number, default=1, help="processes that make the load")
+    add("--server", metavar="URL", help="measure this server instead of one of our own")
+
+
+def measure(args: argparse.Namespace, result: Result) -> None:
+    """Fills ``levels``, each with what :func:`measure_level` gives, and ``holds``: most sessions
+    that kept the deadline."""
+    from benchmarks.kit.processes import RunningServer, running_server
+
+    if args.frames_per_packet > 8:
+        raise ValueError(f"frames a packet: got {args.frames_per_packet}, wanted 1 to 8")
+    levels: list[dict[str, Any]] = []
+    result.update(
+        what={
+            "role": "loopback", "pcm": "s16", "model": args.model, "threads": args.threads,
+            "device": args.device, "frames_per_packet": args.frames_per_packet,
+            "own_server": args.server is None,
+        },
+        levels=levels, holds=0, breaks=None, notes=[],
+    )  # fmt: skip
+    server: AbstractContextManager[RunningServer]
+    if args.server:
+        server = nullcontext(RunningServer(args.server))
+    else:
+        server = running_server(*server_options(args))
+    seconds = args.seconds or (3.0 if args.quick else 60.0 if args.sessions else 10.0)
+    with server as running:
+        level: int | None = args.sessions or args.start
+        while level is not None:
+            levels.append(attempt(running, level, seconds, args))
+            result["holds"], result["breaks"] = edge(levels)
+            level = None if args.sessions else next_level(levels, args.most, args.quick)
+
+
+def attempt(
+    server: RunningServer, sessions: int, seconds: float, args: argparse.Namespace
+) -> dict[str, Any]:
+    """A level that was held, or the second try at one that was not: on a machine that does other
+    things too, one bad second proves little. ``attempts`` tells."""
+    tries = 1 if args.sessions else ATTEMPTS
+    for number in range(1, tries + 1):
+        say(f"load: {sessions} sessions for {seconds:g} s")
+        level = {**measure_level(server, sessions, seconds, args), "attempts": number}
+        say(f"load: {brief(level)}")
+        if not level["broke"]:
+            break
+    return level
+
+
+def server_options(args: argparse.Namespace) -> list[str]:
+    """The options of ``facodec serve`` that this load is measured with."""
+    most = str(max(args.most, args.sessions or 0) + 1)
+    chosen = ["--model", args.model, "--threads", str(args.threads), "--device", args.device]
+    backend = ["--backend", args.backend] if args.backend else []
+    return [*chosen, *backend, "--max-sessions", most]
+
+
+def measure_level(
+    server: RunningServer, sessions: int, seconds: float, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Lets so many sessions talk for so long. Times in ms: ``server_ms`` by the server's stamps,
+    ``turnaround_ms`` from when a packet was due until the answer was here, ``late_ms`` how late
+    the generator sent. ``*_cores``: CPU seconds a second, of the server, the generator, and of
+    all other programs of this machine. ``broke``: why the deadline counts as missed, empty if it
+    was kept."""
+    from benchmarks.kit.processes import busy
+
+    before, busy_before, began = server.usage(), busy(), time.monotonic()
+    tallies, spent = generate(
+        server.url, sessions, seconds, args.generators, "--seed", str(args.seed),
+        "--frames-per-packet", str(args.frames_per_packet), "--settle", str(min(1.0, seconds / 3)),
+    )  # fmt: skip
+    after, busy_after, took = server.usage(), busy(), time.monotonic() - began
+    level = {"sessions": sessions, "seconds": seconds, **combine(tallies)}
+    level["generator_cores"] = round(spent / took, 3)
+    if before is not None and after is not None:
+        served = after.cpu - before.cpu
+        level["server_cores"] = round(served / took, 3)
+        if busy_before is not None and busy_after is not None:
+            others = max(0.0, busy_after - busy_before - served - spent)
+            level["others_cores"] = round(others / took, 3)
+        level["server_mib"] = round(after.memory, 1)
+        level["server_threads"] = after.threads
+    level["health"] = server.health()["metrics"]
+    level["broke"] = why_broken(level)
+    return level
+
+
+def generate(
+    url: str, sessions: int, seconds: float, generators: int, *options: str
+) -> tuple[list[dict[str, Any]], float]:
+    """Runs the load generator(s) beside us: what each tells, and the CPU seconds they took.
+
+    Raises ValueError with what a generator said where it fails."""
+    import resource
+
+    shares = [sessions // generators + (i < sessions % generators) for i in range(generators)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable, "-m", "benchmarks.load.client", "--url", url,
+                "--sessions", str(share), "--seconds", str(seconds), *options,
+            ],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )
+        for share in shares if share
+    ]  # fmt: skip
+    tallies = []
+    try:
+        for process in processes:
+            told, errors = process.communicate()
+            if process.returncode:
+                last = (errors.strip().splitlines() or ["it said nothing"])[-1]
+                raise ValueError(f"the load generator failed: {last}")
+            tallies.append(json.loads(told))
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return tallies, spent
+
+
+def combine(tallies: list[dict[str, Any]]) -> dict[str, Any]:
+    """One account of what several generators saw."""
+    import numpy as np
+
+    from benchmarks.kit.statistics import percentiles
+    from benchmarks.load.session import times_from_json
+
+    account: dict[str, Any] = {
+        name: sum(tally[name] for tally in tallies)
+        for name in ("sent", "received", "lost", "misnumbered", "miscounted")
+    }
+    outcomes: dict[str, int] = {}
+    for tally in tallies:
+        for outcome, count in tally["outcomes"].items():
+            outcomes[outcome] = outcomes.get(outcome, 0) + count
+    account["outcomes"] = outcomes
+    account["worst_session_p99_ms"] = max(t["worst_session"] for t in tallies) * 1e3
+    for name in ("server", "turnaround", "late"):
+        times = np.concatenate([times_from_json(tally[name]) for tally in tallies]) * 1e3
+        account[f"{name}_ms"] = percentiles(times) if times.size else None
+    return account
+
+
+def why_broken(level: dict[str, Any]) -> list[str]:
+    """Every way in which a level missed the deadline, as sentences."""
+    broke = [
+        f"{count} sessions ended as: {outcome}"
+        for outcome, count in level["outcomes"].items()
+        if outcome != "done"
+    ]
+    for name in ("lost", "misnumbered", "miscounted"):
+        if level[name]:
+            broke.append(f"{name}: {level[name]}")
+    server, turnaround = level["server_ms"], level["turnaround_ms"]
+    if server is None or turnaround is None:
+        return [*broke, "no packet was timed"]
+    if server["p99"] > HOP_MS:
+        broke.append(f"server time p99 {server['p99']:.1f} ms is over a hop of {HOP_MS} ms")
+    if turnaround["p50"] > HOP_MS:
+        broke.append(f"turnaround p50 {turnaround['p50']:.1f} ms is over a hop of {HOP_MS} ms")
+    return broke
+
+
+def edge(levels: list[dict[str, Any]]) -> tuple[int, int | None]:
+    """Most sessions that were held below the fewest that were not, and the latter (or None)."""
+    broken = min((level["sessions"] for level in levels if level["broke"]), default=None)
+    held = [
+        level["sessions"]
+        for level in levels
+        if not level["broke"] and (broken is None or level["sessions"] < broken)
+    ]
+    return max(held, default=0), broken
+
+
+def next_level(levels: list[dict[str, Any]], most: int, quick: bool = False) -> int | None:
+    """How many sessions to try next: twice as many until the deadline breaks, then halfway
+    between, to within an eighth (a quarter if ``quick``); None when it is known well enough."""
+    held, broken = edge(levels)
+    if broken is None:
+        return min(2 * held, most) if held < most else None
+    fine = max(1, held // (4 if quick else 8))
+    return (held + broken) // 2 if broken - held > fine else None
+
+
+def brief(level: dict[str, Any]) -> str:
+    """One line about a level."""
+    if level["broke"]:
+        return f"{level['sessions']} sessions do not hold: {'; '.join(level['broke'])}"
+    return (
+        f"{level['sessions']} sessions hold: server p99 {level['server_ms']['p99']:.2f} ms, "
+        f"{level['sent']} frames sent, none lost"
+    )
+
+
+def tables(result: Result) -> list[Table]:
+    if not result.get("levels"):
+        return []
+    what = result["what"]
+    rows = []
+    for level in sorted(result["levels"], key=lambda row: int(row["sessions"])):
+        server, turn = level["server_ms"] or {}, level["turnaround_ms"] or {}
+        late = level["late_ms"] or {}
+        rows.append(
+            [
+                level["sessions"], "no" if level["broke"] else "yes",
+                server.get("p50"), server.get("p95"), server.get("p99"),
+                turn.get("p50"), turn.get("p99"), late.get("p99"),
+                level["sent"], level["lost"],
+                level.get("server_cores"), level["generator_cores"], level.get("others_cores"),
+                level.get("server_mib"),
+            ]
+        )  # fmt: skip
+    where = "a server of our own" if what["own_server"] else "a server that ran already"
+    note = f"Held: {result['holds']} sessions."
+    for level in result["levels"]:
+        if level["broke"]:
+            tries = "twice" if level["attempts"] > 1 else "once"
+            note += f" {level['sessions']}, tried {tries}: {'; '.join(level['broke'])}."
+    return [
+        Table(
+            "load",
+            f"Full-duplex sessions on {where}: {what['model']}, {what['threads']} model thread(s), "
+            f"{what['device']}, PCM up and down, {what['frames_per_packet']} frame(s) a packet; ms",
+            ("sessions", "held", "server p50", "p95", "p99", "turnaround p50", "p99",
+             "generator late p99", "frames sent", "lost", "cores: server", "generator",
+             "other programs", "server MiB"),
+            rows,
+            note,
+        )
+    ]  # fmt: skip
+
+
+def charts(result: Result) -> list[Chart]:
+    levels = sorted(
+        (x for x in result.get("levels", []) if x["server_ms"]), key=lambda x: int(x["sessions"])
+    )
+    if not levels:
+        return []
+    counts = [float(level["sessions"]) for level in levels]
+    lines = {
+        f"{name} {q}": (counts, [level[f"{name}_ms"][q] for level in levels])
+        for name in ("server", "turnaround")
+        for q in ("p50", "p99")
+    }
+    return [
+        Chart(
+            "load", "Streams against time", "sessions at once", "ms", lines,
+            limits={"one hop": HOP_MS}, log_x=True, log_y=True,
+        )
+    ]  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    return run_part(args, measure, tables)

@@ -1,0 +1,102 @@
+"""Words lost against frames lost, with concealment in the code domain and with a gap of silence."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.speech.words import SENTENCES, VOICES, Recogniser, missing_tools, speak, word_errors
+from facodec.codec import Codec, Frames
+from facodec.config import HOP
+from facodec.link.bands import Audio
+from facodec.link.concealment import ConcealingDecoder
+from facodec.training.metrics import clicks
+
+RATES = (0.0, 0.02, 0.05, 0.1, 0.2)
+BURST = 1.5
+"""Packets lost in a row, on average."""
+SEAM = 128
+"""Samples, 8 ms, of the fades around a gap, as in :mod:`streaming.playout`."""
+
+
+def gilbert(packets: int, rate: float, burst: float, seed: int) -> NDArray[np.bool_]:
+    """Which of ``packets`` are lost, ``rate`` of them in runs of ``burst`` on average (Gilbert's
+    channel of two states)."""
+    r, lost = np.random.default_rng(seed), np.zeros(packets, bool)
+    begin = rate / ((1.0 - rate) * burst)
+    for i in range(packets):
+        chance = 1.0 - 1.0 / burst if i and lost[i - 1] else begin
+        lost[i] = r.random() < chance
+    return lost
+
+
+def concealed(codec: Codec, frames: Frames, lost: NDArray[np.bool_]) -> Audio:
+    """What is heard of frames where ``lost`` (n,) are concealed."""
+    decoder = codec.decoder_stream(frames.timbre)
+    concealing = ConcealingDecoder(decoder.push)
+    pushed = (None if gone else frames.codes[:, t : t + 1] for t, gone in enumerate(lost))
+    return np.concatenate([concealing.push(frame) for frame in pushed])
+
+
+def silenced(codec: Codec, frames: Frames, lost: NDArray[np.bool_]) -> Audio:
+    """What is heard where nothing but a faded gap stands for the frames that are ``lost`` (n,)."""
+    decoder = codec.decoder_stream(frames.timbre)
+    hops = [np.zeros(0, np.float32)]
+    for t, gone in enumerate(lost):
+        hops.append(np.zeros(HOP, np.float32) if gone else decoder.push(frames.codes[:, t : t + 1]))
+    audio = np.concatenate(hops)
+    gates = np.repeat(~lost, HOP).astype(np.float32)[-len(audio) :]
+    return np.asarray(audio * np.convolve(gates, np.ones(SEAM) / SEAM, "same"), np.float32)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--frames", type=int, default=4, help="frames in a packet (%(default)s)")
+    parser.add_argument("--sentences", type=int, default=len(SENTENCES), help="how many sentences")
+
+
+def run(args: argparse.Namespace) -> int:
+    import facodec
+
+    lacking = missing_tools()
+    if lacking:
+        raise ValueError(lacking)
+    codec, recogniser = facodec.load("live"), Recogniser()
+    said = [
+        (sentence.split(), codec.encode(speak(sentence, voice)))
+        for voice, sentence in product(VOICES, SENTENCES[: args.sentences])
+    ]
+    print("lost   silence: words wrong, clicks   concealed: words wrong, clicks")
+    for rate in RATES:
+        row = [
+            _measured(codec, recogniser, said, way, rate, args.frames)
+            for way in (silenced, concealed)
+        ]
+        cells = "".join(f"   {wrong:21.1%} {count:7d}" for wrong, count in row)
+        print(f"{rate:4.0%}{cells}", flush=True)
+    return 0
+
+
+def _measured(
+    codec: Codec,
+    recogniser: Recogniser,
+    said: list[tuple[list[str], Frames]],
+    way: Callable[[Codec, Frames, NDArray[np.bool_]], Audio],
+    rate: float,
+    frames: int,
+) -> tuple[float, int]:
+    """Share of words wrong, and clicks."""
+    wrong = words = count = 0
+    for seed, (sentence, spoken) in enumerate(said):
+        total = spoken.codes.shape[1]
+        packets = gilbert(-(-total // frames), rate, BURST, seed)
+        lost = np.repeat(packets, frames)[:total]
+        audio = way(codec, spoken, lost)
+        whole = way(codec, spoken, np.zeros(total, bool))
+        wrong += word_errors(sentence, recogniser.hear(audio))
+        words += len(sentence)
+        count += clicks(whole, audio)
+    return wrong / words, count

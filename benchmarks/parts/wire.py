@@ -1,0 +1,180 @@
+"""``facodec bench wire``: bits on the wire against frames in a packet, all headers included.
+
+Real sessions send codes at their own pace and get them back, one for each packet size, all at the
+same time; the kernel's own counters of each connection tell bytes and segments, those that only
+acknowledge included.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.kit.common import Result, add_common, duration, run_part, say
+from benchmarks.kit.present import Cell, Chart, Table
+
+if TYPE_CHECKING:
+    from benchmarks.kit.processes import RunningServer
+
+EXAMPLES = """\
+  facodec bench wire                   1 to 8 frames a packet, with time stamps and without
+  facodec bench wire --seconds 30      longer, for steadier figures of what TCP adds
+"""
+SIZES = range(1, 9)
+HOP_MS = 12.5
+IP_TCP = 20 + 20 + 12
+"""Bytes of an IPv4 header, a TCP header and the time stamp option that every segment carries."""
+WEBSOCKET = {"up": 6, "down": 2}
+"""Bytes of a frame's header below 126 bytes of payload; a client's carries a mask of four."""
+CODES_KBIT = 4.8
+STAMPED = {True: "with stamps", False: "without"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_common(parser, EXAMPLES)
+    parser.add_argument(
+        "--seconds", type=duration, help="each session talks (default 10, 3 if quick)"
+    )
+    parser.add_argument("--server", metavar="URL", help="a server that runs already")
+
+
+def measure(args: argparse.Namespace, result: Result) -> None:
+    """Fills ``computed``, from the messages alone, and ``measured``, by the kernel's counters."""
+    from benchmarks.kit.processes import RunningServer, running_server
+
+    result.update(
+        computed=[compute(n, stamped) for stamped in STAMPED for n in SIZES], measured=[], notes=[]
+    )
+    server: AbstractContextManager[RunningServer]
+    server = nullcontext(RunningServer(args.server)) if args.server else running_server()
+    seconds = args.seconds or (3.0 if args.quick else 10.0)
+    with server as running:
+        for stamped in STAMPED:
+            say(f"wire: 8 sessions for {seconds:g} s, {STAMPED[stamped]}")
+            result["measured"] += measure_sizes(running.url, stamped, seconds, args.seed)
+    if not all(row["up"] for row in result["measured"]):
+        result["notes"].append("this system does not tell a connection's bytes and segments")
+
+
+def compute(frames: int, stamped: bool) -> dict[str, Any]:
+    """Bytes of one packet of codes each way, layer by layer: message, with its WebSocket header,
+    with TCP/IP; and the kbit/s that makes, acknowledgements not counted."""
+    from streaming.wire import protocol
+    from streaming.wire.protocol import Codes, Stamps
+
+    packed = bytes(protocol.codes_size(6, frames))
+    middle = 80 * 60  # a minute into the stream: seq has grown to its usual three bytes
+    stamps = Stamps(1234.5, 0.001, 0.002, 0.0)
+    messages = {
+        "up": Codes(middle, frames, packed, t=1234.5 if stamped else None),
+        "down": Codes(middle, frames, packed, stamps=stamps if stamped else None),
+    }
+    row: dict[str, Any] = {"frames": frames, "stamped": stamped, "codes": len(packed)}
+    for way, message in messages.items():
+        size = len(protocol.encode(message))
+        framed = size + WEBSOCKET[way] + (2 if size > 125 else 0)
+        on_wire = framed + IP_TCP
+        row[way] = {
+            "message": size, "framed": framed, "on_wire": on_wire,
+            "message_kbit_s": rate(size, frames), "framed_kbit_s": rate(framed, frames),
+            "on_wire_kbit_s": rate(on_wire, frames),
+        }  # fmt: skip
+    return row
+
+
+def rate(size: int, frames: int) -> float:
+    """kbit/s of one packet of so many bytes every so many frames."""
+    return size * 8 / (frames * HOP_MS)
+
+
+def measure_sizes(url: str, stamped: bool, seconds: float, seed: int) -> list[dict[str, Any]]:
+    """One session for each packet size, all at once; kbit/s each way by the kernel's counters."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from benchmarks.parts.load import generate
+
+    def one(frames: int) -> dict[str, Any]:
+        stamps = () if stamped else ("--no-stamps",)
+        tallies, _ = generate(
+            url, 1, seconds, 1, "--input", "codes", "--output", "codes", "--settle", "0",
+            "--frames-per-packet", str(frames), "--seed", str(seed), *stamps,
+        )  # fmt: skip
+        return account(tallies[0], frames, stamped)
+
+    with ThreadPoolExecutor(len(SIZES)) as pool:
+        return list(pool.map(one, SIZES))
+
+
+def account(tally: dict[str, Any], frames: int, stamped: bool) -> dict[str, Any]:
+    """A session's rates from what its generator tells. Raises ValueError where frames were lost,
+    as rates mean nothing then."""
+    if tally["lost"] or tally["outcomes"] != {"done": 1}:
+        raise ValueError(f"a session was not complete: {tally['outcomes']}, lost {tally['lost']}")
+    row: dict[str, Any] = {"frames": frames, "stamped": stamped, "up": None, "down": None}
+    spoken = tally["sent"] * HOP_MS / 1e3
+    for counted in tally["tcp"]:
+        for way in ("up", "down"):
+            on_wire = counted[f"bytes_{way}"] + IP_TCP * counted[f"segments_{way}"]
+            only_acks = counted[f"segments_{way}"] - counted[f"data_segments_{way}"]
+            row[way] = {
+                "framed_kbit_s": counted[f"bytes_{way}"] * 8e-3 / spoken,
+                "on_wire_kbit_s": on_wire * 8e-3 / spoken,
+                "acknowledgements_kbit_s": only_acks * IP_TCP * 8e-3 / spoken,
+            }
+    return row
+
+
+def tables(result: Result) -> list[Table]:
+    if not result.get("computed"):
+        return []
+    measured = {(row["frames"], row["stamped"]): row for row in result["measured"]}
+    rows: list[list[Cell]] = []
+    for row in result["computed"]:
+        found = measured.get((row["frames"], row["stamped"]), {})
+        delay = (row["frames"] - 1) * HOP_MS
+        rows.append([row["frames"], delay, STAMPED[row["stamped"]]])
+        for way in ("up", "down"):
+            on_wire = (found.get(way) or {}).get("on_wire_kbit_s")
+            rows[-1] += [row[way]["message"], row[way]["framed_kbit_s"],
+                         row[way]["on_wire_kbit_s"], on_wire]  # fmt: skip
+    return [
+        Table(
+            "wire",
+            f"Codes of {CODES_KBIT} kbit/s on the wire; each way: bytes a message, kbit/s with "
+            f"WebSocket headers, with TCP/IPv4 headers ({IP_TCP} bytes a segment), and as the "
+            "kernel counted in real sessions, acknowledgements included",
+            ("frames a packet", "adds ms", "stamps", "up: bytes", "framed", "TCP/IP", "counted",
+             "down: bytes", "framed", "TCP/IP", "counted"),
+            rows,
+            "TLS adds 22 bytes a message, IPv6 20 bytes a segment.",
+        )
+    ]  # fmt: skip
+
+
+def charts(result: Result) -> list[Chart]:
+    if not result.get("computed"):
+        return []
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for row in result["computed"]:
+        if row["stamped"]:
+            continue
+        for label, key in (("with TCP/IP", "on_wire_kbit_s"), ("WebSocket", "framed_kbit_s")):
+            xs, ys = lines.setdefault(f"up, {label}", ([], []))
+            xs.append(float(row["frames"]))
+            ys.append(row["up"][key])
+    for row in result["measured"]:
+        if row["up"] and not row["stamped"]:
+            xs, ys = lines.setdefault("up, as counted", ([], []))
+            xs.append(float(row["frames"]))
+            ys.append(row["up"]["on_wire_kbit_s"])
+    return [
+        Chart(
+            "wire", "Packet size against wire rate; each frame more adds 12.5 ms",
+            "frames a packet", "kbit/s", lines, limits={"codes alone": CODES_KBIT},
+        )
+    ]  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    return run_part(args, measure, tables)

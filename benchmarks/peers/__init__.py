@@ -1,0 +1,1 @@
+"""Other codecs beside this one."""

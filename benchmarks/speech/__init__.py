@@ -1,0 +1,1 @@
+"""Speech to measure on: clips, speakers, words, conversions."""

@@ -1,0 +1,1 @@
+"""Where a client's sound comes from and goes to: devices and files."""

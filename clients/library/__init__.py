@@ -1,0 +1,1 @@
+"""Sessions with a server for programs: connect, send, receive, reconnect."""

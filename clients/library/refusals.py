@@ -1,0 +1,135 @@
+"""Why a connection did not come about or broke, as sentences that say what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+from urllib.parse import urlsplit
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from clients.errors import (
+    ConnectError,
+    Forbidden,
+    NotAuthorized,
+    ServerFull,
+    ServerUnreachable,
+    WrongProtocol,
+)
+from streaming.wire.protocol import SUBPROTOCOL
+
+
+def explain_handshake(url: str, error: InvalidHandshake) -> ConnectError:
+    """The refusal of an HTTP upgrade as the exception that fits it."""
+    if isinstance(error.__cause__, EOFError):
+        return ServerUnreachable(f"the server at {url} went away before it answered")
+    if not isinstance(error, InvalidStatus):
+        return WrongProtocol(f"what answers at {url} is no facodec server ({error})")
+    response = error.response
+    says = _body(response.body or b"")
+    status = response.status_code
+    if status == 503:
+        advice = _seconds(response.headers.get("Retry-After"))
+        later = f"try again in {advice:g} s" if advice is not None else "try again later"
+        return ServerFull(f"the server at {url} is full{says}: {later}, or use another", advice)
+    if status == 401:
+        return NotAuthorized(
+            f"the server at {url} wants a token{says}: give it with $FACODEC_TOKEN or --token"
+        )
+    if status == 403:
+        return Forbidden(f"the server at {url} does not let this client in{says}")
+    if status == 429:
+        advice = _seconds(response.headers.get("Retry-After"))
+        return ServerFull(
+            f"the server at {url} wants this address to wait{says}: try again "
+            + (f"in {advice:g} s" if advice is not None else "later"),
+            advice,
+        )
+    if status == 426:
+        return WrongProtocol(
+            f"the server at {url} does not speak {SUBPROTOCOL}{says}: "
+            "use versions of facodec that fit each other"
+        )
+    return WrongProtocol(f"the server at {url} refused the connection (HTTP {status}{says})")
+
+
+def explain_failure(url: str, proxy: str | None, error: Exception) -> ConnectError:
+    """Anything else that opening a connection raised, as the exception that fits it."""
+    if proxy is not None:
+        return ServerUnreachable(through_proxy(url, proxy, error))
+    if isinstance(error, (OSError, asyncio.TimeoutError)):
+        return ServerUnreachable(unreachable(url, error), none_there=_nobody_listens(error))
+    return ConnectError(f"cannot connect to {url}: {error or type(error).__name__}")
+
+
+def through_proxy(url: str, proxy: str, error: Exception) -> str:
+    """The proxy of the environment did not lead to ``url``."""
+    host = urlsplit(url).hostname
+    return (
+        f"{url} cannot be reached through the proxy {without_secrets(proxy)}, which the "
+        f"environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY): {error or type(error).__name__}; "
+        f"set NO_PROXY={host} to go there directly"
+    )
+
+
+def without_secrets(address: str) -> str:
+    """An address without the user name and password that it may hold."""
+    scheme, _, rest = address.rpartition("://")
+    return (f"{scheme}://" if scheme else "") + rest.rpartition("@")[2]
+
+
+def unreachable(url: str, error: OSError | asyncio.TimeoutError) -> str:
+    """Nothing answered at ``url``."""
+    if _nobody_listens(error):
+        return f"no server answers at {url}: start one with `facodec serve`"
+    if isinstance(error, socket.gaierror):
+        return f"the host of {url} is unknown: check the address"
+    if isinstance(error, ssl.SSLError):
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return (
+                f"the server at {url} does not prove that it is the right one "
+                f"({error.verify_message}): give the certificate it should be signed by with --ca"
+            )
+        return f"no safe connection to {url}: {error.reason or error}"
+    if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
+        return f"the server at {url} did not answer in time: check the address and the network"
+    return f"cannot connect to {url}: {error}"
+
+
+def explain_close(error: ConnectionClosed) -> str:
+    """A connection that ended before ``done``."""
+    if error.rcvd is None:
+        return "the connection to the server was lost"
+    code, reason = error.rcvd.code, error.rcvd.reason
+    says = f": {reason}" if reason else ""
+    if code == 1001:
+        return f"the server is shutting down{says}"
+    if code == 1013:
+        return f"the server is overloaded{says}; try again later"
+    return f"the server closed the connection (code {code}{says})"
+
+
+def _nobody_listens(error: Exception) -> bool:
+    return isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error)
+
+
+def _body(data: bytes | bytearray) -> str:
+    """The sentence in a refusal, if there is one, to be put between our own words."""
+    text = data.decode("utf-8", "replace").strip()
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    if isinstance(fields, dict):
+        text = str(fields.get("message") or fields.get("error") or "")
+    first = text.splitlines()[0].rstrip(".") if text else ""
+    return f" ({first[:200]})" if first else ""
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Recordings, references and voices in this process, without a session."""

@@ -1,0 +1,227 @@
+"""Voices by name: profiles in the user's configuration, and what ``--voice`` can mean."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clients.errors import ClientError, UsageError
+from clients.library.connection import connect
+from clients.library.packets import VoicePacket
+from clients.offline.references import read_reference, several_people
+from facodec.files import Replacement, need_folder, need_writable, shown
+from facodec.folders import base_directory
+from facodec.identity import ModelIdentity, model_of
+from facodec.names import RULE, composed, is_name
+from facodec.profiles import SUFFIX, profile_bytes, read_notes, read_profile
+from facodec.weights import bundled_path
+from facodec.weights.timbres import voice_notes
+
+ENROL_TIMEOUT = 60.0
+Tell = Callable[[str], None]
+
+
+def say(sentence: str) -> None:
+    """A line for the user, on standard error."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+SAMPLES = Path(__file__).resolve().parent / "samples"
+BUNDLED = {"slt": SAMPLES / "hello.flac", "rms": SAMPLES / "reply.flac"}
+"""Voices that come with the package, as recordings, so that they fit every model: a woman and a
+man, made with the speech synthesiser Flite."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A saved voice. ``source``: the recording it came from, "" where that was not noted."""
+
+    name: str
+    path: Path
+    source: str
+
+    @property
+    def model(self) -> ModelIdentity | None:
+        """The model that it was made with, where that is known. Raises FileError."""
+        return model_of(self.timbre())
+
+    def timbre(self) -> np.ndarray:
+        """(256,) float32, with its model. Raises FileError for a profile that is damaged or cannot
+        be read."""
+        return read_profile(self.path)
+
+    def timbre_to_use(self, tell: Tell) -> np.ndarray:
+        """Like :meth:`timbre`; ``tell`` gets a sentence where the model is not known wholly."""
+        timbre = self.timbre()
+        model = model_of(timbre)
+        if model is None or not model.weights:
+            tell(
+                f"the saved voice {self.name!r} does not say which model "
+                f"{'' if model is None else f'named {model.name!r} '}it was made with: taken to "
+                "be that in use; to be sure, save it again with facodec voices add --replace"
+            )
+        return timbre
+
+
+class Profiles:
+    """A folder of ``NAME.voice`` files, readable by ``facodec serve --voices`` too, with notes
+    beside them. Without a home there are none."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or user_folder()
+
+    def list(self) -> list[Profile]:
+        if self.folder is None:
+            return []
+        return [self._profile(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))]
+
+    def find(self, name: str) -> Profile | None:
+        if self.folder is None or not is_name(name):
+            return None
+        path = self.folder / f"{composed(name)}{SUFFIX}"
+        return self._profile(path) if path.exists() else None
+
+    def check_new(self, name: str, *, replace: bool) -> Path:
+        """Where a voice of this name is kept. Raises UsageError where it cannot have it or there
+        is one that must not be replaced, FileError where it cannot be written."""
+        check_name(name)
+        if self.folder is None:
+            raise ClientError("expected a home or $XDG_CONFIG_HOME to save in, got neither")
+        need_folder(self.folder)
+        path = self.folder / f"{composed(name)}{SUFFIX}"
+        if path.exists() and not replace:
+            raise UsageError(f"there is a saved voice {name!r} already: --replace replaces it")
+        need_writable(path)
+        return path
+
+    def add(
+        self, name: str, timbre: np.ndarray, *, source: str, replace: bool = False
+    ) -> Profile:
+        """Save timbre (256,), with the model it carries, under a name, wholly or not at all. Raises
+        like :meth:`check_new`."""
+        path = self.check_new(name, replace=replace)
+        notes = json.dumps({"source": source}) + "\n"
+        with Replacement(path.with_suffix(".json")) as beside, Replacement(path) as voice:
+            beside.write(notes.encode())
+            voice.write(profile_bytes(timbre))
+        return self._profile(path)
+
+    def remove(self, name: str) -> None:
+        """Raises UsageError where there is none of this name."""
+        profile = self.find(name)
+        if profile is None:
+            known = ", ".join(p.name for p in self.list()) or "none"
+            raise UsageError(f"there is no saved voice {name!r}; saved are: {known}")
+        profile.path.unlink()
+        profile.path.with_suffix(".json").unlink(missing_ok=True)
+
+    def _profile(self, path: Path) -> Profile:
+        return Profile(path.stem, path, str(read_notes(path).get("source", "")))
+
+
+def user_folder() -> Path | None:
+    """``$XDG_CONFIG_HOME/facodec/voices``, by the XDG base directory specification; None for a user
+    without a home."""
+    try:
+        return base_directory("XDG_CONFIG_HOME", ".config") / "facodec" / "voices"
+    except OSError:
+        return None
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for what cannot name a voice."""
+    if not is_name(name) or "." in name:
+        raise UsageError(
+            f"{shown(name)!r} cannot name a voice: use up to 64 letters, digits, '_' and '-'"
+        )
+
+
+def is_file(voice: str) -> bool:
+    """Whether ``--voice`` means a recording rather than a name."""
+    return "/" in voice or not is_name(voice) or "." in voice or Path(voice).exists()
+
+
+def voice_file(voice: str | None) -> Path | None:
+    """The recording that ``--voice`` means, None for a name or none."""
+    return Path(voice) if voice is not None and is_file(voice) else None
+
+
+def shadowed(name: str, model: str | None = None) -> str | None:
+    """A sentence where a saved voice of this name hides one that is bundled, or that comes with
+    the weights in the folder ``model``."""
+    if name in BUNDLED or name in voice_notes(bundled_path()):
+        return f"the saved voice {name!r} now hides the bundled voice of that name"
+    if model is not None and name in voice_notes(Path(model)):
+        return f"the saved voice {name!r} now hides the one that comes with {shown(model)}"
+    return None
+
+
+def check_room(name: str | None) -> None:
+    """Raises UsageError for what cannot name a room."""
+    if name is not None and not is_name(name):
+        raise UsageError(f"{shown(name)!r} cannot name a room: use {RULE}")
+
+
+async def enrol(
+    path: Path,
+    url: str,
+    *,
+    model: str | None,
+    token: str | None,
+    ca: str | None = None,
+    tell: Tell = say,
+) -> np.ndarray:
+    """The voice (256,) in a recording, with its model, worked out by a server; ``tell`` gets
+    remarks on its quality."""
+    reference = read_reference(path)
+    for found in reference.remarks:
+        tell(found)
+    async with connect(url, role="enroll", model=model, token=token, ca=ca) as session:
+        await session.send_audio(reference.samples)
+        await session.finish(ENROL_TIMEOUT)
+        async for packet in session:
+            if isinstance(packet, VoicePacket):
+                if remark := several_people(packet.alike):
+                    tell(f"{shown(path)}: {remark}")
+                return packet.timbre
+    raise ClientError(f"the server sent no voice for {shown(path)}")
+
+
+def enrol_here(path: Path, model: str | None, tell: Tell = say) -> np.ndarray:
+    """The voice (256,) in a recording, with its model, worked out in this process."""
+    from clients.offline.local import load_codec
+
+    reference = read_reference(path)
+    codec = load_codec(model)
+    for found in reference.remarks:
+        tell(found)
+    if remark := several_people(codec.talkers_alike(reference.samples)):
+        tell(f"{shown(path)}: {remark}")
+    return codec.voice(reference.samples)
+
+
+async def resolve(
+    voice: str | None,
+    url: str,
+    *,
+    model: str | None,
+    token: str | None,
+    ca: str | None = None,
+) -> np.ndarray | str | None:
+    """What ``--voice`` means: a recording, enrolled by the server; a saved voice; a bundled one;
+    or a name that the server may know."""
+    if voice is None:
+        return None
+    if is_file(voice):
+        return await enrol(Path(voice), url, model=model, token=token, ca=ca)
+    profile = Profiles().find(voice)
+    if profile is not None:
+        return profile.timbre_to_use(say)
+    if voice in BUNDLED:
+        return await enrol(BUNDLED[voice], url, model=model, token=token, ca=ca)
+    return voice

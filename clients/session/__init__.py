@@ -1,0 +1,1 @@
+"""A person's live session: microphone to server to loudspeaker, and its status."""

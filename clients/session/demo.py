@@ -1,0 +1,66 @@
+"""A first taste: a server of our own, a sample or the microphone, and the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from pathlib import Path
+
+from clients.audio.devices import choose, list_devices
+from clients.audio.files import keep_apart
+from clients.errors import ClientError
+from clients.offline.voicebook import BUNDLED
+from clients.session.live_options import LiveOptions
+from clients.session.local_server import LocalServer
+from clients.session.run import LiveRun
+from clients.session.status import Reporter
+from clients.session.talk import interruptible
+
+NEXT = """\
+Listen to {output}, then try
+  {facodec} talk --serve          your own voice, live{microphone}
+  {facodec} convert --voice rms --serve --input {sample} --output rms.wav
+  {facodec} talk --help"""
+
+
+def demo(output: Path, *, model: str | None, microphone: bool) -> int:
+    """Sample (or microphone) -> server -> ``output``. Raises ClientError."""
+    keep_apart([output], [] if microphone else [BUNDLED["slt"]])
+    asyncio.run(_demo(output, model, microphone))
+    hints = {"sample": _short(BUNDLED["slt"]), "microphone": _microphone(), "facodec": _command()}
+    print(NEXT.format(output=output, **hints))
+    return 0
+
+
+async def _demo(output: Path, model: str | None, microphone: bool) -> None:
+    reporter = Reporter()
+    reporter.say("starting a server with the bundled model" if model is None else
+                 f"starting a server with {model}")  # fmt: skip
+    async with LocalServer(*(("--model", model) if model is not None else ())) as server:
+        options = LiveOptions(
+            url=server.url,
+            role="loopback",
+            input=None if microphone else BUNDLED["slt"],
+            output=output,
+        )
+        await interruptible(LiveRun(options, reporter, None))
+
+
+def _command() -> str:
+    """How this program can be called from here: it may lie in an environment that is not active."""
+    return "facodec" if shutil.which("facodec") else str(_short(Path(sys.argv[0])))
+
+
+def _short(path: Path) -> Path:
+    """Relative to the current folder where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _microphone() -> str:
+    """Which microphone there is."""
+    try:
+        found = choose(list_devices(), None, "input")
+    except ClientError:
+        return " (no microphone found here)"
+    return f" (microphone found: {found.name})"

@@ -1,0 +1,55 @@
+"""Options of a live command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from facodec.config import HOP, SAMPLE_RATE
+from streaming.wire.protocol import Role
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """What a live command was asked for. Without a file the device is used; roles without input
+    or output leave theirs alone."""
+
+    url: str
+    role: Role
+    voice: np.ndarray | str | None = None
+    room: str | None = None
+    model: str | None = None
+    token: str | None = field(default=None, repr=False)
+    ca: str | None = None
+    layers: int = 6
+    frames_per_packet: int = 1
+    seed: int = 0
+    pitch: float | None = None
+    """How high who converts speaks, Hz."""
+    local: bool = False
+    fast: bool = False
+    reconnect: bool = False
+    input: Path | None = None
+    output: Path | None = None
+    device_in: str | None = None
+    device_out: str | None = None
+    save_input: Path | None = None
+    playout: float | None = None
+    """Smallest margin of the playout buffer, s."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether sound goes in here."""
+        return self.role != "subscribe"
+
+    @property
+    def packet_wait(self) -> float:
+        """Seconds that the first frame of a packet waits for the last."""
+        return (self.frames_per_packet - 1) * HOP / SAMPLE_RATE
+
+    @property
+    def plays(self) -> bool:
+        """Whether sound comes out here."""
+        return self.role != "publish"

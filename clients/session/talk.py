@@ -1,0 +1,161 @@
+"""Runs a live command from its parsed options: server, voice, signals."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clients import options as given
+from clients.audio.files import keep_apart
+from clients.errors import UsageError
+from clients.offline import voicebook as voices
+from clients.session.live_options import LiveOptions
+from clients.session.local_server import LocalServer
+from clients.session.run import LiveRun
+from clients.session.status import Progress, Reporter
+from clients.session.talkers import NOBODY, RememberedTalkers, SourceTalker
+from facodec.extras import need
+from facodec.files import shown
+from facodec.identity import ModelIdentity, model_of
+from streaming.wire.protocol import Role
+
+if TYPE_CHECKING:
+    from clients.offline.local import LocalCodec
+
+
+def run_live(options: argparse.Namespace, role: Role, room: str | None = None) -> int:
+    """The live command of this role. Raises ClientError."""
+    voices.check_room(room)
+    _check(options)
+    asyncio.run(_live(options, role, room))
+    return 0
+
+
+async def interruptible(run: LiveRun) -> Progress:
+    """Run; Ctrl-C, SIGTERM or the terminal's closing ends the input and lets the rest come out, a
+    second one ends all."""
+    task = asyncio.ensure_future(run.run())
+    told = False
+
+    def on_signal() -> None:
+        nonlocal told
+        if told:
+            task.cancel()
+        told = True
+        run.stop()
+
+    loop = asyncio.get_running_loop()
+    numbers = _endings()
+    for number in numbers:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        return await task
+    except asyncio.CancelledError as error:
+        raise KeyboardInterrupt from error
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _endings() -> list[signal.Signals]:
+    """SIGHUP counts unless ``nohup`` had it ignored: a server of our own must not stay behind."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
+
+
+async def _live(options: argparse.Namespace, role: Role, room: str | None) -> None:
+    reporter = Reporter(as_json=options.json)
+    serve = getattr(options, "serve", False)
+    async with AsyncExitStack() as stack:
+        local = None
+        if getattr(options, "local", False):
+            from clients.offline.local import LocalCodec
+
+            local = LocalCodec(options.model)
+            stack.callback(local.close)
+        url = given.server(options) or given.DEFAULT_URL
+        if serve:
+            chosen = ("--model", options.model) if options.model else ()
+            server = await stack.enter_async_context(LocalServer(*chosen))
+            url = server.url
+        model = None if serve or local is not None else options.model
+        live = LiveOptions(
+            url=url,
+            role=role,
+            voice=await _voice(options, "voice", url, model),
+            room=room,
+            model=model,
+            token=given.token(options),
+            ca=given.ca(options),
+            layers=options.layers,
+            frames_per_packet=options.frames_per_packet,
+            seed=options.seed,
+            pitch=getattr(options, "pitch", None),
+            local=local is not None,
+            reconnect=options.reconnect,
+            fast=getattr(options, "fast", False),
+            input=getattr(options, "input", None),
+            output=getattr(options, "output", None),
+            device_in=getattr(options, "device_in", None),
+            device_out=getattr(options, "device_out", None),
+            save_input=getattr(options, "save_input", None),
+            playout=getattr(options, "playout", None),
+        )
+        talker = await _talker(options, live, local, reporter)
+        await interruptible(LiveRun(live, reporter, local, talker))
+
+
+async def _voice(
+    options: argparse.Namespace, name: str, url: str, model: str | None
+) -> np.ndarray | str | None:
+    voice = getattr(options, name, None)
+    token, ca = given.token(options), given.ca(options)
+    return await voices.resolve(voice, url, model=model, token=token, ca=ca)
+
+
+async def _talker(
+    options: argparse.Namespace, live: LiveOptions, local: LocalCodec | None, reporter: Reporter
+) -> SourceTalker:
+    """What is known of who talks. Raises UsageError for a name that only a server knows where the
+    estimates are made here."""
+    if getattr(options, "talker", NOBODY) == NOBODY:
+        return SourceTalker()
+    named = await _voice(options, "talker", live.url, live.model)
+    model, encodes = model_of(live.voice), local is not None and live.role != "convert"
+    if local is not None:
+        model = local.codec.identity
+        if isinstance(named, str) and encodes:
+            if named not in local.codec.voices:
+                raise UsageError(f"--talker {shown(named)}: no voice of that name is known here")
+            named = local.codec.voices[named]
+    elif model is None and live.model is not None:
+        model = ModelIdentity(live.model)
+    return SourceTalker(named, RememberedTalkers(reporter.say), model, encodes, reporter.say)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Combinations that cannot be. Raises UsageError."""
+    serve = getattr(options, "serve", False)
+    if serve or getattr(options, "local", False):
+        need("server")
+    if serve and options.server:
+        raise UsageError("--serve starts a server of its own: leave out --server, or --serve")
+    if serve and options.reconnect:
+        raise UsageError("--reconnect is for a server that outlives this command, not for --serve")
+    if getattr(options, "fast", False) and options.input is None:
+        raise UsageError("--fast needs --input FILE: nobody speaks faster than real time")
+    if getattr(options, "fast", False) and "output" in options and options.output is None:
+        raise UsageError("--fast needs --output FILE: nobody listens faster than real time")
+    keep_apart(
+        [getattr(options, name, None) for name in ("output", "save_input")],
+        [
+            getattr(options, "input", None),
+            voices.voice_file(getattr(options, "voice", None)),
+            voices.voice_file(getattr(options, "talker", None)),
+        ],
+    )

@@ -1,0 +1,1 @@
+"""The bundled causal model: layers, features, synthesis, weights, and its steps."""

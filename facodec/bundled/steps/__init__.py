@@ -1,0 +1,110 @@
+"""The bundled model for streams: one hop a call, in C where it can be compiled and in a few fused
+operations elsewhere; states of 64 KiB."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from facodec.bundled.model import LiveModel
+from facodec.bundled.steps.decoder import FastDecoder
+from facodec.bundled.steps.encoder import FastEncoder
+from facodec.bundled.steps.native import native_decoder, native_encoder
+from facodec.bundled.steps.states import FastDecoderState, FastEncoderState
+from facodec.config import CODE_LAYERS, HOP
+
+FEW = {"float32": 4, "native": 64}
+"""Hops up to which single steps are faster than one call of the model, by backend."""
+
+
+class FastLive:
+    """Streams of a :class:`LiveModel`, equal to its own but for rounding; the weights as they are
+    when this is made. Calls with many hops go to the model, which is then faster.
+
+    ``backend``: ``native`` computes in C, ``float32`` in PyTorch's operations, and ``auto`` in C
+    where that can be done. Raises ValueError where ``native`` cannot.
+    """
+
+    def __init__(self, model: LiveModel, backend: str = "auto") -> None:
+        self._model = model
+        self._encoder = FastEncoder(model)
+        self._decoder = FastDecoder(model)
+        self.backend = "float32"
+        if backend != "float32" and self._go_native():
+            self.backend = "native"
+        elif backend == "native":
+            raise ValueError(
+                "backend 'native' cannot be used here: it takes a C compiler and a model on a CPU"
+            )
+
+    def _go_native(self) -> bool:
+        encoder, decoder = native_encoder(self._encoder), native_decoder(self._decoder)
+        if encoder is None or decoder is None:
+            return False
+        self._encoder.steps, self._decoder.steps = encoder, decoder
+        return True
+
+    def encoder_state(self, batch: int = 1) -> FastEncoderState:
+        """State of ``batch`` encoders that have heard nothing."""
+        return self._encoder.initial_state(batch)
+
+    def encoder_step(
+        self, audio: Tensor, state: FastEncoderState
+    ) -> tuple[Tensor, FastEncoderState]:
+        """audio (B, 200 n) -> codes (B, 6, n)."""
+        hops = audio.shape[1] // HOP
+        if hops > FEW[self.backend]:
+            codes, after = self._model.encoder_step(audio, self._encoder.expand(state))
+            return codes, self._encoder.compress(after, state, audio, codes)
+        parts = [state.words.new_zeros(len(audio), CODE_LAYERS, 0)]
+        for hop in range(hops):
+            codes, state = self._encoder.step(audio[:, hop * HOP : (hop + 1) * HOP], state)
+            parts.append(codes)
+        return torch.cat(parts, dim=2), state
+
+    def encoder_step_in_place(
+        self, audio: Tensor, states: FastEncoderState, rows: Tensor
+    ) -> Tensor:
+        """audio (B, 200) of the ``rows`` (B,) of ``states`` -> codes (B, 6, 1); the states are
+        then those after it."""
+        return self._encoder.step_in_place(audio, states, rows)
+
+    def encoder_flush(self, state: FastEncoderState) -> Tensor:
+        """Nothing (B, 6, 0): this model has no look-ahead."""
+        return state.words.new_zeros(state.words.shape[0], CODE_LAYERS, 0)
+
+    def encoder_timbre(self, state: FastEncoderState) -> Tensor:
+        """Running estimate (B, 256) of the talkers' timbre."""
+        return self._encoder.timbre(state.talker)
+
+    def encoder_timbres(self, states: FastEncoderState, rows: Tensor) -> Tensor:
+        """The same for the ``rows`` (B,) of ``states``."""
+        return self._encoder.timbres(states.talker, rows)
+
+    def decoder_state(self, batch: int = 1, seed: int = 0) -> FastDecoderState:
+        """State of ``batch`` decoders before their first frame; ``seed`` fixes the noise."""
+        return self._decoder.initial_state(batch, seed)
+
+    def decoder_step(
+        self, codes: Tensor, timbre: Tensor, state: FastDecoderState
+    ) -> tuple[Tensor, FastDecoderState]:
+        """codes (B, 6, n), timbre (B, 256) -> audio (B, 200 m)."""
+        if codes.shape[2] > FEW[self.backend]:
+            audio, after = self._model.decoder_step(codes, timbre, self._decoder.expand(state))
+            return audio, self._decoder.compress(after, state, codes)
+        parts = [timbre.new_zeros(len(codes), 0)]
+        for frame in range(codes.shape[2]):
+            audio, state = self._decoder.step(codes[:, :, frame : frame + 1], timbre, state)
+            parts.append(audio)
+        return torch.cat(parts, dim=1), state
+
+    def decoder_step_in_place(
+        self, codes: Tensor, timbre: Tensor, states: FastDecoderState, rows: Tensor
+    ) -> Tensor:
+        """codes (B, 6, 1), timbre (B, 256) of the ``rows`` (B,) of ``states``, past their first
+        frame, -> audio (B, 200); the states are then those after it."""
+        return self._decoder.step_in_place(codes, timbre, states, rows)
+
+    def decoder_flush(self, timbre: Tensor, state: FastDecoderState) -> Tensor:
+        """The audio (B, 200 m) still owed."""
+        return self._decoder.flush(state)

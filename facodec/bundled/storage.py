@@ -1,0 +1,86 @@
+"""Reading and writing weights of the live model.
+
+float16 on disk, float32 in memory. Beside them ``model.json`` holds the sizes of the model and
+``train.json`` the settings it was trained with.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from facodec.bundled.model import LiveModel
+from facodec.config import LiveConfig
+from facodec.files import FileError, shown, write_bytes, write_text
+from facodec.weights.reading import read_config, read_tensors
+
+WEIGHTS = "live.safetensors"
+SIZES = "model.json"
+FILLS = re.compile(r"[a-z][a-z_]*_")
+"""Names of functions that change a tensor in place."""
+
+
+def save_live(model: LiveModel, folder: Path) -> None:
+    """Write the weights as float16 safetensors, and the sizes beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    half = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
+    write_bytes(folder / WEIGHTS, save(half))
+    write_text(folder / SIZES, json.dumps(asdict(model.config), indent=2) + "\n")
+
+
+def load_live(folder: Path) -> LiveModel:
+    """Read what :func:`save_live` wrote; missing, unexpected, mis-shaped or invalid weights are a
+    FileError naming them."""
+    config = read_config(folder / SIZES, LiveConfig)
+    weights = read_tensors(folder / WEIGHTS)
+    _check_fit(config, weights, folder)
+    model = LiveModel(config)
+    try:
+        model.load_state_dict({k: v.float() for k, v in weights.items()})
+    except RuntimeError as e:
+        raise FileError(f"{shown(folder / WEIGHTS)} does not fit its {SIZES}: {e}") from e
+    return model.eval()
+
+
+def _check_fit(config: LiveConfig, weights: dict[str, Tensor], folder: Path) -> None:
+    """Before memory is taken for a model: its sizes must be those of the weights."""
+    try:
+        with _Unallocated():
+            wanted = LiveModel(config).state_dict()
+    except (RuntimeError, ValueError, ArithmeticError, MemoryError) as e:
+        raise FileError(f"{shown(folder / SIZES)} holds sizes of no model: {e}") from e
+    for name, tensor in wanted.items():
+        if name in weights and weights[name].shape != tensor.shape:
+            got, shape = tuple(weights[name].shape), tuple(tensor.shape)
+            raise FileError(
+                f"{shown(folder / WEIGHTS)} does not fit its {SIZES}: {name} is {got}, "
+                f"expected {shape}"
+            )
+    missing = sorted(set(wanted) - set(weights))
+    if missing:
+        raise FileError(
+            f"{shown(folder / WEIGHTS)} does not fit its {SIZES}: Missing key(s): {missing[:5]}"
+        )
+
+
+class _Unallocated(TorchFunctionMode):
+    """While active, the weights of layers have shapes but take no memory and are not filled."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func is torch.empty:
+            given["device"] = "meta"
+        first = args[0] if args else given.get("tensor")
+        if isinstance(first, Tensor) and first.is_meta and FILLS.fullmatch(func.__name__):
+            return first
+        return func(*args, **given)

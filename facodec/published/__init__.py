@@ -1,0 +1,1 @@
+"""FACodec as published (NaturalSpeech 3): model, checkpoint, faster precisions."""

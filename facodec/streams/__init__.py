@@ -1,0 +1,1 @@
+"""Many streams of any model: states in arenas, steps in batches, conversion."""

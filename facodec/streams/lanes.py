@@ -1,0 +1,157 @@
+"""Many streams of one codec, stepped in batches: the results are those of each stream alone.
+
+Arrays are numpy in and out, a row a stream. A lane is one direction of a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facodec.bundled.steps import FastLive
+from facodec.config import HOP
+from facodec.model import CodecModel
+from facodec.states import state_bytes
+from facodec.streams.arena import Arena, Slot
+
+Audio = NDArray[np.float32]
+Codes = NDArray[np.int64]
+Timbres = NDArray[np.float32]
+
+
+class Lanes:
+    """The lanes of all streams of a model. May be used from several threads, each lane by one.
+
+    ``size`` of a step: the batch to run it at, at least the number of lanes; the rest idles. Steps
+    in C take any number as it is.
+    """
+
+    def __init__(
+        self, model: CodecModel, steps: CodecModel | FastLive, device: torch.device
+    ) -> None:
+        self._model, self._steps, self._device = model, steps, device
+        self._native = isinstance(steps, FastLive) and steps.backend == "native"
+        several = (8,) if isinstance(steps, FastLive) else (8, 4, 2)
+        self.hops: tuple[int, ...] = (1,) if self._native else (*several, 1)
+        """Frames to step a stream by, the most first: few sizes, so that streams have steps in
+        common, and none that is slower than smaller ones."""
+        self._encoders, self._decoders = Arena(), Arena()
+
+    @property
+    def bytes(self) -> int:
+        """Memory allocated for the states of streams now."""
+        return self._encoders.bytes + self._decoders.bytes
+
+    def stream_bytes(self, encoder: Slot, decoder: Slot) -> int:
+        """Bytes of the states of one stream, as they are now."""
+        states = self._encoders.gather([encoder], 1), self._decoders.gather([decoder], 1)
+        return sum(map(state_bytes, states))
+
+    @torch.inference_mode()
+    def open_encoder(self) -> Slot:
+        return self._encoders.open(self._steps.encoder_state(1))
+
+    @torch.inference_mode()
+    def open_decoder(self, seed: int = 0) -> Slot:
+        return self._decoders.open(self._steps.decoder_state(1, seed))
+
+    @torch.inference_mode()
+    def encode(self, lanes: Sequence[Slot], audio: Audio, size: int) -> Codes:
+        """audio (N, 200 n) -> codes (N, 6, m), for lanes in one phase."""
+        size = self._size(lanes, size)
+        heard = self._batch(audio, size)
+        if isinstance(self._steps, FastLive) and audio.shape[1] == HOP and self._in_place(size):
+            with self._encoders.rows(lanes, size) as (states, rows):
+                codes = self._steps.encoder_step_in_place(heard, states, rows)
+        else:
+            state = self._encoders.gather(lanes, size)
+            codes, after = self._steps.encoder_step(heard, state)
+            self._encoders.put(lanes, after)
+        return as_numpy(codes)[: len(lanes)]
+
+    @torch.inference_mode()
+    def flush_encoder(self, lane: Slot) -> Codes:
+        """The frames (6, m) that an encoder still owes."""
+        return as_numpy(self._steps.encoder_flush(self._encoders.gather([lane], 1))[0])
+
+    @torch.inference_mode()
+    def timbres(self, lanes: Sequence[Slot]) -> list[Timbres | None]:
+        """The running estimate (256,) of each encoder, for lanes in one phase."""
+        if isinstance(self._steps, FastLive):
+            with self._encoders.rows(lanes, len(lanes)) as (states, rows):
+                return list(as_numpy(self._steps.encoder_timbres(states, rows)))
+        state = self._encoders.gather(lanes, len(lanes))
+        timbres = self._steps.encoder_timbre(state)
+        if timbres is not None:
+            return list(as_numpy(timbres))
+        # Somebody has not been heard for long enough yet.
+        if len(lanes) == 1:
+            return [None]
+        return [self.timbres([lane])[0] for lane in lanes]
+
+    @torch.inference_mode()
+    def decode(self, lanes: Sequence[Slot], codes: Codes, timbres: Timbres, size: int) -> Audio:
+        """codes (N, 6, n), absent ones -1, timbres (N, 256) -> audio (N, 200 m), for lanes in one
+        phase."""
+        size = self._size(lanes, size)
+        said, voices = self._batch(codes, size), self._batch(timbres, size)
+        if isinstance(self._steps, FastLive) and codes.shape[2] == 1 and self._in_place(size):
+            audio = self._decode_frame(self._steps, lanes, said, voices)
+        else:
+            audio = self._decode_by_copies(lanes, said, voices)
+        return cast(Audio, as_numpy(audio)[: len(lanes)])
+
+    def _decode_frame(
+        self, steps: FastLive, lanes: Sequence[Slot], codes: Tensor, timbres: Tensor
+    ) -> Tensor:
+        with self._decoders.rows(lanes, len(codes)) as (states, rows):
+            if states.started:
+                return steps.decoder_step_in_place(codes, timbres, states, rows)
+        return self._decode_by_copies(lanes, codes, timbres)
+
+    def _decode_by_copies(self, lanes: Sequence[Slot], codes: Tensor, timbres: Tensor) -> Tensor:
+        state = self._decoders.gather(lanes, len(codes))
+        audio, after = self._steps.decoder_step(codes, timbres, state)
+        self._decoders.put(lanes, after)
+        return audio
+
+    @torch.inference_mode()
+    def flush_decoder(self, lane: Slot, timbre: Timbres) -> Audio:
+        """The samples (200 m,) that a decoder still owes."""
+        state = self._decoders.gather([lane], 1)
+        audio = self._steps.decoder_flush(self._batch(timbre[None], 1), state)
+        return cast(Audio, as_numpy(audio[0]))
+
+    @torch.inference_mode()
+    def convert(self, codes: Codes, sources: Timbres | None, targets: Timbres) -> Codes:
+        """What conversion makes of codes (N, 6, n) spoken with ``sources`` (N, 256)."""
+        known = None if sources is None else self._batch(sources, len(sources))
+        there = self._batch(targets, len(targets))
+        return as_numpy(self._model.convert_codes(self._batch(codes, len(codes)), known, there))
+
+    def _size(self, lanes: Sequence[Slot], wanted: int) -> int:
+        return len(lanes) if self._native else wanted
+
+    def _in_place(self, size: int) -> bool:
+        """Whether steps of so many streams work on the rows of the states themselves."""
+        return self._native or size > 1
+
+    def _batch(self, rows: NDArray[Any], size: int) -> Tensor:
+        """The rows on the device, filled up with idle ones, zeros."""
+        if size > len(rows):
+            idle = np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)
+            rows = np.concatenate((rows, idle))
+        batch = torch.from_numpy(rows)
+        return batch if self._device.type == "cpu" else batch.to(self._device)
+
+
+def as_numpy(tensor: Tensor) -> NDArray[Any]:
+    """The same numbers, one after the other."""
+    # Even where it does nothing, .cpu() lets other threads run Python, and waits for them.
+    here = tensor if tensor.device.type == "cpu" else tensor.cpu()
+    return np.ascontiguousarray(here.numpy())

@@ -1,0 +1,128 @@
+"""The two directions of one stream, and conversion, as work for batches (see
+:mod:`facodec.streams.batching`); the same results as the streams of :mod:`facodec.codec`.
+
+Codes are those of a checked message or of an encoder; samples are looked at in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from facodec.bundled.loudness import Loudness
+from facodec.codec import Codec
+from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS
+from facodec.streams.batching import Aside, Convert, Decode, Encode, Look, Work
+
+NO_CODES = np.zeros((CODE_LAYERS, 0), np.int64)
+SILENCE = np.zeros(0, np.float32)
+
+
+class LiveEncoder:
+    """Samples of any number in, codes (6, m) out."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._lane = codec.lanes.open_encoder()
+        self._waiting = np.zeros(0, np.float32)
+
+    @property
+    def wanted(self) -> int:
+        """Samples, 1..200, until the next frame is complete."""
+        return HOP - len(self._waiting)
+
+    def push(self, samples: np.ndarray) -> Work[np.ndarray]:
+        """samples (n,), n >= 0 -> codes (6, m) of the frames that became complete."""
+        heard = np.concatenate((self._waiting, samples)) if len(self._waiting) else samples
+        parts: list[np.ndarray] = []
+        start = 0
+        for frames in _steps(len(heard) // HOP, self._codec.lanes.hops):
+            audio = heard[start : start + frames * HOP]
+            parts.append((yield Encode(self._codec, self._lane, audio)))
+            start += frames * HOP
+        self._waiting = heard[start:].copy()
+        return _joined(parts, NO_CODES)
+
+    def flush(self) -> Work[np.ndarray]:
+        """The frames (6, m) still owed, the last filled up with silence."""
+        rest = np.zeros(-len(self._waiting) % HOP, np.float32)
+        last = yield from self.push(rest)
+        flush = partial(self._codec.lanes.flush_encoder, self._lane)
+        owed = yield from _flushed(self._codec, self._codec.latency.encoder, flush)
+        return np.concatenate((last, owed), axis=1)
+
+    def timbre(self) -> Work[np.ndarray | None]:
+        """The running estimate (256,) of the talker's timbre."""
+        timbre: np.ndarray | None = yield Look(self._codec, self._lane)
+        return timbre
+
+
+class LiveDecoder:
+    """Codes (K, n) in, samples out. ``seed`` fixes the noise."""
+
+    def __init__(self, codec: Codec, seed: int) -> None:
+        self._codec = codec
+        self._lane = codec.lanes.open_decoder(seed)
+        self._loudness = Loudness()
+
+    def push(self, codes: np.ndarray, timbre: np.ndarray) -> Work[np.ndarray]:
+        """codes (K, n), K = 3..6, n >= 0, timbre (256,) -> the samples that became complete."""
+        filled = _fill(codes)
+        parts: list[np.ndarray] = []
+        start = 0
+        for frames in _steps(filled.shape[1], self._codec.lanes.hops):
+            part = filled[:, start : start + frames]
+            audio = yield Decode(self._codec, self._lane, part, timbre)
+            if self._codec.says_level:
+                audio, self._loudness = self._loudness.step(part, audio)
+            parts.append(audio)
+            start += frames
+        return _joined(parts, SILENCE)
+
+    def flush(self, timbre: np.ndarray) -> Work[np.ndarray]:
+        """The samples still owed."""
+        flush = partial(self._codec.lanes.flush_decoder, self._lane, timbre)
+        last = yield from _flushed(self._codec, self._codec.latency.decoder, flush)
+        return self._loudness.last(last)
+
+
+def _flushed(codec: Codec, owed: int, flush: Callable[[], np.ndarray]) -> Work[np.ndarray]:
+    """What a flush gives that computes so many samples at once: no step for others to wait for
+    where that is more than a frame."""
+    if owed <= HOP:
+        return flush()
+    flushed: np.ndarray = yield Aside(codec, flush)
+    return flushed
+
+
+def convert(
+    codec: Codec, codes: np.ndarray, source: np.ndarray | None, target: np.ndarray
+) -> Work[np.ndarray]:
+    """What conversion makes of codes (K, n): codes (3, n)."""
+    converted: np.ndarray = yield Convert(codec, _fill(codes), source, target)
+    return converted[:MIN_LAYERS]
+
+
+def _steps(frames: int, sizes: Sequence[int]) -> list[int]:
+    """So many frames, cut into steps."""
+    steps: list[int] = []
+    for size in sizes:
+        count, frames = divmod(frames, size)
+        steps += [size] * count
+    return steps
+
+
+def _joined(parts: list[np.ndarray], nothing: np.ndarray) -> np.ndarray:
+    """The parts one after the other; mostly there is just one."""
+    return parts[0] if len(parts) == 1 else np.concatenate((nothing, *parts), axis=-1)
+
+
+def _fill(codes: np.ndarray) -> np.ndarray:
+    """codes (K, n) -> (6, n), layers left out marked absent."""
+    if len(codes) == CODE_LAYERS:
+        return codes
+    filled = np.full((CODE_LAYERS, codes.shape[1]), ABSENT, np.int64)
+    filled[: len(codes)] = codes
+    return filled

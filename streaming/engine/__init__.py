@@ -1,0 +1,1 @@
+"""Many streams in turns of one model's threads."""

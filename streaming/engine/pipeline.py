@@ -1,0 +1,379 @@
+"""What each role does with the codec: media in, media out. Runs in a model thread.
+
+A pipeline is a chain of stages; each stage is one small class with :meth:`Stage.feed` and
+:meth:`Stage.finish`. Results depend on the stream alone, not on how it was cut into packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import torch
+
+from facodec.codec import Codec, check_timbre
+from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
+from facodec.streams.batching import Aside, Stopwatch, Work, run_alone
+from facodec.streams.conversion import SETTLED, VOICE_INTERVAL, has_moved
+from facodec.streams.lines import LiveDecoder, LiveEncoder
+from streaming.engine.converting import Converting
+from streaming.engine.heard import Heard, talker_of
+from streaming.wire.media import Frames, Media, Sound, Talker, Timbre, join
+from streaming.wire.protocol import Format, Hello, ProtocolError
+
+LOOK_EVERY = VOICE_INTERVAL * HOP
+"""Samples between two looks at the running timbre."""
+NEUTRAL = np.zeros(TIMBRE_DIM, np.float32)
+"""The voice a decoder starts with when none is known yet."""
+
+
+@dataclass
+class Result:
+    """What a pipeline made of some input, and the seconds it took by kind of stage: those of the
+    steps it had a part in, shared with other streams or not."""
+
+    media: list[Media] = field(default_factory=list)
+    encode: float = 0.0
+    decode: float = 0.0
+    talker: Talker | None = None
+    """Who was heard, with the last result of a stream."""
+
+    def add(self, other: Result) -> None:
+        self.media.extend(other.media)
+        self.encode += other.encode
+        self.decode += other.decode
+
+
+class Stage(Protocol):
+    """One step of a pipeline. ``decodes``: whose account its time goes to.
+
+    What needs the model gives work that yields requests for it; the rest gives media at once.
+    """
+
+    decodes: bool
+
+    def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
+        """What comes out because the item went in."""
+
+    def finish(self) -> list[Media] | Work[list[Media]]:
+        """What was still owed at the end of the stream."""
+
+
+class Pipeline:
+    """A chain of stages, each fed with what the one before it gives."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._stages = list(stages)
+
+    def push(self, item: Media) -> Result:
+        """Runs the work alone."""
+        return run_alone(self.work([item]))
+
+    def flush(self) -> Result:
+        """Runs the last work alone."""
+        return run_alone(self.work([], flush=True))
+
+    def work(self, media: list[Media], flush: bool = False) -> Work[Result]:
+        """The work that media make; ``flush``: nothing follows."""
+        result = Result()
+        for stage in self._stages:
+            watch = Stopwatch()
+            out: list[Media] = []
+            for item in media:
+                given = stage.feed(item)
+                # What needs no model is spared a generator: this runs for every hop of a stream.
+                out += given if isinstance(given, list) else (yield from watch.time(given))
+            if flush:
+                given = stage.finish()
+                out += given if isinstance(given, list) else (yield from watch.time(given))
+            if stage.decodes:
+                result.decode += watch.total
+            else:
+                result.encode += watch.total
+            media = out
+        result.media = media
+        if flush:
+            result.talker = talker_of(self._stages)
+        return result
+
+
+MakePipeline: TypeAlias = Callable[[], Pipeline]
+
+
+class Encode:
+    """Sound -> frames of ``layers`` codes, and an estimate of the talker's timbre before the first
+    of them and wherever it has moved: at first that of ``talker`` (256,), where he is known. A
+    timbre fed in passes through."""
+
+    decodes = False
+
+    def __init__(self, codec: Codec, layers: int, talker: np.ndarray | None = None) -> None:
+        self.heard = Heard()
+        self._encoder = LiveEncoder(codec)
+        self._layers = layers
+        self._follows = codec.model.follows_source
+        self._talker = talker if self._follows else None
+        self._samples = 0
+        self._sent: np.ndarray | None = None
+
+    def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
+        if isinstance(item, Timbre):
+            return [item]
+        if not isinstance(item, Sound):
+            raise TypeError(f"wanted sound, got {type(item).__name__}")
+        return self._encode(item.samples)
+
+    def finish(self) -> Work[list[Media]]:
+        found = (yield from self._look()) if self._is_time_to_look() else []
+        return [*found, self._frames((yield from self._encoder.flush()))]
+
+    def _encode(self, heard: np.ndarray) -> Work[list[Media]]:
+        out: list[Media] = []
+        start = 0
+        while start < len(heard):
+            if self._is_time_to_look():
+                out += yield from self._look()
+            samples = heard[start : start + LOOK_EVERY - self._samples % LOOK_EVERY]
+            start += len(samples)
+            self._samples += len(samples)
+            out.append(self._frames((yield from self._encoder.push(samples))))
+        return out
+
+    def _is_time_to_look(self) -> bool:
+        return self._samples % LOOK_EVERY == 0
+
+    def _frames(self, codes: np.ndarray) -> Frames:
+        if self._follows:
+            self.heard.add(codes)
+        return Frames(codes[: self._layers])
+
+    def _look(self) -> Work[list[Media]]:
+        """The running timbre, if it has moved."""
+        timbre = yield from self._encoder.timbre()
+        if self._follows:
+            self.heard.look(timbre)
+        if self._talker is not None and self.heard.voiced < SETTLED:
+            timbre = self._talker
+        if timbre is None:
+            return []
+        # The receiver gets float16: what is compared and used here is what it will get.
+        rounded = timbre.astype(np.float16).astype(np.float32)
+        if self._sent is not None and not has_moved(self._sent, rounded):
+            return []
+        self._sent = rounded
+        return [Timbre(rounded, exact=False)]
+
+
+class Given:
+    """Lets a voice given by somebody outrank every estimate.
+
+    ``voice`` goes before everything else; from there on, or from the first exact timbre that
+    comes by, estimates are dropped."""
+
+    decodes = False
+
+    def __init__(self, voice: np.ndarray | None) -> None:
+        self._to_announce = voice
+        self._given = voice is not None
+
+    def feed(self, item: Media) -> list[Media]:
+        announced = self._announce()
+        if isinstance(item, Timbre):
+            self._given = self._given or item.exact
+            return announced if self._given and not item.exact else [*announced, item]
+        return [*announced, item]
+
+    def finish(self) -> list[Media]:
+        return self._announce()
+
+    def _announce(self) -> list[Media]:
+        voice, self._to_announce = self._to_announce, None
+        return [] if voice is None else [Timbre(voice, exact=True)]
+
+
+class Decode:
+    """Frames -> sound, in the timbre last fed in; neutral before the first."""
+
+    decodes = True
+
+    def __init__(self, codec: Codec, seed: int) -> None:
+        self._decoder = LiveDecoder(codec, seed)
+        self._timbre = NEUTRAL
+
+    def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
+        if isinstance(item, Timbre):
+            self._timbre = check_timbre(item.vector)
+            return []
+        if not isinstance(item, Frames):
+            raise TypeError(f"wanted codes, got {type(item).__name__}")
+        return self._sound(self._decoder.push(item.codes, self._timbre))
+
+    def finish(self) -> Work[list[Media]]:
+        return self._sound(self._decoder.flush(self._timbre))
+
+    @staticmethod
+    def _sound(work: Work[np.ndarray]) -> Work[list[Media]]:
+        return [Sound((yield from work))]
+
+
+class ConvertSound:
+    """Sound -> frames for another voice, which goes before them; a timbre fed in is the next.
+    ``pitch`` (Hz) and ``talker`` (256,): what is known of who is talking."""
+
+    decodes = False
+
+    def __init__(
+        self,
+        codec: Codec,
+        voice: np.ndarray,
+        pitch: float | None = None,
+        talker: np.ndarray | None = None,
+    ) -> None:
+        self.heard = Heard()
+        self._codec = codec
+        self._encoder = LiveEncoder(codec)
+        self._converting = Converting(codec, voice, pitch, talker)
+
+    def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
+        if isinstance(item, Timbre):
+            return self._converting.aim(item.vector)
+        if not isinstance(item, Sound):
+            raise TypeError(f"wanted sound, got {type(item).__name__}")
+        return self._convert(item.samples)
+
+    def finish(self) -> Work[list[Media]]:
+        codes = yield from self._encoder.flush()
+        last = yield from self._converted(codes)
+        return [*last, *self._converting.announce()]
+
+    def _convert(self, heard: np.ndarray) -> Work[list[Media]]:
+        out: list[Media] = []
+        # What is known of the source must not run ahead of what is converted.
+        cuts = range(self._encoder.wanted, len(heard), HOP)
+        for samples in np.split(heard, cuts if self._codec.model.follows_source else ()):
+            out += yield from self._converted((yield from self._encoder.push(samples)))
+        return join(out)
+
+    def _converted(self, codes: np.ndarray) -> Work[list[Media]]:
+        if not codes.shape[1]:
+            return []
+        source = None
+        if self._converting.is_time_to_look:
+            source = yield from self._encoder.timbre()
+            self.heard.look(source)
+        if self._codec.model.follows_source:
+            self.heard.add(codes)
+        self._converting.follow(source, codes.shape[1])
+        return (yield from self._converting.convert(codes))
+
+
+class ConvertFrames:
+    """Frames -> frames for another voice, which goes before them.
+
+    An exact timbre fed in is the next voice, an estimate tells who is talking.
+    """
+
+    decodes = False
+
+    def __init__(
+        self,
+        codec: Codec,
+        voice: np.ndarray,
+        pitch: float | None = None,
+        talker: np.ndarray | None = None,
+    ) -> None:
+        self._converting = Converting(codec, voice, pitch, talker)
+
+    def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
+        if isinstance(item, Sound):
+            raise TypeError("wanted codes, got sound")
+        if isinstance(item, Frames):
+            return self._converting.convert(item.codes)
+        if item.exact:
+            return self._converting.aim(item.vector)
+        return self._converting.hear(check_timbre(item.vector))
+
+    def finish(self) -> list[Media]:
+        return self._converting.announce()
+
+
+class Enroll:
+    """Sound, all of it, -> the voice heard in it. Holds at most ``longest`` seconds."""
+
+    decodes = False
+
+    def __init__(self, codec: Codec, longest: float) -> None:
+        self._codec = codec
+        self._longest = longest
+        # One piece, of which only what is written to takes memory: small ones that are kept for
+        # long would leave holes behind.
+        self._sound = np.empty(int(longest * SAMPLE_RATE), np.float32)
+        self._heard = 0
+
+    def feed(self, item: Media) -> list[Media]:
+        if not isinstance(item, Sound):
+            raise TypeError(f"wanted sound, got {type(item).__name__}")
+        start, self._heard = self._heard, self._heard + len(item.samples)
+        if self._heard > len(self._sound):
+            raise ProtocolError("too-long", f"enrol a voice with at most {self._longest:g} s")
+        self._sound[start : self._heard] = item.samples
+        return []
+
+    def finish(self) -> Work[list[Media]]:
+        if self._heard < HOP:
+            raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
+        heard = self._sound[: self._heard]
+        try:
+            voice: np.ndarray = yield Aside(self._codec, partial(self._codec.voice, heard))
+        except ValueError as error:
+            raise ProtocolError("bad-audio", str(error)) from error
+        compare = partial(self._codec.talkers_alike, heard)
+        alike: float | None = yield Aside(self._codec, compare)
+        return [Timbre(voice, exact=True, alike=alike)]
+
+
+def plan(
+    hello: Hello,
+    codec: Codec,
+    voice: np.ndarray | None,
+    enroll: float,
+    talker: np.ndarray | None = None,
+) -> MakePipeline:
+    """How to build the pipeline that a hello asks for. ``voice``, ``talker``: what it means by
+    these; ``enroll``: longest enrolment, s.
+
+    Raises ProtocolError where the role needs a voice and has none."""
+    if hello.role == "enroll":
+        return lambda: Pipeline([Enroll(codec, enroll)])
+    source, sink = hello.formats()
+    make = [*_front(hello, codec, voice, talker, source)]
+    if sink == "pcm":
+        make.append(partial(Decode, codec, hello.seed))
+    return lambda: Pipeline([make_stage() for make_stage in make])
+
+
+def _front(
+    hello: Hello,
+    codec: Codec,
+    voice: np.ndarray | None,
+    talker: np.ndarray | None,
+    source: Format | None,
+) -> list[Callable[[], Stage]]:
+    """The stages that turn the input into frames, with the voice they are to be heard in."""
+    if hello.role == "convert":
+        if voice is None:
+            raise ProtocolError("no-voice", "role 'convert' needs a voice in hello, got none")
+        stage = ConvertSound if source == "pcm" else ConvertFrames
+        return [partial(stage, codec, voice, hello.pitch, talker)]
+    if source == "pcm":
+        return [partial(Encode, codec, hello.layers, talker), partial(Given, voice)]
+    return [partial(Given, voice)]
+
+
+def prepare_thread() -> None:
+    """Settings of a model thread: one hop is too little work to share between cores, and the
+    other cores are for the event loop and for other streams."""
+    torch.set_num_threads(1)

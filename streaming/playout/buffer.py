@@ -1,0 +1,309 @@
+"""The playout buffer: turns packets that come when they like into sound without gaps.
+
+No clock, no device, no socket: the producer tells the time when it pushes, the consumer (an audio
+callback) only copies. Its delay starts small, grows when the buffer ran dry and shrinks again when
+the margin has been ample for a while, by cutting or repeating whole pitch periods under a
+crossfade, the idea of WSOLA (Verhelst and Roelands, 1993).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from facodec.config import SAMPLE_RATE
+from streaming.playout.ring import SampleRing
+
+
+@dataclass(frozen=True)
+class PlayoutSettings:
+    """All times in seconds. ``rate``: samples per second of what is pushed and pulled."""
+
+    rate: int = SAMPLE_RATE
+    reserve: float = 0.015
+    """What should still be waiting when the next packet arrives, at the start and at least."""
+    growth: float = 0.015
+    """Added to the reserve each time the buffer ran dry."""
+    limit: float = 0.5
+    """Most that may wait. Beyond it the newest samples are dropped and counted as overrun."""
+    calm: float = 1.0
+    """The margin must have been ample for this long before the delay shrinks."""
+    forget: float = 4.0
+    """After this long without a gap, one growth step of the reserve is given back."""
+    splice_every: float = 0.04
+    """Least time between two cuts or repeats, so that speech speeds up by 20 % at most."""
+    overlap: float = 0.004
+    shortest_splice: float = 0.0025
+    fade: float = 0.008
+    """Length of the fade to silence when the buffer is empty, and of the fade back in."""
+
+    def __post_init__(self) -> None:
+        if self.rate < 1:
+            raise ValueError(f"rate must be positive, got {self.rate}")
+        if not 0 <= self.reserve < self.limit:
+            raise ValueError(f"reserve {self.reserve} s must lie below the limit {self.limit} s")
+
+    def samples(self, seconds: float) -> int:
+        return round(seconds * self.rate)
+
+
+@dataclass
+class PlayoutCounters:
+    """Events, and samples they concerned."""
+
+    underruns: int = 0
+    concealed: int = 0
+    overruns: int = 0
+    dropped: int = 0
+    cut: int = 0
+    repeated: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class PlayoutBuffer:
+    """Bounded, adaptive playout for one producer (:meth:`push`) and one consumer (:meth:`pull`).
+
+    Playing starts when ``target`` samples wait, or when the first have waited that long.
+    """
+
+    def __init__(self, settings: PlayoutSettings | None = None) -> None:
+        self.settings = settings or PlayoutSettings()
+        self.counters = PlayoutCounters()
+        self._fade = self.settings.samples(self.settings.fade)
+        self._ring = SampleRing(self.settings.samples(self.settings.limit), history=self._fade)
+        # producer's
+        self._reserve = self.settings.samples(self.settings.reserve)
+        self._packet = 0
+        self._lows = _LowWater(self.settings.calm)
+        self._underruns_seen = 0
+        self._relax_at = float("-inf")
+        self._next_splice = float("-inf")
+        self._cut_off = False
+        self._last = 0.0
+        self._ended = False
+        # consumer's
+        self._block = 0
+        self._playing = False
+        self._waited = 0
+        self._starved = False
+        self._fade_in_done = self._fade
+        self._tail = np.zeros(0, np.float32)
+        self._ramp = np.linspace(0.0, 1.0, self._fade, endpoint=False, dtype=np.float32)
+
+    @property
+    def level(self) -> int:
+        """Samples waiting."""
+        return self._ring.level
+
+    @property
+    def target(self) -> int:
+        """Samples that should wait right after a packet arrived."""
+        return min(self._reserve + self._packet, self._ring.capacity)
+
+    @property
+    def drained(self) -> bool:
+        """The end was announced and everything, its fade included, has been played."""
+        return self._ended and not self._ring.level and not len(self._tail)
+
+    # ------------------------------------------------------------------ producer
+
+    def push(self, samples: np.ndarray, now: float) -> float:
+        """Take a packet (n,) float32 at time ``now`` (s); returns the seconds until it is heard."""
+        self._ended = False
+        self._packet = len(samples)
+        self._watch(now)
+        ahead = self._ring.level
+        self._store(self._adapted(samples, now))
+        waiting = ahead if self._playing else max(ahead, self.target - len(samples))
+        return waiting / self.settings.rate
+
+    def end(self) -> None:
+        """Nothing more will come: play what is there, and call no emptiness an underrun."""
+        self._ended = True
+
+    def _watch(self, now: float) -> None:
+        underruns = self.counters.underruns
+        if underruns != self._underruns_seen:
+            self._underruns_seen = underruns
+            ceiling = self._ring.capacity // 2
+            self._reserve = min(self._reserve + self._samples(self.settings.growth), ceiling)
+            self._relax_at = now + self.settings.forget
+            self._lows.restart(now)
+        elif self._playing:
+            # Between packets the level only falls: before a push it is at its lowest.
+            self._lows.note(self._ring.level, now)
+            self._relax(now)
+        else:
+            self._lows.restart(now)
+
+    def _adapted(self, samples: np.ndarray, now: float) -> np.ndarray:
+        overlap = self._samples(self.settings.overlap)
+        shortest = self._samples(self.settings.shortest_splice)
+        if not self._playing or now < self._next_splice or len(samples) < overlap + shortest:
+            return samples
+        changed = samples
+        low = self._lows.minimum(now)
+        if low is not None and low >= self._reserve + shortest:
+            changed = shorten(samples, overlap, shortest, low - self._reserve)
+            self.counters.cut += len(samples) - len(changed)
+        elif self._ring.level < min(self._block, self._reserve):
+            # One more pull before this packet would have been a gap: stretch in good time.
+            changed = lengthen(samples, overlap, shortest)
+            self.counters.repeated += len(changed) - len(samples)
+        if len(changed) != len(samples):
+            self._next_splice = now + self.settings.splice_every
+            self._lows.shift(len(changed) - len(samples))
+        return changed
+
+    def _relax(self, now: float) -> None:
+        floor = self._samples(self.settings.reserve)
+        if self._reserve > floor and now >= self._relax_at:
+            self._reserve = max(floor, self._reserve - self._samples(self.settings.growth))
+            self._relax_at = now + self.settings.forget
+
+    def _store(self, samples: np.ndarray) -> None:
+        if self._cut_off:
+            samples = self._bridged(samples)
+        taken = self._ring.write(samples)
+        if taken:
+            self._last = float(samples[taken - 1])
+            self._cut_off = False
+        if taken < len(samples):
+            self.counters.overruns += 1
+            self.counters.dropped += len(samples) - taken
+            self._cut_off = True
+
+    def _bridged(self, samples: np.ndarray) -> np.ndarray:
+        """A copy that starts where the sound was cut off, so that the gap makes no click."""
+        bridged = samples.astype(np.float32, copy=True)
+        count = min(len(bridged), len(self._ramp))
+        weight = self._ramp[:count]
+        bridged[:count] = bridged[:count] * weight + self._last * (1 - weight)
+        return bridged
+
+    def _samples(self, seconds: float) -> int:
+        return self.settings.samples(seconds)
+
+    # ------------------------------------------------------------------ consumer
+
+    def pull(self, count: int) -> np.ndarray:
+        """The next ``count`` samples to be heard, float32 (count,)."""
+        out = np.empty(count, np.float32)
+        self.pull_into(out)
+        return out
+
+    def pull_into(self, out: np.ndarray) -> None:
+        """Fill ``out`` (n,) with what is to be heard next; copies only, never waits."""
+        self._block = len(out)
+        got = self._ring.read_into(out) if self._may_play(len(out)) else 0
+        self._fade_in(out[:got])
+        self._add_tail(out[:got])
+        missing = out[got:]
+        missing[:] = 0
+        if len(missing):
+            self._conceal(missing)
+
+    def _may_play(self, count: int) -> bool:
+        if not self._playing and self._ring.level:
+            self._waited += count
+            enough = self._ring.level >= self.target or self._waited > self.target
+            self._playing = enough or self._ended
+        return self._playing
+
+    def _conceal(self, missing: np.ndarray) -> None:
+        if self._playing:
+            self._playing = False
+            self._waited = 0
+            self._starved = not self._ended
+            self.counters.underruns += self._starved
+            self._fade_in_done = 0
+            # The sound just heard, played backwards under a fade: no jump, the same timbre.
+            self._tail = self._ring.behind(self._fade)[::-1] * self._ramp[::-1]
+        if self._starved:
+            self.counters.concealed += len(missing)
+        self._add_tail(missing)
+
+    def _fade_in(self, out: np.ndarray) -> None:
+        count = min(len(out), self._fade - self._fade_in_done)
+        if count > 0:
+            out[:count] *= self._ramp[self._fade_in_done : self._fade_in_done + count]
+            self._fade_in_done += count
+
+    def _add_tail(self, out: np.ndarray) -> None:
+        count = min(len(out), len(self._tail))
+        if count:
+            out[:count] += self._tail[:count]
+            self._tail = self._tail[count:]
+
+
+class _LowWater:
+    """Lowest level seen over the last ``window`` to 1.5 ``window`` seconds, in constant memory."""
+
+    def __init__(self, window: float) -> None:
+        self._half = window / 2
+        self._window = window
+        self.restart(float("inf"))
+
+    def restart(self, now: float) -> None:
+        self._since = now
+        self._turn = now
+        self._lows: list[int | None] = [None, None, None]
+
+    def note(self, level: int, now: float) -> None:
+        self._since = min(self._since, now)
+        if now - self._turn >= self._half or self._turn == float("inf"):
+            self._lows = [None, *self._lows[:2]]
+            self._turn = now
+        newest = self._lows[0]
+        self._lows[0] = level if newest is None else min(newest, level)
+
+    def minimum(self, now: float) -> int | None:
+        """None until a whole window was watched."""
+        known = [low for low in self._lows if low is not None]
+        return min(known) if known and now - self._since >= self._window else None
+
+    def shift(self, change: int) -> None:
+        """The delay was changed on purpose by this many samples."""
+        self._lows = [None if low is None else low + change for low in self._lows]
+
+
+def shorten(samples: np.ndarray, overlap: int, shortest: int, longest: int) -> np.ndarray:
+    """Cut ``shortest`` to ``longest`` samples near the start of a packet under a crossfade.
+
+    The first and the last sample stay, so that the neighbours still fit.
+    """
+    longest = min(longest, len(samples) - overlap)
+    if longest < shortest:
+        return samples
+    lag = _best_lag(samples[:overlap], samples[shortest : longest + overlap], shortest)
+    seam = _crossfade(samples[:overlap], samples[lag : lag + overlap])
+    return np.concatenate([seam, samples[lag + overlap :]])
+
+
+def lengthen(samples: np.ndarray, overlap: int, shortest: int) -> np.ndarray:
+    """Repeat at least ``shortest`` samples at the end of a packet under a crossfade."""
+    seam_at = len(samples) - overlap
+    if seam_at < shortest:
+        return samples
+    ending = samples[seam_at:]
+    lag = _best_lag(ending[::-1], samples[: len(samples) - shortest][::-1], shortest)
+    seam = _crossfade(ending, samples[seam_at - lag : seam_at - lag + overlap])
+    return np.concatenate([samples[:seam_at], seam, samples[seam_at - lag + overlap :]])
+
+
+def _best_lag(pattern: np.ndarray, among: np.ndarray, first: int) -> int:
+    """Lag (``first`` for the start of ``among``) where it resembles ``pattern`` most."""
+    windows = sliding_window_view(among, len(pattern))
+    energy = np.sqrt((windows**2).sum(axis=1) * (pattern**2).sum())
+    likeness = (windows @ pattern) / np.maximum(energy, 1e-9)
+    latest_best = len(likeness) - 1 - int(np.argmax(likeness[::-1]))  # in silence: the longest
+    return first + latest_best
+
+
+def _crossfade(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    weight = np.linspace(0.0, 1.0, len(old), dtype=np.float32)
+    return old * (1 - weight) + new * weight

@@ -1,0 +1,1 @@
+"""The server: who may connect, and what becomes of a connection."""

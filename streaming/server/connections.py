@@ -1,0 +1,139 @@
+"""Connections as the gate sees them: counted from the first byte, of TLS too, to the last."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from ssl import SSLContext
+from typing import Any
+
+from websockets.asyncio.server import Server as WebSocketServer
+from websockets.server import ServerProtocol
+
+from streaming.server.addresses import parse_address
+from streaming.server.gate import Gate, Visitor
+from streaming.server.http import RequestParser
+from streaming.server.pace import Allowance
+from streaming.server.socket import Wire
+
+ARRIVALS_RATE, ARRIVALS_BURST = 100.0, 100.0
+"""Connections a second whose requests are read at once: each costs a millisecond or two, which
+those who are in would wait for."""
+LONGEST_QUEUE = 2.0
+"""Seconds that a request waits at most because of that."""
+SUSPENSE = 1.0
+"""Seconds for which a request waits to be read, from an address that has shown wrong tokens."""
+HASTE = 1.0
+"""Seconds in which one connection too many has to ask, to be told so."""
+HANDSHAKE_TIMEOUT, CLOSE_TIMEOUT = 10.0, 2.0
+"""Seconds that a client has to agree on TLS, and on its end."""
+
+
+class Connection(Wire):
+    """A client's connection that knows its :class:`Visitor`.
+
+    ``arrivals``: what all connections of a server share. ``on_refusal``: is told of every refusal's
+    status and sentence. ``max_size``: bytes a message.
+    """
+
+    visitor: Visitor
+
+    def __init__(
+        self,
+        protocol: ServerProtocol,
+        server: WebSocketServer,
+        *,
+        gate: Gate,
+        arrivals: Allowance,
+        on_refusal: Callable[[Connection, int, str], None],
+        max_size: int,
+        **options: Any,
+    ) -> None:
+        parser = RequestParser(
+            subprotocols=protocol.available_subprotocols,
+            max_size=max_size,
+            logger=protocol.logger,
+        )
+        parser.on_refusal = partial(on_refusal, self)
+        super().__init__(parser, server, **options)
+        self._gate = gate
+        self._arrivals = arrivals
+
+    def arrive(self, transport: asyncio.BaseTransport) -> float:
+        """Counts the connection. Returns the seconds for which it is not to be read."""
+        peer = transport.get_extra_info("peername")
+        self.visitor = self._gate.arrive(parse_address(peer[0]) if peer else None)
+        if self.visitor.is_one_too_many:
+            self.loop.call_later(HASTE, transport.abort)  # type: ignore[attr-defined]
+        wait = min(LONGEST_QUEUE, self._arrivals.owe(1.0))
+        if self.visitor.is_suspect:
+            # To refuse guesses as fast as they come would cost those who are in.
+            wait += SUSPENSE
+        return wait
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Over TLS it has arrived long ago.
+        wait = 0.0 if hasattr(self, "visitor") else self.arrive(transport)
+        super().connection_made(transport)
+        if wait:
+            self._hold("arrival")
+            self.loop.call_later(wait, self._release, "arrival")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.visitor.leave()
+        super().connection_lost(exc)
+
+
+class Handshake(asyncio.Protocol):
+    """A client that has yet to agree on TLS: counted and made to wait like any other, as nobody
+    could tell by its connection that it never does. Then its :class:`Connection` takes over."""
+
+    def __init__(self, connection: Connection, context: SSLContext) -> None:
+        self._connection = connection
+        self._context = context
+        self._early: list[bytes] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.pause_reading()  # type: ignore[attr-defined]
+        wait = self._connection.arrive(transport)
+        self._task = self._connection.loop.create_task(self._agree(transport, wait))
+
+    def data_received(self, data: bytes) -> None:
+        # What came with the last bytes of the handshake.
+        self._early.append(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.visitor.leave()
+
+    async def _agree(self, raw: asyncio.BaseTransport, wait: float) -> None:
+        connection = self._connection
+        timeouts = {"ssl_handshake_timeout": HANDSHAKE_TIMEOUT}
+        if sys.version_info >= (3, 11):
+            timeouts["ssl_shutdown_timeout"] = CLOSE_TIMEOUT
+        await asyncio.sleep(wait)
+        transport: asyncio.Transport | None = None
+        with suppress(OSError):  # any end of TLS is one, a connection that went as well
+            transport = await connection.loop.start_tls(  # type: ignore[assignment]
+                raw, self, self._context, server_side=True, **timeouts  # type: ignore[arg-type]
+            )
+        if transport is None or transport.is_closing():
+            connection.visitor.leave()
+            raw.abort()  # type: ignore[attr-defined]
+            return
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        for data in self._early:
+            connection.data_received(data)
+
+
+def accept(
+    protocol: ServerProtocol, server: WebSocketServer, *, tls: SSLContext | None, **options: Any
+) -> asyncio.Protocol:
+    """What a new client talks to; give it to ``serve`` as ``create_connection`` with the keywords
+    of :class:`Connection` bound, and ``tls`` in place of its ``ssl``."""
+    connection = Connection(protocol, server, **options)
+    return connection if tls is None else Handshake(connection, tls)

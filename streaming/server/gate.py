@@ -1,0 +1,221 @@
+"""The gate: who may come in, from where, how often, and for what. Knows no sockets.
+
+A request is judged in this order: how many connections its address has, Host and Origin (so that no
+page can use up the tries of the one who looks at it), then the token. What the token allows and the
+address's share of the sessions are looked at when the hello says what is wanted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from streaming.server.addresses import Address, AddressTable, Proxies, key_of
+from streaming.server.http import Asked, Refusal
+from streaming.server.origins import Hosts, Origins
+from streaming.server.settings import ServerSettings
+from streaming.wire.protocol import Hello, ProtocolError
+from streaming.wire.tokens import EVERYTHING, Grant, Tokens, read_token_file
+
+CONNECTIONS = 64
+"""Connections of one address, unless set otherwise."""
+SHARE = 2
+"""One address may have one in so many of all sessions, unless set otherwise."""
+OWN_SITES = (None, "none", "same-origin")
+"""Values of Sec-Fetch-Site of a request that no other site's page has made."""
+
+
+class Gate:
+    """Shared by all connections of a server. ``clock``: monotonic seconds. ``capacity``: sessions
+    at once. Raises ValueError or OSError for settings that cannot be."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        clock: Callable[[], float],
+        capacity: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._capacity = capacity
+        from_file = read_token_file(settings.token_file) if settings.token_file else []
+        self._tokens = Tokens([*((token, EVERYTHING) for token in settings.tokens), *from_file])
+        self._proxies = Proxies(settings.trusted_proxies)
+        self._hosts = Hosts(settings.host, settings.allow_hosts)
+        self._origins = Origins(settings.allow_origins)
+        self._addresses = AddressTable(settings.token_tries, settings.token_wait)
+
+    @property
+    def wants_token(self) -> bool:
+        """Whether nobody comes in without a token."""
+        return bool(self._tokens)
+
+    def arrive(self, peer: Address | None) -> Visitor:
+        """A connection from ``peer``. :meth:`Visitor.leave` when it has ended."""
+        return Visitor(self, peer)
+
+    # --------------------------------------------------- for visitors, who all ask here
+
+    def connect(self, address: Address | None) -> bool:
+        """Counts a connection; False where its address has too many."""
+        most = self._most(address, self._settings.address_connections, CONNECTIONS)
+        return self._addresses.connect(address, most)
+
+    def disconnect(self, address: Address | None) -> None:
+        """A counted connection has ended."""
+        self._addresses.disconnect(address)
+
+    def open_session(self, address: Address | None) -> None:
+        """Counts a session. Raises ProtocolError where its address has its share already."""
+        share = math.ceil(self._capacity() / SHARE)
+        most = self._most(address, self._settings.address_sessions, share)
+        if not self._addresses.open_session(address, most):
+            sentence = f"your address has all the sessions that one may have ({most})"
+            raise ProtocolError("too-many-sessions", sentence)
+
+    def close_session(self, address: Address | None) -> None:
+        """A counted session has ended."""
+        self._addresses.close_session(address)
+
+    def is_proxy(self, address: Address | None) -> bool:
+        """Whether the address is a trusted proxy's."""
+        return self._proxies.trusts(address)
+
+    def client(self, peer: Address | None, asked: Asked) -> Address | None:
+        """Who asks, behind the proxies that are trusted."""
+        return self._proxies.client(peer, asked.forwarded)
+
+    def check_page(self, peer: Address | None, asked: Asked) -> Refusal | None:
+        """Whether the request is meant for this server, and made by no strange page."""
+        if asked.host is not None and not self._hosts.admits(asked.host):
+            return Refusal(403, "no server of this name here: --allow-host NAME makes it one")
+        secure = self._settings.tls_cert is not None or (
+            self._proxies.trusts(peer) and (asked.forwarded_scheme or "").lower() == "https"
+        )
+        if asked.origin is None:
+            stranger = asked.fetch_site not in OWN_SITES
+        else:
+            stranger = not self._origins.admits(asked.origin, asked.host, secure)
+        if stranger:
+            return Refusal(403, "pages of this origin are not allowed: see --allow-origin")
+        return None
+
+    def wait(self, address: Address | None) -> float:
+        """Seconds until the address may show a token again, after wrong ones."""
+        return self._addresses.wait(address, self._clock())
+
+    def identify(self, address: Address | None, token: str) -> Grant | float:
+        """What a token allows, or the seconds (perhaps 0) to wait before the next try: the token
+        was wrong, or was not looked at."""
+        wait = self.wait(address)
+        if wait:
+            return wait
+        grant = self._tokens.find(token)
+        if grant is None:
+            self._addresses.fail(address, self._clock())
+            return 0.0
+        return grant
+
+    def _most(self, address: Address | None, told: int | None, default: int) -> int:
+        """The limit as set; else the default, which does not hold for programs on this machine,
+        unless they may be proxies that say who their clients are."""
+        if told is not None:
+            return told
+        own = address is not None and address.is_loopback and not self._proxies
+        return 0 if own else default
+
+
+class Visitor:
+    """One connection: where it comes from and what it may do."""
+
+    def __init__(self, gate: Gate, peer: Address | None) -> None:
+        self._gate = gate
+        self._peer = peer
+        self._client = peer
+        self._connected: bool | None = None
+        self._grant: Grant | None = None if gate.wants_token else EVERYTHING
+        self._has_session = False
+        # Who is behind a proxy is known, and counted, when the request is there.
+        if not gate.is_proxy(peer):
+            self._connected = gate.connect(peer)
+
+    @property
+    def address(self) -> str:
+        """The client's address, for logs."""
+        return key_of(None) if self._client is None else str(self._client)
+
+    @property
+    def token_name(self) -> str | None:
+        """Name of the token it has shown; None where none is asked for, or none was shown."""
+        return self._grant.name if self._grant and self._gate.wants_token else None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has shown a token, or need not."""
+        return self._grant is not None
+
+    @property
+    def is_one_too_many(self) -> bool:
+        """Whether its address had all the connections it may have already."""
+        return self._connected is False
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether its address has to wait before it may show a token again."""
+        return not self._gate.is_proxy(self._peer) and self._gate.wait(self._peer) > 0.0
+
+    def check(self, asked: Asked) -> Refusal | None:
+        """Why its request is refused, whatever it asks for; None if it is not."""
+        if self._connected is None:
+            self._client = self._gate.client(self._peer, asked)
+            self._connected = self._gate.connect(self._client)
+        if not self._connected:
+            return Refusal(429, "too many connections from your address", {"Retry-After": "1"})
+        return self._gate.check_page(self._peer, asked)
+
+    def show(self, token: str | None) -> Refusal | None:
+        """Why the token of its request is refused; None if it is not, or there is none."""
+        if token is None or self._grant is not None:
+            return None
+        found = self._gate.identify(self._client, token)
+        if isinstance(found, Grant):
+            self._grant = found
+            return None
+        if found:
+            wait = {"Retry-After": str(math.ceil(found))}
+            return Refusal(429, "too many wrong tokens from your address", wait)
+        return Refusal(401, "the token does not fit", {"WWW-Authenticate": "Bearer"})
+
+    def admit(self, hello: Hello) -> None:
+        """Lets a session begin. Raises ProtocolError for a token that is missing or wrong, a right
+        that it does not include, or an address with too many sessions."""
+        if self._grant is None:
+            self._show_late(hello.token)
+        if self._grant is not None and (lacking := self._grant.lacks(hello.role, hello.room)):
+            raise ProtocolError("forbidden", f"this token does not include {lacking}")
+        # A listener does not compute: rooms have limits of their own.
+        if hello.role != "subscribe" and not self._has_session:
+            self._gate.open_session(self._client)
+            self._has_session = True
+
+    def leave(self) -> None:
+        """Gives back what it was counted for."""
+        if self._connected:
+            self._gate.disconnect(self._client)
+        if self._has_session:
+            self._gate.close_session(self._client)
+        self._connected, self._has_session = False, False
+
+    def _show_late(self, token: str | None) -> None:
+        if token is None:
+            raise ProtocolError("unauthorized", "this server wants a token, got none")
+        found = self._gate.identify(self._client, token)
+        if isinstance(found, Grant):
+            self._grant = found
+        elif found:
+            raise ProtocolError(
+                "too-many-attempts",
+                f"too many wrong tokens from your address: try again in {math.ceil(found)} s",
+            )
+        else:
+            raise ProtocolError("unauthorized", "this server wants a token, got one that is wrong")

@@ -1,0 +1,353 @@
+"""The WebSocket server: HTTP before the upgrade, connections, startup, shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from websockets.asyncio.server import Server as WebSocketServer
+from websockets.asyncio.server import serve
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from facodec.codec import Codec
+from facodec.config import SAMPLE_RATE
+from streaming.server import journal, logs
+from streaming.server.connections import (
+    ARRIVALS_BURST,
+    ARRIVALS_RATE,
+    CLOSE_TIMEOUT,
+    Connection,
+    accept,
+)
+from streaming.server.gate import Gate, Visitor
+from streaming.server.http import Asked, Refusal, read_request, respond
+from streaming.server.output import Output
+from streaming.server.pace import Allowance
+from streaming.server.peer import Peer
+from streaming.server.process import (
+    bound_malloc,
+    ending_signals,
+    open_standard_descriptors,
+    run_on_best_loop,
+    watch_input,
+)
+from streaming.server.runtime import Runtime, load_codecs, prepare_process
+from streaming.server.settings import ServerSettings
+from streaming.server.socket import MAX_QUEUE
+from streaming.server.tls import server_context
+from streaming.wire.protocol import SUBPROTOCOL
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = 5
+"""Seconds a refused client is asked to stay away."""
+CHECK_INTERVAL = 0.5
+"""Seconds between two looks at the clients' timeouts."""
+CUT_GRACE = 2.5
+"""Seconds connections have to close after the drain, before the process goes without them."""
+FLOOD = 2
+"""A message this many times the limit ends the connection while it arrives, with a bare 1009;
+below, the session ends with an error event that says why."""
+
+
+class Server:
+    """One listening socket, its peers and what they share.
+
+    ``async with Server(settings, codecs) as server: ... server.url``; leaving drains.
+    ``clock``: monotonic seconds. Raises OSError or ValueError for a token file or a certificate
+    that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        codecs: dict[str, Codec],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.settings = settings
+        self.runtime = Runtime(settings, codecs, clock)
+        self._gate = Gate(settings, clock, lambda: self.capacity)
+        self._tls = None if settings.tls_cert is None else server_context(settings)
+        self._peers: dict[Peer, asyncio.Task[Any] | None] = {}
+        self._listening: WebSocketServer | None = None
+        self._checker: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Server:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to, with the port that was really taken."""
+        if self._listening is None:
+            raise RuntimeError("the server does not listen yet")
+        port = next(iter(self._listening.sockets)).getsockname()[1]
+        scheme = "ws" if self._tls is None else "wss"
+        host = self.settings.host or "localhost"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    @property
+    def sessions(self) -> int:
+        return len(self._peers)
+
+    @property
+    def capacity(self) -> int:
+        """Sessions at once that compute: as set, or as measured when the server started."""
+        return self.runtime.places()
+
+    async def start(self) -> None:
+        """Measures the models, which warms them up, and listens. Raises OSError where the
+        address cannot be had."""
+        await asyncio.get_running_loop().run_in_executor(None, self.runtime.warm_up)
+        # A client that breaks off its handshake is not worth a traceback in the server's log.
+        quiet = logging.getLogger(f"{__name__}.handshakes")
+        quiet.setLevel(logging.CRITICAL)
+        self._listening = await serve(
+            self._on_connection,  # type: ignore[arg-type]
+            self.settings.host,
+            self.settings.port,
+            create_connection=partial(  # type: ignore[arg-type]
+                accept,
+                tls=self._tls,
+                gate=self._gate,
+                arrivals=Allowance(ARRIVALS_RATE, ARRIVALS_BURST, self.runtime.clock),
+                on_refusal=self._on_refusal,
+                max_size=self.settings.max_message * FLOOD,
+            ),
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            process_request=self._on_request,  # type: ignore[arg-type]
+            server_header=None,
+            max_queue=MAX_QUEUE,
+            # Codes do not compress, and deflate costs time and memory.
+            compression=None,
+            # A client may send faster than the model runs; its pongs then wait in line behind its
+            # media, which says nothing about its health. Each peer sends pings of its own.
+            ping_interval=None,
+            close_timeout=CLOSE_TIMEOUT,
+            logger=quiet,
+        )
+        self.runtime.start()
+        self._checker = asyncio.ensure_future(self._check_peers())
+
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """Stops accepting, finishes the sessions within the drain time, closes them with 1001.
+        ``hurry``: cuts the drain short when set."""
+        self.runtime.draining = True
+        if self._listening is not None:
+            self._listening.close(close_connections=False)
+        for peer in list(self._peers):
+            peer.shut_down()
+        await self._peers_gone(self.settings.drain, hurry)
+        for peer in list(self._peers):
+            peer.cut()
+        await self._peers_gone(CUT_GRACE, None)
+        if self._checker is not None:
+            self._checker.cancel()
+        self.runtime.engine.stop(timeout=0.0 if hurry is not None and hurry.is_set() else 5.0)
+
+    async def _peers_gone(self, patience: float, hurry: asyncio.Event | None) -> None:
+        """Waits for all connections to end, for the patience to end, or for ``hurry``."""
+        tasks = [task for task in self._peers.values() if task is not None]
+        if not tasks:
+            return
+        waits: set[asyncio.Future[Any]] = {asyncio.ensure_future(asyncio.wait(tasks))}
+        if hurry is not None:
+            waits.add(asyncio.ensure_future(hurry.wait()))
+        await asyncio.wait(waits, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    async def _check_peers(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            for peer in list(self._peers):
+                peer.check(self.runtime.clock())
+
+    # -------------------------------------------------------------------------------- connections
+
+    async def _on_connection(self, socket: Connection) -> None:
+        peer = Peer(socket, self.runtime, socket.visitor)
+        self._peers[peer] = asyncio.current_task()
+        self.runtime.slots.enter(peer)
+        try:
+            if self.runtime.draining:
+                peer.shut_down()
+            await peer.run()
+        finally:
+            self.runtime.slots.leave(peer)
+            del self._peers[peer]
+
+    def _on_request(self, socket: Connection, request: Request) -> Response | None:
+        """Answers plain HTTP and refuses what need not become a WebSocket."""
+        try:
+            asked = read_request(request)
+        except ValueError as error:
+            return Refusal(400, f"malformed request: {error}").response()
+        answer = socket.visitor.check(asked) or self._answer(socket.visitor, asked)
+        return answer.response() if isinstance(answer, Refusal) else answer
+
+    def _answer(self, visitor: Visitor, asked: Asked) -> Response | Refusal | None:
+        """The answer to a request that is in order; None lets it become a WebSocket."""
+        if asked.path in ("/healthz", "/metrics"):
+            return self._tell(visitor, asked)
+        if not asked.is_upgrade or SUBPROTOCOL not in asked.subprotocols:
+            upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": SUBPROTOCOL}
+            return Refusal(426, f"speak WebSocket with subprotocol {SUBPROTOCOL}", upgrade)
+        refusal = visitor.show(asked.token)
+        if refusal is None and (self.runtime.draining or self.runtime.slots.are_taken):
+            refusal = Refusal(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
+        return refusal
+
+    def _tell(self, visitor: Visitor, asked: Asked) -> Response | Refusal:
+        """/healthz and /metrics: all to those who may come in, to others whether it is well."""
+        if asked.method not in ("GET", "HEAD"):
+            return Refusal(405, "only GET and HEAD here", {"Allow": "GET, HEAD"})
+        if refusal := visitor.show(asked.token):
+            return refusal
+        allowed = {} if asked.origin is None else {"Access-Control-Allow-Origin": asked.origin}
+        if asked.path == "/healthz":
+            told = self.health() if visitor.is_known else {"status": self._status}
+            status = 503 if self.runtime.draining else 200
+            answer = respond(status, json.dumps(told), "application/json", allowed)
+        elif visitor.is_known:
+            answer = respond(200, self._prometheus(), "text/plain; version=0.0.4", allowed)
+        else:
+            return Refusal(401, "metrics want a token", {"WWW-Authenticate": "Bearer"})
+        if asked.method == "HEAD":
+            answer.body = b""
+        return answer
+
+    def _on_refusal(self, socket: Connection, status: int, sentence: str) -> None:
+        self.runtime.metrics.refused[str(status)] += 1
+        path = None if socket.request is None else socket.request.path.partition("?")[0]
+        journal.refused(socket.visitor.address, status, path, sentence)
+
+    # ------------------------------------------------------------------------------------- health
+
+    @property
+    def _status(self) -> str:
+        return "draining" if self.runtime.draining else "ok"
+
+    def health(self) -> dict[str, Any]:
+        """What /healthz answers those who may come in."""
+        runtime = self.runtime
+        return {
+            "status": self._status,
+            "models": list(runtime.codecs),
+            "identities": [str(codec.identity) for codec in runtime.codecs.values()],
+            "voices": runtime.voice_names,
+            "sessions": self.runtime.slots.computing,
+            "listeners": self.runtime.slots.listeners,
+            "unknown": self.runtime.slots.unknown,
+            "capacity": self.capacity,
+            "load": round(runtime.engine.load, 4),
+            "slowness": round(runtime.slowness.value, 3),
+            "measured": {name: one.to_json() for name, one in runtime.measured.items()},
+            "memory": runtime.memory(),
+            "rooms": len(runtime.rooms),
+            "streams": runtime.engine.streams,
+            "backlog_frames": round(runtime.engine.backlog, 3),
+            "uptime_s": round(runtime.clock() - runtime.started, 3),
+            "metrics": runtime.metrics.to_json(),
+        }
+
+    def _prometheus(self) -> str:
+        runtime = self.runtime
+        gauges = {
+            "sessions": runtime.slots.computing,
+            "listeners": runtime.slots.listeners,
+            "unknown": runtime.slots.unknown,
+            "capacity": self.capacity,
+            "load": runtime.engine.load,
+            "slowness": runtime.slowness.value,
+            **runtime.memory(),
+            "rooms": len(runtime.rooms),
+            "streams": runtime.engine.streams,
+            "backlog_frames": runtime.engine.backlog,
+            "uptime_seconds": runtime.clock() - runtime.started,
+        }
+        return runtime.metrics.to_prometheus(gauges)
+
+
+def run(settings: ServerSettings) -> int:
+    """Serves until SIGTERM or Ctrl-C (or the end of stdin, if so set), then drains; a second one
+    ends it at once. Prints one line with the URL when ready. Returns the exit status: 0, or 1 when
+    it could not start."""
+    open_standard_descriptors()
+    bound_malloc()
+    with Output() as output:
+        logs.configure(output, settings.log_level, settings.log_json)
+        for sentence in settings.warnings:
+            log.warning("%s", sentence)
+        prepare_process(settings.threads)
+        try:
+            check_port(settings.host, settings.port)
+            server = Server(settings, load_codecs(settings))
+            return run_on_best_loop(_serve(server, output))
+        except (OSError, ValueError) as error:
+            output.complain(f"facodec serve: {error}")
+            return 1
+
+
+def check_port(host: str, port: int) -> None:
+    """Before the work of loading models: the address must be there and free. Raises OSError."""
+    if not port:
+        return
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+                probe.listen(1)
+            except OSError as error:
+                raise OSError(
+                    f"cannot listen at {host} port {port}: {error.strerror}; "
+                    "choose another with --port or --host"
+                ) from error
+
+
+async def _serve(server: Server, output: Output) -> int:
+    told, told_twice = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (told_twice if told.is_set() else told).set()
+
+    loop = asyncio.get_running_loop()
+    for number in ending_signals():
+        loop.add_signal_handler(number, on_signal)
+    if server.settings.until_eof:
+        watch_input(told)
+    await server.start()
+    # What is there now stays; to look through it for garbage holds every session up for 70 ms.
+    gc.collect()
+    gc.freeze()
+    output.say(_ready_line(server))
+    journal.event("serving", url=server.url, sessions=server.capacity)
+    await told.wait()
+    output.say(f"finishing {server.sessions} sessions; once more to leave at once")
+    journal.event("draining", sessions=server.sessions)
+    await server.stop(told_twice)
+    journal.event("stopped")
+    return 0
+
+
+def _ready_line(server: Server) -> str:
+    delays = ", ".join(
+        f"{name} ({codec.backend}, {codec.latency.total / SAMPLE_RATE * 1000:.1f} ms algorithmic "
+        "latency)"
+        for name, codec in server.runtime.codecs.items()
+    )
+    return f"serving at {server.url} model {delays}, {server.capacity} sessions"

@@ -1,0 +1,278 @@
+"""What all connections of a server share: models, engine, rooms, voices, counters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
+
+import numpy as np
+
+import facodec
+from facodec.codec import Codec
+from facodec.config import HOP, SAMPLE_RATE
+from streaming.engine.capacity import Measured, Slowness, measure
+from streaming.engine.engine import Engine, Outcome, Stream
+from streaming.engine.pipeline import MakePipeline, plan, prepare_thread
+from streaming.server.known_voices import Voices
+from streaming.server.metrics import Metrics
+from streaming.server.pace import Pool
+from streaming.server.rooms import Broadcast, Room, Rooms
+from streaming.server.settings import ServerSettings
+from streaming.server.slots import Slots
+from streaming.wire.media import Sound
+from streaming.wire.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError
+
+log = logging.getLogger(__name__)
+
+FRAMES_PER_SECOND = SAMPLE_RATE / HOP
+
+
+FULL = 1.0 + 1e-9
+"""Load of a machine that holds just what it was measured to hold, and the rounding of the sum."""
+SAMPLE_BYTES = 4
+HEARD_FRAMES = 511
+"""Of a recording that is heard at the start: every size of the blocks it is heard in comes once."""
+SWITCH_INTERVAL = 0.0001
+"""Seconds that one Python thread may keep the others waiting."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to build a session's pipeline, what share of the machine it takes, and what seconds its
+    hop takes where so many streams have one together."""
+
+    make: MakePipeline
+    load: Callable[[], float]
+    cost: Callable[[int], float] | None = None
+
+
+class Mailbox:
+    """Calls from the model threads, made on the event loop, which wakes once for all that have
+    come since. A stream is in one turn at a time, so there are never more than streams."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Where the calls are to be made from now on."""
+        self._loop = loop
+
+    def post(self, call: Callable[[], None]) -> None:
+        """From any thread."""
+        if self._loop is None:
+            raise RuntimeError("start the runtime first")
+        with self._lock:
+            self._calls.append(call)
+            first = len(self._calls) == 1
+        if first:
+            # The loop is closed when the server was told twice to go: nobody waits any more.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        with self._lock:
+            calls, self._calls = self._calls, []
+        for call in calls:
+            try:
+                call()
+            except Exception:
+                log.exception("a result could not be delivered")
+
+
+class Runtime:
+    """Shared by all peers of one server; used on the event loop.
+
+    ``codecs``: the models by name, the first is the default. ``clock``: monotonic seconds, also
+    what ``clock`` messages are answered with.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        codecs: dict[str, Codec],
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.codecs = codecs
+        self.voices = Voices(settings.voices)
+        for codec in codecs.values():
+            for name in sorted(codec.voices.keys() & self.voices.names):
+                log.warning("voice %r of %s hides that of %s", name, settings.voices, codec.name)
+        self.measured: dict[str, Measured] = {}
+        self.slowness = Slowness(clock(), settings.threads)
+        self.engine = Engine(settings.threads, prepare_thread, clock, observe=self._observe)
+        self.rooms = Rooms(self._make_room, settings.max_rooms, settings.max_subscribers)
+        self.slots = Slots(self.places, settings.max_listeners, settings.max_unknown)
+        self.pool = Pool(clock)
+        self.metrics = Metrics()
+        self.draining = False
+        self.started = clock()
+        self.limits = Limits(
+            max_message=settings.max_message,
+            max_frames=MAX_FRAMES_PER_MESSAGE,
+            backlog=settings.backlog,
+            idle_timeout=settings.idle_timeout,
+        )
+        self._mailbox = Mailbox()
+
+    def start(self) -> None:
+        """Starts the model threads; call on the event loop."""
+        self._mailbox.open(asyncio.get_running_loop())
+        self.engine.start()
+
+    def new_identity(self) -> str:
+        """A session id nobody can guess."""
+        return secrets.token_urlsafe(9)
+
+    def codec(self, name: str | None) -> Codec:
+        """The model of that name, by default the first. Raises ProtocolError."""
+        if name is None:
+            return next(iter(self.codecs.values()))
+        if name not in self.codecs:
+            known = ", ".join(self.codecs)
+            raise ProtocolError("unknown-model", f"no model {name!r} here, known: {known}")
+        return self.codecs[name]
+
+    @property
+    def voice_names(self) -> list[str]:
+        """Voices that a hello may name, for one model at least."""
+        bundled = (name for codec in self.codecs.values() for name in codec.voices)
+        return sorted({*self.voices.names, *bundled})
+
+    def plan(self, hello: Hello) -> tuple[Codec, Plan]:
+        """The model and the pipeline that a hello asks for. Raises ProtocolError, also when the
+        machine is too busy for it: models differ in what they take."""
+        codec, chosen = self._plan(hello)
+        if self.settings.max_sessions is None and self.engine.load + chosen.load() > FULL:
+            raise ProtocolError("overloaded", f"no room for one more stream of {codec.name!r}")
+        return codec, chosen
+
+    def _plan(self, hello: Hello) -> tuple[Codec, Plan]:
+        codec = self.codec(hello.model)
+        voice = self.voices.find(hello.voice, codec.voices, codec.identity)
+        talker = self.voices.find(hello.talker, codec.voices, codec.identity)
+        make = plan(hello, codec, voice, self.settings.enroll, talker)
+        duplex = hello.formats() == ("pcm", "pcm")
+        weight = 1.0 if duplex else 0.5
+        measured = self.measured.get(codec.name)
+
+        def load() -> float:
+            return weight / self.capacity(codec.name)
+
+        @cache
+        def cost(streams: int) -> float:
+            return weight * measured.hop(streams) / streams if measured is not None else 0.0
+
+        return codec, Plan(make, load, None if measured is None else cost)
+
+    def open_stream(self, chosen: Plan, deliver: Callable[[Outcome], None]) -> Stream:
+        """A stream in the engine whose outcomes come to ``deliver`` on the event loop."""
+
+        def hand_over(outcome: Outcome) -> None:
+            if not stream.abandoned:
+                deliver(outcome)
+
+        def from_thread(outcome: Outcome) -> None:
+            self._mailbox.post(partial(hand_over, outcome))
+
+        stream = self.engine.open(chosen.make, from_thread, chosen.load, chosen.cost)
+        return stream
+
+    def capacity(self, name: str | None = None) -> int:
+        """Duplex streams of a model, by default the first, that this machine was measured to
+        hold, as fast as it is now; one before :meth:`warm_up`."""
+        measured = self.measured.get(self.codec(name).name)
+        if measured is None:
+            return 1
+        return _streams(measured, self.settings.threads, self.slowness.value)
+
+    def places(self) -> int:
+        """Sessions that compute, at once: as set, or as measured."""
+        return self.settings.max_sessions or self.capacity()
+
+    def memory(self) -> dict[str, int]:
+        """Bytes: of the states of one stream of the default model, the most that its queues may
+        hold, what is allocated for states now."""
+        measured = self.measured.get(self.codec(None).name)
+        queued = (self.settings.backlog + self.settings.outbox) * SAMPLE_RATE * SAMPLE_BYTES
+        return {
+            "state_bytes_per_stream": 0 if measured is None else measured.state_bytes,
+            "queue_bytes_per_stream_most": int(queued) + self.settings.max_message,
+            "state_bytes_allocated": sum(codec.lanes.bytes for codec in self.codecs.values()),
+        }
+
+    def warm_up(self) -> None:
+        """Measures each model and runs it once, in this thread: the first steps of a process are
+        slow, and should be no client's."""
+        prepare_thread()
+        for name, codec in self.codecs.items():
+            self.measured[name] = measure(codec)
+            hello = Hello("loopback", model=name)
+            pipeline = self._plan(hello)[1].make()
+            pipeline.push(Sound(np.zeros(SAMPLE_RATE // 4, np.float32)))
+            pipeline.flush()
+            with contextlib.suppress(ValueError):  # no speech in it
+                codec.voice(np.zeros(HEARD_FRAMES * HOP, np.float32))
+
+    def _observe(self, expected: float, taken: float) -> None:
+        """A tick was computed, in a model thread."""
+        if self.slowness.add(expected, taken, self.clock()):
+            self._mailbox.post(self._tell_capacity)
+
+    def _tell_capacity(self) -> None:
+        log.info(
+            "steps take %.2f times what they took at the start: room for %d streams of %r",
+            self.slowness.value,
+            self.capacity(),
+            self.codec(None).name,
+        )
+
+    def _make_room(self) -> Room:
+        backlog = self.settings.backlog * FRAMES_PER_SECOND
+        return Room(self._start_decoder, backlog, self.clock)
+
+    def _start_decoder(self, broadcast: Broadcast, deliver: Callable[[Outcome], None]) -> Stream:
+        hello = Hello("decode", model=broadcast.model.name)
+        return self.open_stream(self._plan(hello)[1], deliver)
+
+
+@lru_cache
+def _streams(measured: Measured, threads: int, slowness: float) -> int:
+    return measured.streams(threads, slowness)
+
+
+def prepare_process(threads: int) -> None:
+    """Settings of a server's process. Every model thread computes alone, so more of them than
+    cores would only take turns; and the event loop, which has little to do at a time, should not
+    wait for a busy model thread as long as Python lets it by default."""
+    cores = os.cpu_count() or 1
+    if threads > cores:
+        log.warning("%d model threads on %d cores only take turns", threads, cores)
+    prepare_thread()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+
+
+def load_codecs(settings: ServerSettings) -> dict[str, Codec]:
+    """The models by the names clients use. Raises ValueError or OSError."""
+    codecs: dict[str, Codec] = {}
+    for source in settings.models:
+        codec = facodec.load(source, device=settings.device, backend=settings.backend)
+        if codec.name in codecs:
+            raise ValueError(
+                f"expected models of different names, got {codecs[codec.name].identity} and "
+                f"{codec.identity}: clients choose by name, so serve one of them"
+            )
+        codecs[codec.name] = codec
+        log.info("loaded model %s from %s, backend %s", codec.identity, source, codec.backend)
+    return codecs

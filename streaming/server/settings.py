@@ -1,0 +1,253 @@
+"""What a server can be told, as one frozen dataclass and its command-line options. No torch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass, field
+
+from streaming.server.addresses import Proxies
+from streaming.server.logs import LEVELS
+from streaming.server.origins import Origins, is_loopback
+from streaming.wire.tokens import check_token, readable_by_others
+
+TOKEN_VARIABLE = "FACODEC_TOKEN"
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Every limit of a server. Times in seconds; see the options below for what each one means."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    models: tuple[str, ...] = ("live",)
+    device: str = "cpu"
+    backend: str = "auto"
+    voices: str | None = None
+    tokens: tuple[str, ...] = field(default=(), repr=False)
+    token_file: str | None = None
+    open: bool = False
+    token_tries: int = 3
+    token_wait: float = 60.0
+    allow_origins: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    address_connections: int | None = None
+    address_sessions: int | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    threads: int = 1
+    max_sessions: int | None = None
+    max_rooms: int = 64
+    max_subscribers: int = 64
+    max_listeners: int = 256
+    max_unknown: int = 256
+    max_message: int = 128 * 1024
+    message_rate: float = 200.0
+    backlog: float = 2.0
+    outbox: float = 10.0
+    enroll: float = 60.0
+    hello_timeout: float = 5.0
+    idle_timeout: float = 60.0
+    room_wait: float = 60.0
+    ping_interval: float = 2.0
+    ping_timeout: float = 20.0
+    drain: float = 5.0
+    until_eof: bool = False
+    log_level: str = "info"
+    log_json: bool = False
+    warnings: tuple[str, ...] = ()
+    """Sentences about how the server was asked to run, to be logged when it starts."""
+
+    def __post_init__(self) -> None:
+        self._check_limits()
+        self._check_access()
+
+    def _check_limits(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port must be 0 to 65535, got {self.port}")
+        if not self.models:
+            raise ValueError("a server needs at least one model, got none")
+        counts = ("max_sessions", "max_rooms", "max_subscribers", "max_listeners", "max_unknown")
+        for name in ("threads", "token_tries", *counts):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.max_message < 1024:
+            raise ValueError(f"max_message must be at least 1024, got {self.max_message}")
+        if not self.message_rate > 0:
+            raise ValueError(f"message_rate must be more than 0, got {self.message_rate}")
+        times = ("backlog", "outbox", "enroll", "hello_timeout", "idle_timeout", "room_wait")
+        for name in (*times, "ping_interval", "ping_timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be more than 0 s, got {getattr(self, name)}")
+        for name in ("drain", "token_wait"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0 s, got {getattr(self, name)}")
+        for name in ("address_connections", "address_sessions"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.log_level not in LEVELS:
+            raise ValueError(f"log_level must be one of {', '.join(LEVELS)}, got {self.log_level}")
+
+    def _check_access(self) -> None:
+        for token in self.tokens:
+            check_token(token)
+        Origins(self.allow_origins)
+        Proxies(self.trusted_proxies)
+        if self.tls_key is not None and self.tls_cert is None:
+            raise ValueError("a TLS key needs its certificate too: give --tls-cert")
+        guarded = self.tokens or self.token_file is not None
+        if not (guarded or self.open or is_loopback(self.host)):
+            raise ValueError(
+                f"host {self.host!r} lets other machines in: ask them for a token with "
+                f"--token-file FILE or ${TOKEN_VARIABLE}, or let everybody in with --open"
+            )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``facodec serve``, with the defaults of :class:`ServerSettings`."""
+    default = ServerSettings()
+    add = parser.add_argument
+    add("--host", default=default.host, help="address to listen on (default %(default)s)")
+    add("--port", type=int, default=default.port, help="0 takes a free one (default %(default)s)")
+    add("--model", action="append", dest="models", metavar="NAME",
+        help="model to serve, by name or directory; repeat for more, the first is the default")
+    add("--device", default=default.device, help="where the model runs (default %(default)s)")
+    add("--backend", default=default.backend,
+        help="how it computes: auto, native, float32, bf16, int8 or onnx (default %(default)s)")
+    add("--voices", metavar="DIR", default=default.voices,
+        help="directory of voice profiles that clients may ask for by name")
+    add("--token", action="append", dest="tokens", metavar="TOKEN",
+        help="admit only clients with this token; repeat for more. Whoever can list this machine's "
+        f"processes sees it: better use ${TOKEN_VARIABLE} or --token-file")
+    add("--token-file", metavar="FILE", default=default.token_file,
+        help="tokens and what each may do, one a line: TOKEN [publish,subscribe,convert] "
+        "[rooms=PATTERN,...] [name=NAME]")
+    add("--open", action="store_true",
+        help="let other machines in without a token, where --host lets them reach this one")
+    add("--token-tries", type=int, default=default.token_tries, metavar="N",
+        help="wrong tokens of one address before it has to wait (default %(default)s)")
+    _seconds(parser, "--token-wait", default.token_wait,
+             "longest wait after a wrong token; the first is 1 s, each further one twice as long")
+    add("--allow-origin", action="append", dest="allow_origins", metavar="ORIGIN",
+        help="let pages of this origin in (https://example.org; * is all); repeat for more "
+        "(default: none but the server's own)")
+    add("--allow-host", action="append", dest="allow_hosts", metavar="NAME",
+        help="a name clients may call this server by, as a glob pattern; repeat for more "
+        "(default: loopback names, the address it listens on, this machine's name)")
+    add("--trusted-proxy", action="append", dest="trusted_proxies", metavar="ADDRESS",
+        help="proxy, by address or network (10.0.0.0/8), whose X-Forwarded-For is believed; "
+        "repeat for more")
+    add("--address-connections", type=int, default=default.address_connections, metavar="N",
+        help="connections at once from one address, an IPv6 /64 being one, 429 beyond; 0: no limit "
+        "(default 64, no limit for this machine's own)")
+    add("--address-sessions", type=int, default=default.address_sessions, metavar="N",
+        help="sessions that compute for one address; 0: no limit (default half of all, no limit "
+        "for this machine's own)")
+    add("--tls-cert", metavar="FILE", default=default.tls_cert,
+        help="serve wss:// with this certificate chain, as PEM")
+    add("--tls-key", metavar="FILE", default=default.tls_key,
+        help="its private key, unless it is in the same file")
+    add("--threads", type=int, default=default.threads,
+        help="model threads, no more than cores to spare (default %(default)s)")
+    add("--max-sessions", type=int, default=default.max_sessions,
+        help="sessions at once that compute (default: what this machine was measured to hold)")
+    add("--max-rooms", type=int, default=default.max_rooms,
+        help="rooms with a publisher at once, and names waited for (default %(default)s each)")
+    add("--max-subscribers", type=int, default=default.max_subscribers,
+        help="listeners in one room (default %(default)s)")
+    add("--max-listeners", type=int, default=default.max_listeners,
+        help="listeners in all rooms, beside the sessions (default %(default)s)")
+    add("--max-unknown", type=int, default=default.max_unknown,
+        help="connections without a hello; then the oldest gives way (default %(default)s)")
+    add("--max-message", type=int, default=default.max_message, metavar="BYTES",
+        help="largest message a client may send (default %(default)s)")
+    add("--message-rate", type=float, default=default.message_rate, metavar="N",
+        help="messages a second of one session that wait for no other's (default %(default)s)")
+    _seconds(parser, "--backlog", default.backlog,
+             "audio queued per session before its socket is no longer read")
+    _seconds(parser, "--outbox", default.outbox,
+             "audio queued for a listener before it is dropped as too slow")
+    _seconds(parser, "--enroll", default.enroll, "longest recording for role enroll")
+    _seconds(parser, "--hello-timeout", default.hello_timeout, "wait for a client's hello")
+    _seconds(parser, "--idle-timeout", default.idle_timeout, "wait for a silent or stuck client")
+    _seconds(parser, "--room-wait", default.room_wait, "a listener's wait for a publisher")
+    _seconds(parser, "--ping-interval", default.ping_interval, "between pings to a client")
+    _seconds(parser, "--ping-timeout", default.ping_timeout,
+             "wait for anything from a client that was sent a ping; a listener's answer may take "
+             "no longer than --outbox")
+    _seconds(parser, "--drain", default.drain, "finishing sessions at shutdown")
+    add("--until-eof", action="store_true",
+        help="stop when standard input ends: for programs that start a server")
+    add("--log-level", choices=LEVELS, default=default.log_level,
+        help="least important lines to log on standard error (default %(default)s)")
+    add("--log-json", action="store_true", help="log one JSON object a line")  # fmt: skip
+
+
+def from_arguments(options: argparse.Namespace) -> ServerSettings:
+    """The settings the parsed options ask for. Raises ValueError for values out of range."""
+    default = ServerSettings()
+    tokens, warnings = list(options.tokens or []), []
+    if tokens:
+        warnings.append(
+            "--token shows the token to everybody who can list this machine's processes: "
+            f"use ${TOKEN_VARIABLE} or --token-file"
+        )
+    if options.token_file is not None and _is_readable_by_others(options.token_file):
+        warnings.append(f"other accounts can read {options.token_file}: chmod 600 it")
+    if os.environ.get(TOKEN_VARIABLE):
+        tokens.append(os.environ[TOKEN_VARIABLE])
+    return ServerSettings(
+        host=options.host,
+        port=options.port,
+        models=tuple(options.models or default.models),
+        device=options.device,
+        backend=options.backend,
+        voices=options.voices,
+        tokens=tuple(tokens),
+        token_file=options.token_file,
+        open=options.open,
+        token_tries=options.token_tries,
+        token_wait=options.token_wait,
+        allow_origins=tuple(options.allow_origins or ()),
+        allow_hosts=tuple(options.allow_hosts or ()),
+        trusted_proxies=tuple(options.trusted_proxies or ()),
+        address_connections=options.address_connections,
+        address_sessions=options.address_sessions,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        threads=options.threads,
+        max_sessions=options.max_sessions,
+        max_rooms=options.max_rooms,
+        max_subscribers=options.max_subscribers,
+        max_listeners=options.max_listeners,
+        max_unknown=options.max_unknown,
+        max_message=options.max_message,
+        message_rate=options.message_rate,
+        backlog=options.backlog,
+        outbox=options.outbox,
+        enroll=options.enroll,
+        hello_timeout=options.hello_timeout,
+        idle_timeout=options.idle_timeout,
+        room_wait=options.room_wait,
+        ping_interval=options.ping_interval,
+        ping_timeout=options.ping_timeout,
+        drain=options.drain,
+        until_eof=options.until_eof,
+        log_level=options.log_level,
+        log_json=options.log_json,
+        warnings=tuple(warnings),
+    )
+
+
+def _is_readable_by_others(path: str) -> bool:
+    try:
+        return readable_by_others(path)
+    except OSError:
+        return False  # whoever reads it will say what is wrong with it
+
+
+def _seconds(parser: argparse.ArgumentParser, flag: str, default: float, text: str) -> None:
+    text = f"seconds: {text} (default %(default)s)"
+    parser.add_argument(flag, type=float, default=default, metavar="S", help=text)

@@ -1,0 +1,83 @@
+"""Who may be connected at once: clients to be known yet, listeners, and sessions that compute.
+
+They are counted apart, so that who waits or only listens keeps nobody from speaking, and who has
+not said what it wants keeps nobody out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from streaming.wire.protocol import ProtocolError
+
+
+class Guest(Protocol):
+    """A connection."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it has shown a token."""
+
+    def give_way(self) -> None:
+        """It has to go at once: somebody newer needs its place."""
+
+
+class Slots:
+    """The places of one server. ``computing``: sessions that the machine holds, now.
+    ``listeners``: people in all rooms. ``unknown``: connections that have not said hello."""
+
+    def __init__(self, computing: Callable[[], int], listeners: int, unknown: int) -> None:
+        self._most_computing = computing
+        self._most_listeners = listeners
+        self._most_unknown = unknown
+        # In order of arrival, as dicts are.
+        self._unknown: dict[Guest, None] = {}
+        self._computing: set[Guest] = set()
+        self._listeners: set[Guest] = set()
+
+    @property
+    def computing(self) -> int:
+        return len(self._computing)
+
+    @property
+    def listeners(self) -> int:
+        return len(self._listeners)
+
+    @property
+    def unknown(self) -> int:
+        return len(self._unknown)
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether a newcomer could neither compute nor listen."""
+        return self.computing >= self._most_computing() and self.listeners >= self._most_listeners
+
+    def enter(self, guest: Guest) -> None:
+        """A connection. Where there are too many without a hello, the oldest without a token gives
+        way: whoever holds one always gets in."""
+        if len(self._unknown) >= self._most_unknown:
+            oldest = next((one for one in self._unknown if not one.trusted), None)
+            leaver = oldest or next(iter(self._unknown))
+            del self._unknown[leaver]
+            leaver.give_way()
+        self._unknown[guest] = None
+
+    def admit(self, guest: Guest, *, listens: bool) -> None:
+        """The guest has said hello. Raises ProtocolError("overloaded")."""
+        taken, most = (
+            (self._listeners, self._most_listeners)
+            if listens
+            else (self._computing, self._most_computing())
+        )
+        if len(taken) >= most:
+            what = "places for listeners" if listens else "sessions"
+            raise ProtocolError("overloaded", f"all {most} {what} are taken")
+        self._unknown.pop(guest, None)
+        taken.add(guest)
+
+    def leave(self, guest: Guest) -> None:
+        """Gives its place back; safe to call again."""
+        self._unknown.pop(guest, None)
+        self._computing.discard(guest)
+        self._listeners.discard(guest)

@@ -1,0 +1,1 @@
+"""The protocol without sockets: messages, packets, and sessions of both ends."""

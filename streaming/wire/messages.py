@@ -1,0 +1,346 @@
+"""The messages of ``facodec.v1`` as types, its errors, and sound and voices as wire bytes.
+
+docs/protocol.md explains each field; :mod:`streaming.wire.protocol` turns messages into bytes and
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from facodec.config import CODE_BITS, CODE_LAYERS, LARGEST_TIMBRE, TIMBRE_DIM
+from streaming.wire.tokens import MAX_TOKEN as MAX_TOKEN
+
+VERSION = 1
+SUBPROTOCOL = "facodec.v1"
+
+Role: TypeAlias = Literal[
+    "encode", "decode", "loopback", "convert", "publish", "subscribe", "enroll"
+]
+Format: TypeAlias = Literal["pcm", "codes"]
+PcmFormat: TypeAlias = Literal["f32", "s16"]
+
+ROLES: tuple[Role, ...] = (
+    "encode", "decode", "loopback", "convert", "publish", "subscribe", "enroll",
+)  # fmt: skip
+FORMATS: tuple[Format, ...] = ("pcm", "codes")
+PCM_FORMATS: tuple[PcmFormat, ...] = ("f32", "s16")
+
+FORMATS_OF: Mapping[Role, tuple[tuple[Format | None, Format | None], ...]] = {
+    "encode": (("pcm", "codes"),),
+    "decode": (("codes", "pcm"),),
+    "loopback": (("pcm", "pcm"), ("codes", "codes")),
+    "convert": (("pcm", "pcm"), ("pcm", "codes"), ("codes", "pcm"), ("codes", "codes")),
+    "publish": (("pcm", None), ("codes", None)),
+    "subscribe": ((None, "pcm"), (None, "codes")),
+    "enroll": (("pcm", None),),
+}
+"""The (input, output) pairs each role offers; the first that fits is what an omitted one means."""
+
+MAX_FRAMES_PER_PACKET = 8
+"""Most frames in a packet the server sends."""
+MAX_FRAMES_PER_MESSAGE = 80
+"""Most frames (one second) in a media message the client sends."""
+VOICE_ESTIMATE_BYTES = 2 * TIMBRE_DIM
+VOICE_EXACT_BYTES = 4 * TIMBRE_DIM
+MAX_NAME = 64
+MAX_COUNT = 2**53
+
+CLOSE_CODES: Mapping[str, int] = {
+    "text-frame": 1003,
+    "bad-message": 1007,
+    "unknown-type": 1002,
+    "bad-field": 1007,
+    "bad-version": 1002,
+    "bad-role": 1008,
+    "unexpected-message": 1002,
+    "bad-size": 1007,
+    "bad-seq": 1002,
+    "bad-audio": 1007,
+    "bad-voice": 1007,
+    "no-voice": 1008,
+    "unknown-voice": 1008,
+    "unknown-model": 1008,
+    "model-mismatch": 1008,
+    "unknown-room": 1008,
+    "room-taken": 1008,
+    "too-many-rooms": 1013,
+    "room-full": 1013,
+    "too-long": 1008,
+    "unauthorized": 1008,
+    "too-many-attempts": 1013,
+    "forbidden": 1008,
+    "too-many-sessions": 1013,
+    "too-big": 1009,
+    "hello-timeout": 1008,
+    "idle-timeout": 1008,
+    "too-slow": 1013,
+    "overloaded": 1013,
+    "internal": 1011,
+}
+"""Every error code an ``error`` event can carry, and the WebSocket code of the close after it."""
+
+
+class ProtocolError(Exception):
+    """A message or a session that breaks the protocol.
+
+    ``code``: one of :data:`CLOSE_CODES`, stable, for programs. ``sentence``: for people; says
+    what was got and what was wanted.
+    """
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(f"{code}: {sentence}")
+        self.code = code
+        self.sentence = sentence
+
+    @property
+    def close_code(self) -> int:
+        """The WebSocket close code that goes with this error."""
+        return CLOSE_CODES[self.code]
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Client's first message: what it wants. See :data:`FORMATS_OF` for the pairs of formats."""
+
+    role: Role
+    input: Format | None = None
+    output: Format | None = None
+    pcm: PcmFormat = "f32"
+    model: str | None = None
+    voice: bytes | str | None = None
+    """1024 bytes (256 float32, little-endian) or the name of a voice the server knows."""
+    room: str | None = None
+    layers: int = CODE_LAYERS
+    frames_per_packet: int = 1
+    token: str | None = field(default=None, repr=False)
+    seed: int = 0
+    pitch: float | None = None
+    """How high who converts speaks, Hz; None: to be heard."""
+    talker: bytes | str | None = None
+    """Who is talking, like ``voice``: what the running estimates begin with."""
+    version: int = VERSION
+    resume: str | None = None
+    """What ``ready`` gave an earlier publisher of the room, which this one replaces."""
+    identity: str | None = None
+    """The model that the client's codes and its voice belong to, ``live@3f9a1c5b7d20``."""
+
+    def formats(self) -> tuple[Format | None, Format | None]:
+        """(input, output) with what was omitted filled in from the role.
+
+        Raises ProtocolError("bad-role") for a pair the role does not offer."""
+        for pair in FORMATS_OF[self.role]:
+            if self.input in (None, pair[0]) and self.output in (None, pair[1]):
+                return pair
+        offered = " or ".join(f"{i or 'nothing'} -> {o or 'nothing'}" for i, o in
+                              FORMATS_OF[self.role])  # fmt: skip
+        raise ProtocolError(
+            "bad-role",
+            f"role {self.role!r} takes {offered}, got input {self.input!r}, output {self.output!r}",
+        )
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """Where the time went for the newest input inside a packet; durations in s, by the server.
+
+    ``t``: that input's capture stamp, echoed (the client's own clock). ``queue``: from its arrival
+    to the model. ``encode``, ``decode``: computing.
+    """
+
+    t: float | None = None
+    queue: float = 0.0
+    encode: float = 0.0
+    decode: float = 0.0
+
+
+@dataclass(frozen=True)
+class Audio:
+    """PCM, either way. ``seq``: index of the hop its first sample lies in. ``data``: mono samples,
+    little-endian, in the session's PCM format. ``t`` goes up, ``stamps`` come down."""
+
+    seq: int
+    data: bytes
+    t: float | None = None
+    stamps: Stamps | None = None
+
+
+@dataclass(frozen=True)
+class Codes:
+    """``n`` frames of codes from frame ``seq`` on, packed by :mod:`facodec.bitstream`."""
+
+    seq: int
+    n: int
+    data: bytes
+    t: float | None = None
+    stamps: Stamps | None = None
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A timbre that holds from here on: 512 bytes of float16 (a running estimate) or 1024 bytes
+    of float32 (an exact voice), little-endian. ``identity``: the model it belongs to, where the
+    client says it."""
+
+    data: bytes
+    identity: str | None = None
+    alike: float | None = None
+    """Of an enrolment: likeness of the voices in its parts, a cosine; None where not known."""
+
+    @classmethod
+    def estimate(cls, vector: np.ndarray) -> Voice:
+        """vector (256,) -> the compact form, rounded to float16."""
+        return cls(np.asarray(vector, dtype="<f2").tobytes())
+
+    @classmethod
+    def exact(cls, vector: np.ndarray) -> Voice:
+        """vector (256,) -> the exact form."""
+        return cls(np.asarray(vector, dtype="<f4").tobytes())
+
+    @property
+    def is_exact(self) -> bool:
+        return len(self.data) == VOICE_EXACT_BYTES
+
+    def vector(self) -> np.ndarray:
+        """(256,) float32."""
+        return voice_vector(self.data)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Asks for the server's clock: client's ``t0`` comes back with the server's ``t1``, in s."""
+
+    t0: float
+    t1: float | None = None
+
+
+@dataclass(frozen=True)
+class End:
+    """The client has sent everything: flush, then ``done``."""
+
+
+@dataclass(frozen=True)
+class LatencyInfo:
+    """Algorithmic delay of the model, in samples; see :class:`facodec.config.Latency`."""
+
+    encoder: int
+    decoder: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server accepts: bytes in a message, frames in a media message, seconds of audio it
+    queues before it stops reading, seconds of silence from a client before it hangs up."""
+
+    max_message: int
+    max_frames: int
+    backlog: float
+    idle_timeout: float
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The session is open. For a subscriber this comes once the room has a publisher, and
+    ``model`` and ``layers`` are the publisher's."""
+
+    session: str
+    model: str
+    sample_rate: int
+    hop: int
+    layers: int
+    latency: LatencyInfo
+    limits: Limits
+    version: int = VERSION
+    resume: str | None = None
+    """For a publisher: with it in ``hello`` its room is its own again after a lost connection."""
+    identity: str | None = None
+    """The model that codes and voices of this session belong to."""
+
+
+@dataclass(frozen=True)
+class Error:
+    """Why the session ends; the close follows. ``code`` is one of :data:`CLOSE_CODES`."""
+
+    code: str
+    message: str
+
+
+DoneReason: TypeAlias = Literal["end", "publisher-left", "replaced", "shutdown"]
+DONE_REASONS: tuple[DoneReason, ...] = ("end", "publisher-left", "replaced", "shutdown")
+
+
+@dataclass(frozen=True)
+class Done:
+    """All that was owed has been sent. Frames and media bytes the server got and sent, seconds it
+    spent computing, the longest an input waited, and why the stream ended."""
+
+    frames_in: int
+    frames_out: int
+    bytes_in: int = 0
+    bytes_out: int = 0
+    encode: float = 0.0
+    decode: float = 0.0
+    queue_max: float = 0.0
+    reason: DoneReason = "end"
+    talker: bytes | None = None
+    """Who was heard, 1024 bytes like an exact voice; None where too little was."""
+    pitch: float | None = None
+    """His median pitch, Hz."""
+
+
+ClientMessage: TypeAlias = Hello | Audio | Codes | Voice | Clock | End
+ServerMessage: TypeAlias = Ready | Audio | Codes | Voice | Clock | Error | Done
+Message: TypeAlias = ClientMessage | ServerMessage
+
+TYPE_NAMES: Mapping[type, str] = {
+    Hello: "hello", Audio: "audio", Codes: "codes", Voice: "voice", Clock: "clock", End: "end",
+    Ready: "ready", Error: "error", Done: "done",
+}  # fmt: skip
+
+
+def voice_vector(data: bytes) -> np.ndarray:
+    """Timbre (256,) float32 of either wire form. Raises ProtocolError("bad-voice")."""
+    if len(data) not in (VOICE_ESTIMATE_BYTES, VOICE_EXACT_BYTES):
+        raise ProtocolError(
+            "bad-voice",
+            f"a voice is {VOICE_ESTIMATE_BYTES} bytes (float16) or {VOICE_EXACT_BYTES} bytes "
+            f"(float32), got {len(data)}",
+        )
+    kind = "<f2" if len(data) == VOICE_ESTIMATE_BYTES else "<f4"
+    vector = np.frombuffer(data, dtype=kind).astype(np.float32)
+    largest = float(np.abs(vector).max())
+    if not largest <= LARGEST_TIMBRE:
+        raise ProtocolError(
+            "bad-voice", f"a voice holds numbers up to {LARGEST_TIMBRE:g}, got {largest:g}"
+        )
+    return vector
+
+
+def codes_size(layers: int, frames: int) -> int:
+    """Bytes that ``frames`` frames of ``layers`` codes take in one message."""
+    return -(-CODE_BITS * layers * frames // 8)
+
+
+def pcm_to_bytes(samples: np.ndarray, pcm: PcmFormat) -> bytes:
+    """float samples (n,), full scale 1.0 -> wire bytes; s16 is rounded and clipped."""
+    if pcm == "f32":
+        return np.asarray(samples, dtype="<f4").tobytes()
+    scaled = np.asarray(samples, dtype=np.float32) * np.float32(32768.0)
+    np.rint(scaled, out=scaled)  # exact: what float32 cannot hold to a unit is clipped anyway
+    return np.clip(scaled, -32768, 32767, out=scaled).astype("<i2").tobytes()
+
+
+def pcm_from_bytes(data: bytes, pcm: PcmFormat) -> np.ndarray:
+    """Wire bytes -> float32 samples (n,). Raises ProtocolError("bad-size") for half a sample."""
+    width = 4 if pcm == "f32" else 2
+    if len(data) % width:
+        raise ProtocolError(
+            "bad-size", f"{pcm} samples are {width} bytes each, got {len(data)} bytes"
+        )
+    if pcm == "f32":
+        return np.frombuffer(data, dtype="<f4").astype(np.float32)
+    return np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768.0)

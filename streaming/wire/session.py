@@ -1,0 +1,313 @@
+"""One session on the server as a state machine: messages in, events out. No sockets, no codec.
+
+The shell around it feeds :meth:`Session.receive`, sends what :meth:`Session.open`,
+:meth:`Session.send` and :meth:`Session.finish` return, and calls :meth:`Session.check` with the
+time now and then. Whatever breaks the protocol raises :class:`ProtocolError`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TypeAlias
+
+import numpy as np
+
+from facodec import bitstream
+from facodec.config import HOP, LOUDEST, SAMPLE_RATE, Latency
+from facodec.identity import ModelIdentity
+from streaming.wire import protocol
+from streaming.wire.belonging import need_own_voice
+from streaming.wire.media import Frames, Media, Sound, Talker, Timbre
+from streaming.wire.packets import Packetizer
+from streaming.wire.protocol import (
+    Audio,
+    Clock,
+    Codes,
+    Done,
+    DoneReason,
+    End,
+    Hello,
+    LatencyInfo,
+    Limits,
+    ProtocolError,
+    Ready,
+    Stamps,
+    Voice,
+)
+
+ROLES_WITHOUT_VOICE = ("subscribe", "enroll")
+"""Roles that have no use for a ``voice``."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The client said hello; answer with :meth:`Session.open` or refuse with an error."""
+
+    hello: Hello
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """Media for the model. ``t``: the client's capture stamp, s on its own clock."""
+
+    item: Media
+    t: float | None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Bytes to send back at once."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The client has sent everything."""
+
+
+Event: TypeAlias = Opened | Arrived | Reply | Ended
+
+
+class _State(Enum):
+    NEW = auto()
+    OPENING = auto()
+    OPEN = auto()
+    ENDED = auto()
+
+
+@dataclass
+class Totals:
+    """What went through a session; see :class:`streaming.wire.protocol.Done`."""
+
+    samples_in: int = 0
+    frames_in: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    encode: float = 0.0
+    decode: float = 0.0
+    queue_max: float = 0.0
+
+    def add(self, queue: float, encode: float, decode: float) -> None:
+        """Account for one piece of work; seconds."""
+        self.queue_max = max(self.queue_max, queue)
+        self.encode += encode
+        self.decode += decode
+
+
+class Session:
+    """The server's side of one connection.
+
+    ``identity``: the session id. ``hello_timeout``: seconds from ``started`` that the client has
+    for its hello; after that ``limits.idle_timeout`` holds whenever the server waits for it.
+    """
+
+    def __init__(
+        self, identity: str, limits: Limits, hello_timeout: float, started: float = 0.0
+    ) -> None:
+        self.identity = identity
+        self.totals = Totals()
+        self._limits = limits
+        self._hello_timeout = hello_timeout
+        self._started = started
+        self._state = _State.NEW
+        self._hello: Hello | None = None
+        self._waiting_since: float | None = None
+        self._packets: Packetizer | None = None
+        self._model: ModelIdentity | None = None
+
+    @property
+    def hello(self) -> Hello:
+        if self._hello is None:
+            raise RuntimeError("no hello yet")
+        return self._hello
+
+    @property
+    def frames_out(self) -> int:
+        """Frames of media sent so far."""
+        return 0 if self._packets is None else self._packets.frames_out
+
+    @property
+    def is_open(self) -> bool:
+        return self._packets is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the client has said that it sends no more."""
+        return self._state is _State.ENDED
+
+    # -------------------------------------------------------------------------- client -> server
+
+    def receive(self, data: bytes | str, now: float) -> Event:
+        """One WebSocket message. ``now``: the server's clock, s."""
+        self._waiting_since = None
+        if isinstance(data, str):
+            raise ProtocolError("text-frame", "messages are binary msgpack, got a text message")
+        if len(data) > self._limits.max_message:
+            raise ProtocolError(
+                "too-big",
+                f"a message holds at most {self._limits.max_message} bytes, got {len(data)}",
+            )
+        self.totals.bytes_in += len(data)
+        message = protocol.decode_client(data)
+        if isinstance(message, Hello):
+            return self._on_hello(message)
+        if self._state is _State.NEW:
+            raise _unexpected(message, "before hello")
+        if isinstance(message, Clock):
+            return Reply(self._count(protocol.encode(Clock(message.t0, now))))
+        if self._state is _State.ENDED:
+            raise _unexpected(message, "after end")
+        if isinstance(message, End):
+            self._state = _State.ENDED
+            return Ended()
+        if isinstance(message, Voice):
+            return self._on_voice(message)
+        return self._on_media(message)
+
+    def listen(self, now: float) -> None:
+        """The server starts to wait for the client: its silence counts from here."""
+        self._waiting_since = now
+
+    def check(self, now: float) -> None:
+        """Raises ProtocolError when the client has kept the server waiting for too long."""
+        if self._state is _State.NEW:
+            # From the start, whatever else comes: nobody prolongs it.
+            if now - self._started > self._hello_timeout:
+                raise ProtocolError("hello-timeout", f"no hello within {self._hello_timeout:g} s")
+            return
+        if self._waiting_since is None or self._state is _State.ENDED:
+            return
+        silent = now - self._waiting_since
+        listens_only = self._hello is not None and self._hello.role == "subscribe"
+        if not listens_only and silent > self._limits.idle_timeout:
+            raise ProtocolError("idle-timeout", f"nothing came for {self._limits.idle_timeout:g} s")
+
+    def _on_hello(self, hello: Hello) -> Event:
+        if self._state is not _State.NEW:
+            raise _unexpected(hello, "twice")
+        if hello.role in ("publish", "subscribe") and hello.room is None:
+            raise ProtocolError("bad-field", f"role {hello.role!r} needs a room, got none")
+        self._hello = hello
+        self._state = _State.OPENING
+        return Opened(hello)
+
+    def _on_voice(self, voice: Voice) -> Event:
+        if self.hello.role in ROLES_WITHOUT_VOICE:
+            raise _unexpected(voice, f"in role {self.hello.role!r}")
+        if self.hello.formats()[0] == "pcm" and not voice.is_exact:
+            raise ProtocolError(
+                "bad-voice",
+                f"the voice in PCM is estimated here: wanted an exact one of "
+                f"{protocol.VOICE_EXACT_BYTES} bytes, got {len(voice.data)}",
+            )
+        need_own_voice(voice, self._model)
+        return Arrived(Timbre(voice.vector(), exact=voice.is_exact), None)
+
+    def _on_media(self, message: protocol.ClientMessage) -> Event:
+        wanted, _ = self.hello.formats()
+        if isinstance(message, Audio) and wanted == "pcm":
+            return Arrived(self._sound(message), message.t)
+        if isinstance(message, Codes) and wanted == "codes":
+            return Arrived(self._frames(message), message.t)
+        raise _unexpected(message, f"where the input is {wanted or 'nothing'}")
+
+    def _sound(self, message: Audio) -> Sound:
+        self._expect_seq(message.seq, self.totals.samples_in // HOP)
+        samples = protocol.pcm_from_bytes(message.data, self.hello.pcm)
+        most = self._limits.max_frames * HOP
+        if len(samples) > most:
+            raise ProtocolError("bad-size", f"at most {most} samples a message, got {len(samples)}")
+        peak = float(np.abs(samples).max(initial=0.0))
+        if not peak <= LOUDEST:
+            raise ProtocolError(
+                "bad-audio", f"samples must be finite and at full scale 1.0, got a peak of {peak:g}"
+            )
+        self.totals.samples_in += len(samples)
+        self.totals.frames_in = -(-self.totals.samples_in // HOP)
+        return Sound(samples)
+
+    def _frames(self, message: Codes) -> Frames:
+        self._expect_seq(message.seq, self.totals.frames_in)
+        layers = self.hello.layers
+        wanted = protocol.codes_size(layers, message.n)
+        if len(message.data) != wanted:
+            raise ProtocolError(
+                "bad-size",
+                f"{message.n} frames of {layers} layers take {wanted} bytes, got "
+                f"{len(message.data)}",
+            )
+        self.totals.frames_in += message.n
+        return Frames(bitstream.unpack(message.data, layers=layers, frames=message.n))
+
+    @staticmethod
+    def _expect_seq(got: int, wanted: int) -> None:
+        if got != wanted:
+            raise ProtocolError("bad-seq", f"the next packet has seq {wanted}, got {got}")
+
+    # -------------------------------------------------------------------------- server -> client
+
+    def open(
+        self,
+        model: ModelIdentity,
+        latency: Latency,
+        layers: int,
+        first_frame: int = 0,
+        resume: str | None = None,
+    ) -> bytes:
+        """Accepts the hello: ``ready``. ``first_frame``: seq of the first frame to be sent.
+        ``resume``: with which a publisher may replace this session."""
+        if self._state is _State.OPENING:
+            self._state = _State.OPEN
+        self._model = model
+        hello = self.hello
+        self._packets = Packetizer(hello.frames_per_packet, hello.pcm, first_frame)
+        ready = Ready(
+            session=self.identity,
+            model=model.name,
+            sample_rate=SAMPLE_RATE,
+            hop=HOP,
+            layers=layers,
+            latency=LatencyInfo(latency.encoder, latency.decoder),
+            limits=self._limits,
+            resume=resume,
+            identity=str(model) if model.weights else None,
+        )
+        return self._count(protocol.encode(ready))
+
+    def send(self, item: Media, stamps: Stamps | None = None) -> list[tuple[bytes, int]]:
+        """Media for the client as messages, each with the frames in it; what does not fill a
+        packet yet stays for the next call."""
+        if self._packets is None:
+            raise RuntimeError("media before ready")
+        return [(self._count(data), frames) for data, frames in self._packets.add(item, stamps)]
+
+    def finish(self, reason: DoneReason, talker: Talker | None = None) -> list[tuple[bytes, int]]:
+        """The last media and ``done``. ``talker``: who was heard."""
+        self._state = _State.ENDED
+        last = self._packets.flush() if self._packets is not None else []
+        messages = [(self._count(data), frames) for data, frames in last]
+        totals = self.totals
+        done = Done(
+            frames_in=totals.frames_in,
+            frames_out=self.frames_out,
+            bytes_in=totals.bytes_in,
+            bytes_out=totals.bytes_out,
+            encode=totals.encode,
+            decode=totals.decode,
+            queue_max=totals.queue_max,
+            reason=reason,
+            talker=None if talker is None else Voice.exact(talker.timbre).data,
+            pitch=None if talker is None else talker.pitch,
+        )
+        return [*messages, (protocol.encode(done), 0)]
+
+    def _count(self, data: bytes) -> bytes:
+        self.totals.bytes_out += len(data)
+        return data
+
+
+def _unexpected(message: protocol.Message, where: str) -> ProtocolError:
+    kind = protocol.TYPE_NAMES[type(message)]
+    return ProtocolError("unexpected-message", f"got {kind!r} {where}")

@@ -1,0 +1,69 @@
+"""What phones and browsers record, by PyAV where it is installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clients.audio.files import read_audio
+from facodec.files import FileError
+
+HELLO = Path(__file__).parents[2] / "data" / "hello.flac"
+HEADS = {
+    "a.m4a": b"\x00\x00\x00\x20ftypM4A ",
+    "a.webm": b"\x1aE\xdf\xa3",
+    "a.amr": b"#!AMR\n",
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_without_it_a_sentence_says_what_is_needed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / name).write_bytes(HEADS[name] + bytes(500))
+    with pytest.raises(FileError, match=rf"{name} .* needs PyAV: pip install 'facodec-live\[av\]'"):
+        read_audio(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "layout", "kind"),
+    [
+        ("a.m4a", "aac", 44100, "stereo", "mp4"),
+        ("a.mp4", "aac", 16000, "mono", "mp4"),
+        ("a.webm", "libopus", 48000, "mono", "webm"),
+        ("a.aac", "aac", 16000, "mono", "adts"),
+        ("a.mka", "aac", 48000, "5.1", "matroska"),
+    ],
+)
+def test_phones_and_browsers(
+    name: str, codec: str, rate: int, layout: str, kind: str, tmp_path: Path
+) -> None:
+    av = pytest.importorskip("av")
+    speech = read_audio(HELLO)
+    _write(av, tmp_path / name, speech, codec, rate, layout, kind)
+    heard = read_audio(tmp_path / name)
+    assert 0 <= len(heard) - len(speech) < 3000
+    shifted = [np.corrcoef(speech[:90_000], heard[d : 90_000 + d])[0, 1] for d in range(2500)]
+    assert max(shifted) > 0.98
+    (tmp_path / name).write_bytes(b"#EXTM3U\nfile:///etc/passwd\n")
+    with pytest.raises(FileError, match="is no sound file"):
+        read_audio(tmp_path / name)
+
+
+def _write(
+    av: Any, path: Path, speech: np.ndarray, codec: str, rate: int, layout: str, kind: str
+) -> None:
+    with av.open(str(path), "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.layout = layout
+        resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate)
+        frame = av.AudioFrame.from_ndarray(speech[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
+            for packet in stream.encode(part):
+                container.mux(packet)

@@ -1,0 +1,239 @@
+"""Files in and out: pipes, devices, links, names that are not text, disks that are full, and
+nothing that is read is ever destroyed."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from clients.audio.files import AudioWriter, keep_apart, read_audio
+from clients.errors import UsageError
+from facodec import files
+from facodec.files import FileError, Replacement, open_input, read_bytes, shown, write_bytes
+from facodec.sound.reading import AudioReader
+
+HELLO = Path(__file__).parents[2] / "data" / "hello.flac"
+REPLY = HELLO.with_name("reply.flac")
+
+
+def limited(program: str, *words: object, size: int) -> subprocess.CompletedProcess[str]:
+    """Runs a program that can write files of at most ``size`` bytes."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)],
+        capture_output=True, text=True, timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
+def test_a_pipe_is_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    feeder = threading.Thread(target=lambda: pipe.write_bytes(HELLO.read_bytes()))
+    feeder.start()
+    np.testing.assert_array_equal(read_audio(pipe), read_audio(HELLO))
+    feeder.join()
+
+
+def test_a_link_to_a_device_is_a_sentence(tmp_path: Path) -> None:
+    link = tmp_path / "voice.wav"
+    link.symlink_to("/dev/zero")
+    with pytest.raises(FileError, match=r"voice\.wav is a device"):
+        AudioReader(link)
+
+
+def test_more_than_is_wanted_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "big"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(FileError, match="too large: expected at most 100 bytes"):
+        read_bytes(path, 100)
+
+
+def test_a_circle_of_links_and_a_name_too_long(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").symlink_to("a.wav")
+    for name in ("a.wav", "x" * 300 + ".wav", "nul\0.wav"):
+        with pytest.raises(FileError):
+            open_input(tmp_path / name)
+        with pytest.raises(FileError):
+            AudioWriter(tmp_path / name).write(np.zeros(1, np.float32))
+
+
+def test_names_are_shown_escaped() -> None:
+    assert shown(os.fsdecode(b"b\xffd\x1b[31m\n.wav")) == "b\\xffd\\x1b[31m\\n.wav"
+    assert shown("jörg.wav") == "jörg.wav"
+
+
+def test_a_flac_of_unknown_length_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "unknown.flac"
+    data = bytearray(HELLO.read_bytes())
+    data[21] &= 0xF0  # the 36 bits of STREAMINFO that say how long it is
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_audio(path), read_audio(HELLO))
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".flac", ".wav"])
+def test_all_links_of_a_chain_are_read(suffix: str, tmp_path: Path) -> None:
+    first, second = read_audio(HELLO)[:50_000], read_audio(REPLY)[:30_000]
+    for name, sound in (("a", first), ("b", second)):
+        soundfile.write(tmp_path / f"{name}{suffix}", sound, 16000)
+    chained = tmp_path / f"chained{suffix}"
+    chained.write_bytes(b"".join((tmp_path / f"{n}{suffix}").read_bytes() for n in "aba"))
+    parts = [read_audio(tmp_path / f"{name}{suffix}") for name in "aba"]
+    np.testing.assert_array_equal(read_audio(chained), np.concatenate(parts))
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])
+def test_a_wav_whose_header_was_never_completed(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "piped.wav"
+    soundfile.write(path, read_audio(HELLO), 16000)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[4:8] = data[at : at + 4] = size.to_bytes(4, "little")
+    wanted = read_audio(path)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_audio(path), wanted)
+
+
+@pytest.mark.parametrize("rate", [1, 2_000_000])
+def test_rates_that_are_none(rate: int, tmp_path: Path) -> None:
+    path = tmp_path / "rate.wav"
+    soundfile.write(path, np.zeros(100_000), rate)
+    with pytest.raises(FileError, match=rf"has {rate} samples a second"):
+        AudioReader(path)
+
+
+def test_all_channels_are_heard(tmp_path: Path) -> None:
+    path = tmp_path / "many.wav"
+    sound = np.zeros((16000, 8))
+    sound[:, 7] = 0.4
+    soundfile.write(path, sound, 16000, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(path), 0.05, atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------- writing
+
+
+def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    with pytest.raises(KeyboardInterrupt), Replacement(path) as new:
+        new.write(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["a"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    write_bytes(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_older_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    program = (
+        "import sys; from pathlib import Path; from facodec.files import *\n"
+        "try: write_bytes(Path(sys.argv[1]), bytes(9000))\n"
+        "except FileError as error: print(error)"
+    )
+    done = limited(program, path, size=4096)
+    assert "a.bin: the limit for the size of a file is reached" in done.stdout, done.stderr
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.bin"]
+    with pytest.raises(FileError, match="the disk is full"):
+        write_bytes(Path("/dev/full"), b"x")
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+@pytest.mark.parametrize("partial", [True, False])
+def test_a_recording_is_readable_up_to_where_the_disk_was_full(
+    suffix: str, partial: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / f"out{suffix}"
+    program = (
+        "import sys, numpy as np; from clients.files import *; from facodec.files import *\n"
+        f"try:\n  with AudioWriter(sys.argv[1], partial={partial}) as writer:\n"
+        "    for block in np.random.default_rng(0).uniform(-.5, .5, (40, 4000)):\n"
+        "      writer.write(block)\n"
+        "except FileError as error: print(error)"
+    )
+    done = limited(program, path, size=30_000)
+    assert "the limit for the size of a file is reached" in done.stdout, done.stderr
+    assert "cffi" not in done.stderr
+    assert os.listdir(tmp_path) == ([path.name] if partial else [])
+    if partial:
+        assert 4000 <= len(read_audio(path)) < 160_000
+
+
+@pytest.mark.parametrize("name", ["x.raw", "x.mat", "x"])
+def test_formats_that_are_not_written(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="give it the suffix"):
+        AudioWriter(tmp_path / name)
+
+
+def test_a_raw_file_is_no_sound_file(tmp_path: Path) -> None:
+    (tmp_path / "x.raw").write_bytes(bytes(range(256)) * 100)
+    with pytest.raises(FileError, match="is no sound file that can be read"):
+        AudioReader(tmp_path / "x.raw")
+
+
+# ----------------------------------------------------------------------------------- kept apart
+
+
+def test_an_output_is_none_of_the_inputs(tmp_path: Path) -> None:
+    voice = tmp_path / "me.wav"
+    voice.write_bytes(b"precious")
+    (tmp_path / "soft.wav").symlink_to("me.wav")
+    os.link(voice, tmp_path / "hard.wav")
+    (tmp_path / "folder").symlink_to(tmp_path)
+    for output in ("me.wav", "soft.wav", "hard.wav", "folder/me.wav"):
+        with pytest.raises(UsageError, match="would replace the file that is read"):
+            keep_apart([tmp_path / output], [None, voice])
+    with pytest.raises(UsageError, match="written twice"):
+        keep_apart([tmp_path / "new.wav", tmp_path / "folder" / "new.wav"], [voice])
+    keep_apart([Path("/dev/null"), None, Path("-")], [Path("/dev/null"), voice, Path("-")])
+
+
+def test_permission_and_read_only_are_said(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="there is no folder"):
+        files.need_writable(tmp_path / "no" / "x")
+    with pytest.raises(FileError, match="it is a folder"):
+        files.need_writable(tmp_path)
+    with pytest.raises(FileError, match="cannot write into the folder"):
+        files.need_folder(Path("/proc/no-such-folder"))
+
+
+def test_ctrl_c_while_torch_loads_numpy_is_not_lost() -> None:
+    """Torch imports numpy by itself and goes on without it when that fails."""
+    program = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "  def find_spec(self, name, path=None, target=None):\n"
+        "    if name == 'numpy._core._add_newdocs': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from clients.cli import main\n"
+        "sys.exit(main(['bench', 'step', '--batch', '1', '--hops', '1', '--quick']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr

@@ -1,0 +1,32 @@
+"""Old names of modules: they import, say so, and are the modules of the new names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from facodec import renamed
+
+
+@pytest.mark.parametrize("old", renamed.MOVED)
+def test_an_old_name_imports_the_new_module_with_a_warning(
+    old: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, old, raising=False)
+    new = renamed.MOVED[old]
+    with pytest.warns(DeprecationWarning, match=f"^{old} is now {new}$"):
+        assert import_module(old) is import_module(new)
+
+
+def test_an_old_name_is_told_where_it_is_imported() -> None:
+    program = (
+        "from facodec import reading\nfrom facodec.reading import read_audio\nreading.read_audio"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    (line,) = (line for line in done.stderr.splitlines() if "Warning" in line)
+    assert line == "<string>:1: DeprecationWarning: facodec.reading is now facodec.sound.reading"

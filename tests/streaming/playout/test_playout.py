@@ -1,0 +1,248 @@
+"""The playout buffer under a seeded model of jitter, with a fake clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streaming.playout.buffer import PlayoutBuffer, PlayoutSettings, lengthen, shorten
+from streaming.playout.ring import SampleRing
+
+PACKET = 200
+RATE = 16_000
+PERIOD = PACKET / RATE
+
+
+def tone(count: int, start: int = 0, hertz: float = 150.0) -> np.ndarray:
+    times = (np.arange(count) + start) / RATE
+    return (0.5 * np.sin(2 * np.pi * hertz * times)).astype(np.float32)
+
+
+def play(
+    buffer: PlayoutBuffer, arrivals: Iterable[float], seconds: float, block: int = PACKET
+) -> tuple[np.ndarray, list[int]]:
+    """Feed a tone in packets that arrive at ``arrivals``; the sound and the levels, per block."""
+    queue = sorted(arrivals)
+    heard: list[np.ndarray] = []
+    levels: list[int] = []
+    sent = 0
+    for index in range(int(seconds * RATE / block)):
+        now = index * block / RATE
+        while queue and queue[0] <= now:
+            buffer.push(tone(PACKET, sent), queue.pop(0))
+            sent += PACKET
+        heard.append(buffer.pull(block))
+        levels.append(buffer.level)
+    return np.concatenate(heard), levels
+
+
+def steady(seconds: float, phase: float = 0.004) -> list[float]:
+    return [phase + i * PERIOD for i in range(int(seconds / PERIOD))]
+
+
+def jittery(seconds: float, spread: float, seed: int) -> list[float]:
+    """In order, as over TCP: each late by an exponential time, none before its forerunner."""
+    late = np.random.default_rng(seed).exponential(spread, int(seconds / PERIOD))
+    return list(np.maximum.accumulate(np.array(steady(seconds)) + late))
+
+
+def stalled(seconds: float, start: float, length: float) -> list[float]:
+    """Steady but for one stall, after which everything held back comes at once."""
+    return [max(t, start + length) if start <= t < start + length else t for t in steady(seconds)]
+
+
+def largest_jump(sound: np.ndarray) -> float:
+    return float(np.abs(np.diff(sound)).max())
+
+
+def test_steady_packets_play_unchanged_after_a_small_delay() -> None:
+    buffer = PlayoutBuffer()
+    heard, levels = play(buffer, steady(0.9), 0.9)
+    delay = int(np.argmax(np.abs(heard) > 0)) - 1
+    assert 0 < delay <= 0.04 * RATE
+    np.testing.assert_array_equal(heard[delay:], tone(len(heard) - delay))
+    assert max(levels) <= 0.03 * RATE
+    assert buffer.counters.underruns == buffer.counters.concealed == 0
+
+
+def test_silence_before_the_first_packet_is_no_underrun() -> None:
+    buffer = PlayoutBuffer()
+    assert not buffer.pull(4000).any()
+    assert buffer.counters.underruns == buffer.counters.concealed == 0
+
+
+def test_an_underrun_fades_out_is_counted_and_makes_the_target_grow() -> None:
+    buffer = PlayoutBuffer()
+    before = PlayoutBuffer().settings.samples(0.015) + PACKET
+    heard, _ = play(buffer, stalled(1.0, 0.5, 0.1), 1.0)
+    assert buffer.counters.underruns == 1
+    assert 0.04 * RATE < buffer.counters.concealed < 0.2 * RATE
+    assert buffer.target > before
+    tone_jump = largest_jump(tone(RATE))
+    assert largest_jump(heard) < 3 * tone_jump  # mirrored and faded, never cut off
+
+
+def test_the_delay_returns_to_small_after_a_burst() -> None:
+    buffer = PlayoutBuffer()
+    heard, levels = play(buffer, stalled(12.0, 2.0, 0.3), 12.0)
+    worst = max(levels)
+    assert worst > 0.25 * RATE
+    assert levels[-1] <= 0.04 * RATE
+    assert buffer.target <= 0.03 * RATE
+    assert buffer.counters.underruns == 1
+    assert buffer.counters.cut >= worst - 0.04 * RATE
+    assert largest_jump(heard) < 3 * largest_jump(tone(RATE))
+
+
+def test_jitter_is_learned_and_then_heard_no_more() -> None:
+    buffer = PlayoutBuffer()
+    arrivals = jittery(40.0, 0.008, seed=3)
+    play(buffer, [t for t in arrivals if t < 20], 20.0)
+    early = buffer.counters.underruns
+    assert early < 40
+    calm = PlayoutBuffer(PlayoutSettings(reserve=0.06))
+    play(calm, arrivals, 40.0)
+    assert calm.counters.underruns <= 2
+
+
+def test_a_flood_never_passes_the_bound_and_is_counted() -> None:
+    buffer = PlayoutBuffer(PlayoutSettings(limit=0.1))
+    for index in range(50):
+        buffer.push(tone(PACKET, index * PACKET), 0.0)
+        assert buffer.level <= 0.1 * RATE
+    assert buffer.counters.overruns == 42
+    assert buffer.counters.dropped == 42 * PACKET
+    heard = buffer.pull(1200)
+    buffer.push(tone(PACKET, 99), 1.0)
+    heard = np.concatenate([heard, buffer.pull(600)])
+    assert largest_jump(heard) < 2 * largest_jump(tone(RATE))  # bridged where it was cut off
+
+
+def test_a_slow_sender_is_stretched_instead_of_running_dry() -> None:
+    buffer = PlayoutBuffer()
+    slow = [0.004 + i * PERIOD * 1.0005 for i in range(int(60 / PERIOD))]
+    play(buffer, slow, 59.0)
+    assert buffer.counters.repeated > 0
+    assert buffer.counters.underruns == 0
+
+
+def test_a_fast_sender_does_not_pile_up_delay() -> None:
+    buffer = PlayoutBuffer()
+    fast = [0.004 + i * PERIOD * 0.999 for i in range(int(60 / PERIOD))]
+    _, levels = play(buffer, fast, 59.0)
+    assert max(levels) < 0.06 * RATE
+    assert buffer.counters.underruns == buffer.counters.dropped == 0
+
+
+def test_large_packets_and_odd_blocks_play_without_gaps() -> None:
+    buffer = PlayoutBuffer()
+    heard = []
+    for index in range(3000):
+        if index % 20 == 0:
+            buffer.push(tone(1600, index * 80), index * 80 / RATE)
+        heard.append(buffer.pull(80))
+    assert buffer.counters.underruns <= 1
+    assert largest_jump(np.concatenate(heard)) < 3 * largest_jump(tone(RATE))
+
+
+def test_the_end_plays_what_is_left_and_is_no_underrun() -> None:
+    buffer = PlayoutBuffer()
+    buffer.push(tone(100), 0.0)
+    buffer.end()
+    heard = buffer.pull(1000)
+    np.testing.assert_array_equal(heard[:100], tone(100))
+    assert buffer.drained
+    assert buffer.counters.underruns == buffer.counters.concealed == 0
+
+
+def test_a_lone_packet_smaller_than_the_target_is_heard_without_an_end() -> None:
+    buffer = PlayoutBuffer()
+    buffer.push(tone(50), 0.0)
+    assert np.abs(buffer.pull(1000)).max() > 0 or np.abs(buffer.pull(1000)).max() > 0
+
+
+def test_push_tells_how_long_the_packet_waits() -> None:
+    buffer = PlayoutBuffer()
+    first = buffer.push(tone(PACKET), 0.0)
+    assert first == pytest.approx(0.015)
+    for _ in range(2):
+        buffer.push(tone(PACKET), 0.0)
+    buffer.pull(PACKET)
+    assert buffer.push(tone(PACKET), PERIOD) == pytest.approx(2 * PERIOD)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("push"), st.integers(0, 900)),
+            st.tuples(st.just("pull"), st.integers(1, 900)),
+        ),
+        max_size=80,
+    )
+)
+@settings(deadline=None, max_examples=60)
+def test_whatever_happens_the_bound_holds_and_samples_are_accounted_for(
+    events: list[tuple[str, int]],
+) -> None:
+    buffer = PlayoutBuffer(PlayoutSettings(limit=0.1))
+    pushed = pulled = 0
+    for number, (kind, count) in enumerate(events):
+        if kind == "push":
+            buffer.push(tone(count, pushed), number * 0.01)
+            pushed += count
+        else:
+            before = buffer.level
+            assert np.isfinite(buffer.pull(count)).all()
+            pulled += before - buffer.level
+        assert 0 <= buffer.level <= 1600
+    count = buffer.counters
+    assert pushed + count.repeated - count.cut - count.dropped == pulled + buffer.level
+
+
+def test_splices_keep_the_ends_and_change_the_length() -> None:
+    packet = tone(400)
+    shorter, longer = shorten(packet, 64, 40, 300), lengthen(packet, 64, 40)
+    for changed in (shorter, longer):
+        assert changed[0] == packet[0] and changed[-1] == packet[-1]
+        assert largest_jump(changed) < 1.5 * largest_jump(packet)
+    assert 40 <= len(packet) - len(shorter) <= 300
+    assert len(longer) - len(packet) >= 40
+    assert len(shorten(packet, 64, 40, 39)) == 400  # less than the shortest splice: left alone
+
+
+@given(st.lists(st.integers(0, 700), max_size=40), st.integers(0, 300))
+def test_the_ring_hands_out_what_it_took_in(counts: list[int], history: int) -> None:
+    ring = SampleRing(1000, history)
+    source = np.arange(sum(counts), dtype=np.float32)
+    taken: list[np.ndarray] = []
+    given_out: list[np.ndarray] = []
+    at = 0
+    for turn, count in enumerate(counts):
+        if turn % 2:
+            out = np.empty(count, np.float32)
+            given_out.append(out[: ring.read_into(out)])
+        else:
+            accepted = ring.write(source[at : at + count])
+            taken.append(source[at : at + accepted])
+            at += count
+        recent = np.concatenate([np.zeros(history, np.float32), *given_out])[-history or None :]
+        if history:
+            np.testing.assert_array_equal(ring.behind(history), recent)
+    rest = np.empty(1000, np.float32)
+    given_out.append(rest[: ring.read_into(rest)])
+    np.testing.assert_array_equal(
+        np.concatenate([*given_out, []]), np.concatenate([*taken, []])
+    )
+
+
+def test_bad_settings_say_so() -> None:
+    with pytest.raises(ValueError, match="rate must be positive"):
+        PlayoutSettings(rate=0)
+    with pytest.raises(ValueError, match="below the limit"):
+        PlayoutSettings(reserve=1.0, limit=0.5)
+    with pytest.raises(ValueError, match="capacity"):
+        SampleRing(0)

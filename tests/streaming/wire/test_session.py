@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from facodec import bitstream
+from facodec.config import Latency
+from facodec.identity import ModelIdentity
+from streaming.wire import protocol
+from streaming.wire.media import Frames, Sound, Timbre
+from streaming.wire.packets import Packetizer
+from streaming.wire.protocol import (
+    Audio,
+    Clock,
+    Codes,
+    Done,
+    End,
+    Hello,
+    Limits,
+    ProtocolError,
+    Ready,
+    Stamps,
+    Voice,
+)
+from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, Session
+
+LIVE = ModelIdentity("live", "0123456789ab")
+LIMITS = Limits(max_message=100_000, max_frames=80, backlog=2.0, idle_timeout=60.0)
+
+
+def opened(hello: Hello) -> Session:
+    session = Session("s1", LIMITS, hello_timeout=5.0)
+    assert isinstance(send(session, hello), Opened)
+    session.open(LIVE, Latency(200, 200), hello.layers)
+    return session
+
+
+def send(session: Session, message: protocol.ClientMessage, now: float = 0.0) -> Event:
+    return session.receive(protocol.encode(message), now)
+
+
+def pcm(count: int, value: float = 0.0) -> bytes:
+    return np.full(count, value, "<f4").tobytes()
+
+
+def refused(session: Session, message: protocol.ClientMessage | bytes | str) -> str:
+    data = protocol.encode(message) if not isinstance(message, (bytes, str)) else message
+    with pytest.raises(ProtocolError) as caught:
+        session.receive(data, 0.0)
+    return caught.value.code
+
+
+def test_a_whole_conversation() -> None:
+    session = Session("s1", LIMITS, hello_timeout=5.0)
+    assert send(session, Hello("encode")) == Opened(Hello("encode"))
+    ready = protocol.decode_server(session.open(LIVE, Latency(200, 150), 6))
+    assert isinstance(ready, Ready)
+    assert (ready.session, ready.latency.decoder, ready.limits) == ("s1", 150, LIMITS)
+    first = send(session, Audio(0, pcm(300), t=4.0))
+    assert isinstance(first, Arrived) and isinstance(first.item, Sound)
+    assert (len(first.item.samples), first.t) == (300, 4.0)
+    send(session, Audio(1, pcm(250)))
+    assert send(session, End()) == Ended()
+    session.totals.add(queue=0.5, encode=0.25, decode=0.0)
+    sent = session.send(Frames(np.zeros((6, 2), np.int64)), Stamps(t=4.0))
+    assert [frames for _, frames in sent] == [1, 1]
+    done = protocol.decode_server(session.finish("end")[-1][0])
+    assert isinstance(done, Done)
+    assert (done.frames_in, done.frames_out, done.reason) == (3, 2, "end")
+    assert (done.queue_max, done.encode) == (0.5, 0.25)
+    assert done.bytes_in > 550 * 4
+
+
+def test_clock_is_answered_from_hello_on() -> None:
+    session = Session("s1", LIMITS, hello_timeout=5.0)
+    assert refused(session, Clock(1.5)) == "unexpected-message"
+    send(session, Hello("subscribe", room="a"))
+    answer = send(session, Clock(1.5), now=7.0)
+    assert isinstance(answer, Reply)
+    assert protocol.decode_server(answer.data) == Clock(1.5, 7.0)
+
+
+def test_codes_are_unpacked() -> None:
+    session = opened(Hello("decode", layers=3))
+    codes = np.arange(12).reshape(3, 4)
+    event = send(session, Codes(0, 4, bitstream.pack(codes)))
+    assert isinstance(event, Arrived) and isinstance(event.item, Frames)
+    assert np.array_equal(event.item.codes, codes)
+
+
+@pytest.mark.parametrize(
+    ("hello", "message", "code"),
+    [
+        (Hello("encode"), "text", "text-frame"),
+        (Hello("encode"), bytes(100_001), "too-big"),
+        (Hello("encode"), Hello("encode"), "unexpected-message"),
+        (Hello("encode"), Codes(0, 1, bytes(8)), "unexpected-message"),
+        (Hello("encode"), Audio(1, pcm(200)), "bad-seq"),
+        (Hello("encode"), Audio(0, b"\0\0\0"), "bad-size"),
+        (Hello("encode"), Audio(0, pcm(16_001)), "bad-size"),
+        (Hello("encode"), Audio(0, pcm(200, np.nan)), "bad-audio"),
+        (Hello("encode"), Audio(0, pcm(200, np.inf)), "bad-audio"),
+        (Hello("encode"), Audio(0, pcm(200, 12_000.0)), "bad-audio"),
+        (Hello("encode"), Voice(bytes(512)), "bad-voice"),
+        (Hello("decode"), Audio(0, pcm(200)), "unexpected-message"),
+        (Hello("decode"), Codes(0, 1, bytes(7)), "bad-size"),
+        (Hello("decode"), Codes(0, 2, bytes(8)), "bad-size"),
+        (Hello("decode", layers=3), Codes(0, 1, bytes(8)), "bad-size"),
+        (Hello("decode"), Codes(1, 1, bytes(8)), "bad-seq"),
+        (Hello("enroll"), Voice(bytes(1024)), "unexpected-message"),
+        (Hello("subscribe", room="a"), Audio(0, pcm(200)), "unexpected-message"),
+    ],
+)
+def test_what_a_role_does_not_take(hello: Hello, message: object, code: str) -> None:
+    assert refused(opened(hello), message) == code  # type: ignore[arg-type]
+
+
+def test_nothing_before_hello_and_nothing_after_end() -> None:
+    assert refused(Session("s1", LIMITS, 5.0), Audio(0, b"")) == "unexpected-message"
+    assert refused(Session("s1", LIMITS, 5.0), Hello("publish")) == "bad-field"
+    session = opened(Hello("encode"))
+    send(session, End())
+    assert refused(session, Audio(0, b"")) == "unexpected-message"
+    assert refused(session, End()) == "unexpected-message"
+
+
+def timed_out(session: Session, now: float) -> str | None:
+    try:
+        session.check(now)
+    except ProtocolError as error:
+        return error.code
+    return None
+
+
+def test_the_deadline_of_hello_runs_from_the_start_whatever_comes() -> None:
+    session = Session("s1", LIMITS, hello_timeout=5.0, started=100.0)
+    session.listen(104.0)
+    assert timed_out(session, 104.9) is None
+    assert timed_out(session, 105.1) == "hello-timeout"
+
+
+def test_silence_is_timed_only_while_the_server_waits() -> None:
+    session = Session("s1", LIMITS, hello_timeout=5.0)
+    send(session, Hello("encode"), now=4.0)
+    assert timed_out(session, 1000.0) is None
+    session.listen(1000.0)
+    assert timed_out(session, 1059.0) is None
+    assert timed_out(session, 1061.0) == "idle-timeout"
+
+
+def test_a_listener_may_be_silent() -> None:
+    session = opened(Hello("subscribe", room="a"))
+    session.listen(0.0)
+    assert timed_out(session, 1e6) is None
+
+
+def test_packets_are_cut_and_numbered() -> None:
+    packets = Packetizer(size=3, pcm="s16", first_frame=10)
+    assert packets.add(Sound(np.zeros(400, np.float32)), None) == []
+    sent = packets.add(Sound(np.full(1000, 0.5, np.float32)), Stamps(t=1.0))
+    messages = [protocol.decode_server(data) for data, _ in sent]
+    assert [(m.seq, len(m.data) // 2) for m in messages if isinstance(m, Audio)] == [
+        (10, 600),
+        (13, 600),
+    ]
+    (last,) = [protocol.decode_server(data) for data, _ in packets.flush()]
+    assert isinstance(last, Audio)
+    assert (last.seq, len(last.data)) == (16, 400)
+    assert packets.frames_out == 7
+    assert packets.flush() == []
+
+
+def test_a_voice_sends_what_came_before_it_first() -> None:
+    packets = Packetizer(size=4, pcm="f32")
+    codes = np.arange(6).reshape(6, 1)
+    packets.add(Frames(codes), None)
+    sent = packets.add(Timbre(np.ones(256, np.float32), exact=False), None)
+    first, voice = [protocol.decode_server(data) for data, _ in sent]
+    assert isinstance(first, Codes) and isinstance(voice, Voice)
+    assert np.array_equal(bitstream.unpack(first.data, 6, first.n), codes)
+    assert not voice.is_exact
