@@ -152,8 +152,7 @@ def _draw(audio: Audio, decoded: Audio, out: Path) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import facodec
-    from benchmarks.speech import clips
-    from benchmarks.speech.clips import use_one_thread
+    from benchmarks.speech.clips import clips, use_one_thread
 
     need("bench", "pesq", "pystoi")
     use_one_thread()
