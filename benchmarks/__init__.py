@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from benchmarks.cli import run
     from benchmarks.kit.statistics import paired_ratio, percentiles, undisturbed_ratio
     from benchmarks.registry import PARTS, parse
-    from benchmarks.report import page
-    from benchmarks.report.page import text
+    from benchmarks.report.page import page, text
 
 __all__ = [
     "PARTS",

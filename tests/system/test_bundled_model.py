@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.parts.quality import measure
-from benchmarks.speech import clips
+from benchmarks.speech.clips import clips
 from benchmarks.speech.conversion import CONVERTED, convert_pair, judge_pair, summarise
 from benchmarks.speech.leakage import measure_prosody
 from benchmarks.speech.speakers import find_utterances, make_pairs, read

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import facodec
-from benchmarks.speech import clips
+from benchmarks.speech.clips import clips
 from facodec.bundled.model import LiveModel
 from facodec.bundled.steps import FastLive
 from facodec.codec import Codec
