@@ -196,7 +196,7 @@ def test_the_environment_names_the_server(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     with socket.socket() as free, socket.socket() as other:
         for each in (free, other):
             each.bind(("127.0.0.1", 0))
