@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 
 from facodec.codec import Codec
-from facodec.config import HOP, SAMPLE_RATE
+from facodec.config import HOP, SAMPLE_RATE, LiveConfig
 from facodec.files import FileError, shown, write_text
 from facodec.live import LiveModel
 from facodec.metrics import level_change, log_mel_distance, pitch_agreement
@@ -130,8 +130,8 @@ def averaged_model(checkpoint: Path) -> tuple[LiveModel, int]:
     from facodec.training.loop import read_checkpoint
 
     state = read_checkpoint(checkpoint)
-    model = LiveModel()
     try:
+        model = LiveModel(LiveConfig(**state.get("sizes", {})))
         model.load_state_dict(state["average"])
         return model.eval(), int(state["step"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
