@@ -26,9 +26,12 @@ class MovingWords(nn.Module):
         layers, (size, dim) = len(chain.places), chain.places[0]._codebook.weight.shape
         self.register_buffer("counts", torch.zeros(layers, size))
         self.register_buffer("sums", torch.zeros(layers, size, dim))
+        self.register_buffer("spread", torch.ones(()))
 
     counts: Tensor
     sums: Tensor
+    spread: Tensor
+    """Variance of the vectors when the words were placed."""
 
     @property
     def placed(self) -> bool:
@@ -37,6 +40,7 @@ class MovingWords(nn.Module):
     def start(self, chain: SharedQuantizer) -> None:
         """From words that were just placed."""
         self.counts.fill_(1.0)
+        self.spread.zero_()  # to be found with the first batch
         for sums, layer in zip(self.sums, chain.places, strict=True):
             sums.copy_(layer._codebook.weight)
 
@@ -50,7 +54,9 @@ class MovingWords(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """latent (B, T, dim), and how many layers of each row are heard (B,) -> the words' meaning
         (B, T, dim), with a straight-through gradient, and how far vectors are from their words, as
-        a share of their variance. Lets the words follow, and dead ones ``restart``."""
+        a share of the variance that they had when these were placed: as a share of what it is now,
+        the vectors would grow away from their words. Lets the words follow, and dead ones
+        ``restart``."""
         z = chain.in_proj(latent).float()
         left, heard = z.detach(), torch.zeros_like(z)
         for i, layer in enumerate(chain.places):
@@ -60,8 +66,9 @@ class MovingWords(nn.Module):
             left = left - word
             heard = heard + word * (kept > i).to(word).view(-1, 1, 1)
         said = z.detach() - left
-        spread = (z - z.mean((0, 1))).square().mean().detach()
-        commit = (z - said).square().mean() / spread.clamp_min(1e-6)
+        if self.spread == 0:
+            self.spread.copy_((z - z.mean((0, 1))).square().mean().detach())
+        commit = (z - said).square().mean() / self.spread.clamp_min(1e-6)
         told = (kept > 0).to(z).view(-1, 1, 1)
         return chain.out_proj(heard + (z - z.detach()) * told), commit
 
