@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from facodec.weights.storage import SIZES, load_live, save_live
 
 import facodec
 from facodec.bundled.model import LiveModel
 from facodec.bundled.steps import FastLive
 from facodec.bundled.steps.native import SOURCES
+from facodec.bundled.storage import SIZES, load_live, save_live
 from facodec.codec import Codec
 from facodec.config import ABSENT, DETAIL_LAYERS, HOP, MIN_LAYERS, LiveConfig
 from facodec.files import FileError

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 import facodec
-from facodec import prosody
+from facodec.bundled import prosody
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import HOP
