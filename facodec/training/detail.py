@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facodec import prosody
+from facodec.bundled import prosody
 from facodec.bundled.features import HISTORY
 from facodec.bundled.model import LiveModel
 from facodec.bundled.synthesis import SUBFRAMES

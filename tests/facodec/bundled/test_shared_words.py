@@ -12,12 +12,12 @@ import torch
 import facodec
 from facodec.bundled.model import LiveModel
 from facodec.bundled.steps import FastLive
-from facodec.bundled.steps.native import SOURCES
 from facodec.bundled.storage import SIZES, load_live, save_live
 from facodec.codec import Codec
 from facodec.config import ABSENT, DETAIL_LAYERS, HOP, MIN_LAYERS, LiveConfig
 from facodec.files import FileError
 from facodec.native import compiled
+from facodec.native.compiled import SOURCES
 from facodec.quantizer import SharedQuantizer
 from facodec.training.words import place_words, principal_components
 from tests.conftest import missing
