@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facodec.bundled import prosody
+from facodec.bundled.causal import CONTEXT, KERNEL, CausalBlock, CausalStack
 from facodec.bundled.model import GAIN_CENTRE, GAIN_RANGE, VOICE_DIM, LiveModel, scale_mels
 from facodec.bundled.synthesis import N_FFT, NOISE_FRAMES, SUBFRAMES, SUBHOP, WINDOW, Synthesizer
-from facodec.causal import CONTEXT, KERNEL, CausalBlock, CausalStack
 from facodec.config import HOP
 from facodec.training.spectra import spectrum
 
