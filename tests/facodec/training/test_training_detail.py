@@ -22,7 +22,6 @@ from facodec.quantizer import SharedQuantizer
 from facodec.training import fused
 from facodec.training.coded import CodedCorpus, pack_coded
 from facodec.training.config import TrainConfig
-from facodec.training.decoding import DECODER
 from facodec.training.detail import DETAIL, DetailObjective
 from facodec.training.loop import Trainer
 from facodec.training.report import averaged_model
@@ -78,7 +77,7 @@ def test_only_detail_and_the_decoder_change(
         training.train_step()
     for name, value in training.average.state_dict().items():
         changed = not torch.equal(value, before[name])
-        assert changed == (name.split(".")[0] in DECODER + DETAIL), name
+        assert changed == (name.split(".")[0] in LiveModel.decoding_parts + DETAIL), name
 
 
 def test_words_come_after_the_latents_themselves(
