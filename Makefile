@@ -3,6 +3,8 @@ PYTHON ?= python3
 # Set TORCH='torch' for the newest build, or to a wheel of your own.
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
+# How many variants run at a time.
+JOBS ?= 2
 
 .PHONY: help run test check variants serve dist clean
 
@@ -29,7 +31,7 @@ check: .venv/test.stamp
 	$(BIN)/mypy
 
 variants: .venv/test.stamp
-	$(BIN)/python -m tests.variants
+	$(BIN)/python -m tests.variants --jobs $(JOBS)
 
 dist: .venv/dist.stamp
 	$(BIN)/python -m build --outdir dist .

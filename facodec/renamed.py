@@ -11,17 +11,47 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 MOVED: dict[str, str] = {
+    "benchmarks.activity": "benchmarks.speech.activity",
+    "benchmarks.statistics": "benchmarks.kit.statistics",
     "clients.connection": "clients.library.connection",
+    "clients.devices": "clients.audio.devices",
     "clients.files": "clients.audio.files",
+    "clients.local_server": "clients.session.local_server",
     "clients.packets": "clients.library.packets",
     "clients.reconnect": "clients.library.reconnect",
+    "clients.voices": "clients.offline.voicebook",
+    "facodec.activity": "facodec.link.activity",
+    "facodec.arithmetic": "facodec.link.arithmetic",
+    "facodec.backends": "facodec.published.precisions",
     "facodec.checkpoint": "facodec.published.checkpoint",
+    "facodec.comfort": "facodec.link.comfort",
+    "facodec.compiled": "facodec.native.compiled",
+    "facodec.concealment": "facodec.link.concealment",
+    "facodec.conditioning": "facodec.bundled.conditioning",
+    "facodec.conversion": "facodec.streams.conversion",
+    "facodec.entropy": "facodec.link.entropy",
+    "facodec.fast": "facodec.bundled.steps",
+    "facodec.features": "facodec.bundled.features",
     "facodec.live": "facodec.bundled.model",
+    "facodec.loudness": "facodec.bundled.loudness",
     "facodec.metrics": "facodec.training.metrics",
     "facodec.ns3": "facodec.published.model",
+    "facodec.prosody": "facodec.bundled.prosody",
     "facodec.reading": "facodec.sound.reading",
+    "facodec.synthesis": "facodec.bundled.synthesis",
+    "facodec.talker": "facodec.bundled.talker",
+    "facodec.talkers": "facodec.bundled.talkers",
+    "streaming.protocol": "streaming.wire.protocol",
+    "streaming.settings": "streaming.server.settings",
+    "streaming.stretching": "streaming.playout.stretching",
 }
-"""Old name -> new name."""
+"""Old name -> new name; modules in an old package follow it."""
+
+
+def new_name(old: str) -> str | None:
+    """The name that a module has now; None for one that was not moved."""
+    package, _, module = old.rpartition(".")
+    return f"{MOVED[package]}.{module}" if package in MOVED else MOVED.get(old)
 
 
 class OldNames:
@@ -31,15 +61,17 @@ class OldNames:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in MOVED else None  # type: ignore[arg-type]
+        return ModuleSpec(name, self) if new_name(name) else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Leaves an empty module to the import system, until the one of the new name is there."""
 
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__
-        warnings.warn(f"{old} is now {MOVED[old]}", DeprecationWarning, stacklevel=2)
-        sys.modules[old] = import_module(MOVED[old])
+        new = new_name(old)
+        assert new is not None
+        warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=2)
+        sys.modules[old] = import_module(new)
 
 
 def install() -> None:

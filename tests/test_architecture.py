@@ -9,6 +9,7 @@ has to leave the list.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -178,6 +179,15 @@ def test_only_steps_go_through_the_door_of_c() -> None:
 def test_modules_are_short() -> None:
     lines = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
     check((name for name, count in lines.items() if count > LONGEST_MODULE), LONG_MODULES)
+
+
+def test_the_page_on_the_architecture_lists_these_breaches() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("| module | imports | why |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \|", table, re.MULTILINE)
+    assert set(rows) == {*ARROWS_UP, *CLIENTS_IN_THE_SERVER, *CIRCLES}
+    longer = text.partition("lines. Longer are ")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(.+?)`", longer)) == set(LONG_MODULES)
 
 
 def test_a_circle_is_found() -> None:

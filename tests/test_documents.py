@@ -41,6 +41,15 @@ def test_the_index_lists_every_document() -> None:
         assert path.name == "README.md" or f"]({path.name})" in index, path.name
 
 
+def test_the_architecture_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for floor in ("facodec", "streaming", "clients", "benchmarks"):
+        _, _, section = text.partition(f"| room of `{floor}` |")
+        table = section.partition("\n\n")[0]
+        rooms = {path.parent.name for path in (ROOT / floor).glob("*/*.py")}
+        assert set(re.findall(r"`(\w+)/`", table)) - {"steps"} == rooms, floor
+
+
 def test_every_measurement_is_documented() -> None:
     text = (ROOT / "docs" / "measuring.md").read_text()
     for part in set(PARTS) - {"report"}:

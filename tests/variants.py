@@ -20,6 +20,8 @@ THREADS = "FACODEC_TEST_THREADS"
 """Environment variable: PyTorch's threads in the tests (default 1)."""
 LONGEST = 900.0
 """Seconds for one run of the laws."""
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait for others leave their core to whoever runs beside."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def run(variant: Variant, more: list[str]) -> Outcome:
     command = [sys.executable, "-m", "pytest", "-m", "law", "-p", "no:cacheprovider", *more]
     try:
         done = subprocess.run(
-            command, cwd=ROOT, env=os.environ | variant.environment, capture_output=True,
-            text=True, timeout=LONGEST,
+            command, cwd=ROOT, env=os.environ | WAITING | variant.environment,
+            capture_output=True, text=True, timeout=LONGEST,
         )  # fmt: skip
         passed, said = done.returncode == 0, done.stdout + done.stderr
     except subprocess.TimeoutExpired:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from importlib.machinery import PathFinder
 
 import pytest
 
@@ -19,6 +20,18 @@ def test_an_old_name_imports_the_new_module_with_a_warning(
     new = renamed.MOVED[old]
     with pytest.warns(DeprecationWarning, match=f"^{old} is now {new}$"):
         assert import_module(old) is import_module(new)
+
+
+@pytest.mark.parametrize("old", renamed.MOVED)
+def test_an_old_name_hides_no_module(old: str) -> None:
+    package = import_module(old.partition(".")[0])
+    assert PathFinder.find_spec(old, package.__path__) is None
+
+
+def test_modules_of_a_package_that_was_moved_are_not_loaded_twice() -> None:
+    with pytest.warns(DeprecationWarning):
+        states = import_module("facodec.fast.states")
+    assert states is import_module("facodec.bundled.steps.states")
 
 
 def test_an_old_name_is_told_where_it_is_imported() -> None:

@@ -1,6 +1,6 @@
-"""The bundled model's steps in C (``encoder.c`` and ``decoder.c`` beside this), where they can be
-compiled: one call a step with nothing between its operations, and what a stream gives is the same
-bit for bit, whoever shares the call.
+"""The bundled model's steps in C (``encoder.c`` and ``decoder.c`` in :mod:`facodec.native`), where
+they can be compiled: one call a step with nothing between its operations, and what a stream gives
+is the same bit for bit, whoever shares the call.
 
 Beside PyTorch's operations, over 34 clips of unseen speech: 12 of 122,322 codes are others, where
 two words are as near as float32 can tell (beside the model in float64 they are 13, and PyTorch's
