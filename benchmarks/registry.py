@@ -20,6 +20,7 @@ PARTS = {
     "gpu": "all that is to be known of a GPU: batches, precisions, captured graphs",
     "quality": "PESQ, STOI, log-mel distance and pitch of a model on a folder of speech",
     "voice": "voice conversion, the words it keeps, and what the codes leak",
+    "training": "hours of speech that an hour of one core trains on, by stage, and where it goes",
     "loss": "words lost against frames lost: concealed, and with gaps",
     "fuzz": "damaged and malicious inputs through the doors: sound, codes, voices, weights, ...",
     "report": "the HTML page and the documents' tables from a report that was made earlier",

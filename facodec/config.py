@@ -53,6 +53,9 @@ class LiveConfig:
     """Cepstral coefficients of the log-mels that the content branch is shown."""
     content_blocks: int = 4
     detail_blocks: int = 3
+    detail_space: int = 0
+    """Dimensions of one space that the words of all detail codes lie in, the nearest by distance
+    counting; 0: each code has a space of eight of its own, and directions count."""
     prosody_width: int = 128
     prosody_blocks: int = 3
     timbre_width: int = 128

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facodec.config import CODE_LAYERS, HOP
-from facodec.quantizer import VectorQuantizer
+from facodec.quantizer import Places, Words
 
 PEAK = 2e-4
 """How far a sample may be off, of the largest sample wanted."""
@@ -141,12 +141,15 @@ def _note(kind: str, error: float) -> None:
 
 
 def _quantizers(model: Any) -> int:
-    return sum(isinstance(module, VectorQuantizer) for module in model.modules())
+    return sum(isinstance(module, Words) for module in model.modules())
 
 
-def _cosines(quantizer: VectorQuantizer, projected: Tensor) -> Tensor:
-    words = F.normalize(quantizer._codebook.weight, dim=-1)
-    return F.normalize(projected, dim=-1) @ words.t()
+def _nearness(quantizer: Words, projected: Tensor) -> Tensor:
+    """Scores of all words: cosines, or distances relative to the words' usual length."""
+    scores = quantizer.scores(projected)
+    if isinstance(quantizer, Places):
+        return scores / quantizer._codebook.weight.square().sum(-1).mean()
+    return scores
 
 
 @contextmanager
@@ -157,19 +160,19 @@ def _taking(codes: Tensor, first: int) -> Iterator[list[float]]:
     past: dict[int, int] = {}
     quantizers: dict[int, int] = {}
 
-    def nearest(quantizer: VectorQuantizer, projected: Tensor) -> Tensor:
-        cosines = _cosines(quantizer, projected)
+    def nearest(quantizer: Words, projected: Tensor) -> Tensor:
+        nearness = _nearness(quantizer, projected)
         row = first + quantizers.setdefault(id(quantizer), len(quantizers))
         frames, start = projected.shape[-2], past.get(id(quantizer), 0)
         past[id(quantizer)] = start + frames
         if row >= codes.shape[1]:
-            return cosines.argmax(-1)
+            return nearness.argmax(-1)
         taken = codes[:, row, start : start + frames].view(projected.shape[:-1])
-        cosine = cosines.gather(-1, taken.unsqueeze(-1)).squeeze(-1)
-        short.extend((cosines.amax(-1) - cosine).flatten().tolist())
+        near = nearness.gather(-1, taken.unsqueeze(-1)).squeeze(-1)
+        short.extend((nearness.amax(-1) - near).flatten().tolist())
         return taken
 
-    with patch.object(VectorQuantizer, "nearest", nearest):
+    with patch.object(Words, "nearest", nearest):
         yield short
 
 
@@ -184,8 +187,8 @@ def _choosing(second: frozenset[Choice]) -> Iterator[dict[Choice, float]]:
     past: dict[int, int] = {}
     quantizers: dict[int, int] = {}
 
-    def nearest(quantizer: VectorQuantizer, projected: Tensor) -> Tensor:
-        best = _cosines(quantizer, projected).flatten(0, -2).topk(2, dim=-1)
+    def nearest(quantizer: Words, projected: Tensor) -> Tensor:
+        best = _nearness(quantizer, projected).flatten(0, -2).topk(2, dim=-1)
         at = quantizers.setdefault(id(quantizer), len(quantizers))
         start = past.get(id(quantizer), 0)
         past[id(quantizer)] = start + len(best.values)
@@ -197,5 +200,5 @@ def _choosing(second: frozenset[Choice]) -> Iterator[dict[Choice, float]]:
                 taken[row - start] = best.indices[row - start, 1]
         return taken.view(projected.shape[:-1])
 
-    with patch.object(VectorQuantizer, "nearest", nearest):
+    with patch.object(Words, "nearest", nearest):
         yield ties

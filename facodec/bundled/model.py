@@ -45,7 +45,7 @@ from facodec.config import (
     Latency,
     LiveConfig,
 )
-from facodec.quantizer import ResidualQuantizer
+from facodec.quantizer import Quantizer, ResidualQuantizer, SharedQuantizer
 
 VOICE_DIM = TIMBRE_DIM - 1
 """Learned entries of a timbre vector, of unit length together."""
@@ -120,7 +120,11 @@ class LiveModel(nn.Module):
         self.content = CausalStack(MEL_BANDS, c.content_width, c.content_blocks)
         self.detail = CausalStack(MEL_BANDS + c.content_width, c.content_width, c.detail_blocks)
         self.content_quantizer = ResidualQuantizer(c.content_width, CONTENT_LAYERS)
-        self.detail_quantizer = ResidualQuantizer(c.content_width, DETAIL_LAYERS)
+        self.detail_quantizer: Quantizer = (
+            SharedQuantizer(c.content_width, DETAIL_LAYERS, c.detail_space)
+            if c.detail_space
+            else ResidualQuantizer(c.content_width, DETAIL_LAYERS)
+        )
         self.timbre = CausalStack(MEL_BANDS, c.timbre_width, c.timbre_blocks)
         self.voice_head = nn.Linear(2 * c.timbre_width, VOICE_DIM)
         self.register_buffer("average_first", torch.zeros(c.timbre_width))

@@ -19,11 +19,11 @@ enum {
     ENTERING = 6, /* streams whose log-mels enter the stacks together */
 };
 
-/* directions: (8, WORDS); taken (WORDS, rest): what a word takes away in the later layers' spaces,
+/* words: (code_dim, WORDS), scored from a bias; taken (WORDS, rest): what a word takes away in the later layers' spaces,
  * for every layer but the last. */
 typedef struct {
     Product project;
-    Product directions[DETAIL_LAYERS];
+    Product words[DETAIL_LAYERS];
     const float *taken[DETAIL_LAYERS - 1];
     int64_t layers, code_dim;
 } Chain;
@@ -258,8 +258,8 @@ static void quantize(Call *call, const Chain *chain, const float *latents, int64
     for (int64_t layer = 0; layer < chain->layers; layer++) {
         const int64_t at = layer * chain->code_dim, after = at + chain->code_dim;
         const int64_t rest = chain->layers * chain->code_dim - after;
-        /* The longest product is that of the nearest direction, however long the vector is. */
-        multiply(chain->directions + layer, left + at, stride, call->count, scores);
+        /* The largest score is that of the nearest word: see FastChain. */
+        multiply(chain->words + layer, left + at, stride, call->count, scores);
         for (int64_t i = 0; i < call->count; i++) {
             int64_t code = codes[i * chain->layers + layer] = largest(scores + i * WORDS, WORDS);
             for (int64_t j = 0; j < rest; j++)

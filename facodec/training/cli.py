@@ -97,7 +97,9 @@ def _train(args: argparse.Namespace) -> None:
     print(f"{corpus.hours:.2f} h, {count} utterances, {speakers} speakers", flush=True)
     if args.init:
         initial, helpers = _start_from(args.init)
-        config = replace(config, unquantized=-1, own_pitch_from=0, convert_from=0)
+        config = replace(config, own_pitch_from=0, convert_from=0)
+        if config.stage != "detail":
+            config = replace(config, unquantized=-1)
     trainer = Trainer(corpus, config, args.run, args.device, initial, helpers)
 
     reported = trainer.step

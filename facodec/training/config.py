@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facodec.files import FileError, read_text, shown, write_text
 
-STAGES = ("all", "decoder")
+STAGES = ("all", "decoder", "detail")
 LARGEST_FILE = 1 << 20
 
 
@@ -22,10 +22,17 @@ class TrainConfig:
     steps: int = 10_000
     seed: int = 1
     stage: str = "all"
-    """``all``, or ``decoder``: on the frozen codes of the initial weights."""
+    """``all``; ``decoder``: on the frozen codes of the initial weights; or ``detail``: with the
+    detail's branch and words, the other codes frozen."""
+    detail_space: int = 24
+    """In stage ``detail``: dimensions of the space that the words lie in."""
+    placing: int = 24
+    """In stage ``detail``: batches among whose latents words are placed."""
+    fuse: bool = False
+    """In stage ``detail``: compile what lies between the products; takes a C++ compiler."""
     speaker_weights: dict[str, float] = field(default_factory=dict)
-    """In stage ``decoder``: how likely a second of a speaker is drawn, by patterns of names; the
-    first that matches counts, 0 leaves a speaker out."""
+    """In stages ``decoder`` and ``detail``: how likely a second of a speaker is drawn, by patterns
+    of names; the first that matches counts, 0 leaves a speaker out."""
     batch: int = 16
     frames: int = 80
     reference_frames: int = 160
@@ -87,7 +94,7 @@ class TrainConfig:
     critic_rise: int = 1_000
     """Steps over which the critic and the listener get their full weight."""
     decoder_kept_weight: float = 0.5
-    """In stage ``decoder``: of conversions' envelopes staying as they were."""
+    """In stages ``decoder`` and ``detail``: of conversions' envelopes staying as they were."""
     bf16: bool = True
 
     def __post_init__(self) -> None:

@@ -48,9 +48,11 @@ class DecoderLosses:
     mel: Tensor
     level: Tensor
     kept: Tensor
+    commit: Tensor | float = 0.0
+    words_used: Tensor | float = 1.0
 
     def numbers(self) -> dict[str, float]:
-        return {name: float(value.detach()) for name, value in vars(self).items()}
+        return {name: float(torch.as_tensor(value).detach()) for name, value in vars(self).items()}
 
 
 class CodedSampler:
@@ -104,11 +106,13 @@ class CodedSampler:
 class DecoderObjective:
     """Runs the decoder as it will run live, but all frames at once."""
 
+    trained: tuple[str, ...] = LiveModel.decoding_parts
+
     def __init__(self, model: LiveModel, config: TrainConfig) -> None:
         self.model, self.config = model, config
         self.before = deepcopy(model).requires_grad_(False)
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.split(".")[0] in model.decoding_parts)
+            parameter.requires_grad_(name.split(".")[0] in self.trained)
         self.distance = MelDistance().to(model.average_first.device)
         self.networks = nn.ModuleDict({"before": self.before})
         self.keepers: dict[str, object] = {}

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,12 +19,14 @@ from torch import nn
 from tqdm import tqdm
 
 from facodec.bundled.model import LiveModel
+from facodec.config import LiveConfig
 from facodec.files import FileError, shown, write_bytes
 from facodec.training.batches import Sampler
 from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig
 from facodec.training.corpus import Corpus
 from facodec.training.decoding import CodedSampler, DecoderObjective
+from facodec.training.detail import DetailObjective
 from facodec.training.objective import Objective
 from facodec.weights.reading import read_pickled
 
@@ -55,9 +58,7 @@ class Trainer:
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder = config, folder
-        self.model = LiveModel().to(device)
-        if initial is not None:
-            self.model.load_state_dict(initial)
+        self.model = _model(config, initial).to(device)
         self.average = deepcopy(self.model).requires_grad_(False)
         self.sampler, self.objective = _stage(corpus, self.model, config)
         networks = self.objective.networks
@@ -149,6 +150,7 @@ class Trainer:
         """Write everything the next step depends on; the old file stays until the new one is."""
         state = {
             "step": self.step,
+            "sizes": asdict(self.model.config),
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -187,12 +189,28 @@ class Trainer:
         self.sampler.random.bit_generator.state = json.loads(state["sampler"])
 
 
-def _stage(
-    corpus: Corpus | CodedCorpus, model: LiveModel, config: TrainConfig
-) -> tuple[Any, Any]:
+def _model(config: TrainConfig, initial: dict[str, torch.Tensor] | None) -> LiveModel:
+    """One with the initial weights and in their form; detail's words are of the stage's own."""
+    kept = "detail_quantizer.in_proj.weight"
+    space = len(initial[kept]) if initial is not None and kept in initial else 0
+    if config.stage == "detail":
+        space = config.detail_space
+    model = LiveModel(LiveConfig(detail_space=space))
+    if initial is not None:
+        own, new = model.state_dict(), "detail_quantizer."
+        fitting = {k: v for k, v in initial.items() if k in own and v.shape == own[k].shape}
+        lost = {k for k in own.keys() ^ fitting.keys() if not (space and k.startswith(new))}
+        model.load_state_dict(initial if lost else {**own, **fitting})
+    return model
+
+
+def _stage(corpus: Corpus | CodedCorpus, model: LiveModel, config: TrainConfig) -> tuple[Any, Any]:
     """A sampler and an objective that takes its batches."""
     if isinstance(corpus, CodedCorpus):
-        return CodedSampler(corpus, config), DecoderObjective(model, config)
+        sampler = CodedSampler(corpus, config)
+        if config.stage == "detail":
+            return sampler, DetailObjective(model, config, sampler)
+        return sampler, DecoderObjective(model, config)
     return Sampler(corpus, config), Objective(model, config, int(corpus.speakers.max()) + 1)
 
 

@@ -12,7 +12,7 @@ import soundfile
 
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
-from facodec.config import HOP, SAMPLE_RATE
+from facodec.config import HOP, SAMPLE_RATE, LiveConfig
 from facodec.files import FileError, shown, write_text
 from facodec.training import pictures
 from facodec.training.corpus import find_files, read_speech
@@ -130,8 +130,8 @@ def averaged_model(checkpoint: Path) -> tuple[LiveModel, int]:
     from facodec.training.loop import read_checkpoint
 
     state = read_checkpoint(checkpoint)
-    model = LiveModel()
     try:
+        model = LiveModel(LiveConfig(**state.get("sizes", {})))
         model.load_state_dict(state["average"])
         return model.eval(), int(state["step"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

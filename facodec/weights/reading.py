@@ -86,7 +86,8 @@ def read_pickled(path: Path, device: str = "cpu") -> Any:
 
 
 def read_config(path: Path, kind: type[Config]) -> Config:
-    """Sizes of a model, a dataclass of whole numbers, from JSON. Raises FileError."""
+    """Sizes of a model, a dataclass of whole numbers, from JSON; 0 is taken where it is what is
+    meant without a number. Raises FileError."""
     try:
         values = json.loads(read_text(path, LARGEST_JSON))
     except (ValueError, RecursionError) as error:
@@ -99,9 +100,10 @@ def read_config(path: Path, kind: type[Config]) -> Config:
         raise FileError(f"{shown(path)}: expected sizes of a model, got {str(named)[:200]}")
     for name, value in values.items():
         most = MOST_BLOCKS if name.endswith("_blocks") else LARGEST_WIDTH
-        if type(value) is not int or not 1 <= value <= most:
+        least = 0 if getattr(kind, name, None) == 0 else 1
+        if type(value) is not int or not least <= value <= most:
             raise FileError(
-                f"{shown(path)}: expected {name} from 1 to {most}, got {str(value)[:80]}"
+                f"{shown(path)}: expected {name} from {least} to {most}, got {str(value)[:80]}"
             )
     return kind(**values)
 

@@ -105,7 +105,7 @@ class Fourier(Structure):
 class Chain(Structure):
     _fields_ = (
         ("project", Product),
-        ("directions", Product * DETAIL_LAYERS),
+        ("words", Product * DETAIL_LAYERS),
         ("taken", c_void_p * (DETAIL_LAYERS - 1)),
         ("layers", c_int64),
         ("code_dim", c_int64),
@@ -464,11 +464,11 @@ class _Packer:
         return Fourier(self.numbers(_turns(size)), size)
 
     def chain(self, chain: FastChain) -> Chain:
-        directions = [FastProduct(directions) for directions in chain.directions]
+        words = [FastProduct(*pair) for pair in zip(chain.words, chain.starts, strict=True)]
         return Chain(
             self.product(chain.project),
-            (Product * DETAIL_LAYERS)(*map(self.product, directions)),
+            (Product * DETAIL_LAYERS)(*map(self.product, words)),
             (c_void_p * (DETAIL_LAYERS - 1))(*map(self.numbers, chain.taken)),
-            len(directions),
-            len(chain.directions[0]),
+            len(words),
+            len(chain.words[0]),
         )
