@@ -61,12 +61,11 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.steps < 100:
         raise ValueError(f"expected at least 100 steps, got {arguments.steps}")
     codec = facodec.load(arguments.model)
-    encoder = entropy.codec_identity(codec)
     if arguments.data is not None:
         corpus = pack_coded(arguments.data, arguments.cache, codec)
-        tables = entropy.learn(corpus, encoder, arguments.steps)
+        tables = entropy.learn(corpus, codec.identity, arguments.steps)
         print(entropy.save(tables, arguments.output))
-    kept = load_tables(arguments.output, encoder)
+    kept = load_tables(arguments.output, codec.identity)
     if kept is None:
         raise ValueError(f"{arguments.output} holds no tables for the codes of {arguments.model}")
     for folder in arguments.valid:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from facodec.bitstream import Codes, check_codes, pack, packed_size, unpack
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, MIN_LAYERS
 from facodec.files import FileError, read_bytes, shown, write_bytes
+from facodec.identity import ModelIdentity
 from facodec.link import arithmetic
 
 TABLES = "entropy.safetensors"
@@ -39,8 +40,6 @@ SLOPE = 16.0
 SHARES = 1024
 """Entries of the table that turns the distance from the likeliest code into a share."""
 LARGEST_SUM = 1 << 24
-PREFIXES = ("prosody.", "pitch_head.", "content", "detail")
-"""Names of the weights that codes depend on."""
 
 Floats = NDArray[np.float32]
 
@@ -53,8 +52,8 @@ class EntropyTables:
     ``past`` int8 (2 * 6 * d, 6 * h), from the codes of the last frame and of the one before it;
     ``present`` int8 (6, 6, d, h), from code j of the frame for code k > j; ``thresholds`` int32
     (6, h); ``words`` int8 (6, 1024, h) and ``biases`` int32 (6, 1024) from hidden numbers to codes;
-    ``shares`` int32 (1024,), positive and not rising; ``encoder`` uint8 (32,): which encoder's
-    codes they were learned from, see :func:`encoder_identity`.
+    ``shares`` int32 (1024,), positive and not rising; ``model`` uint8 (N,): the identity, as
+    text, of the model whose codes they were learned from.
     """
 
     embeddings: NDArray[np.int8]
@@ -64,7 +63,7 @@ class EntropyTables:
     words: NDArray[np.int8]
     biases: NDArray[np.int32]
     shares: NDArray[np.int32]
-    encoder: NDArray[np.uint8]
+    model: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
         depth, hidden = self.embeddings.shape[-1], self.words.shape[-1]
@@ -76,7 +75,7 @@ class EntropyTables:
             "words": (np.int8, (CODE_LAYERS, CODEBOOK_SIZE, hidden)),
             "biases": (np.int32, (CODE_LAYERS, CODEBOOK_SIZE)),
             "shares": (np.int32, (SHARES,)),
-            "encoder": (np.uint8, (32,)),
+            "model": (np.uint8, (self.model.size,)),
         }
         for name, (kind, shape) in wanted.items():
             array = getattr(self, name)
@@ -107,9 +106,9 @@ class EntropyTables:
         parts = (np.ascontiguousarray(getattr(self, name)).tobytes() for name in self._names())
         return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
 
-    def fit(self, encoder: bytes) -> bool:
-        """Whether they were learned from the codes of this encoder."""
-        return self.encoder.tobytes() == encoder
+    def fit(self, model: ModelIdentity) -> bool:
+        """Whether they were learned from the codes of this model."""
+        return self.model.tobytes() == str(model).encode()
 
     def save(self, folder: Path) -> int:
         """Writes the file beside a model's weights; returns its bytes. Raises FileError."""
@@ -124,9 +123,9 @@ class EntropyTables:
         return sorted(cls.__dataclass_fields__)
 
 
-def load_tables(folder: Path, encoder: bytes | None = None) -> EntropyTables | None:
+def load_tables(folder: Path, model: ModelIdentity | None = None) -> EntropyTables | None:
     """Tables beside a model's weights; None where there are none, or where they were learned from
-    another encoder than ``encoder``. A damaged file is a FileError."""
+    the codes of another model than ``model``. A damaged file is a FileError."""
     path = folder / TABLES
     if not path.exists():
         return None
@@ -137,17 +136,7 @@ def load_tables(folder: Path, encoder: bytes | None = None) -> EntropyTables | N
         tables = EntropyTables(**load(data))
     except Exception as error:  # the reader's own errors have no common base
         raise FileError(f"{shown(path)} holds no tables of an entropy coder: {error}") from error
-    return tables if encoder is None or tables.fit(encoder) else None
-
-
-def encoder_identity(weights: dict[str, NDArray[np.float32]]) -> bytes:
-    """32 bytes that tell encoders of the bundled kind apart by the weights their codes depend on:
-    the decoder and the voice may be trained on without a change."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        if name.startswith(PREFIXES):
-            digest.update(name.encode() + np.ascontiguousarray(weights[name]).tobytes())
-    return digest.digest()
+    return tables if model is None or tables.fit(model) else None
 
 
 class FrameCoder:

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import trange
 
-from facodec.codec import Codec
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, MIN_LAYERS
+from facodec.identity import ModelIdentity
 from facodec.link.entropy import (
     HIDDEN_SHIFT,
     LAGS,
@@ -26,7 +26,6 @@ from facodec.link.entropy import (
     SHARES,
     SLOPE,
     EntropyTables,
-    encoder_identity,
 )
 from facodec.training.coded import CodedCorpus
 
@@ -46,14 +45,8 @@ ALONE, PAIRED, LAYERS_LEFT = 0.2, 0.15, 0.2
 layers."""
 
 
-def codec_identity(codec: Codec) -> bytes:
-    """The 32 bytes that tables for the codes of this codec carry."""
-    state = codec.model.state_dict()  # type: ignore[attr-defined]
-    return encoder_identity({name: weight.cpu().numpy() for name, weight in state.items()})
-
-
-def learn(corpus: CodedCorpus, encoder: bytes, steps: int, seed: int = 0) -> EntropyTables:
-    """Tables for the codes of ``encoder`` (see :func:`codec_identity`), from a coded corpus."""
+def learn(corpus: CodedCorpus, model: ModelIdentity, steps: int, seed: int = 0) -> EntropyTables:
+    """Tables for the codes of ``model``, learned from a coded corpus in ``steps`` steps."""
     torch.manual_seed(seed)
     codes = torch.from_numpy(corpus.codes.astype(np.int64))
     place = torch.from_numpy(np.concatenate([np.arange(n) for n in corpus.lengths]))
@@ -67,7 +60,7 @@ def learn(corpus: CodedCorpus, encoder: bytes, steps: int, seed: int = 0) -> Ent
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-    return predictor.tables(encoder)
+    return predictor.tables(model)
 
 
 def _past(codes: Tensor, place: Tensor, at: Tensor) -> Tensor:
@@ -117,8 +110,8 @@ class Predictor(nn.Module):
         return torch.stack(costs, dim=1)
 
     @torch.no_grad()
-    def tables(self, encoder: bytes) -> EntropyTables:
-        """The whole numbers, for the codes of ``encoder``."""
+    def tables(self, model: ModelIdentity) -> EntropyTables:
+        """The whole numbers, for the codes of ``model``."""
         falling = [max(1, round(PEAK * math.exp(-i / NAT))) for i in range(SHARES)]
         return EntropyTables(
             embeddings=_whole(self.embeddings, EMBEDDED, np.int8),
@@ -128,7 +121,7 @@ class Predictor(nn.Module):
             words=_whole(self.words, WORDS, np.int8),
             biases=_whole(self.biases, WORDS * LEVELS, np.int32),
             shares=np.array(falling, np.int32),
-            encoder=np.frombuffer(encoder, np.uint8),
+            model=np.frombuffer(str(model).encode(), np.uint8),
         )
 
 
