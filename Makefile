@@ -28,6 +28,7 @@ test: check
 
 check: .venv/test.stamp
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 variants: .venv/test.stamp

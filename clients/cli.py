@@ -50,9 +50,7 @@ def _main(words: list[str]) -> int:
     return _run(parser, module, parser.parse_args(words[1:]))
 
 
-def _run(
-    parser: argparse.ArgumentParser, module: ModuleType, options: argparse.Namespace
-) -> int:
+def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.Namespace) -> int:
     from clients.compiling import show_compiling
     from clients.errors import ClientError, advice
     from facodec.extras import MissingExtra, missing

@@ -63,8 +63,14 @@ class ServerError(ClientError):
 
     RETRYABLE = frozenset(
         {
-            "too-slow", "overloaded", "internal", "too-many-rooms", "room-full", "unknown-room",
-            "too-many-sessions", "too-many-attempts",
+            "too-slow",
+            "overloaded",
+            "internal",
+            "too-many-rooms",
+            "room-full",
+            "unknown-room",
+            "too-many-sessions",
+            "too-many-attempts",
         }
     )
 

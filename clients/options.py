@@ -104,9 +104,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 def add_session(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("session")
-    group.add_argument(
-        "--reconnect", action="store_true", help="come back after a lost connection"
-    )
+    group.add_argument("--reconnect", action="store_true", help="come back after a lost connection")
     group.add_argument(
         "--json", action="store_true", help="JSON lines on stdout, a summary object at the end"
     )

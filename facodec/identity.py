@@ -62,9 +62,7 @@ def need_model(
     """Raises ModelMismatch where ``theirs`` is known and does not fit ``ours``. ``what``: the
     subject of its sentence with its verb, "the voice was"."""
     if theirs is not None and not theirs.fits(ours):
-        raise ModelMismatch(
-            f"{what} made with model {theirs}, but {ours} is used here: {advice}"
-        )
+        raise ModelMismatch(f"{what} made with model {theirs}, but {ours} is used here: {advice}")
 
 
 class ModelArray(np.ndarray[Any, Any]):

@@ -66,10 +66,6 @@ def test_continuous_integration_runs_targets_that_exist() -> None:
     """Without what is not part of the repository: there the tests that need it are skipped."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     workflows = list((ROOT / ".github" / "workflows").glob("*.yml"))
-    used = {
-        name
-        for path in workflows
-        for name in re.findall(r"\bmake (\w+)", path.read_text())
-    }
+    used = {name for path in workflows for name in re.findall(r"\bmake (\w+)", path.read_text())}
     assert "test" in used and used <= targets
     assert not any("REQUIRE_ALL" in path.read_text() for path in workflows)

@@ -33,10 +33,7 @@ def test_type_checkers_see_the_same_names(package: str) -> None:
     tree = ast.parse((ROOT / package / "__init__.py").read_text())
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     seen = {
-        name.name
-        for node in block.body
-        if isinstance(node, ast.ImportFrom)
-        for name in node.names
+        name.name for node in block.body if isinstance(node, ast.ImportFrom) for name in node.names
     }
     assert seen == {*import_module(package).__all__} - {"__version__"}
     assert (ROOT / package / "py.typed").exists()

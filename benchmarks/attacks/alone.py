@@ -205,4 +205,3 @@ def _backend(environment: dict[str, str]) -> str:
         return line.partition("(")[2].partition(",")[0]
     finally:
         end(process)
-

@@ -73,9 +73,7 @@ class Wire:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def open(
-        cls, target: Target, *headers: str, receive_buffer: int | None = None
-    ) -> Wire:
+    async def open(cls, target: Target, *headers: str, receive_buffer: int | None = None) -> Wire:
         """Connects and shakes hands, with the token in the header where there is one. Raises
         RefusedError, or OSError (TimeoutError too) where nobody answers."""
         reader, writer = await connect(target, receive_buffer)

@@ -221,9 +221,7 @@ def tables(result: Result) -> list[Table]:
         for event, count in sorted(counts.items())
         if event != "longest_ms"
     ]
-    made.append(
-        Table("disturbers", "What the others met", ("client", "what", "times"), told)
-    )
+    made.append(Table("disturbers", "What the others met", ("client", "what", "times"), told))
     return made
 
 

@@ -99,9 +99,7 @@ class Profiles:
         need_writable(path)
         return path
 
-    def add(
-        self, name: str, timbre: np.ndarray, *, source: str, replace: bool = False
-    ) -> Profile:
+    def add(self, name: str, timbre: np.ndarray, *, source: str, replace: bool = False) -> Profile:
         """Save timbre (256,), with the model it carries, under a name, wholly or not at all. Raises
         like :meth:`check_new`."""
         path = self.check_new(name, replace=replace)

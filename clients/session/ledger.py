@@ -78,7 +78,5 @@ class Ledger:
         """A table for people; stages that do not occur are left out, "" if none did."""
         rows = [f"{'latency':<12}{'p50 ms':>8}{'p95 ms':>8}"]
         for stage, row in self.as_dict().items():
-            rows.append(
-                f"{stage:<12}{row['p50_ms']:>8.1f}{row['p95_ms']:>8.1f}   {MEANING[stage]}"
-            )
+            rows.append(f"{stage:<12}{row['p50_ms']:>8.1f}{row['p95_ms']:>8.1f}   {MEANING[stage]}")
         return "\n".join(rows) if len(rows) > 1 else ""

@@ -190,9 +190,7 @@ def _link(window: Window, path: Path, start: int) -> Iterator[tuple[Samples, int
     return _read(opened, window, path)
 
 
-def _read(
-    sound: soundfile.SoundFile, window: Window, path: Path
-) -> Iterator[tuple[Samples, int]]:
+def _read(sound: soundfile.SoundFile, window: Window, path: Path) -> Iterator[tuple[Samples, int]]:
     rate, channels = int(sound.samplerate), int(sound.channels)
     frames = max(1, min(rate, MOST_PIECE // channels))
     with sound:

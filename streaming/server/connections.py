@@ -118,7 +118,11 @@ class Handshake(asyncio.Protocol):
         transport: asyncio.Transport | None = None
         with suppress(OSError):  # any end of TLS is one, a connection that went as well
             transport = await connection.loop.start_tls(  # type: ignore[assignment]
-                raw, self, self._context, server_side=True, **timeouts  # type: ignore[arg-type]
+                raw,
+                self,
+                self._context,
+                server_side=True,
+                **timeouts,  # type: ignore[arg-type]
             )
         if transport is None or transport.is_closing():
             connection.visitor.leave()

@@ -111,77 +111,196 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", default=default.host, help="address to listen on (default %(default)s)")
     add("--port", type=int, default=default.port, help="0 takes a free one (default %(default)s)")
-    add("--model", action="append", dest="models", metavar="NAME",
-        help="model to serve, by name or directory; repeat for more, the first is the default")
+    add(
+        "--model",
+        action="append",
+        dest="models",
+        metavar="NAME",
+        help="model to serve, by name or directory; repeat for more, the first is the default",
+    )
     add("--device", default=default.device, help="where the model runs (default %(default)s)")
-    add("--backend", default=default.backend,
-        help="how it computes: auto, native, float32, bf16, int8 or onnx (default %(default)s)")
-    add("--voices", metavar="DIR", default=default.voices,
-        help="directory of voice profiles that clients may ask for by name")
-    add("--token", action="append", dest="tokens", metavar="TOKEN",
+    add(
+        "--backend",
+        default=default.backend,
+        help="how it computes: auto, native, float32, bf16, int8 or onnx (default %(default)s)",
+    )
+    add(
+        "--voices",
+        metavar="DIR",
+        default=default.voices,
+        help="directory of voice profiles that clients may ask for by name",
+    )
+    add(
+        "--token",
+        action="append",
+        dest="tokens",
+        metavar="TOKEN",
         help="admit only clients with this token; repeat for more. Whoever can list this machine's "
-        f"processes sees it: better use ${TOKEN_VARIABLE} or --token-file")
-    add("--token-file", metavar="FILE", default=default.token_file,
+        f"processes sees it: better use ${TOKEN_VARIABLE} or --token-file",
+    )
+    add(
+        "--token-file",
+        metavar="FILE",
+        default=default.token_file,
         help="tokens and what each may do, one a line: TOKEN [publish,subscribe,convert] "
-        "[rooms=PATTERN,...] [name=NAME]")
-    add("--open", action="store_true",
-        help="let other machines in without a token, where --host lets them reach this one")
-    add("--token-tries", type=int, default=default.token_tries, metavar="N",
-        help="wrong tokens of one address before it has to wait (default %(default)s)")
-    _seconds(parser, "--token-wait", default.token_wait,
-             "longest wait after a wrong token; the first is 1 s, each further one twice as long")
-    add("--allow-origin", action="append", dest="allow_origins", metavar="ORIGIN",
+        "[rooms=PATTERN,...] [name=NAME]",
+    )
+    add(
+        "--open",
+        action="store_true",
+        help="let other machines in without a token, where --host lets them reach this one",
+    )
+    add(
+        "--token-tries",
+        type=int,
+        default=default.token_tries,
+        metavar="N",
+        help="wrong tokens of one address before it has to wait (default %(default)s)",
+    )
+    _seconds(
+        parser,
+        "--token-wait",
+        default.token_wait,
+        "longest wait after a wrong token; the first is 1 s, each further one twice as long",
+    )
+    add(
+        "--allow-origin",
+        action="append",
+        dest="allow_origins",
+        metavar="ORIGIN",
         help="let pages of this origin in (https://example.org; * is all); repeat for more "
-        "(default: none but the server's own)")
-    add("--allow-host", action="append", dest="allow_hosts", metavar="NAME",
+        "(default: none but the server's own)",
+    )
+    add(
+        "--allow-host",
+        action="append",
+        dest="allow_hosts",
+        metavar="NAME",
         help="a name clients may call this server by, as a glob pattern; repeat for more "
-        "(default: loopback names, the address it listens on, this machine's name)")
-    add("--trusted-proxy", action="append", dest="trusted_proxies", metavar="ADDRESS",
+        "(default: loopback names, the address it listens on, this machine's name)",
+    )
+    add(
+        "--trusted-proxy",
+        action="append",
+        dest="trusted_proxies",
+        metavar="ADDRESS",
         help="proxy, by address or network (10.0.0.0/8), whose X-Forwarded-For is believed; "
-        "repeat for more")
-    add("--address-connections", type=int, default=default.address_connections, metavar="N",
+        "repeat for more",
+    )
+    add(
+        "--address-connections",
+        type=int,
+        default=default.address_connections,
+        metavar="N",
         help="connections at once from one address, an IPv6 /64 being one, 429 beyond; 0: no limit "
-        "(default 64, no limit for this machine's own)")
-    add("--address-sessions", type=int, default=default.address_sessions, metavar="N",
+        "(default 64, no limit for this machine's own)",
+    )
+    add(
+        "--address-sessions",
+        type=int,
+        default=default.address_sessions,
+        metavar="N",
         help="sessions that compute for one address; 0: no limit (default half of all, no limit "
-        "for this machine's own)")
-    add("--tls-cert", metavar="FILE", default=default.tls_cert,
-        help="serve wss:// with this certificate chain, as PEM")
-    add("--tls-key", metavar="FILE", default=default.tls_key,
-        help="its private key, unless it is in the same file")
-    add("--threads", type=int, default=default.threads,
-        help="model threads, no more than cores to spare (default %(default)s)")
-    add("--max-sessions", type=int, default=default.max_sessions,
-        help="sessions at once that compute (default: what this machine was measured to hold)")
-    add("--max-rooms", type=int, default=default.max_rooms,
-        help="rooms with a publisher at once, and names waited for (default %(default)s each)")
-    add("--max-subscribers", type=int, default=default.max_subscribers,
-        help="listeners in one room (default %(default)s)")
-    add("--max-listeners", type=int, default=default.max_listeners,
-        help="listeners in all rooms, beside the sessions (default %(default)s)")
-    add("--max-unknown", type=int, default=default.max_unknown,
-        help="connections without a hello; then the oldest gives way (default %(default)s)")
-    add("--max-message", type=int, default=default.max_message, metavar="BYTES",
-        help="largest message a client may send (default %(default)s)")
-    add("--message-rate", type=float, default=default.message_rate, metavar="N",
-        help="messages a second of one session that wait for no other's (default %(default)s)")
-    _seconds(parser, "--backlog", default.backlog,
-             "audio queued per session before its socket is no longer read")
-    _seconds(parser, "--outbox", default.outbox,
-             "audio queued for a listener before it is dropped as too slow")
+        "for this machine's own)",
+    )
+    add(
+        "--tls-cert",
+        metavar="FILE",
+        default=default.tls_cert,
+        help="serve wss:// with this certificate chain, as PEM",
+    )
+    add(
+        "--tls-key",
+        metavar="FILE",
+        default=default.tls_key,
+        help="its private key, unless it is in the same file",
+    )
+    add(
+        "--threads",
+        type=int,
+        default=default.threads,
+        help="model threads, no more than cores to spare (default %(default)s)",
+    )
+    add(
+        "--max-sessions",
+        type=int,
+        default=default.max_sessions,
+        help="sessions at once that compute (default: what this machine was measured to hold)",
+    )
+    add(
+        "--max-rooms",
+        type=int,
+        default=default.max_rooms,
+        help="rooms with a publisher at once, and names waited for (default %(default)s each)",
+    )
+    add(
+        "--max-subscribers",
+        type=int,
+        default=default.max_subscribers,
+        help="listeners in one room (default %(default)s)",
+    )
+    add(
+        "--max-listeners",
+        type=int,
+        default=default.max_listeners,
+        help="listeners in all rooms, beside the sessions (default %(default)s)",
+    )
+    add(
+        "--max-unknown",
+        type=int,
+        default=default.max_unknown,
+        help="connections without a hello; then the oldest gives way (default %(default)s)",
+    )
+    add(
+        "--max-message",
+        type=int,
+        default=default.max_message,
+        metavar="BYTES",
+        help="largest message a client may send (default %(default)s)",
+    )
+    add(
+        "--message-rate",
+        type=float,
+        default=default.message_rate,
+        metavar="N",
+        help="messages a second of one session that wait for no other's (default %(default)s)",
+    )
+    _seconds(
+        parser,
+        "--backlog",
+        default.backlog,
+        "audio queued per session before its socket is no longer read",
+    )
+    _seconds(
+        parser,
+        "--outbox",
+        default.outbox,
+        "audio queued for a listener before it is dropped as too slow",
+    )
     _seconds(parser, "--enroll", default.enroll, "longest recording for role enroll")
     _seconds(parser, "--hello-timeout", default.hello_timeout, "wait for a client's hello")
     _seconds(parser, "--idle-timeout", default.idle_timeout, "wait for a silent or stuck client")
     _seconds(parser, "--room-wait", default.room_wait, "a listener's wait for a publisher")
     _seconds(parser, "--ping-interval", default.ping_interval, "between pings to a client")
-    _seconds(parser, "--ping-timeout", default.ping_timeout,
-             "wait for anything from a client that was sent a ping; a listener's answer may take "
-             "no longer than --outbox")
+    _seconds(
+        parser,
+        "--ping-timeout",
+        default.ping_timeout,
+        "wait for anything from a client that was sent a ping; a listener's answer may take "
+        "no longer than --outbox",
+    )
     _seconds(parser, "--drain", default.drain, "finishing sessions at shutdown")
-    add("--until-eof", action="store_true",
-        help="stop when standard input ends: for programs that start a server")
-    add("--log-level", choices=LEVELS, default=default.log_level,
-        help="least important lines to log on standard error (default %(default)s)")
+    add(
+        "--until-eof",
+        action="store_true",
+        help="stop when standard input ends: for programs that start a server",
+    )
+    add(
+        "--log-level",
+        choices=LEVELS,
+        default=default.log_level,
+        help="least important lines to log on standard error (default %(default)s)",
+    )
     add("--log-json", action="store_true", help="log one JSON object a line")  # fmt: skip
 
 

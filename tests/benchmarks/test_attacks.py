@@ -31,9 +31,7 @@ T = TypeVar("T")
 PATIENCE = 60.0
 
 
-def on_server(
-    codec: Codec, work: Callable[[Server, Target], Awaitable[T]], **settings: Any
-) -> T:
+def on_server(codec: Codec, work: Callable[[Server, Target], Awaitable[T]], **settings: Any) -> T:
     async def scenario() -> T:
         async with Server(ServerSettings(port=0, **settings), {"live": codec}) as server:
             token = settings.get("tokens", (None,))[0]

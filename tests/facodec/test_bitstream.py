@@ -107,9 +107,7 @@ def test_a_file_says_its_model_byte_by_byte(tmp_path: Path) -> None:
         ({"identity": 3}, "model like live@"),
     ],
 )
-def test_headers_that_cannot_be(
-    changes: dict[str, object], sentence: str, tmp_path: Path
-) -> None:
+def test_headers_that_cannot_be(changes: dict[str, object], sentence: str, tmp_path: Path) -> None:
     saved(tmp_path / "a.fac", **changes)
     with pytest.raises(FileError, match=rf"a\.fac is damaged.*{sentence}"):
         FacFile.read(tmp_path / "a.fac")

@@ -115,9 +115,7 @@ def test_what_is_no_file_of_weights(tmp_path: Path) -> None:
         (np.full(256, np.inf, np.float32), "finite numbers"),
     ],
 )
-def test_bundled_voices_that_are_none(
-    vector: np.ndarray, sentence: str, tmp_path: Path
-) -> None:
+def test_bundled_voices_that_are_none(vector: np.ndarray, sentence: str, tmp_path: Path) -> None:
     save_file({"a": vector}, tmp_path / VECTORS)
     with pytest.raises(FileError, match=rf"voices\.safetensors.*{sentence}"):
         load_voices(tmp_path, ModelIdentity("live"))

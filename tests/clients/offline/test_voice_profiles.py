@@ -90,8 +90,6 @@ def test_files_and_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.Monk
     assert not voices.is_file("anna")
 
 
-
-
 def test_a_saved_voice_is_replaced_only_when_asked(config: Path) -> None:
     profiles = Profiles()
     profiles.add("anna", TIMBRE, source="a.wav")
@@ -139,7 +137,6 @@ def test_what_hides_a_bundled_voice_is_told(config: Path) -> None:
     (config / "voices.json").write_text('{"anna": {}}')
     assert "the one that comes with" in str(voices.shadowed("anna", str(config)))
     assert voices.shadowed("anna", "live") is None
-
 
 
 def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

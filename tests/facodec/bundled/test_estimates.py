@@ -67,9 +67,7 @@ def test_conditioning_over_hops_equals_its_recursion() -> None:
     torch.testing.assert_close(found_after, after, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "disturbance", ["offset .05", "offset .3", "50 Hz", "60 Hz", "50.05 Hz"]
-)
+@pytest.mark.parametrize("disturbance", ["offset .05", "offset .3", "50 Hz", "60 Hz", "50.05 Hz"])
 def test_offset_and_hum_change_nothing(live: Codec, hello: np.ndarray, disturbance: str) -> None:
     kind, value = disturbance.split()
     seconds = len(hello) / SAMPLE_RATE

@@ -234,9 +234,7 @@ def test_the_ring_hands_out_what_it_took_in(counts: list[int], history: int) -> 
             np.testing.assert_array_equal(ring.behind(history), recent)
     rest = np.empty(1000, np.float32)
     given_out.append(rest[: ring.read_into(rest)])
-    np.testing.assert_array_equal(
-        np.concatenate([*given_out, []]), np.concatenate([*taken, []])
-    )
+    np.testing.assert_array_equal(np.concatenate([*given_out, []]), np.concatenate([*taken, []]))
 
 
 def test_bad_settings_say_so() -> None:
