@@ -35,6 +35,7 @@ from facodec.model import CodecModel, State
 from facodec.streams.conversion import ConvertedVoice
 from facodec.streams.lanes import Lanes, as_numpy
 from facodec.weights.hashing import identity_of
+from facodec.weights.speakers import Speakers
 
 Audio = NDArray[np.float32]
 Codes = NDArray[np.int64]
@@ -73,8 +74,11 @@ class Codec:
         voices: Mapping[str, Timbre] | None = None,
         backend: str = "auto",
         identity: ModelIdentity | None = None,
+        speakers: Speakers | None = None,
     ) -> None:
         self.model, self._backend = model, backend
+        self.speakers = speakers
+        """How real speakers' timbres are distributed, None where the weights do not say."""
         if identity is not None:
             self.identity = identity
         self.voices = {name: self._own(voice) for name, voice in (voices or {}).items()}
@@ -146,6 +150,21 @@ class Codec:
         """Timbre (256,) of the speaker in audio (N,): three seconds or more are best. A ValueError
         where the bundled model hears no speech."""
         return self._own(as_numpy(self.model.voice(self._audio(audio))))
+
+    def anonymous_voice(
+        self, talker: ArrayLike | Tensor | None = None, seed: int | None = None
+    ) -> Timbre:
+        """A fresh voice (256,) of nobody: like a person's, unlike all that are known, and far from
+        that of the ``talker`` (256,) to be hidden, where he is known. ``seed``: the same voice
+        again. A ValueError for weights without a distribution of speakers."""
+        if self.speakers is None:
+            raise ValueError(
+                f"the weights of model {self.identity} tell of no speakers to draw an anonymous "
+                "voice from: facodec train --export DIR --data SPEECH adds them"
+            )
+        known = None if talker is None else self.check_voice(talker)
+        rng = np.random.default_rng(seed)
+        return self._own(self.speakers.draw(rng, list(self.voices.values()), known))
 
     @torch.inference_mode()
     def talkers_alike(self, audio: ArrayLike | Tensor) -> float | None:

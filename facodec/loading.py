@@ -16,6 +16,7 @@ from facodec.published.model import Ns3Model
 from facodec.published.precisions import PRECISIONS, prepare
 from facodec.weights import BUNDLED_MODEL, bundled_path
 from facodec.weights.hashing import identity_of
+from facodec.weights.speakers import load_speakers
 from facodec.weights.timbres import load_voices
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = 
         raise ValueError(
             f"backend {backend!r} is not for this model: wanted {', '.join(LIVE_BACKENDS)} or onnx"
         )
-    codec = Codec(read, load_voices(folder, identity), backend, identity)
+    speakers = load_speakers(folder, identity)
+    codec = Codec(read, load_voices(folder, identity), backend, identity, speakers)
     if backend == "native":
         codec.steps  # noqa: B018 - says at once where it cannot be had
     return codec
@@ -94,7 +96,12 @@ def _load_graphs(graphs: Path, weights: Path, device: str, backend: str) -> Code
             "of any model %r are taken to be theirs; export them again to tell them apart",
             graphs, model.name,
         )  # fmt: skip
-    return Codec(model, load_voices(weights, model.identity), identity=model.identity)
+    return Codec(
+        model,
+        load_voices(weights, model.identity),
+        identity=model.identity,
+        speakers=load_speakers(weights, model.identity),
+    )
 
 
 def _check_device(device: str) -> None:

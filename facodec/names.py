@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import unicodedata
 
 LONGEST_NAME = 64
@@ -14,6 +15,28 @@ RULE = f"up to {LONGEST_NAME} letters, digits, '.', '_' and '-', a letter or dig
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
                         "\U000e0100-\U000e01ef]")  # fmt: skip
 """Letters and marks that nobody sees: two names must not look alike by them."""
+
+
+ANONYMOUS = "anonymous"
+"""Names a fresh voice of nobody; with a dot and digits, its seed, always the same one."""
+_SEEDED = re.compile(rf"{ANONYMOUS}(?:\.([0-9]{{1,19}}))?")
+
+
+def is_anonymous(name: object) -> bool:
+    """Whether this names a voice of nobody: ``anonymous``, or ``anonymous.SEED``."""
+    return isinstance(name, str) and _SEEDED.fullmatch(name) is not None
+
+
+def anonymous_seed(name: str) -> int | None:
+    """The seed in the name of a voice of nobody; None where it has none."""
+    found = _SEEDED.fullmatch(name)
+    return None if found is None or found[1] is None else int(found[1])
+
+
+def with_seed(name: str) -> str:
+    """The name of a voice of nobody with a seed: its own, or one that nobody can guess. So named,
+    the voice outlives a lost connection."""
+    return name if anonymous_seed(name) is not None else f"{ANONYMOUS}.{secrets.randbelow(2**63)}"
 
 
 def composed(name: str) -> str:

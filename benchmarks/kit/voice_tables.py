@@ -27,8 +27,25 @@ def tables(report: dict[str, Any]) -> str:
         parts.append(_prosody(report["prosody"]))
     if "leakage" in report:
         parts.append(_leakage(report["leakage"]))
+    if report.get("reidentification"):
+        parts.append(_reidentification(report["reidentification"]))
     parts.extend(f"Note: {note}" for note in report["notes"])
     return "\n\n".join(parts)
+
+
+def _reidentification(rows: list[dict[str, Any]]) -> str:
+    same, other = rows[0]["same"], rows[0]["other"]
+    cells = (
+        [row["name"], f"{row['eer']:.1%}", f"{row['low']:.0%} to {row['high']:.0%}"] for row in rows
+    )
+    return "\n\n".join(
+        (
+            f"Re-identification: a recording compared with what was heard, {rows[0]['speakers']} "
+            f"speakers, {same} trials of one and {other} of two. Equal error rate, 50 % is guessing; "
+            "95 % of resamples of the speakers lie within the interval.",
+            markdown(["heard", "equal error rate", "interval"], cells),
+        )
+    )
 
 
 def markdown(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

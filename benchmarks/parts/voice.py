@@ -1,4 +1,5 @@
-"""``facodec bench voice``: voice conversion, the words kept, and what the codes leak."""
+"""``facodec bench voice``: voice conversion, the words kept, what the codes leak, and whether a
+talker is told from a conversion."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ EXAMPLES = """examples:
 
 A manifest.tsv in or beside the folder (columns speaker, gender, age) tells sexes and children.
 """
-PARTS = ("conversion", "words", "leakage")
+PARTS = ("conversion", "words", "leakage", "reidentification")
 LISTEN = 20
 """Pairs whose audio is kept."""
 MATRIX = 12
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     from benchmarks.speech.clips import use_one_thread
     from benchmarks.speech.speakers import find_utterances, make_pairs
 
-    if "conversion" in args.parts:
+    if {"conversion", "reidentification"} & set(args.parts):
         need("bench", "resemblyzer")
     use_one_thread()
     codec = facodec.load(args.model)
@@ -94,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
         add_words(report, codec, pairs)
     if "leakage" in args.parts:
         add_leakage(report, codec, found, args.probe_data)
+    if "reidentification" in args.parts:
+        add_reidentification(report, codec, found, args.seed)
     report = without_nan(report)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -194,6 +197,22 @@ def add_leakage(
         "speaker": leakage.measure_speaker(codec, coded),
         "pitch": leakage.measure_pitch_leakage(coded),
     }
+
+
+def add_reidentification(report: Report, codec: Codec, found: list[Utterance], seed: int) -> None:
+    """Error rates of telling talkers into ``report["reidentification"]``; a note where there are
+    too few."""
+    from benchmarks.speech.reidentify import cut_pieces, measure_reidentification
+
+    pieces = cut_pieces(found)
+    if len({piece.speaker for piece in pieces}) < 2:
+        report["notes"].append(
+            "re-identification left out: expected two speakers or more with two pieces of speech"
+        )
+        return
+    if codec.speakers is None:
+        report["notes"].append("no anonymous voices: the weights tell of no speakers")
+    report["reidentification"] = measure_reidentification(codec, pieces, seed)
 
 
 def _keep(folder: Path, made: dict[str, Audio], reference: Audio) -> None:

@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from facodec.loading import read_model, weights_folder
     from facodec.onnx.export import export
     from facodec.weights.hashing import identity_of
+    from facodec.weights.speakers import load_speakers, save_speakers
     from facodec.weights.timbres import load_voices, save_voices
 
     try:
@@ -41,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         sidecar = export(model, arguments.out, arguments.precision, arguments.hops)
         if voices := load_voices(weights, identity):
             save_voices(arguments.out, voices, identity)
+        if speakers := load_speakers(weights, identity):
+            save_speakers(arguments.out, speakers, identity)
     except (ValueError, OSError) as error:
         raise ClientError(str(error)) from error
     print(f"wrote {sidecar} and the graphs it describes")

@@ -189,6 +189,7 @@ def _export_voices(target: Path, data: Path | None) -> None:
     from facodec.training.enrolment import make_voices
     from facodec.weights.timbres import VECTORS, save_voices, voice_notes
 
+    _export_speakers(target, data)
     notes = voice_notes(target)
     (target / VECTORS).unlink(missing_ok=True)
     if notes and data is None:
@@ -197,6 +198,25 @@ def _export_voices(target: Path, data: Path | None) -> None:
         codec = facodec.load(target)
         save_voices(target, make_voices(codec, notes, data), codec.identity)
         print(f"voices {', '.join(notes)} written there too")
+
+
+def _export_speakers(target: Path, data: Path | None) -> None:
+    """Make the distribution that anonymous voices are drawn from anew."""
+    import facodec
+    from facodec.training.enrolment import speaker_timbres
+    from facodec.weights.speakers import FEWEST, VECTORS, Speakers, save_speakers
+
+    (target / VECTORS).unlink(missing_ok=True)
+    if data is None:
+        print("anonymous voices are left out: --data DIR, with folders of many speakers, adds them")
+        return
+    codec = facodec.load(target)
+    timbres = speaker_timbres(codec, data)
+    if len(timbres) < FEWEST:
+        print(f"anonymous voices are left out: {len(timbres)} speakers, {FEWEST} are needed")
+        return
+    save_speakers(target, Speakers.of(timbres), codec.identity)
+    print(f"distribution of {len(timbres)} speakers for anonymous voices written there too")
 
 
 def main() -> int:

@@ -1,4 +1,5 @@
-"""Make the voices that come with a model from the speakers of a folder of speech."""
+"""Make the voices that come with a model, and the distribution that anonymous ones are drawn from,
+of the speakers of a folder of speech."""
 
 from __future__ import annotations
 
@@ -6,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from facodec.codec import Codec, Timbre
+from facodec.codec import Audio, Codec, Timbre
 from facodec.config import SAMPLE_RATE
 from facodec.training.corpus import find_files, read_speech
+from facodec.training.phones import read_manifest
 from facodec.weights.timbres import Notes
 
 LONGEST = 60 * SAMPLE_RATE
 """Samples; more of a speaker says nothing new about the voice."""
+SHORTEST = 5 * SAMPLE_RATE
+"""Samples of a speaker without which he does not count in the distribution."""
+GROWN_UP = 16
+"""Age in years from which he does."""
 
 
 def make_voices(codec: Codec, notes: Notes, data: Path) -> dict[str, Timbre]:
@@ -25,6 +31,33 @@ def make_voices(codec: Codec, notes: Notes, data: Path) -> dict[str, Timbre]:
         folder = data / about["speaker"]
         if not folder.is_dir():
             raise ValueError(f"voice {name!r}: no folder {folder}, wanted that speaker's speech")
-        speech = np.concatenate([read_speech(path) for path in find_files(folder)])
-        voices[name] = codec.voice(speech[:LONGEST])
+        voices[name] = codec.voice(_speech(folder))
     return voices
+
+
+def speaker_timbres(codec: Codec, data: Path) -> list[Timbre]:
+    """Timbres (256,) of the speakers of a folder, its sub-folders: of grown-ups, as far as a
+    ``manifest.tsv`` tells their ages, with enough speech."""
+    ages = {row.get("speaker"): row.get("age", "") for row in read_manifest(data)}
+    timbres = []
+    for folder in sorted(path for path in data.iterdir() if path.is_dir()):
+        age = ages.get(folder.name, "")
+        if age.isdigit() and int(age) < GROWN_UP:
+            continue
+        speech = _speech(folder)
+        if len(speech) >= SHORTEST:
+            try:
+                timbres.append(codec.voice(speech))
+            except ValueError:  # no voice in it
+                continue
+    return timbres
+
+
+def _speech(folder: Path) -> Audio:
+    """The first minute of a speaker's recordings."""
+    parts, samples = [np.zeros(0, np.float32)], 0
+    for path in find_files(folder):
+        if samples < LONGEST:
+            parts.append(read_speech(path))
+            samples += len(parts[-1])
+    return np.concatenate(parts)[:LONGEST]

@@ -42,7 +42,7 @@ def load_voices(folder: Path, model: ModelIdentity) -> dict[str, Timbre]:
         found = load(data)
     except Exception as error:  # its own errors have no common base
         raise FileError(f"cannot read voices from {shown(path)}: {error}") from error
-    made = _told(data, path)
+    made = identity_told(data, path)
     if made is None:
         log.warning("%s does not say which model its voices are of: taken for %s", path, model)
     try:
@@ -56,10 +56,12 @@ def voices_identity(folder: Path) -> ModelIdentity | None:
     """The model that a folder's voices were made with; None where they do not say it. A damaged
     file is a FileError."""
     path = folder / VECTORS
-    return _told(read_bytes(path, LARGEST_FILE), path) if path.exists() else None
+    return identity_told(read_bytes(path, LARGEST_FILE), path) if path.exists() else None
 
 
-def _told(data: bytes, path: Path) -> ModelIdentity | None:
+def identity_told(data: bytes, path: Path) -> ModelIdentity | None:
+    """The model that the metadata of safetensors name; None where they do not. A damaged file is a
+    FileError."""
     size = int.from_bytes(data[:8], "little")
     try:
         told = json.loads(data[8 : 8 + size]).get("__metadata__") or {}
