@@ -14,7 +14,8 @@ from clients.errors import ClientError
 from clients.library.packets import CodesPacket, VoicePacket
 from facodec.codec import Codec
 from facodec.identity import belonging
-from streaming.engine.pipeline import Decode, Encode, Pipeline, Result, prepare_thread
+from facodec.names import anonymous_seed
+from streaming.engine.pipeline import ConvertSound, Decode, Encode, Pipeline, Result, prepare_thread
 from streaming.wire.media import Frames, Media, Sound, Timbre
 
 
@@ -41,6 +42,17 @@ class LocalCodec:
     def encoder(self, layers: int, talker: np.ndarray | None = None) -> LocalEncoder:
         """``talker`` (256,): who is known to be about to talk."""
         return LocalEncoder(self, Pipeline([Encode(self.codec, layers, talker)]))
+
+    def anonymizer(
+        self, name: str, pitch: float | None = None, talker: np.ndarray | None = None
+    ) -> LocalEncoder:
+        """Like :meth:`encoder`, with codes and voices of a conversion into the voice of nobody of
+        this name. Raises ClientError where the model has none."""
+        try:
+            voice = self.codec.anonymous_voice(talker, anonymous_seed(name))
+        except ValueError as error:
+            raise ClientError(str(error)) from error
+        return LocalEncoder(self, Pipeline([ConvertSound(self.codec, voice, pitch, talker)]))
 
     def decoder(self, seed: int) -> LocalDecoder:
         return LocalDecoder(self, Pipeline([Decode(self.codec, seed)]))

@@ -20,6 +20,7 @@ from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
 from facodec.files import STANDARD, need_writable, shown
 from facodec.identity import model_of, need_model
+from facodec.names import anonymous_seed, is_anonymous
 
 STEP_FRAMES = 800
 """Frames decoded at a time: ten seconds."""
@@ -57,9 +58,12 @@ def decode_file(
     writer = AudioWriter(target, partial=False)
     saved = FacFile.read(source)
     codec = _codec_of(saved, source, model)
-    timbre = saved.timbre if voice is None else timbre_of(voice, codec)
-    stream = codec.decoder_stream(timbre, seed=seed)
+    timbre = saved.timbre if voice is None else timbre_of(voice, codec, saved.timbre)
     codes = saved.codes[:layers]
+    if is_anonymous(voice):  # pitch and detail tell of the talker, too
+        codes = codec.convert_codes(codes, saved.timbre, timbre)
+        timbre = codec.convert_timbre(saved.timbre, timbre)
+    stream = codec.decoder_stream(timbre, seed=seed)
     with writer, progress("decoding", saved.samples / SAMPLE_RATE) as bar:
         for start in range(0, codes.shape[1], STEP_FRAMES):
             before = writer.samples
@@ -114,8 +118,14 @@ def progress(what: str, seconds: float | None = None) -> tqdm[NoReturn]:
     )
 
 
-def timbre_of(voice: str, codec: Codec) -> np.ndarray:
-    """What ``--voice`` means without a server: a recording, a saved voice or a bundled one."""
+def timbre_of(voice: str, codec: Codec, talker: np.ndarray | None = None) -> np.ndarray:
+    """What ``--voice`` means without a server: a recording, a saved voice, a bundled one, or one
+    of nobody, far from the ``talker`` (256,)."""
+    if is_anonymous(voice):
+        try:
+            return codec.anonymous_voice(talker, anonymous_seed(voice))
+        except ValueError as error:
+            raise ClientError(str(error)) from error
     profile = None if is_file(voice) else Profiles().find(voice)
     if profile is not None:
         timbre = profile.timbre_to_use(say)

@@ -17,7 +17,7 @@ from clients.offline.references import read_reference, several_people
 from facodec.files import Replacement, need_folder, need_writable, shown
 from facodec.folders import base_directory
 from facodec.identity import ModelIdentity, model_of
-from facodec.names import RULE, composed, is_name
+from facodec.names import RULE, composed, is_anonymous, is_name, with_seed
 from facodec.profiles import SUFFIX, profile_bytes, read_notes, read_profile
 from facodec.weights import bundled_path
 from facodec.weights.timbres import voice_notes
@@ -133,6 +133,8 @@ def user_folder() -> Path | None:
 
 def check_name(name: str) -> None:
     """Raises UsageError for what cannot name a voice."""
+    if is_anonymous(name):
+        raise UsageError(f"{name!r} is what a fresh voice of nobody is called: use another name")
     if not is_name(name) or "." in name:
         raise UsageError(
             f"{shown(name)!r} cannot name a voice: use up to 64 letters, digits, '_' and '-'"
@@ -141,6 +143,8 @@ def check_name(name: str) -> None:
 
 def is_file(voice: str) -> bool:
     """Whether ``--voice`` means a recording rather than a name."""
+    if is_anonymous(voice):
+        return False
     return "/" in voice or not is_name(voice) or "." in voice or Path(voice).exists()
 
 
@@ -212,9 +216,11 @@ async def resolve(
     ca: str | None = None,
 ) -> np.ndarray | str | None:
     """What ``--voice`` means: a recording, enrolled by the server; a saved voice; a bundled one;
-    or a name that the server may know."""
+    a name that the server may know; or a voice of nobody, from now on with its seed."""
     if voice is None:
         return None
+    if is_anonymous(voice):
+        return with_seed(voice)
     if is_file(voice):
         return await enrol(Path(voice), url, model=model, token=token, ca=ca)
     profile = Profiles().find(voice)

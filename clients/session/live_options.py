@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from facodec.config import HOP, SAMPLE_RATE
+from facodec.names import is_anonymous
 from streaming.wire.protocol import Role
 
 
@@ -38,6 +39,12 @@ class LiveOptions:
     save_input: Path | None = None
     playout: float | None = None
     """Smallest margin of the playout buffer, s."""
+
+    @property
+    def converts_here(self) -> bool:
+        """Whether sound becomes codes of a voice of nobody before it leaves: what the server gets
+        then tells as little of the talker as what others hear."""
+        return self.local and self.listens and is_anonymous(self.voice)
 
     @property
     def listens(self) -> bool:

@@ -21,7 +21,7 @@ from clients.library.reconnect import keep_connected
 from clients.session.live_options import LiveOptions
 from clients.session.status import Progress, Reporter, Sampler
 from clients.session.talkers import SourceTalker
-from facodec.config import HOP, SAMPLE_RATE
+from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from streaming.wire.protocol import Done, Format
 
 if TYPE_CHECKING:
@@ -143,23 +143,24 @@ class LiveRun:
     def _connect(self) -> connect:
         wanted = self._options
         media: Format = "codes" if self._local is not None else "pcm"
+        here = wanted.converts_here
         return connect(
             wanted.url,
-            role=wanted.role,
+            role="loopback" if here and wanted.role == "convert" else wanted.role,
             input=media if wanted.listens else None,
             output=media if wanted.plays else None,
             # Nobody waits for a file, whose result is to be that of the codec to the last bit.
             pcm="f32" if wanted.fast else "s16",
             model=wanted.model,
-            voice=wanted.voice,
+            voice=None if here else wanted.voice,
             room=wanted.room,
-            layers=wanted.layers,
+            layers=MIN_LAYERS if here else wanted.layers,
             frames_per_packet=wanted.frames_per_packet,
             token=wanted.token,
             ca=wanted.ca,
             seed=wanted.seed,
             resume=self._resume,
-            pitch=wanted.pitch,
+            pitch=None if here else wanted.pitch,
             talker=self._talker.for_server,
             identity=None if self._local is None else self._local.codec.identity,
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
@@ -224,13 +225,19 @@ class LiveRun:
             self._feed.start_afresh()
             encoder = None
             if self._local is not None:
-                encoder = self._local.encoder(self._options.layers, self._talker.for_encoder)
+                encoder = self._encoder_here(self._local)
             async for block in self._packets(self._feed):
                 await self._send_block(session, block, encoder)
             if encoder is not None:
                 await self._send_codes(session, last := await encoder.flush(), None)
                 self._talker.heard(last.talker)
         return await session.finish(FLUSH_DEADLINE)
+
+    def _encoder_here(self, local: LocalCodec) -> LocalEncoder:
+        wanted, talker = self._options, self._talker.for_encoder
+        if wanted.converts_here and isinstance(wanted.voice, str):
+            return local.anonymizer(wanted.voice, wanted.pitch, talker)
+        return local.encoder(wanted.layers, talker)
 
     async def _packets(self, feed: Feed) -> AsyncIterator[Block]:
         """Blocks joined to the length of a packet; a file read fast comes in larger ones."""
@@ -274,7 +281,8 @@ class LiveRun:
     ) -> None:
         from streaming.wire.media import Frames, Timbre
 
-        given = self._options.voice is not None and self._options.role != "convert"
+        wanted = self._options
+        given = not (wanted.voice is None or wanted.role == "convert" or wanted.converts_here)
         for item in computed.media:
             if isinstance(item, Timbre) and not given:
                 await session.send_voice(item.vector, exact=item.exact)

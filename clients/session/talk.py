@@ -22,6 +22,7 @@ from clients.session.talkers import NOBODY, RememberedTalkers, SourceTalker
 from facodec.extras import need
 from facodec.files import shown
 from facodec.identity import ModelIdentity, model_of
+from facodec.names import is_anonymous
 from streaming.wire.protocol import Role
 
 if TYPE_CHECKING:
@@ -125,8 +126,11 @@ async def _talker(
     estimates are made here."""
     if getattr(options, "talker", NOBODY) == NOBODY:
         return SourceTalker()
+    if is_anonymous(options.talker):
+        raise UsageError(f"--talker {options.talker}: nobody talks with a voice of nobody")
     named = await _voice(options, "talker", live.url, live.model)
-    model, encodes = model_of(live.voice), local is not None and live.role != "convert"
+    converts = live.role == "convert" and not live.converts_here
+    model, encodes = model_of(live.voice), local is not None and not converts
     if local is not None:
         model = local.codec.identity
         if isinstance(named, str) and encodes:

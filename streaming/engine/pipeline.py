@@ -363,7 +363,7 @@ def _front(
     source: Format | None,
 ) -> list[Callable[[], Stage]]:
     """The stages that turn the input into frames, with the voice they are to be heard in."""
-    if hello.role == "convert":
+    if hello.converts:
         if voice is None:
             raise ProtocolError("no-voice", "role 'convert' needs a voice in hello, got none")
         stage = ConvertSound if source == "pcm" else ConvertFrames

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from facodec.codec import Codec
 from facodec.files import shown
 from facodec.identity import AGAIN, ModelIdentity, model_of
-from facodec.names import composed
+from facodec.names import anonymous_seed, composed, is_anonymous
 from facodec.profiles import SUFFIX, read_profile
 from streaming.wire.belonging import need_own
 from streaming.wire.protocol import ProtocolError, voice_vector
@@ -34,6 +35,8 @@ class Voices:
             name = composed(path.stem)
             if name in self._voices:
                 raise ValueError(f"the voice directory {directory} has two voices {shown(name)!r}")
+            if is_anonymous(name):
+                raise ValueError(f"{shown(path)}: {name!r} is what a voice of nobody is called")
             self._voices[name] = read_profile(path)
             model = model_of(self._voices[name])
             if model is None or not model.weights:
@@ -58,3 +61,11 @@ class Voices:
             raise ProtocolError("unknown-voice", f"no voice {voice!r} here, known: {names}")
         need_own(f"the server's voice {voice!r} was", model_of(known[voice]), model, AGAIN)
         return known[voice]
+
+
+def draw_anonymous(codec: Codec, name: str, talker: np.ndarray | None) -> np.ndarray:
+    """The voice of nobody (256,) that hello's ``voice`` asks for. Raises ProtocolError."""
+    try:
+        return codec.anonymous_voice(talker, anonymous_seed(name))
+    except ValueError as error:
+        raise ProtocolError("unknown-voice", f"no voice {name!r} here: {error}") from error

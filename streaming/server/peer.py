@@ -291,7 +291,7 @@ class Peer:
 
     def _start(self, hello: Hello) -> None:
         codec, make = self._runtime.plan(hello)
-        converts_codes = hello.role == "convert" and hello.formats()[1] == "codes"
+        converts_codes = hello.converts and hello.formats()[1] != "pcm"
         # Conversion drops the detail layers: they speak of the talker who was.
         layers = MIN_LAYERS if converts_codes else hello.layers
         resume = None

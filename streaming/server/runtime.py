@@ -18,10 +18,11 @@ import numpy as np
 import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
+from facodec.names import ANONYMOUS, is_anonymous
 from streaming.engine.capacity import Measured, Slowness, measure
 from streaming.engine.engine import Engine, Outcome, Stream
 from streaming.engine.pipeline import MakePipeline, plan, prepare_thread
-from streaming.server.known_voices import Voices
+from streaming.server.known_voices import Voices, draw_anonymous
 from streaming.server.metrics import Metrics
 from streaming.server.pace import Pool
 from streaming.server.rooms import Broadcast, Room, Rooms
@@ -148,7 +149,8 @@ class Runtime:
     def voice_names(self) -> list[str]:
         """Voices that a hello may name, for one model at least."""
         bundled = (name for codec in self.codecs.values() for name in codec.voices)
-        return sorted({*self.voices.names, *bundled})
+        drawn = {ANONYMOUS} if any(codec.speakers for codec in self.codecs.values()) else ()
+        return sorted({*self.voices.names, *bundled, *drawn})
 
     def plan(self, hello: Hello) -> tuple[Codec, Plan]:
         """The model and the pipeline that a hello asks for. Raises ProtocolError, also when the
@@ -160,8 +162,11 @@ class Runtime:
 
     def _plan(self, hello: Hello) -> tuple[Codec, Plan]:
         codec = self.codec(hello.model)
-        voice = self.voices.find(hello.voice, codec.voices, codec.identity)
         talker = self.voices.find(hello.talker, codec.voices, codec.identity)
+        if isinstance(hello.voice, str) and is_anonymous(hello.voice):
+            voice: np.ndarray | None = draw_anonymous(codec, hello.voice, talker)
+        else:
+            voice = self.voices.find(hello.voice, codec.voices, codec.identity)
         make = plan(hello, codec, voice, self.settings.enroll, talker)
         duplex = hello.formats() == ("pcm", "pcm")
         weight = 1.0 if duplex else 0.5

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from facodec.config import CODE_BITS, CODE_LAYERS, LARGEST_TIMBRE, TIMBRE_DIM
+from facodec.names import is_anonymous
 from streaming.wire.tokens import MAX_TOKEN as MAX_TOKEN
 
 VERSION = 1
@@ -128,6 +129,12 @@ class Hello:
     """What ``ready`` gave an earlier publisher of the room, which this one replaces."""
     identity: str | None = None
     """The model that the client's codes and its voice belong to, ``live@3f9a1c5b7d20``."""
+
+    @property
+    def converts(self) -> bool:
+        """Whether what comes in is converted: into a voice of nobody it is in every role, as who
+        talks could be told by pitch and detail."""
+        return self.role == "convert" or (self.role != "enroll" and is_anonymous(self.voice))
 
     def formats(self) -> tuple[Format | None, Format | None]:
         """(input, output) with what was omitted filled in from the role.
