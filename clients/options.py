@@ -79,6 +79,11 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         "--device-in", metavar="DEVICE", help="microphone, by number or name: facodec devices"
     )
     group.add_argument(
+        "--denoise",
+        action="store_true",
+        help="take noise out before the encoder, 12 to 20 ms later (the extra 'denoise')",
+    )
+    group.add_argument(
         "--save-input", type=Path, metavar="FILE", help="also write what was sent to a file"
     )
     group.add_argument(

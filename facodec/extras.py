@@ -15,9 +15,10 @@ EXTRAS = {
     "bench": (*SERVER, "pesq", "pystoi", "pocketsphinx", "resemblyzer"),
     "onnx": (*SERVER, "onnx", "onnxscript", "onnxruntime"),
     "av": ("av",),
+    "denoise": ("pyrnnoise",),
 }
 """Extra -> modules without which it is not installed."""
-TITLES = {"torch": "PyTorch, which computes the codec", "av": "PyAV"}
+TITLES = {"torch": "PyTorch, which computes the codec", "av": "PyAV", "pyrnnoise": "RNNoise"}
 
 
 class MissingExtra(ImportError):
@@ -25,7 +26,7 @@ class MissingExtra(ImportError):
 
 
 def need(extra: str, *modules: str) -> None:
-    """Raises MissingExtra where what computes the codec (for all extras but ``av``) or one of the
+    """Raises MissingExtra where what computes the codec (unless the extra is ``av`` or ``denoise``) or one of the
     ``modules``, by default all of the extra's, is not installed."""
     wanted = (*SERVER, *modules) if modules else EXTRAS[extra]
     for module in wanted:

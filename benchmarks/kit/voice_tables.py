@@ -41,8 +41,8 @@ def _reidentification(rows: list[dict[str, Any]]) -> str:
     return "\n\n".join(
         (
             f"Re-identification: a recording compared with what was heard, {rows[0]['speakers']} "
-            f"speakers, {same} trials of one and {other} of two. Equal error rate, 50 % is guessing; "
-            "95 % of resamples of the speakers lie within the interval.",
+            f"speakers, {same} trials of one and {other} of two. Equal error rate, 50 % is "
+            "guessing; 95 % of resamples of the speakers lie within the interval.",
             markdown(["heard", "equal error rate", "interval"], cells),
         )
     )

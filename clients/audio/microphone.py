@@ -27,10 +27,12 @@ PLAUSIBLE_DELAY = 1.0
 @dataclass(frozen=True)
 class Block:
     """Sound on its way in: mono float32 (n,) at 16 kHz; ``captured`` is the monotonic time (s) at
-    which its last sample was heard."""
+    which its last sample was heard, ``denoise`` the part of its age (s) that taking the noise out
+    of it has cost."""
 
     samples: np.ndarray
     captured: float
+    denoise: float = 0.0
 
 
 class CaptureRing:

@@ -1,4 +1,4 @@
-"""``facodec voices``: list, add, remove."""
+"""``facodec voices``: list, add, play, remove."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clients.options import SERVER_VARIABLE, add_trust
+from clients.options import SERVER_VARIABLE, add_output, add_trust
 from facodec.extras import need
 from facodec.files import FileError, shown
 
@@ -20,6 +20,8 @@ EXAMPLES = """\
   facodec voices                                    those you saved and those that come along
   facodec voices add friend friend.wav              enrol a recording with the bundled model
   facodec voices add friend friend.wav --server ws://host:8765     let a server do it
+  facodec voices play hazel                         hear a sentence in a voice
+  facodec voices play friend --output friend.wav
   facodec voices remove friend
 Saved voices are files NAME.voice in ~/.config/facodec/voices (or $XDG_CONFIG_HOME); a server
 started with --voices on that folder knows them by name too."""
@@ -40,6 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trust(add)
     add.add_argument("--model", metavar="NAME", help="model, by name or, without --server, folder")
     add.add_argument("--replace", action="store_true", help="replace a saved voice of this name")
+    play = actions.add_parser("play", help="hear a sentence in a voice", **whole)
+    play.add_argument("voice", metavar="NAME", help="a name, a recording, or anonymous")
+    play.add_argument("--model", metavar="NAME", help="model, by name or folder")
+    add_output(play)
     remove = actions.add_parser("remove", help="forget a saved voice", **whole)
     remove.add_argument("name", metavar="NAME")
 
@@ -52,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     profiles = Profiles()
     if arguments.action == "add":
         return _add(arguments)
+    if arguments.action == "play":
+        return _play(arguments)
     if arguments.action == "remove":
         profiles.remove(arguments.name)
         print(f"removed {arguments.name}")
@@ -60,9 +68,22 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{profile.name:<16} saved    {_model(profile):<17} {profile.source}")
     bundled = voices_identity(bundled_path()) or BUNDLED_MODEL
     for name, notes in voice_notes(bundled_path()).items():
-        print(f"{name:<16} bundled  {bundled!s:<17} {notes['about']}")
+        heard = [notes[key] for key in ("sex", "pitch", "about") if key in notes]
+        print(f"{name:<16} bundled  {bundled!s:<17} {', '.join(heard)}")
     for name, path in BUNDLED.items():
         print(f"{name:<16} bundled  {'any':<17} {path.name}")
+    return 0
+
+
+def _play(arguments: argparse.Namespace) -> int:
+    need("server")
+    from clients.audio.files import keep_apart
+    from clients.offline.playing import play, sentence_in
+    from clients.offline.voicebook import voice_file
+
+    keep_apart([arguments.output], [voice_file(arguments.voice)])
+    spoken = sentence_in(arguments.voice, arguments.model)
+    asyncio.run(play(spoken, arguments.output, arguments.device_out, arguments.playout))
     return 0
 
 

@@ -7,9 +7,20 @@ import random
 KEPT = 2048
 """Durations remembered per stage, a uniform sample of all: 1 % of error at the median."""
 
-STAGES = ("capture", "look-ahead", "encode", "network", "queue", "decode", "playout", "sum")
+STAGES = (
+    "capture",
+    "denoise",
+    "look-ahead",
+    "encode",
+    "network",
+    "queue",
+    "decode",
+    "playout",
+    "sum",
+)
 MEANING = {
     "capture": "sound card and packet, until it is sent",
+    "denoise": "delay of --denoise",
     "look-ahead": "the codec's own, frame included",
     "encode": "computing",
     "network": "both ways, sockets included",

@@ -37,6 +37,7 @@ class LiveOptions:
     device_in: str | None = None
     device_out: str | None = None
     save_input: Path | None = None
+    denoise: bool = False
     playout: float | None = None
     """Smallest margin of the playout buffer, s."""
 

@@ -6,10 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clients.audio.denoise import DenoisedSource
 from clients.audio.endpoints import Sink, Source, open_sink, open_source
 from clients.audio.feed import Feed
 from clients.audio.files import AudioWriter
@@ -113,6 +115,8 @@ class LiveRun:
         if wanted.listens:
             self._source = open_source(wanted.input, wanted.device_in, fast=wanted.fast)
             stack.callback(self._source.close)
+            if wanted.denoise:
+                self._source = DenoisedSource(self._source)
         if wanted.save_input is not None:
             self._recording = stack.enter_context(AudioWriter(wanted.save_input))
         if wanted.plays:
@@ -247,7 +251,7 @@ class LiveRun:
             self._account(block.samples)
             held.append(block.samples)
             if sum(map(len, held)) >= size:
-                yield Block(np.concatenate(held), block.captured)
+                yield replace(block, samples=np.concatenate(held))
                 held = []
         if held:
             yield Block(np.concatenate(held), time.monotonic())
@@ -272,7 +276,9 @@ class LiveRun:
             await session.synchronise()
         else:
             waited = time.monotonic() - block.captured - computing
-            self.progress.ledger.add("capture", waited + self._options.packet_wait)
+            self.progress.ledger.add("capture", waited - block.denoise + self._options.packet_wait)
+            if self._options.denoise:
+                self.progress.ledger.add("denoise", block.denoise)
             if encoder is not None:
                 self.progress.ledger.add("encode", computing)
 

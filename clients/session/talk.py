@@ -105,6 +105,7 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
             device_in=getattr(options, "device_in", None),
             device_out=getattr(options, "device_out", None),
             save_input=getattr(options, "save_input", None),
+            denoise=getattr(options, "denoise", False),
             playout=getattr(options, "playout", None),
         )
         talker = await _talker(options, live, local, reporter)
@@ -147,6 +148,8 @@ def _check(options: argparse.Namespace) -> None:
     serve = getattr(options, "serve", False)
     if serve or getattr(options, "local", False):
         need("server")
+    if getattr(options, "denoise", False):
+        need("denoise")
     if serve and options.server:
         raise UsageError("--serve starts a server of its own: leave out --server, or --serve")
     if serve and options.reconnect:

@@ -2,10 +2,10 @@
 
 ``speakers.safetensors`` beside a model's weights, made by ``facodec train --export DIR --data
 SPEECH``: a mean timbre (255,), principal axes (k, 255), and for each speaker the coordinates on
-them, then the median pitch in octaves (n, k + 1), float16; in its metadata the model's ``identity``.
-A voice is drawn from a normal distribution of the coordinates of one half of the speakers, those of
-low or of high pitch. It lies in the space of the axes, so that its likeness to every one of the
-speakers is known from their coordinates, and it is drawn again where it is one of them.
+them, then the median pitch in octaves, (n, k + 1) float16; in its metadata the model's identity.
+A voice is drawn from a normal distribution of the coordinates of those speakers whose pitch is low,
+or of those whose pitch is high. It lies in the space of the axes, so that its likeness to every one
+of the speakers is known from their coordinates, and it is drawn again where it is like one of them.
 """
 
 from __future__ import annotations
