@@ -32,7 +32,7 @@ from facodec.config import (
 )
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
 from facodec.model import CodecModel, State
-from facodec.streams.conversion import ConvertedVoice
+from facodec.streams.conversion import ConvertedVoice, unsteered
 from facodec.streams.lanes import Lanes, as_numpy
 from facodec.weights.hashing import identity_of
 from facodec.weights.speakers import Speakers
@@ -184,10 +184,11 @@ class Codec:
         seed: int = 0,
         pitch: float | None = None,
         talker: ArrayLike | Tensor | None = None,
+        steer: bool = True,
     ) -> Audio:
         """audio (N,) spoken with the voice ``timbre`` (256,): what a converter stream gives,
         (200 T,) samples."""
-        stream = self.converter_stream(timbre, seed, pitch, talker)
+        stream = self.converter_stream(timbre, seed, pitch, talker, steer)
         samples = as_samples(audio)
         if not len(samples):
             raise ValueError("audio is empty: wanted at least one sample")
@@ -226,13 +227,15 @@ class Codec:
         seed: int = 0,
         pitch: float | None = None,
         talker: ArrayLike | Tensor | None = None,
+        steer: bool = True,
     ) -> ConverterStream:
         """A live change of voice into ``timbre`` (256,): samples in, samples out.
 
         What is known of who is talking spares the first phrase a guess: ``pitch``, how high, in Hz
         (median; a melody is then moved by the same interval throughout), or ``talker``, an enrolled
-        voice (256,)."""
-        return ConverterStream(self, timbre, seed, pitch, talker)
+        voice (256,). ``steer``: push the timbre away from the talker's, see :meth:`convert_timbre`;
+        without it what goes with the frames is the target, which tells nothing of him."""
+        return ConverterStream(self, timbre, seed, pitch, talker, steer)
 
     def tensor_codes(self, codes: ArrayLike | Tensor) -> Tensor:
         """Checked codes (K, n) -> (1, 6, n) for the model, layers left out marked absent."""
@@ -381,13 +384,15 @@ class ConverterStream:
         seed: int = 0,
         pitch: float | None = None,
         talker: ArrayLike | Tensor | None = None,
+        steer: bool = True,
     ) -> None:
         self._codec = codec
         self._encoder = codec.encoder_stream()
         self._decoder = codec.decoder_stream(timbre, seed)
         known = None if talker is None else codec.check_voice(talker)
         target = codec.check_voice(timbre)
-        self._voice = ConvertedVoice(codec.convert_timbre, target, pitch, known)
+        to_decode = codec.convert_timbre if steer else unsteered
+        self._voice = ConvertedVoice(to_decode, target, pitch, known)
 
     @property
     def timbre(self) -> Timbre:

@@ -26,8 +26,8 @@ class MissingExtra(ImportError):
 
 
 def need(extra: str, *modules: str) -> None:
-    """Raises MissingExtra where what computes the codec (unless the extra is ``av`` or ``denoise``) or one of the
-    ``modules``, by default all of the extra's, is not installed."""
+    """Raises MissingExtra where one of the ``modules``, by default all of the extra's, or what
+    computes the codec (but for ``av`` and ``denoise``) is not installed."""
     wanted = (*SERVER, *modules) if modules else EXTRAS[extra]
     for module in wanted:
         if find_spec(module) is None:

@@ -85,15 +85,17 @@ def changes(codec: Codec, pieces: Sequence[Piece], seed: int) -> dict[str, Chang
         spoken = codec.encode(audio)
         return codec.decode(spoken.codes, spoken.timbre)
 
+    def hide(audio: Audio, number: int, talker: Timbre | None) -> Audio:
+        voice = codec.anonymous_voice(talker, seed + number)
+        return codec.convert(audio, voice, talker=talker, steer=False)
+
     made: dict[str, Change] = {AS_THEY_ARE: lambda audio, number: audio, PLAIN: plain}
     if bundled:
         made[BUNDLED] = lambda audio, n: codec.convert(audio, bundled[n % len(bundled)])
     made[ENROLLED] = lambda audio, n: codec.convert(audio, talkers[others[n]])
     if codec.speakers is not None:
-        made[ANONYMOUS] = lambda audio, n: codec.convert(audio, codec.anonymous_voice(seed=n))
-        made[FAR] = lambda audio, n: codec.convert(
-            audio, codec.anonymous_voice(talker=known(n), seed=n), talker=known(n)
-        )
+        made[ANONYMOUS] = lambda audio, n: hide(audio, n, None)
+        made[FAR] = lambda audio, n: hide(audio, n, known(n))
     return made
 
 

@@ -52,7 +52,9 @@ class LocalCodec:
             voice = self.codec.anonymous_voice(talker, anonymous_seed(name))
         except ValueError as error:
             raise ClientError(str(error)) from error
-        return LocalEncoder(self, Pipeline([ConvertSound(self.codec, voice, pitch, talker)]))
+        return LocalEncoder(
+            self, Pipeline([ConvertSound(self.codec, voice, pitch, talker, steer=False)])
+        )
 
     def decoder(self, seed: int) -> LocalDecoder:
         return LocalDecoder(self, Pipeline([Decode(self.codec, seed)]))

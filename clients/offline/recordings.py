@@ -62,7 +62,6 @@ def decode_file(
     codes = saved.codes[:layers]
     if is_anonymous(voice):  # pitch and detail tell of the talker, too
         codes = codec.convert_codes(codes, saved.timbre, timbre)
-        timbre = codec.convert_timbre(saved.timbre, timbre)
     stream = codec.decoder_stream(timbre, seed=seed)
     with writer, progress("decoding", saved.samples / SAMPLE_RATE) as bar:
         for start in range(0, codes.shape[1], STEP_FRAMES):

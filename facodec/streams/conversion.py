@@ -42,6 +42,12 @@ Steer = Callable[[ArrayLike | None, ArrayLike], NDArray[np.float32]]
 """Timbres (256,) of the source, None where unknown, and the target -> the one to decode with."""
 
 
+def unsteered(source: ArrayLike | None, target: ArrayLike) -> NDArray[np.float32]:
+    """The target (256,) itself, which gives nothing of the source away: what several steered ones
+    have in common tells who was talking."""
+    return np.array(target, np.float32)
+
+
 class ConvertedVoice:
     """Follows the running timbre of the source.
 

@@ -6,21 +6,28 @@ import numpy as np
 
 from facodec.codec import Codec, check_timbre
 from facodec.streams.batching import Work
-from facodec.streams.conversion import ConvertedVoice
+from facodec.streams.conversion import ConvertedVoice, unsteered
 from facodec.streams.lines import convert
 from streaming.wire.media import Frames, Media, Timbre, join
 
 
 class Converting:
     """Converted frames, and before them, wherever it changes, the voice they are to be decoded
-    in. ``target`` (256,); ``pitch`` (Hz) and ``talker`` (256,): what is known of who is talking."""
+    in. ``target`` (256,); ``pitch`` (Hz) and ``talker`` (256,): what is known of who is talking.
+    ``steer``: push the voice away from his, as :meth:`facodec.codec.Codec.converter_stream` does."""
 
     def __init__(
-        self, codec: Codec, target: np.ndarray, pitch: float | None, talker: np.ndarray | None
+        self,
+        codec: Codec,
+        target: np.ndarray,
+        pitch: float | None,
+        talker: np.ndarray | None,
+        steer: bool = True,
     ) -> None:
         self._codec = codec
         known = (pitch, talker) if codec.model.follows_source else ()
-        self._voice = ConvertedVoice(codec.convert_timbre, check_timbre(target), *known)
+        to_decode = codec.convert_timbre if steer else unsteered
+        self._voice = ConvertedVoice(to_decode, check_timbre(target), *known)
         self._announced: np.ndarray | None = None
 
     def aim(self, target: np.ndarray) -> list[Media]:

@@ -16,6 +16,7 @@ import torch
 
 from facodec.codec import Codec, check_timbre
 from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
+from facodec.names import is_anonymous
 from facodec.streams.batching import Aside, Stopwatch, Work, run_alone
 from facodec.streams.conversion import SETTLED, VOICE_INTERVAL, has_moved
 from facodec.streams.lines import LiveDecoder, LiveEncoder
@@ -231,11 +232,12 @@ class ConvertSound:
         voice: np.ndarray,
         pitch: float | None = None,
         talker: np.ndarray | None = None,
+        steer: bool = True,
     ) -> None:
         self.heard = Heard()
         self._codec = codec
         self._encoder = LiveEncoder(codec)
-        self._converting = Converting(codec, voice, pitch, talker)
+        self._converting = Converting(codec, voice, pitch, talker, steer)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
@@ -284,8 +286,9 @@ class ConvertFrames:
         voice: np.ndarray,
         pitch: float | None = None,
         talker: np.ndarray | None = None,
+        steer: bool = True,
     ) -> None:
-        self._converting = Converting(codec, voice, pitch, talker)
+        self._converting = Converting(codec, voice, pitch, talker, steer)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Sound):
@@ -367,7 +370,8 @@ def _front(
         if voice is None:
             raise ProtocolError("no-voice", "role 'convert' needs a voice in hello, got none")
         stage = ConvertSound if source == "pcm" else ConvertFrames
-        return [partial(stage, codec, voice, hello.pitch, talker)]
+        steer = not is_anonymous(hello.voice)
+        return [partial(stage, codec, voice, hello.pitch, talker, steer)]
     if source == "pcm":
         return [partial(Encode, codec, hello.layers, talker), partial(Given, voice)]
     return [partial(Given, voice)]
