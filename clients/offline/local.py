@@ -52,9 +52,8 @@ class LocalCodec:
             voice = self.codec.anonymous_voice(talker, anonymous_seed(name))
         except ValueError as error:
             raise ClientError(str(error)) from error
-        return LocalEncoder(
-            self, Pipeline([ConvertSound(self.codec, voice, pitch, talker, steer=False)])
-        )
+        stage = ConvertSound(self.codec, voice, pitch, talker, steer=False)
+        return LocalEncoder(self, Pipeline([stage]))
 
     def decoder(self, seed: int) -> LocalDecoder:
         return LocalDecoder(self, Pipeline([Decode(self.codec, seed)]))

@@ -14,7 +14,7 @@ from streaming.wire.media import Frames, Media, Timbre, join
 class Converting:
     """Converted frames, and before them, wherever it changes, the voice they are to be decoded
     in. ``target`` (256,); ``pitch`` (Hz) and ``talker`` (256,): what is known of who is talking.
-    ``steer``: push the voice away from his, as :meth:`facodec.codec.Codec.converter_stream` does."""
+    ``steer``: push the voice away from his, see :meth:`facodec.codec.Codec.converter_stream`."""
 
     def __init__(
         self,
