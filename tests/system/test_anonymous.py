@@ -94,8 +94,7 @@ def test_a_file_of_codes_is_converted(live: Codec, hello: np.ndarray, home: Path
     [
         (["voices", "add", "anonymous", str(HELLO)], "what a fresh voice of nobody is called"),
         (
-            ["convert", "--voice", "rowan", "--talker", "anonymous", "--fast", "--input"]
-            + [str(HELLO), "--output", "never.wav"],
+            f"convert --voice rowan --talker anonymous --input {HELLO} --output never.wav".split(),
             "nobody talks with a voice of nobody",
         ),
     ],

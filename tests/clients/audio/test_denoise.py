@@ -15,16 +15,14 @@ from clients.cli import main
 from facodec.config import HOP, SAMPLE_RATE
 from tests.conftest import missing
 
-if find_spec("pyrnnoise") is None:
-    pytestmark = pytest.mark.usefixtures("denoiser_missing")
-
 LATEST = (DELAY + FRAME / 3 + HOP) / SAMPLE_RATE
 """Seconds that a sample is late at most: the delay, a frame and a hop to be full."""
 
 
 @pytest.fixture
-def denoiser_missing() -> None:
-    missing("pyrnnoise: pip install 'facodec-live[denoise]'")
+def denoiser() -> None:
+    if find_spec("pyrnnoise") is None:
+        missing("pyrnnoise: pip install 'facodec-live[denoise]'")
 
 
 def through(sound: np.ndarray, cut: int) -> np.ndarray:
@@ -37,6 +35,7 @@ def noise(samples: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(samples).astype(np.float32)
 
 
+@pytest.mark.usefixtures("denoiser")
 def test_chunks_change_nothing_and_no_sample_is_lost(hello: np.ndarray) -> None:
     clip = hello[:20_001]
     whole = through(clip, len(clip))
@@ -45,12 +44,14 @@ def test_chunks_change_nothing_and_no_sample_is_lost(hello: np.ndarray) -> None:
     assert len(through(clip[:1], 1)) == 1
 
 
+@pytest.mark.usefixtures("denoiser")
 def test_speech_stays_in_its_place(hello: np.ndarray) -> None:
     spectrum = np.conj(np.fft.rfft(hello, 1 << 18)) * np.fft.rfft(through(hello, 4000), 1 << 18)
     shift = int(np.argmax(np.fft.irfft(spectrum)))
     assert min(shift, (1 << 18) - shift) <= 1
 
 
+@pytest.mark.usefixtures("denoiser")
 def test_stationary_noise_comes_out_quieter(hello: np.ndarray) -> None:
     """White noise 15 dB below speech, judged in two seconds of pause."""
     sound = np.concatenate([np.zeros(48_000, np.float32), hello])
@@ -78,6 +79,7 @@ class Spoken:
     def close(self) -> None: ...
 
 
+@pytest.mark.usefixtures("denoiser")
 def test_blocks_tell_when_they_were_heard_and_how_late_they_are(hello: np.ndarray) -> None:
     clip = hello[: 50 * HOP + 3]
 
