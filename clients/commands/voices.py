@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clients.options import SERVER_VARIABLE, add_output, add_trust
 from facodec.extras import need
 from facodec.files import FileError, shown
+from facodec.names import ANONYMOUS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{name:<16} bundled  {bundled!s:<17} {', '.join(heard)}")
     for name, path in BUNDLED.items():
         print(f"{name:<16} bundled  {'any':<17} {path.name}")
+    print(f"{ANONYMOUS:<16} drawn    {bundled!s:<17} a fresh voice of nobody at each start")
     return 0
 
 

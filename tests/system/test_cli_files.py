@@ -16,6 +16,7 @@ import soxr
 from clients.cli import main
 from clients.offline.voicebook import BUNDLED
 from facodec.codec import Codec
+from facodec.names import ANONYMOUS
 from facodec.weights import bundled_path
 from facodec.weights.timbres import voice_notes
 from tests.exactness import assert_equal_audio, assert_equal_numbers, assert_equal_speech
@@ -219,7 +220,7 @@ def test_voices_are_saved_here_or_by_a_server_and_used_by_name(
     capsys.readouterr()
     assert main(["voices"]) == 0
     listed = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
-    assert listed == {"here", "there", *voice_notes(bundled_path()), *BUNDLED}
+    assert listed == {"here", "there", *voice_notes(bundled_path()), *BUNDLED, ANONYMOUS}
     for name in ("here", "there"):
         saved = tmp_path / "facodec" / "voices" / f"{name}.voice"
         assert_equal_numbers(np.fromfile(saved, "<f4", 256), timbre)

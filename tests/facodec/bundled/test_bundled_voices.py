@@ -12,6 +12,10 @@ from facodec.weights import bundled_path
 from facodec.weights.timbres import voice_notes
 
 
+WOMEN_ABOVE = 160.0
+"""Hz that parts the bundled women from the men."""
+
+
 def test_every_noted_voice_is_there_with_its_source(live: Codec) -> None:
     notes = voice_notes(bundled_path())
     assert set(live.voices) == set(notes) and len(notes) >= 4
@@ -23,12 +27,16 @@ def test_every_noted_voice_is_there_with_its_source(live: Codec) -> None:
 
 
 def test_conversion_by_name_moves_the_pitch_to_that_voice(live: Codec, hello: np.ndarray) -> None:
-    medians = {}
+    medians, notes = {}, voice_notes(bundled_path())
     for name, voice in live.voices.items():
         track = track_pitch(live.convert(hello, voice)[: len(hello) // HOP * HOP])
         medians[name] = float(np.median(track[track > 0]))
         wanted = 150.0 * 2.0 ** float(voice[-1])
         assert abs(medians[name] / wanted - 1.0) < 0.15, (name, medians[name], wanted)
+        told = notes[name]["pitch"]
+        assert told == f"{float(told.split()[0]):.0f} Hz"
+        assert abs(medians[name] / float(told.split()[0]) - 1.0) < 0.03, (name, medians[name], told)
+        assert notes[name]["sex"] == ("woman" if medians[name] > WOMEN_ABOVE else "man"), name
     assert max(medians.values()) > 1.4 * min(medians.values())
 
 
