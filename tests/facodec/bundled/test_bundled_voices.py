@@ -11,7 +11,6 @@ from facodec.training.pitch import track_pitch
 from facodec.weights import bundled_path
 from facodec.weights.timbres import voice_notes
 
-
 WOMEN_ABOVE = 160.0
 """Hz that parts the bundled women from the men."""
 
