@@ -189,9 +189,9 @@ def _export_voices(target: Path, data: Path | None) -> None:
     from facodec.training.enrolment import make_voices
     from facodec.weights.timbres import VECTORS, save_voices, voice_notes
 
-    _export_speakers(target, data)
     notes = voice_notes(target)
     (target / VECTORS).unlink(missing_ok=True)
+    _export_speakers(target, data)
     if notes and data is None:
         print("its voices are left out: --data DIR, with their speakers' folders, makes them")
     elif notes and data is not None:

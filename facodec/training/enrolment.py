@@ -3,6 +3,7 @@ of the speakers of a folder of speech."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +45,9 @@ def speaker_timbres(codec: Codec, data: Path) -> list[Timbre]:
         age = ages.get(folder.name, "")
         if age.isdigit() and int(age) < GROWN_UP:
             continue
-        speech = _speech(folder)
-        if len(speech) >= SHORTEST:
-            try:
+        with contextlib.suppress(ValueError):  # nothing to read, or no voice in it
+            if len(speech := _speech(folder)) >= SHORTEST:
                 timbres.append(codec.voice(speech))
-            except ValueError:  # no voice in it
-                continue
     return timbres
 
 

@@ -20,6 +20,7 @@ from facodec.files import FileError
 from facodec.training.cli import add_arguments, run
 from facodec.training.config import TrainConfig
 from facodec.training.corpus import Corpus, pack, read_speech
+from facodec.training.enrolment import speaker_timbres
 from facodec.training.loop import Trainer, learning_rate
 from facodec.training.perturb import perturb
 from facodec.training.report import averaged_model, read_log, write_page
@@ -330,3 +331,19 @@ def test_settings_that_are_none(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(FileError, match=r"config\.json"):
         TrainConfig.load(tmp_path / "config.json")
+
+
+def test_a_distribution_is_made_of_grown_ups_with_enough_to_say(
+    tmp_path: Path, live: Codec, hello: np.ndarray, reply: np.ndarray
+) -> None:
+    clips = {"ann": hello, "bob": reply, "child": hello, "short": hello[:16_000], "noise": None}
+    for name, clip in clips.items():
+        (tmp_path / name).mkdir()
+        heard = np.zeros(100_000, np.float32) if clip is None else clip
+        soundfile.write(tmp_path / name / "a.wav", heard, 16_000)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "manifest.tsv").write_text("path\tspeaker\tage\nchild/a.wav\tchild\t9\n")
+    timbres = speaker_timbres(live, tmp_path)
+    assert len(timbres) == 2
+    for timbre, clip in zip(timbres, (hello, reply), strict=True):
+        assert float(timbre[:-1] @ live.voice(clip)[:-1]) > 0.999
