@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,8 +23,32 @@ if TYPE_CHECKING:
 RATE, FRAME = 48_000, 480
 """Hz and samples of a frame that RNNoise takes: 10 ms."""
 FULL_SCALE = 32768.0
+LIBRARIES = (".so", ".dylib", ".dll")
+FLOATS = ctypes.POINTER(ctypes.c_float)
 DELAY = FRAME * SAMPLE_RATE // RATE + 2 * HALF_WIDTH
 """Samples at 16 kHz by which it is behind: a frame of its own, and resampling both ways."""
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """RNNoise in the package ``pyrnnoise``, which is not imported: it brings in plots and FFmpeg."""
+    spec = find_spec("pyrnnoise")
+    found = (
+        []
+        if spec is None or spec.origin is None
+        else [
+            path for path in Path(spec.origin).parent.glob("*rnnoise.*") if path.suffix in LIBRARIES
+        ]
+    )
+    if not found:
+        raise ImportError("expected the library RNNoise in the package pyrnnoise, got none")
+    library = ctypes.CDLL(str(found[0]))
+    library.rnnoise_create.argtypes = [ctypes.c_void_p]
+    library.rnnoise_create.restype = ctypes.c_void_p
+    library.rnnoise_destroy.argtypes = [ctypes.c_void_p]
+    library.rnnoise_process_frame.argtypes = [ctypes.c_void_p, FLOATS, FLOATS]
+    library.rnnoise_process_frame.restype = ctypes.c_float
+    return library
 
 
 class Denoiser:
@@ -32,11 +60,8 @@ class Denoiser:
 
     def __init__(self) -> None:
         need("denoise")
-        from pyrnnoise import rnnoise
-
-        self._library: Any = rnnoise.lib
-        self._pointer = rnnoise.ctypes.POINTER(rnnoise.ctypes.c_float)
-        self._state = rnnoise.create()
+        self._library = _library()
+        self._state = self._library.rnnoise_create(None)
         self._up = LiveResampler(SAMPLE_RATE, RATE)
         self._down = LiveResampler(RATE, SAMPLE_RATE)
         self._waiting = np.zeros(0, np.float32)
@@ -61,7 +86,7 @@ class Denoiser:
         whole = len(held) // FRAME * FRAME
         frames, self._waiting = held[:whole].reshape(-1, FRAME), held[whole:]
         for frame in frames:
-            place = frame.ctypes.data_as(self._pointer)
+            place = frame.ctypes.data_as(FLOATS)
             self._library.rnnoise_process_frame(self._state, place, place)
         out = self._down.push(frames.ravel() / np.float32(FULL_SCALE))
         skipped = min(self._early, len(out))
