@@ -31,7 +31,7 @@ DELAY = FRAME * SAMPLE_RATE // RATE + 2 * HALF_WIDTH
 
 @cache
 def _library() -> ctypes.CDLL:
-    """RNNoise in the package ``pyrnnoise``, which is not imported: it brings in plots and FFmpeg."""
+    """RNNoise in the package ``pyrnnoise``, which is not imported: it would load FFmpeg."""
     spec = find_spec("pyrnnoise")
     found = (
         []
