@@ -358,9 +358,15 @@ def test_all_parts_have_their_tables() -> None:
             "speaker": {"content codes": 0.4, "chance": 0.25},
             "pitch": {"content codes": {"all frames": 0.5, "within utterances": 0.1}},
         },
+        "reidentification": [
+            {"name": n, "speakers": 2, "same": 4, "other": 8, "eer": r, "low": 0.2, "high": 0.6}
+            for n, r in (("source as it is", 0.025), ("converted, anonymous", 0.375))
+        ],
         "notes": ["one"],
     }
     text = tables(report)
+    assert "2 speakers, 4 trials of one and 8 of two" in text
+    assert "| converted, anonymous | 37.5% | 20% to 60% |" in text
     assert "| 0.0% | 10.0% | 15.0% | 25.0% | +15.0 points |" in text
     assert "| 10.0% | 5.0% |" in text and "| content codes | 40.0% |" in text
     assert "| content codes | 0.50 | 0.10 |" in text and text.endswith("Note: one")
