@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from facodec.bitstream import check_codes
 from facodec.bundled.loudness import Loudness
 from facodec.bundled.model import LiveModel
-from facodec.bundled.steps import FastLive
 from facodec.config import (
     ABSENT,
     CODE_LAYERS,
@@ -31,7 +30,7 @@ from facodec.config import (
     Latency,
 )
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
-from facodec.model import CodecModel, State
+from facodec.model import CodecModel, State, Steps
 from facodec.streams.conversion import ConvertedVoice
 from facodec.streams.lanes import Lanes, as_numpy
 from facodec.weights.hashing import identity_of
@@ -54,8 +53,8 @@ class Frames:
 class Codec:
     """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
 
-    ``backend``: of the bundled model's streams, see :class:`facodec.bundled.steps.FastLive`; other
-    models have chosen theirs. ``identity``: where it was worked out before.
+    ``backend``: of its streams, as :meth:`facodec.model.CodecModel.steps` takes it.
+    ``identity``: where it was worked out before.
 
     Codes and timbres that it gives carry its identity; those of another model are refused with a
     :class:`facodec.identity.ModelMismatch`, while plain arrays are taken to be its own.
@@ -90,11 +89,9 @@ class Codec:
         return identity_of(cast(nn.Module, self.model))
 
     @cached_property
-    def steps(self) -> CodecModel | FastLive:
-        """What streams run: the model itself, or the bundled one prepared for single hops, with
-        the weights it has when this is first asked for."""
-        model = self.model
-        return FastLive(model, self._backend) if isinstance(model, LiveModel) else model
+    def steps(self) -> Steps:
+        """Steps that streams run, with the weights the model has when this is first asked for."""
+        return self.model.steps(self._backend)
 
     @cached_property
     def lanes(self) -> Lanes:
@@ -107,13 +104,15 @@ class Codec:
 
     @property
     def backend(self) -> str:
-        """How its streams compute, as :func:`facodec.load` names it."""
-        return str(getattr(self.steps, "backend", "float32"))
+        """How its streams compute, as :func:`facodec.load` names it; as it was asked for, maybe
+        ``auto``, until :attr:`steps` have been made."""
+        steps = self.__dict__.get("steps")  # reading a backend compiles nothing
+        return self._backend if steps is None else steps.backend
 
     @property
     def says_level(self) -> bool:
         """Whether its prosody codes say the level, see :mod:`facodec.bundled.loudness`."""
-        return self.name == LiveModel.name
+        return self.model.says_level
 
     @property
     def latency(self) -> Latency:

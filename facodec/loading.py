@@ -53,7 +53,8 @@ def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = 
     identity = identity_of(read)
     read = read.to(device)
     if isinstance(read, Ns3Model):
-        return Codec(prepare(read, backend), identity=identity)
+        prepared = prepare(read, backend)
+        return Codec(prepared, backend=prepared.backend, identity=identity)
     if backend not in LIVE_BACKENDS:
         raise ValueError(
             f"backend {backend!r} is not for this model: wanted {', '.join(LIVE_BACKENDS)} or onnx"
@@ -94,7 +95,8 @@ def _load_graphs(graphs: Path, weights: Path, device: str, backend: str) -> Code
             "of any model %r are taken to be theirs; export them again to tell them apart",
             graphs, model.name,
         )  # fmt: skip
-    return Codec(model, load_voices(weights, model.identity), identity=model.identity)
+    voices = load_voices(weights, model.identity)
+    return Codec(model, voices, model.backend, model.identity)
 
 
 def _check_device(device: str) -> None:

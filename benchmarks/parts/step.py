@@ -119,7 +119,7 @@ def _codecs(model: str, args: argparse.Namespace, notes: list[str]) -> dict[str,
         except (ValueError, TypeError, ImportError) as error:
             failures.append(f"{model} with backend {backend} left out: {reason(error)}")
             continue
-        found[codec.backend] = codec
+        found[codec.steps.backend] = codec
     if not found:
         raise ValueError("; ".join(failures))
     notes += failures
@@ -187,7 +187,7 @@ def measure_peers(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[
     for model in args.models or ["live"]:
         codec = load_codec(model, (args.backends or [None])[0])
         subject = Subject(codec.steps, 1, 1, args.seed)
-        how = f"streaming, one hop a call, {codec.backend}"
+        how = f"streaming, one hop a call, {codec.steps.backend}"
         ours.append(Peer(codec.name, HOP / SAMPLE_RATE, how, subject.encode, subject.decode))
         ours.append(naive(codec, samples))
     everyone = [*ours, *peers]

@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facodec.bundled.steps import FastLive
 from facodec.config import HOP
-from facodec.model import CodecModel
+from facodec.model import CodecModel, Steps, StepsInPlace
 from facodec.states import state_bytes
 from facodec.streams.arena import Arena, Slot
 
@@ -28,18 +27,14 @@ class Lanes:
     """The lanes of all streams of a model. May be used from several threads, each lane by one.
 
     ``size`` of a step: the batch to run it at, at least the number of lanes; the rest idles. Steps
-    in C take any number as it is.
+    of exact sizes take any number as it is.
     """
 
-    def __init__(
-        self, model: CodecModel, steps: CodecModel | FastLive, device: torch.device
-    ) -> None:
+    def __init__(self, model: CodecModel, steps: Steps, device: torch.device) -> None:
         self._model, self._steps, self._device = model, steps, device
-        self._native = isinstance(steps, FastLive) and steps.backend == "native"
-        several = (8,) if isinstance(steps, FastLive) else (8, 4, 2)
-        self.hops: tuple[int, ...] = (1,) if self._native else (*several, 1)
-        """Frames to step a stream by, the most first: few sizes, so that streams have steps in
-        common, and none that is slower than smaller ones."""
+        self._in_place = steps.in_place
+        self.hops = steps.hops
+        """Frames to step a stream by, the most first, see :attr:`facodec.model.Steps.hops`."""
         self._encoders, self._decoders = Arena(), Arena()
 
     @property
@@ -65,9 +60,10 @@ class Lanes:
         """audio (N, 200 n) -> codes (N, 6, m), for lanes in one phase."""
         size = self._size(lanes, size)
         heard = self._batch(audio, size)
-        if isinstance(self._steps, FastLive) and audio.shape[1] == HOP and self._in_place(size):
+        in_place = self._stepping_in_place(audio.shape[1] // HOP, size)
+        if in_place is not None:
             with self._encoders.rows(lanes, size) as (states, rows):
-                codes = self._steps.encoder_step_in_place(heard, states, rows)
+                codes = in_place.encoder_step_in_place(heard, states, rows)
         else:
             state = self._encoders.gather(lanes, size)
             codes, after = self._steps.encoder_step(heard, state)
@@ -82,9 +78,9 @@ class Lanes:
     @torch.inference_mode()
     def timbres(self, lanes: Sequence[Slot]) -> list[Timbres | None]:
         """The running estimate (256,) of each encoder, for lanes in one phase."""
-        if isinstance(self._steps, FastLive):
+        if self._in_place is not None:
             with self._encoders.rows(lanes, len(lanes)) as (states, rows):
-                return list(as_numpy(self._steps.encoder_timbres(states, rows)))
+                return list(as_numpy(self._in_place.encoder_timbres(states, rows)))
         state = self._encoders.gather(lanes, len(lanes))
         timbres = self._steps.encoder_timbre(state)
         if timbres is not None:
@@ -100,25 +96,16 @@ class Lanes:
         phase."""
         size = self._size(lanes, size)
         said, voices = self._batch(codes, size), self._batch(timbres, size)
-        if isinstance(self._steps, FastLive) and codes.shape[2] == 1 and self._in_place(size):
-            audio = self._decode_frame(self._steps, lanes, said, voices)
-        else:
-            audio = self._decode_by_copies(lanes, said, voices)
+        in_place = self._stepping_in_place(codes.shape[2], size)
+        audio = None
+        if in_place is not None:
+            with self._decoders.rows(lanes, size) as (states, rows):
+                audio = in_place.decoder_step_in_place(said, voices, states, rows)
+        if audio is None:
+            state = self._decoders.gather(lanes, size)
+            audio, after = self._steps.decoder_step(said, voices, state)
+            self._decoders.put(lanes, after)
         return cast(Audio, as_numpy(audio)[: len(lanes)])
-
-    def _decode_frame(
-        self, steps: FastLive, lanes: Sequence[Slot], codes: Tensor, timbres: Tensor
-    ) -> Tensor:
-        with self._decoders.rows(lanes, len(codes)) as (states, rows):
-            if states.started:
-                return steps.decoder_step_in_place(codes, timbres, states, rows)
-        return self._decode_by_copies(lanes, codes, timbres)
-
-    def _decode_by_copies(self, lanes: Sequence[Slot], codes: Tensor, timbres: Tensor) -> Tensor:
-        state = self._decoders.gather(lanes, len(codes))
-        audio, after = self._steps.decoder_step(codes, timbres, state)
-        self._decoders.put(lanes, after)
-        return audio
 
     @torch.inference_mode()
     def flush_decoder(self, lane: Slot, timbre: Timbres) -> Audio:
@@ -135,11 +122,12 @@ class Lanes:
         return as_numpy(self._model.convert_codes(self._batch(codes, len(codes)), known, there))
 
     def _size(self, lanes: Sequence[Slot], wanted: int) -> int:
-        return len(lanes) if self._native else wanted
+        return len(lanes) if self._steps.exact_sizes else wanted
 
-    def _in_place(self, size: int) -> bool:
-        """Whether steps of so many streams work on the rows of the states themselves."""
-        return self._native or size > 1
+    def _stepping_in_place(self, frames: int, size: int) -> StepsInPlace | None:
+        """Steps on the rows of the states themselves; None where copies of rows are to be made."""
+        steps = self._in_place
+        return steps if steps is not None and frames == 1 and size >= steps.fewest else None
 
     def _batch(self, rows: NDArray[Any], size: int) -> Tensor:
         """The rows on the device, filled up with idle ones, zeros."""

@@ -346,8 +346,8 @@ async def _serve(server: Server, output: Output) -> int:
 
 def _ready_line(server: Server) -> str:
     delays = ", ".join(
-        f"{name} ({codec.backend}, {codec.latency.total / SAMPLE_RATE * 1000:.1f} ms algorithmic "
-        "latency)"
+        f"{name} ({codec.steps.backend}, {codec.latency.total / SAMPLE_RATE * 1000:.1f} ms "
+        "algorithmic latency)"
         for name, codec in server.runtime.codecs.items()
     )
     return f"serving at {server.url} model {delays}, {server.capacity} sessions"

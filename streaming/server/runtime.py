@@ -274,5 +274,5 @@ def load_codecs(settings: ServerSettings) -> dict[str, Codec]:
                 f"{codec.identity}: clients choose by name, so serve one of them"
             )
         codecs[codec.name] = codec
-        log.info("loaded model %s from %s, backend %s", codec.identity, source, codec.backend)
+        log.info("loaded model %s from %s, backend %s", codec.identity, source, codec.steps.backend)
     return codecs

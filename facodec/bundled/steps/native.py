@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from facodec.bundled import conditioning, prosody
 from facodec.bundled.features import ENERGY_FLOOR, MEL_FLOOR, MEL_WINDOW, PITCH_WINDOW
-from facodec.bundled.model import GLIDE
+from facodec.bundled.network import GLIDE
 from facodec.bundled.steps.blocks import FastBlock, FastStack, matrix
 from facodec.bundled.steps.blocks import Kept as FastKept
 from facodec.bundled.steps.chains import FastChain

@@ -207,14 +207,14 @@ def test_without_a_compiler_pytorch_does_it_all(
     other_flags.setenv("XDG_CACHE_HOME", str(tmp_path))
     other_flags.setenv("CC", str(tmp_path / "no-compiler"))
     codec = facodec.load("live")
-    assert codec.backend == "float32"
+    assert codec.steps.backend == codec.backend == "float32"
     with pytest.raises(ValueError, match=r"backend 'native' cannot be used here: .*C compiler"):
         facodec.load("live", backend="native")
 
 
 def test_it_can_be_switched_off(other_flags: pytest.MonkeyPatch) -> None:
     other_flags.setenv(compiled.SWITCH, "0")
-    assert facodec.load("live").backend == "float32"
+    assert facodec.load("live").steps.backend == "float32"
 
 
 def test_sizes_that_do_not_fit_are_left_to_pytorch(caplog: pytest.LogCaptureFixture) -> None:
