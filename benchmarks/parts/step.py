@@ -19,6 +19,7 @@ from benchmarks.kit.common import (
     whole_numbers,
 )
 from benchmarks.kit.present import Cell, Chart, Table
+from facodec.families import BACKENDS
 
 if TYPE_CHECKING:
     from benchmarks.kit.statistics import Seconds
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="backends",
         metavar="NAME",
-        help="how the model computes; repeat to compare (default: the model's own choice)",
+        help=f"how the model computes, of {', '.join(BACKENDS)}; repeat to compare (default auto)",
     )
     add("--device", default="cpu", help="where it computes (default cpu)")
     add("--batch", type=whole_numbers, metavar="N,N..", help="streams a call (default 1,2,..64)")

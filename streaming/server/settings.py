@@ -6,6 +6,7 @@ import argparse
 import os
 from dataclasses import dataclass, field
 
+from facodec.families import BACKENDS
 from streaming.server.addresses import Proxies
 from streaming.server.logs import LEVELS
 from streaming.server.origins import Origins, is_loopback
@@ -122,7 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--backend",
         default=default.backend,
-        help="how it computes: auto, native, float32, bf16, int8 or onnx (default %(default)s)",
+        help=f"how it computes: {', '.join(BACKENDS)} (default %(default)s)",
     )
     add(
         "--voices",
