@@ -40,8 +40,6 @@ CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
 }
 CIRCLES: dict[Arrow, str] = {
     ("benchmarks.report.glance", "benchmarks.parts.gpu"): "asks it how many streams fit",
-    ("facodec.streams.batching", "facodec.codec"): "until steps stand for a codec",
-    ("facodec.streams.lines", "facodec.codec"): "until steps stand for a codec",
     ("facodec.bundled.steps.native", "facodec.bundled.steps.decoder"): "for types",
     ("facodec.bundled.steps.native", "facodec.bundled.steps.encoder"): "for types",
 }

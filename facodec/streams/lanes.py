@@ -35,6 +35,8 @@ class Lanes:
         self._in_place = steps.in_place
         self.hops = steps.hops
         """Frames to step a stream by, the most first, see :attr:`facodec.model.Steps.hops`."""
+        self.latency = model.latency
+        self.follows_source, self.says_level = model.follows_source, model.says_level
         self._encoders, self._decoders = Arena(), Arena()
 
     @property

@@ -12,20 +12,20 @@ from functools import partial
 import numpy as np
 
 from facodec.bundled.loudness import Loudness
-from facodec.codec import Codec
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS
 from facodec.streams.batching import Aside, Convert, Decode, Encode, Look, Work
+from facodec.streams.lanes import Lanes
 
 NO_CODES = np.zeros((CODE_LAYERS, 0), np.int64)
 SILENCE = np.zeros(0, np.float32)
 
 
-class LiveEncoder:
+class EncoderLine:
     """Samples of any number in, codes (6, m) out."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
-        self._lane = codec.lanes.open_encoder()
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._lane = lanes.open_encoder()
         self._waiting = np.zeros(0, np.float32)
 
     @property
@@ -38,9 +38,9 @@ class LiveEncoder:
         heard = np.concatenate((self._waiting, samples)) if len(self._waiting) else samples
         parts: list[np.ndarray] = []
         start = 0
-        for frames in _steps(len(heard) // HOP, self._codec.lanes.hops):
+        for frames in _steps(len(heard) // HOP, self._lanes.hops):
             audio = heard[start : start + frames * HOP]
-            parts.append((yield Encode(self._codec, self._lane, audio)))
+            parts.append((yield Encode(self._lanes, self._lane, audio)))
             start += frames * HOP
         self._waiting = heard[start:].copy()
         return _joined(parts, NO_CODES)
@@ -49,22 +49,22 @@ class LiveEncoder:
         """The frames (6, m) still owed, the last filled up with silence."""
         rest = np.zeros(-len(self._waiting) % HOP, np.float32)
         last = yield from self.push(rest)
-        flush = partial(self._codec.lanes.flush_encoder, self._lane)
-        owed = yield from _flushed(self._codec, self._codec.latency.encoder, flush)
+        flush = partial(self._lanes.flush_encoder, self._lane)
+        owed = yield from _flushed(self._lanes.latency.encoder, flush)
         return np.concatenate((last, owed), axis=1)
 
     def timbre(self) -> Work[np.ndarray | None]:
         """The running estimate (256,) of the talker's timbre."""
-        timbre: np.ndarray | None = yield Look(self._codec, self._lane)
+        timbre: np.ndarray | None = yield Look(self._lanes, self._lane)
         return timbre
 
 
-class LiveDecoder:
+class DecoderLine:
     """Codes (K, n) in, samples out. ``seed`` fixes the noise."""
 
-    def __init__(self, codec: Codec, seed: int) -> None:
-        self._codec = codec
-        self._lane = codec.lanes.open_decoder(seed)
+    def __init__(self, lanes: Lanes, seed: int) -> None:
+        self._lanes = lanes
+        self._lane = lanes.open_decoder(seed)
         self._loudness = Loudness()
 
     def push(self, codes: np.ndarray, timbre: np.ndarray) -> Work[np.ndarray]:
@@ -72,10 +72,10 @@ class LiveDecoder:
         filled = _fill(codes)
         parts: list[np.ndarray] = []
         start = 0
-        for frames in _steps(filled.shape[1], self._codec.lanes.hops):
+        for frames in _steps(filled.shape[1], self._lanes.hops):
             part = filled[:, start : start + frames]
-            audio = yield Decode(self._codec, self._lane, part, timbre)
-            if self._codec.says_level:
+            audio = yield Decode(self._lanes, self._lane, part, timbre)
+            if self._lanes.says_level:
                 audio, self._loudness = self._loudness.step(part, audio)
             parts.append(audio)
             start += frames
@@ -83,25 +83,25 @@ class LiveDecoder:
 
     def flush(self, timbre: np.ndarray) -> Work[np.ndarray]:
         """The samples still owed."""
-        flush = partial(self._codec.lanes.flush_decoder, self._lane, timbre)
-        last = yield from _flushed(self._codec, self._codec.latency.decoder, flush)
+        flush = partial(self._lanes.flush_decoder, self._lane, timbre)
+        last = yield from _flushed(self._lanes.latency.decoder, flush)
         return self._loudness.last(last)
 
 
-def _flushed(codec: Codec, owed: int, flush: Callable[[], np.ndarray]) -> Work[np.ndarray]:
+def _flushed(owed: int, flush: Callable[[], np.ndarray]) -> Work[np.ndarray]:
     """What a flush gives that computes so many samples at once: no step for others to wait for
     where that is more than a frame."""
     if owed <= HOP:
         return flush()
-    flushed: np.ndarray = yield Aside(codec, flush)
+    flushed: np.ndarray = yield Aside(flush)
     return flushed
 
 
 def convert(
-    codec: Codec, codes: np.ndarray, source: np.ndarray | None, target: np.ndarray
+    lanes: Lanes, codes: np.ndarray, source: np.ndarray | None, target: np.ndarray
 ) -> Work[np.ndarray]:
     """What conversion makes of codes (K, n): codes (3, n)."""
-    converted: np.ndarray = yield Convert(codec, _fill(codes), source, target)
+    converted: np.ndarray = yield Convert(lanes, _fill(codes), source, target)
     return converted[:MIN_LAYERS]
 
 

@@ -48,7 +48,7 @@ class Converting:
         """codes (K, n) of who is talking."""
         out: list[Media] = self.announce()
         for part, source in self._voice.sources(codes):
-            converted = yield from convert(self._codec, part, source, self._voice.target)
+            converted = yield from convert(self._codec.lanes, part, source, self._voice.target)
             out.append(Frames(converted))
         return join(out)
 

@@ -18,7 +18,7 @@ from facodec.codec import Codec, check_timbre
 from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.streams.batching import Aside, Stopwatch, Work, run_alone
 from facodec.streams.conversion import SETTLED, VOICE_INTERVAL, has_moved
-from facodec.streams.lines import LiveDecoder, LiveEncoder
+from facodec.streams.lines import DecoderLine, EncoderLine
 from streaming.engine.converting import Converting
 from streaming.engine.heard import Heard, talker_of
 from streaming.wire.media import Frames, Media, Sound, Talker, Timbre, join
@@ -112,7 +112,7 @@ class Encode:
 
     def __init__(self, codec: Codec, layers: int, talker: np.ndarray | None = None) -> None:
         self.heard = Heard()
-        self._encoder = LiveEncoder(codec)
+        self._encoder = EncoderLine(codec.lanes)
         self._layers = layers
         self._follows = codec.model.follows_source
         self._talker = talker if self._follows else None
@@ -200,7 +200,7 @@ class Decode:
     decodes = True
 
     def __init__(self, codec: Codec, seed: int) -> None:
-        self._decoder = LiveDecoder(codec, seed)
+        self._decoder = DecoderLine(codec.lanes, seed)
         self._timbre = NEUTRAL
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
@@ -234,7 +234,7 @@ class ConvertSound:
     ) -> None:
         self.heard = Heard()
         self._codec = codec
-        self._encoder = LiveEncoder(codec)
+        self._encoder = EncoderLine(codec.lanes)
         self._converting = Converting(codec, voice, pitch, talker)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
@@ -327,11 +327,11 @@ class Enroll:
             raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
         heard = self._sound[: self._heard]
         try:
-            voice: np.ndarray = yield Aside(self._codec, partial(self._codec.voice, heard))
+            voice: np.ndarray = yield Aside(partial(self._codec.voice, heard))
         except ValueError as error:
             raise ProtocolError("bad-audio", str(error)) from error
         compare = partial(self._codec.talkers_alike, heard)
-        alike: float | None = yield Aside(self._codec, compare)
+        alike: float | None = yield Aside(compare)
         return [Timbre(voice, exact=True, alike=alike)]
 
 
