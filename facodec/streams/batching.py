@@ -76,6 +76,10 @@ class Request(ABC):
     def answer(cls, requests: Sequence[Any]) -> Sequence[Any]:
         """The answers to requests of one group, at most the largest bucket, by one step."""
 
+    def settle(self) -> Any:
+        """The answer by a step of its own, or a :class:`Failure`."""
+        return _answer(type(self), [self])[0]
+
 
 @dataclass(eq=False)
 class Encode(Request):
@@ -189,10 +193,6 @@ class Aside(Request):
     @classmethod
     def answer(cls, requests: Sequence[Aside]) -> Sequence[Any]:
         return [request.call() for request in requests]
-
-    def settle(self) -> Any:
-        """The answer, or a :class:`Failure`."""
-        return _answer(Aside, [self])[0]
 
 
 Work: TypeAlias = Generator[Request, Any, T]
@@ -311,11 +311,18 @@ class _Waiting(Generic[K, T]):
 
 
 def run_alone(work: Work[T]) -> T:
-    """Runs one stream's work, every request a step of its own."""
-    ((_, result),) = run_all([(None, work)])
-    if isinstance(result, Failure):
-        raise result.error
-    return result
+    """Runs one stream's work, every request a step of its own. Raises what the work raises."""
+    resume: Callable[[], Request] = partial(next, work)
+    while True:
+        try:
+            request = resume()
+        except StopIteration as end:
+            return cast(T, end.value)
+        answer = request.settle()
+        if isinstance(answer, Failure):
+            resume = partial(work.throw, answer.error)
+        else:
+            resume = partial(work.send, answer)
 
 
 def run_all(works: Iterable[tuple[K, Work[T]]]) -> Iterator[tuple[K, T | Failure]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facodec.config import HOP
-from facodec.model import CodecModel, Steps, StepsInPlace
+from facodec.model import CodecModel, State, Steps, StepsInPlace
 from facodec.states import state_bytes
 from facodec.streams.arena import Arena, Slot
 
@@ -56,6 +56,26 @@ class Lanes:
     @torch.inference_mode()
     def open_decoder(self, seed: int = 0) -> Slot:
         return self._decoders.open(self._steps.decoder_state(1, seed))
+
+    @torch.inference_mode()
+    def read_encoder(self, lane: Slot) -> State:
+        """State of an encoder as a value."""
+        return self._encoders.read(lane)
+
+    @torch.inference_mode()
+    def write_encoder(self, lane: Slot, state: State) -> None:
+        """Lets an encoder go on from what :meth:`read_encoder` gave."""
+        self._encoders.put([lane], state)
+
+    @torch.inference_mode()
+    def read_decoder(self, lane: Slot) -> State:
+        """State of a decoder as a value."""
+        return self._decoders.read(lane)
+
+    @torch.inference_mode()
+    def write_decoder(self, lane: Slot, state: State) -> None:
+        """Lets a decoder go on from what :meth:`read_decoder` gave."""
+        self._decoders.put([lane], state)
 
     @torch.inference_mode()
     def encode(self, lanes: Sequence[Slot], audio: Audio, size: int) -> Codes:

@@ -1,13 +1,16 @@
 """The two directions of one stream, and conversion, as work for batches (see
-:mod:`facodec.streams.batching`); the same results as the streams of :mod:`facodec.codec`.
+:mod:`facodec.streams.batching`): the one definition of a stream of any chunk length, which servers
+share between streams and :mod:`facodec.codec` runs alone.
 
-Codes are those of a checked message or of an encoder; samples are looked at in batches.
+Codes are those of a checked message or of an encoder; samples are looked at in batches. ``alone``:
+nobody shares the steps of this stream, so that all whole frames of a push are one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +26,8 @@ SILENCE = np.zeros(0, np.float32)
 class EncoderLine:
     """Samples of any number in, codes (6, m) out."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self._lanes = lanes
+    def __init__(self, lanes: Lanes, alone: bool = False) -> None:
+        self._lanes, self._alone = lanes, alone
         self._lane = lanes.open_encoder()
         self._waiting = np.zeros(0, np.float32)
 
@@ -38,7 +41,7 @@ class EncoderLine:
         heard = np.concatenate((self._waiting, samples)) if len(self._waiting) else samples
         parts: list[np.ndarray] = []
         start = 0
-        for frames in _steps(len(heard) // HOP, self._lanes.hops):
+        for frames in _steps(len(heard) // HOP, self._lanes.hops, self._alone):
             audio = heard[start : start + frames * HOP]
             parts.append((yield Encode(self._lanes, self._lane, audio)))
             start += frames * HOP
@@ -58,12 +61,22 @@ class EncoderLine:
         timbre: np.ndarray | None = yield Look(self._lanes, self._lane)
         return timbre
 
+    def snapshot(self) -> Any:
+        """A value that :meth:`restore` continues from, bit for bit."""
+        return self._waiting.copy(), self._lanes.read_encoder(self._lane)
+
+    def restore(self, snapshot: Any) -> None:
+        """Continues from the snapshot of any encoder of these lanes."""
+        waiting, state = snapshot
+        self._waiting = waiting.copy()
+        self._lanes.write_encoder(self._lane, state)
+
 
 class DecoderLine:
     """Codes (K, n) in, samples out. ``seed`` fixes the noise."""
 
-    def __init__(self, lanes: Lanes, seed: int) -> None:
-        self._lanes = lanes
+    def __init__(self, lanes: Lanes, seed: int, alone: bool = False) -> None:
+        self._lanes, self._alone = lanes, alone
         self._lane = lanes.open_decoder(seed)
         self._loudness = Loudness()
 
@@ -72,7 +85,7 @@ class DecoderLine:
         filled = _fill(codes)
         parts: list[np.ndarray] = []
         start = 0
-        for frames in _steps(filled.shape[1], self._lanes.hops):
+        for frames in _steps(filled.shape[1], self._lanes.hops, self._alone):
             part = filled[:, start : start + frames]
             audio = yield Decode(self._lanes, self._lane, part, timbre)
             if self._lanes.says_level:
@@ -86,6 +99,15 @@ class DecoderLine:
         flush = partial(self._lanes.flush_decoder, self._lane, timbre)
         last = yield from _flushed(self._lanes.latency.decoder, flush)
         return self._loudness.last(last)
+
+    def snapshot(self) -> Any:
+        """A value that :meth:`restore` continues from, bit for bit."""
+        return self._lanes.read_decoder(self._lane), self._loudness
+
+    def restore(self, snapshot: Any) -> None:
+        """Continues from the snapshot of any decoder of these lanes."""
+        state, self._loudness = snapshot
+        self._lanes.write_decoder(self._lane, state)
 
 
 def _flushed(owed: int, flush: Callable[[], np.ndarray]) -> Work[np.ndarray]:
@@ -105,8 +127,10 @@ def convert(
     return converted[:MIN_LAYERS]
 
 
-def _steps(frames: int, sizes: Sequence[int]) -> list[int]:
-    """So many frames, cut into steps."""
+def _steps(frames: int, sizes: Sequence[int], alone: bool) -> list[int]:
+    """So many frames, cut into steps of these sizes where others may share them."""
+    if alone:
+        return [frames] if frames else []
     steps: list[int] = []
     for size in sizes:
         count, frames = divmod(frames, size)

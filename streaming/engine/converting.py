@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from facodec.codec import Codec, check_timbre
+from facodec.arrays import check_timbre
+from facodec.codec import Codec
 from facodec.streams.batching import Work
 from facodec.streams.conversion import ConvertedVoice
 from facodec.streams.lines import convert

@@ -14,7 +14,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import torch
 
-from facodec.codec import Codec, check_timbre
+from facodec.arrays import check_timbre
+from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.streams.batching import Aside, Stopwatch, Work, run_alone
 from facodec.streams.conversion import SETTLED, VOICE_INTERVAL, has_moved
