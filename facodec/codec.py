@@ -5,7 +5,7 @@ Arrays go in as numpy or tensors and come out as numpy: audio and timbre float32
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -22,8 +22,9 @@ from facodec.bundled.model import LiveModel
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE, Latency
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
 from facodec.model import CodecModel, Steps
-from facodec.streams.batching import run_alone
-from facodec.streams.conversion import ConvertedVoice
+from facodec.streams.batching import Work, run_alone
+from facodec.streams.conversion import octaves_of
+from facodec.streams.converter import Conversion, Converted, ConverterLine
 from facodec.streams.lanes import Lanes, as_numpy
 from facodec.streams.lines import DecoderLine, EncoderLine
 from facodec.weights.hashing import identity_of
@@ -330,60 +331,49 @@ class ConverterStream:
         talker: ArrayLike | Tensor | None = None,
     ) -> None:
         self._codec = codec
-        self._encoder = codec.encoder_stream()
-        self._decoder = codec.decoder_stream(timbre, seed)
         known = None if talker is None else codec.check_voice(talker)
+        if pitch is not None:
+            octaves_of(pitch)  # refuses what is no pitch, for models that need none too
         target = codec.check_voice(timbre)
-        self._voice = ConvertedVoice(codec.convert_timbre, target, pitch, known)
+        self._conversion = Conversion(codec.lanes, target, pitch, known)
+        self._line = ConverterLine(codec.lanes, self._conversion, alone=True)
+        self._decoder = DecoderLine(codec.lanes, seed, alone=True)
+        self._spoken_in = target
 
     @property
     def timbre(self) -> Timbre:
         """The target voice (256,); set another at any time."""
-        return self._voice.target
+        return self._conversion.target
 
     @timbre.setter
     def timbre(self, timbre: ArrayLike | Tensor) -> None:
-        self._voice.aim(self._codec.check_voice(timbre))
+        self._conversion.aim(self._codec.check_voice(timbre))
 
     def push(self, samples: ArrayLike | Tensor) -> Audio:
         """samples (n,), n >= 0 -> the samples (200 m,) that became complete."""
-        return self._speak(self.push_frames(samples))
+        return self._speak(self._line.push(as_samples(samples)))
 
     def push_frames(self, samples: ArrayLike | Tensor) -> list[Frames]:
         """samples (n,) -> the frames that became complete, converted: codes (3, m) with the
         timbre to decode them with, a new entry wherever that changes."""
-        heard = as_samples(samples)
-        cuts: Iterable[int] = ()
-        if self._codec.model.follows_source:  # what is known of the source must not run ahead
-            cuts = range(self._encoder.wanted, len(heard), HOP)
-        return self._converted(map(self._encoder.push, np.split(heard, list(cuts))))
+        return self._frames(self._line.push(as_samples(samples)))
 
     def flush_frames(self) -> list[Frames]:
         """The converted frames still owed when the input has ended."""
-        return self._converted([self._encoder.flush()])
+        return self._frames(self._line.flush())
 
     def flush(self) -> Audio:
         """End of the input: the samples still owed."""
-        last = self._speak(self.flush_frames())
-        return np.concatenate((last, self._decoder.flush()))
+        last = self._speak(self._line.flush())
+        return np.concatenate((last, run_alone(self._decoder.flush(self._spoken_in))))
 
-    def _converted(self, heard: Iterable[Codes]) -> list[Frames]:
-        runs: list[tuple[Timbre, list[Codes]]] = []
-        for codes in heard:
-            if not codes.shape[1]:
-                continue
-            voice = self._voice
-            look = self._codec.model.follows_source and voice.is_time_to_look
-            voice.follow(self._encoder.timbre if look else None, codes.shape[1])
-            if not runs or runs[-1][0] is not voice.vector:
-                runs.append((voice.vector, []))
-            for part, source in voice.sources(codes):
-                runs[-1][1].append(self._codec.convert_codes(part, source, voice.target))
-        return [Frames(np.concatenate(parts, axis=1), timbre) for timbre, parts in runs]
+    def _frames(self, work: Work[list[Converted]]) -> list[Frames]:
+        own = self._codec._own
+        return [Frames(own(part.codes), own(part.vector)) for part in run_alone(work)]
 
-    def _speak(self, converted: list[Frames]) -> Audio:
+    def _speak(self, work: Work[list[Converted]]) -> Audio:
         parts = [np.zeros(0, np.float32)]
-        for frames in converted:
-            self._decoder.timbre = frames.timbre
-            parts.append(self._decoder.push(frames.codes))
+        for part in run_alone(work):
+            self._spoken_in = part.vector
+            parts.append(run_alone(self._decoder.push(part.codes, part.vector)))
         return np.concatenate(parts)

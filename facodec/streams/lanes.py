@@ -143,6 +143,14 @@ class Lanes:
         there = self._batch(targets, len(targets))
         return as_numpy(self._model.convert_codes(self._batch(codes, len(codes)), known, there))
 
+    @torch.inference_mode()
+    def steer(self, source: Timbres | None, target: Timbres) -> Timbres:
+        """The timbre (256,) to decode codes with that were converted from ``source`` (256,), None
+        where unknown, to ``target`` (256,)."""
+        known = None if source is None else self._batch(source[None], 1)
+        steered = self._model.convert_timbre(known, self._batch(target[None], 1))
+        return cast(Timbres, as_numpy(steered[0]))
+
     def _size(self, lanes: Sequence[Slot], wanted: int) -> int:
         return len(lanes) if self._steps.exact_sizes else wanted
 

@@ -1,4 +1,4 @@
-"""The two directions of one stream, and conversion, as work for batches (see
+"""The two directions of one stream as work for batches (see
 :mod:`facodec.streams.batching`): the one definition of a stream of any chunk length, which servers
 share between streams and :mod:`facodec.codec` runs alone.
 
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from facodec.bundled.loudness import Loudness
-from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS
-from facodec.streams.batching import Aside, Convert, Decode, Encode, Look, Work
+from facodec.config import ABSENT, CODE_LAYERS, HOP
+from facodec.streams.batching import Aside, Decode, Encode, Look, Work
 from facodec.streams.lanes import Lanes
 
 NO_CODES = np.zeros((CODE_LAYERS, 0), np.int64)
@@ -82,11 +82,11 @@ class DecoderLine:
 
     def push(self, codes: np.ndarray, timbre: np.ndarray) -> Work[np.ndarray]:
         """codes (K, n), K = 3..6, n >= 0, timbre (256,) -> the samples that became complete."""
-        filled = _fill(codes)
+        whole = filled(codes)
         parts: list[np.ndarray] = []
         start = 0
-        for frames in _steps(filled.shape[1], self._lanes.hops, self._alone):
-            part = filled[:, start : start + frames]
+        for frames in _steps(whole.shape[1], self._lanes.hops, self._alone):
+            part = whole[:, start : start + frames]
             audio = yield Decode(self._lanes, self._lane, part, timbre)
             if self._lanes.says_level:
                 audio, self._loudness = self._loudness.step(part, audio)
@@ -119,14 +119,6 @@ def _flushed(owed: int, flush: Callable[[], np.ndarray]) -> Work[np.ndarray]:
     return flushed
 
 
-def convert(
-    lanes: Lanes, codes: np.ndarray, source: np.ndarray | None, target: np.ndarray
-) -> Work[np.ndarray]:
-    """What conversion makes of codes (K, n): codes (3, n)."""
-    converted: np.ndarray = yield Convert(lanes, _fill(codes), source, target)
-    return converted[:MIN_LAYERS]
-
-
 def _steps(frames: int, sizes: Sequence[int], alone: bool) -> list[int]:
     """So many frames, cut into steps of these sizes where others may share them."""
     if alone:
@@ -143,10 +135,10 @@ def _joined(parts: list[np.ndarray], nothing: np.ndarray) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate((nothing, *parts), axis=-1)
 
 
-def _fill(codes: np.ndarray) -> np.ndarray:
+def filled(codes: np.ndarray) -> np.ndarray:
     """codes (K, n) -> (6, n), layers left out marked absent."""
     if len(codes) == CODE_LAYERS:
         return codes
-    filled = np.full((CODE_LAYERS, codes.shape[1]), ABSENT, np.int64)
-    filled[: len(codes)] = codes
-    return filled
+    whole = np.full((CODE_LAYERS, codes.shape[1]), ABSENT, np.int64)
+    whole[: len(codes)] = codes
+    return whole

@@ -19,10 +19,11 @@ from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.streams.batching import Aside, Stopwatch, Work, run_alone
 from facodec.streams.conversion import SETTLED, VOICE_INTERVAL, has_moved
+from facodec.streams.converter import Conversion, Converted, ConverterLine
 from facodec.streams.lines import DecoderLine, EncoderLine
-from streaming.engine.converting import Converting
+from streaming.engine.converting import Announcing
 from streaming.engine.heard import Heard, talker_of
-from streaming.wire.media import Frames, Media, Sound, Talker, Timbre, join
+from streaming.wire.media import Frames, Media, Sound, Talker, Timbre
 from streaming.wire.protocol import Format, Hello, ProtocolError
 
 LOOK_EVERY = VOICE_INTERVAL * HOP
@@ -234,41 +235,23 @@ class ConvertSound:
         talker: np.ndarray | None = None,
     ) -> None:
         self.heard = Heard()
-        self._codec = codec
-        self._encoder = EncoderLine(codec.lanes)
-        self._converting = Converting(codec, voice, pitch, talker)
+        conversion = Conversion(codec.lanes, check_timbre(voice), pitch, talker)
+        self._line = ConverterLine(codec.lanes, conversion, self.heard)
+        self._announcing = Announcing(conversion)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
-            return self._converting.aim(item.vector)
+            return self._announcing.aim(item.vector)
         if not isinstance(item, Sound):
             raise TypeError(f"wanted sound, got {type(item).__name__}")
-        return self._convert(item.samples)
+        return self._media(self._line.push(item.samples))
 
     def finish(self) -> Work[list[Media]]:
-        codes = yield from self._encoder.flush()
-        last = yield from self._converted(codes)
-        return [*last, *self._converting.announce()]
+        last = yield from self._media(self._line.flush())
+        return [*last, *self._announcing.voice()]
 
-    def _convert(self, heard: np.ndarray) -> Work[list[Media]]:
-        out: list[Media] = []
-        # What is known of the source must not run ahead of what is converted.
-        cuts = range(self._encoder.wanted, len(heard), HOP)
-        for samples in np.split(heard, cuts if self._codec.model.follows_source else ()):
-            out += yield from self._converted((yield from self._encoder.push(samples)))
-        return join(out)
-
-    def _converted(self, codes: np.ndarray) -> Work[list[Media]]:
-        if not codes.shape[1]:
-            return []
-        source = None
-        if self._converting.is_time_to_look:
-            source = yield from self._encoder.timbre()
-            self.heard.look(source)
-        if self._codec.model.follows_source:
-            self.heard.add(codes)
-        self._converting.follow(source, codes.shape[1])
-        return (yield from self._converting.convert(codes))
+    def _media(self, work: Work[list[Converted]]) -> Work[list[Media]]:
+        return self._announcing.media((yield from work))
 
 
 class ConvertFrames:
@@ -286,19 +269,23 @@ class ConvertFrames:
         pitch: float | None = None,
         talker: np.ndarray | None = None,
     ) -> None:
-        self._converting = Converting(codec, voice, pitch, talker)
+        self._conversion = Conversion(codec.lanes, check_timbre(voice), pitch, talker)
+        self._announcing = Announcing(self._conversion)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Sound):
             raise TypeError("wanted codes, got sound")
         if isinstance(item, Frames):
-            return self._converting.convert(item.codes)
+            return self._convert(item.codes)
         if item.exact:
-            return self._converting.aim(item.vector)
-        return self._converting.hear(check_timbre(item.vector))
+            return self._announcing.aim(item.vector)
+        return self._announcing.hear(item.vector)
 
     def finish(self) -> list[Media]:
-        return self._converting.announce()
+        return self._announcing.voice()
+
+    def _convert(self, codes: np.ndarray) -> Work[list[Media]]:
+        return self._announcing.media([(yield from self._conversion.convert(codes))])
 
 
 class Enroll:
