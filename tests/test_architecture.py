@@ -36,7 +36,6 @@ ARROWS_UP: dict[Arrow, str] = {
 CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
     ("clients.commands.serve", "streaming.server.listening"): "a command found by import",
     ("clients.commands.serve", "streaming.server.settings"): "its options",
-    ("clients.offline.local", "streaming.engine.pipeline"): "until there is one stream core",
 }
 CIRCLES: dict[Arrow, str] = {
     ("benchmarks.report.glance", "benchmarks.parts.gpu"): "asks it how many streams fit",

@@ -168,6 +168,12 @@ class Lanes:
         return batch if self._device.type == "cpu" else batch.to(self._device)
 
 
+def prepare_thread() -> None:
+    """Settings of a model thread: one hop is too little work to share between cores, and the
+    other cores are for the event loop and for other streams."""
+    torch.set_num_threads(1)
+
+
 def as_numpy(tensor: Tensor) -> NDArray[Any]:
     """The same numbers, one after the other."""
     # Even where it does nothing, .cpu() lets other threads run Python, and waits for them.

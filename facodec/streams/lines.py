@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from facodec.bundled.loudness import Loudness
-from facodec.config import ABSENT, CODE_LAYERS, HOP
+from facodec.config import ABSENT, CODE_LAYERS, HOP, TIMBRE_DIM
 from facodec.streams.batching import Aside, Decode, Encode, Look, Work
 from facodec.streams.lanes import Lanes
 
 NO_CODES = np.zeros((CODE_LAYERS, 0), np.int64)
 SILENCE = np.zeros(0, np.float32)
+NEUTRAL = np.zeros(TIMBRE_DIM, np.float32)
+"""The voice a decoder starts with when none is known yet."""
 
 
 class EncoderLine:

@@ -6,30 +6,23 @@ A pipeline is a chain of stages; each stage is one small class with :meth:`Stage
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-import torch
 
 from facodec.arrays import check_timbre
 from facodec.codec import Codec
-from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
+from facodec.config import HOP, SAMPLE_RATE
 from facodec.streams.batching import Aside, Stopwatch, Work, run_alone
-from facodec.streams.conversion import SETTLED, VOICE_INTERVAL, has_moved
 from facodec.streams.converter import Conversion, Converted, ConverterLine
-from facodec.streams.lines import DecoderLine, EncoderLine
+from facodec.streams.lines import NEUTRAL, DecoderLine
+from facodec.streams.talkers import Heard, Spoken, TalkerLine
 from streaming.engine.converting import Announcing
-from streaming.engine.heard import Heard, talker_of
 from streaming.wire.media import Frames, Media, Sound, Talker, Timbre
 from streaming.wire.protocol import Format, Hello, ProtocolError
-
-LOOK_EVERY = VOICE_INTERVAL * HOP
-"""Samples between two looks at the running timbre."""
-NEUTRAL = np.zeros(TIMBRE_DIM, np.float32)
-"""The voice a decoder starts with when none is known yet."""
 
 
 @dataclass
@@ -102,6 +95,20 @@ class Pipeline:
         return result
 
 
+@runtime_checkable
+class Listener(Protocol):
+    """A stage of a pipeline that hears who is talking."""
+
+    heard: Heard
+
+
+def talker_of(stages: Iterable[object]) -> Talker | None:
+    """Who the first of the stages that listens has heard."""
+    listening = (stage.heard.talker for stage in stages if isinstance(stage, Listener))
+    found = next(listening, None)
+    return None if found is None else Talker(*found)
+
+
 MakePipeline: TypeAlias = Callable[[], Pipeline]
 
 
@@ -113,60 +120,27 @@ class Encode:
     decodes = False
 
     def __init__(self, codec: Codec, layers: int, talker: np.ndarray | None = None) -> None:
-        self.heard = Heard()
-        self._encoder = EncoderLine(codec.lanes)
+        self._line = TalkerLine(codec.lanes, talker)
+        self.heard = self._line.heard
         self._layers = layers
-        self._follows = codec.model.follows_source
-        self._talker = talker if self._follows else None
-        self._samples = 0
-        self._sent: np.ndarray | None = None
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
             return [item]
         if not isinstance(item, Sound):
             raise TypeError(f"wanted sound, got {type(item).__name__}")
-        return self._encode(item.samples)
+        return self._media(self._line.push(item.samples))
 
     def finish(self) -> Work[list[Media]]:
-        found = (yield from self._look()) if self._is_time_to_look() else []
-        return [*found, self._frames((yield from self._encoder.flush()))]
+        return self._media(self._line.flush())
 
-    def _encode(self, heard: np.ndarray) -> Work[list[Media]]:
+    def _media(self, work: Work[list[Spoken]]) -> Work[list[Media]]:
         out: list[Media] = []
-        start = 0
-        while start < len(heard):
-            if self._is_time_to_look():
-                out += yield from self._look()
-            samples = heard[start : start + LOOK_EVERY - self._samples % LOOK_EVERY]
-            start += len(samples)
-            self._samples += len(samples)
-            out.append(self._frames((yield from self._encoder.push(samples))))
+        for spoken in (yield from work):
+            if spoken.timbre is not None:
+                out.append(Timbre(spoken.timbre, exact=False))
+            out.append(Frames(spoken.codes[: self._layers]))
         return out
-
-    def _is_time_to_look(self) -> bool:
-        return self._samples % LOOK_EVERY == 0
-
-    def _frames(self, codes: np.ndarray) -> Frames:
-        if self._follows:
-            self.heard.add(codes)
-        return Frames(codes[: self._layers])
-
-    def _look(self) -> Work[list[Media]]:
-        """The running timbre, if it has moved."""
-        timbre = yield from self._encoder.timbre()
-        if self._follows:
-            self.heard.look(timbre)
-        if self._talker is not None and self.heard.voiced < SETTLED:
-            timbre = self._talker
-        if timbre is None:
-            return []
-        # The receiver gets float16: what is compared and used here is what it will get.
-        rounded = timbre.astype(np.float16).astype(np.float32)
-        if self._sent is not None and not has_moved(self._sent, rounded):
-            return []
-        self._sent = rounded
-        return [Timbre(rounded, exact=False)]
 
 
 class Given:
@@ -359,9 +333,3 @@ def _front(
     if source == "pcm":
         return [partial(Encode, codec, hello.layers, talker), partial(Given, voice)]
     return [partial(Given, voice)]
-
-
-def prepare_thread() -> None:
-    """Settings of a model thread: one hop is too little work to share between cores, and the
-    other cores are for the event loop and for other streams."""
-    torch.set_num_threads(1)
