@@ -39,12 +39,9 @@ CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
 }
 CIRCLES: dict[Arrow, str] = {
     ("benchmarks.report.glance", "benchmarks.parts.gpu"): "asks it how many streams fit",
-    ("facodec.bundled.steps.native", "facodec.bundled.steps.decoder"): "for types",
-    ("facodec.bundled.steps.native", "facodec.bundled.steps.encoder"): "for types",
 }
 LONG_MODULES: dict[str, str] = {
     "clients.library.connection": "the protocol's half and the socket's in one",
-    "facodec.bundled.steps.native": "layouts, packing and calls in one",
     "streaming.server.peer": "until its checks lie with the wire",
     "streaming.engine.engine": "streams and their schedule in one",
 }

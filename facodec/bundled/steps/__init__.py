@@ -42,6 +42,7 @@ class FastLive:
         if encoder is None or decoder is None:
             return False
         self._encoder.steps, self._decoder.steps = encoder, decoder
+        self._encoder.reader = encoder.timbres
         return True
 
     @property

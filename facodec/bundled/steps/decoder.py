@@ -22,9 +22,8 @@ from facodec.bundled.network import (
 )
 from facodec.bundled.steps.blocks import Condition, FastStack, Kept, matrix
 from facodec.bundled.steps.chains import word_table
-from facodec.bundled.steps.native import NativeDecoder
 from facodec.bundled.steps.products import Product, Shelf
-from facodec.bundled.steps.recorded import Recorded
+from facodec.bundled.steps.recorded import HopSteps, Recorded
 from facodec.bundled.steps.states import FastDecoderState, Rounded, later, nothing_said
 from facodec.bundled.synthesis import (
     BINS,
@@ -47,7 +46,7 @@ class FastDecoder:
     def __init__(self, model: LiveNetwork) -> None:
         self._model = model
         shelf = Shelf(model.average_first.device)
-        self.steps: Recorded | NativeDecoder = Recorded(self._hop, shelf)
+        self.steps: HopSteps = Recorded(self._hop, shelf)
         self.synthesizer = FastSynthesizer(model, shelf)
         self.stack = FastStack.of(model.decoder, shelf)
         self.kept = Kept.of(self.stack.blocks[1:])

@@ -24,9 +24,8 @@ from facodec.bundled.features import (
 from facodec.bundled.network import MEL_CENTRE, MEL_SPREAD, EncoderState, LiveNetwork
 from facodec.bundled.steps.blocks import FastStack, Kept, constant, matrix
 from facodec.bundled.steps.chains import FastChain, word_table
-from facodec.bundled.steps.native import NativeEncoder
 from facodec.bundled.steps.products import Product, Shelf
-from facodec.bundled.steps.recorded import Recorded, record
+from facodec.bundled.steps.recorded import HopSteps, Recorded, record
 from facodec.bundled.steps.states import FastEncoderState, Talker, later
 from facodec.bundled.talker import (
     LONG,
@@ -50,7 +49,7 @@ class FastEncoder:
     def __init__(self, model: LiveNetwork) -> None:
         self.model = model
         shelf = Shelf(model.average_first.device)
-        self.steps: Recorded | NativeEncoder = Recorded(self._hop, shelf)
+        self.steps: HopSteps = Recorded(self._hop, shelf)
         self.features = FastFeatures(model, shelf)
         self.stacks = {
             name: FastStack.of(getattr(model, name), shelf)
@@ -80,6 +79,8 @@ class FastEncoder:
         self.pitch = shelf.product(head, model.pitch_head.bias.detach().double() + lacking)
 
         self._limits = constant(torch.tensor([[LONG], [SHORT]])).to(head.device)
+        self.reader: Callable[[Talker, Tensor], Tensor] | None = None
+        """Reads the timbres of talkers (rows) in place of PyTorch, where there is C."""
         self._look: Callable[..., Tensor] | None = None
 
     def initial_state(self, batch: int) -> FastEncoderState:
@@ -148,8 +149,8 @@ class FastEncoder:
 
     def timbres(self, talkers: Talker, rows: Tensor) -> Tensor:
         """The running estimates (B, 256) of the talkers in ``rows`` (B,)."""
-        if isinstance(self.steps, NativeEncoder):
-            return self.steps.timbres(talkers, rows)
+        if self.reader is not None:
+            return self.reader(talkers, rows)
         everything = talkers.pitches, talkers.moments, rows
         if self._look is None:
             self._look = record(self._timbres, everything) or self._timbres
@@ -160,8 +161,8 @@ class FastEncoder:
 
     def timbre(self, talker: Talker) -> Tensor:
         """The running estimates (B, 256) of all talkers."""
-        if isinstance(self.steps, NativeEncoder):
-            return self.steps.timbres(talker, torch.arange(len(talker.pitches)))
+        if self.reader is not None:
+            return self.reader(talker, torch.arange(len(talker.pitches)))
         long, short = (self._told(talker.pitches[:, i], talker.moments[:, i]) for i in (0, 1))
         return reconcile(long, short)
 
