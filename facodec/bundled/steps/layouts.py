@@ -1,11 +1,28 @@
-"""Layouts of the constants that the steps in C read: each structure here is the one of the same
-name in C."""
+"""Layouts and sizes that the steps in C were compiled for, to be compared with those of Python:
+each structure here is the one of the same name in ``facodec.h``."""
 
 from __future__ import annotations
 
-from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
+import ctypes
+from collections.abc import Mapping
+from ctypes import POINTER, Structure, c_char_p, c_float, c_int64, c_void_p
+from typing import Any
 
-from facodec.config import DETAIL_LAYERS
+from facodec.bundled.causal import CONTEXT
+from facodec.bundled.conditioning import sections
+from facodec.bundled.features import HISTORY, LAGS, MEL_BANDS, MEL_WINDOW, MIN_LAG
+from facodec.bundled.prosody import LEVELS, PITCH_CLASSES
+from facodec.bundled.steps.states import LARGEST
+from facodec.bundled.synthesis import N_FFT, NOISE_FRAMES, SUBFRAMES, TOP_HARMONIC
+from facodec.config import (
+    CODE_LAYERS,
+    CODEBOOK_SIZE,
+    CONTENT_LAYERS,
+    DETAIL_LAYERS,
+    HOP,
+    SAMPLE_RATE,
+    TIMBRE_DIM,
+)
 
 
 class Product(Structure):
@@ -128,3 +145,63 @@ class Decoder(Structure):
         ("glide", c_float),
         ("synthesizer", Synthesizer),
     )
+
+
+KINDS: Mapping[str, type[Any]] = {
+    **{
+        kind.__name__: kind
+        for kind in (
+            Product, Norm, Block, Stack, Kept, Fourier, Chain, Encoder, Synthesizer, Decoder,
+        )
+    },
+    "EncoderStates": c_void_p * (6 + CONTEXT),
+    "DecoderStates": c_void_p * 11,
+}  # fmt: skip
+"""By the name in C; states are the addresses of their tensors."""
+
+CONSTANTS: Mapping[str, int] = {
+    "HOP": HOP,
+    "SAMPLE_RATE": SAMPLE_RATE,
+    "CODE_LAYERS": CODE_LAYERS,
+    "CONTENT_LAYERS": CONTENT_LAYERS,
+    "DETAIL_LAYERS": DETAIL_LAYERS,
+    "CODEBOOK_SIZE": CODEBOOK_SIZE,
+    "TIMBRE_DIM": TIMBRE_DIM,
+    "CONTEXT": CONTEXT,
+    "HISTORY": HISTORY,
+    "MEL_WINDOW": MEL_WINDOW,
+    "MEL_BANDS": MEL_BANDS,
+    "MIN_LAG": MIN_LAG,
+    "LAGS": LAGS,
+    "PITCH_CLASSES": PITCH_CLASSES,
+    "LEVELS": LEVELS,
+    "SECTIONS": len(sections()),
+    "SUBFRAMES": SUBFRAMES,
+    "N_FFT": N_FFT,
+    "NOISE_FRAMES": NOISE_FRAMES,
+    "TOP_HARMONIC": int(TOP_HARMONIC),
+    "LARGEST": LARGEST,
+}
+"""By the name in C."""
+
+
+def check(library: ctypes.CDLL) -> None:
+    """Compares layouts and sizes of the library with those of Python. Raises ValueError with the
+    first that differs."""
+    for name, expected in CONSTANTS.items():
+        found = constant(library, name)
+        if found != expected:
+            raise ValueError(f"expected a C library of {name} {expected}, got {found}")
+    size = library.facodec_size
+    size.argtypes, size.restype = [c_char_p], c_int64
+    for name, kind in KINDS.items():
+        expected, found = ctypes.sizeof(kind), size(name.encode())
+        if found != expected:
+            raise ValueError(f"expected a C library whose {name} has {expected} bytes, got {found}")
+
+
+def constant(library: ctypes.CDLL, name: str) -> int:
+    """A size that the library was compiled with; negative for an unknown name."""
+    call = library.facodec_constant
+    call.argtypes, call.restype = [c_char_p], c_int64
+    return int(call(name.encode()))

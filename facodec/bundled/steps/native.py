@@ -10,8 +10,10 @@ two words are as near as float32 can tell (beside the model in float64 they are 
 from __future__ import annotations
 
 import ctypes
+import logging
 from collections.abc import Sequence
 from ctypes import Array, Structure, c_int, c_int64, c_void_p
+from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -19,11 +21,14 @@ from torch import Tensor
 
 from facodec.bundled.steps.decoder import FastDecoder
 from facodec.bundled.steps.encoder import FastEncoder
+from facodec.bundled.steps.layouts import check
 from facodec.bundled.steps.packing import Packer, decoder_constants, encoder_constants
 from facodec.bundled.steps.states import Talker
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, TIMBRE_DIM
 from facodec.native import compiled
 from facodec.states import tensors_of, with_tensors
+
+log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 
@@ -86,12 +91,12 @@ class NativeStep:
 class NativeEncoder(NativeStep):
     """audio (B, 200) -> codes (B, 6, 1). Raises ValueError for other shapes or types."""
 
-    function = "encode"
+    function = "facodec_encode"
     arguments = 2
 
     def __init__(self, library: ctypes.CDLL, constants: Structure, owned: Sequence[object]) -> None:
         super().__init__(library, constants, owned)
-        self._look = library.look
+        self._look = library.facodec_look
         self._look.argtypes = [c_void_p] * 4 + [c_int64, c_void_p]
         self._look.restype = c_int
 
@@ -122,7 +127,7 @@ class NativeDecoder(NativeStep):
     """codes (B, 6, 1), timbre (B, 256) -> audio (B, 200). Raises ValueError for other shapes or
     types, or a code that there is none of."""
 
-    function = "decode"
+    function = "facodec_decode"
     arguments = 3
 
     def _step(self, inputs: tuple[Tensor, ...], states: list[Tensor], rows: Tensor) -> Tensor:
@@ -155,6 +160,15 @@ def native_decoder(fast: FastDecoder) -> NativeDecoder | None:
 
 def _library(like: Tensor) -> ctypes.CDLL | None:
     library = compiled.library(compiled.SOURCES) if like.device.type == "cpu" else None
-    if library is not None:
-        library.panel.restype = library.halves.restype = c_int64
-    return library
+    return library if library is not None and _fits(library) else None
+
+
+@cache
+def _fits(library: ctypes.CDLL) -> bool:
+    """Whether a library computes with the sizes of Python; a warning says where it does not."""
+    try:
+        check(library)
+    except ValueError as error:
+        log.warning("the bundled model goes without compiled code, which is slower: %s", error)
+        return False
+    return True

@@ -31,6 +31,7 @@ from facodec.bundled.steps.layouts import (
     Product,
     Stack,
     Synthesizer,
+    constant,
 )
 from facodec.bundled.steps.products import Product as FastProduct
 from facodec.bundled.synthesis import BINS, N_FFT, SUBFRAMES
@@ -160,7 +161,8 @@ class Packer:
     """Lays constants out as the C code reads them; ``owned`` must outlive its structures."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self._panel, self._halves = library.panel(), bool(library.halves())
+        self._panel = constant(library, "PANEL")
+        self._halves = bool(constant(library, "HALVES"))
         self.owned: list[object] = []
 
     def fits(self, width: int) -> bool:
