@@ -43,7 +43,6 @@ CIRCLES: dict[Arrow, str] = {
 LONG_MODULES: dict[str, str] = {
     "clients.library.connection": "the protocol's half and the socket's in one",
     "streaming.server.peer": "until its checks lie with the wire",
-    "streaming.engine.engine": "streams and their schedule in one",
 }
 
 

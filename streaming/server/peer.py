@@ -13,7 +13,7 @@ from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed
 
 from facodec.config import MIN_LAYERS
-from streaming.engine.engine import Outcome, Stream
+from streaming.engine.streams import Outcome, Stream
 from streaming.server.gate import Visitor
 from streaming.server.journal import SessionJournal
 from streaming.server.liveness import Liveness

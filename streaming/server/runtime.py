@@ -20,8 +20,9 @@ from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.streams.lanes import prepare_thread
 from streaming.engine.capacity import Measured, Slowness, measure
-from streaming.engine.engine import Engine, Outcome, Stream
+from streaming.engine.engine import Engine
 from streaming.engine.pipeline import MakePipeline, plan
+from streaming.engine.streams import Outcome, Stream
 from streaming.server.known_voices import Voices
 from streaming.server.metrics import Metrics
 from streaming.server.pace import Pool

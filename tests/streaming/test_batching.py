@@ -15,8 +15,9 @@ from facodec.published.model import Ns3Model
 from facodec.streams import batching
 from facodec.streams.batching import BUCKETS, Decode, Encode, Failure, bucket, run_all
 from facodec.streams.lines import DecoderLine, EncoderLine
-from streaming.engine.engine import Engine, Outcome
+from streaming.engine.engine import Engine
 from streaming.engine.pipeline import plan
+from streaming.engine.streams import Outcome
 from streaming.wire.media import Frames, Media, Sound, Timbre
 from streaming.wire.protocol import Hello
 from tests.exactness import assert_equal_audio, assert_equal_halves, assert_equal_speech
