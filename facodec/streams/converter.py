@@ -78,13 +78,15 @@ class Conversion:
         """The own estimate of who is talking, before so many frames."""
         self._voice.follow(source, frames)
 
-    def convert(self, codes: np.ndarray) -> Work[Converted]:
-        """codes (K, n) of who is talking -> codes (3, n)."""
+    def convert(self, codes: np.ndarray) -> Work[list[Converted]]:
+        """codes (K, n), n >= 0, of who is talking -> codes (3, n); nothing for no frames."""
+        if not codes.shape[1]:
+            return []
         parts = []
         for part, source in self._voice.sources(codes):
             request = Convert(self._lanes, filled(part), source, self._voice.target)
             parts.append((yield request)[:MIN_LAYERS])
-        return Converted(_joined(parts), self._voice.vector)
+        return [Converted(_joined(parts), self._voice.vector)]
 
 
 class ConverterLine:
@@ -127,7 +129,7 @@ class ConverterLine:
         if self._follows and self._listener is not None:
             self._listener.add(codes)
         self._conversion.follow(source, codes.shape[1])
-        return [(yield from self._conversion.convert(codes))]
+        return (yield from self._conversion.convert(codes))
 
 
 def _by_voice(parts: Iterable[Converted]) -> list[Converted]:

@@ -259,7 +259,8 @@ class ConvertFrames:
         return self._announcing.voice()
 
     def _convert(self, codes: np.ndarray) -> Work[list[Media]]:
-        return self._announcing.media([(yield from self._conversion.convert(codes))])
+        converted = yield from self._conversion.convert(codes)
+        return self._announcing.media(converted) or self._announcing.voice()
 
 
 class Enroll:
