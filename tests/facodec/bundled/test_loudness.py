@@ -68,7 +68,7 @@ def test_a_held_level_is_the_same_however_the_codes_are_cut(live: Codec) -> None
     assert_equal_audio(np.concatenate(batched), wanted)
 
 
-@pytest.mark.parametrize("gain", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize("gain", [0.03, 1.0])
 @pytest.mark.parametrize("layers", [4, 6])
 def test_speech_with_detail_codes_is_left_alone(
     live: Codec, hello: np.ndarray, reply: np.ndarray, gain: float, layers: int
