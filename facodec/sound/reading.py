@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from facodec.config import HOP, LOUDEST, SAMPLE_RATE
 from facodec.files import FileError, open_input, shown, why
 from facodec.sound import containers
-from facodec.sound.links import Window, find_links
+from facodec.sound.links import MOST_LINKS, Window, find_links
 
 Samples = NDArray[np.float32]
 
@@ -172,14 +172,21 @@ def _open_parts(file: BinaryIO, path: Path) -> Iterator[Iterator[tuple[Samples, 
     links = find_links(file)
     if not links:
         raise FileError(f"{shown(path)} is empty (0 bytes)")
+    if len(links) > MOST_LINKS:
+        raise FileError(f"{shown(path)} consists of more than {MOST_LINKS} sound files: divide it")
     first = Window(file, *links[0])
     try:
         opened = _Sequential(first)
     except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
-        file.seek(0)
-        return iter([containers.pieces(file, path, error)])
+        return iter([_contained(Window(file, *link), path, error) for link in links])
     others = (_link(Window(file, start, end), path, start) for start, end in links[1:])
     return chain([_read(opened, first, path)], others)
+
+
+def _contained(window: Window, path: Path, refused: Exception) -> Iterator[tuple[Samples, int]]:
+    yield from containers.pieces(window, path, refused)
+    if window.failure is not None:
+        raise FileError(f"cannot read {shown(path)}: {why(window.failure)}")
 
 
 def _link(window: Window, path: Path, start: int) -> Iterator[tuple[Samples, int]]:
