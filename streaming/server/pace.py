@@ -110,9 +110,9 @@ class FanOut:
     @staticmethod
     def portion(listeners: int) -> int:
         """Most frames to be sent to so many in one turn of the loop."""
-        return max(1, FAN_TURN // max(1, listeners))
+        return max(1, min(int(FAN_BURST), FAN_TURN // listeners))
 
     async def spend(self, frames: float, listeners: int) -> None:
         """Returns when so many frames (or, less than one, a voice) may go to so many listeners."""
-        if listeners and not self._own.covers(max(1.0, frames)):
+        if not self._own.covers(max(1.0, frames)):
             await self._pool.take(max(1.0, frames) * listeners)

@@ -244,7 +244,7 @@ class Peer:
             self._session.listen(clock())
             data = await self._socket.recv()
             event = self._session.receive(data, clock())
-            if isinstance(event, Arrived) and self._room is not None:
+            if isinstance(event, Arrived) and self._room is not None and self._room.listeners:
                 await self._publish(event, self._room)
             else:
                 self._on_event(event)
