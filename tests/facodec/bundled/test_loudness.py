@@ -8,7 +8,7 @@ import pytest
 from facodec.codec import Codec
 from facodec.config import HOP, MIN_LAYERS
 from facodec.streams.batching import run_alone
-from facodec.streams.lines import LiveDecoder
+from facodec.streams.lines import DecoderLine
 from facodec.training.metrics import level_change
 from tests.exactness import assert_equal_audio
 from tests.facodec.bundled.test_estimates import vowel
@@ -60,7 +60,7 @@ def test_a_held_level_is_the_same_however_the_codes_are_cut(live: Codec) -> None
         stream.restore(kept)
     parts.append(stream.flush())
     assert_equal_audio(np.concatenate(parts), wanted)
-    work = LiveDecoder(live, seed=0)
+    work = DecoderLine(live.lanes, seed=0)
     batched = [
         run_alone(work.push(frames.codes, frames.timbre)),
         run_alone(work.flush(frames.timbre)),
