@@ -22,17 +22,22 @@ log = logging.getLogger(__name__)
 Make: TypeAlias = "Callable[[Path, str, str], Codec]"
 """A folder, a device as PyTorch names it, and the backend -> a codec."""
 
+Read: TypeAlias = "Callable[[Path], LiveModel | Ns3Model]"
+
 BACKENDS = ("auto", "float32", "bf16", "int8", "native", "onnx")
 """``auto`` is the fastest that keeps the codes and the equality of streams and offline calls."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """A row of the table. ``holds``: whether a folder has weights of this family; ``backends``:
-    how a codec is made, or the reason why there is none, by the name of the backend."""
+    """A row of the table. ``holds``: whether a folder has weights of this family; ``read``: the
+    network in it, on the CPU and in plain float32, None where there is no network but graphs;
+    ``backends``: how a codec is made, or the reason why there is none, by the name of the
+    backend."""
 
     name: str
     holds: Callable[[Path], bool]
+    read: Read | None
     backends: Mapping[str, Make | str]
 
     @property
@@ -61,10 +66,9 @@ def family_of(folder: Path) -> Family:
 def read_model(folder: Path) -> LiveModel | Ns3Model:
     """The network whose weights are in ``folder``, on the CPU and in plain float32. Raises
     ValueError or FileError where there are none."""
-    from facodec.bundled.storage import load_live
-    from facodec.published.checkpoint import load_ns3
-
-    return load_live(folder) if _holds_live(folder) else load_ns3(folder)
+    found = (family.read for family in FAMILIES if family.holds(folder))
+    read = next(read for read in found if read is not None)
+    return read(folder)
 
 
 def _holds_graphs(folder: Path) -> bool:
@@ -79,13 +83,24 @@ def _holds_live(folder: Path) -> bool:
     return (folder / WEIGHTS).exists()
 
 
-def _live(folder: Path, device: str, backend: str) -> Codec:
+def _read_live(folder: Path) -> LiveModel:
     from facodec.bundled.storage import load_live
+
+    return load_live(folder)
+
+
+def _read_ns3(folder: Path) -> Ns3Model:
+    from facodec.published.checkpoint import load_ns3
+
+    return load_ns3(folder)
+
+
+def _live(folder: Path, device: str, backend: str) -> Codec:
     from facodec.codec import Codec
     from facodec.weights.hashing import identity_of
     from facodec.weights.timbres import load_voices
 
-    network = load_live(folder)
+    network = _read_live(folder)
     identity = identity_of(network)
     codec = Codec(network.to(device), load_voices(folder, identity), backend, identity)
     if backend == "native":
@@ -95,11 +110,10 @@ def _live(folder: Path, device: str, backend: str) -> Codec:
 
 def _ns3(folder: Path, device: str, backend: str) -> Codec:
     from facodec.codec import Codec
-    from facodec.published.checkpoint import load_ns3
     from facodec.published.precisions import prepare
     from facodec.weights.hashing import identity_of
 
-    network = load_ns3(folder)
+    network = _read_ns3(folder)
     identity = identity_of(network)
     prepared = prepare(network.to(device), backend)
     return Codec(prepared, backend=prepared.backend, identity=identity)
@@ -145,6 +159,7 @@ FAMILIES = (
     Family(
         "graphs",
         _holds_graphs,
+        None,
         {
             "auto": _graphs,
             "float32": ONNX_ALONE,
@@ -157,6 +172,7 @@ FAMILIES = (
     Family(
         "live",
         _holds_live,
+        _read_live,
         {
             "auto": _live,
             "float32": _live,
@@ -169,6 +185,7 @@ FAMILIES = (
     Family(
         "ns3",
         lambda folder: True,
+        _read_ns3,
         {
             "auto": _ns3,
             "float32": _ns3,
