@@ -33,13 +33,12 @@ NOWHERE = -8
 
 
 def find_links(file: BinaryIO) -> list[tuple[int, int]]:
-    """Start and end, in bytes, of each sound file in ``file``; one for nearly all files, and never
-    more than :data:`MOST_LINKS` and one."""
+    """Start and end, in bytes, of each sound file in ``file``; one for nearly all files."""
     size = os.fstat(file.fileno()).st_size
     if not size:
         return []
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        starts = [0, *_later_starts(data, size)]
+        starts = [0, *_later_starts(data, size)][:MOST_LINKS]
     return list(zip(starts, [*starts[1:], size], strict=True))
 
 
