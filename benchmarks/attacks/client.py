@@ -43,8 +43,6 @@ CLIENTS: dict[str, Callable[[Job], Awaitable[None]]] = {
     "stall": churning.stall,
     "bursts": churning.bursts,
 }
-NICENESS = 10
-"""An attacker's computing is his machine's: here it stands back behind the server's."""
 
 
 async def attack(name: str, job: Job) -> None:
@@ -76,8 +74,6 @@ def main() -> int:
     add("--together", action="store_true", help="all from one address")
     add("--seed", type=int, default=0)
     options = parser.parse_args()
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
     target = Target.of(
         options.url, address=options.address, token=os.environ.get(TOKEN_VARIABLE) or None
     )
