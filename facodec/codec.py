@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from facodec.arrays import Audio, Codes, Timbre, as_array, as_samples, check_timbre
 from facodec.bitstream import check_codes
+from facodec.bundled.levels import levelled, speech_level
 from facodec.bundled.loudness import Loudness
 from facodec.bundled.model import LiveModel
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE, Latency
@@ -134,8 +135,12 @@ class Codec:
     @torch.inference_mode()
     def voice(self, audio: ArrayLike | Tensor) -> Timbre:
         """Timbre (256,) of the speaker in audio (N,): three seconds or more are best. A ValueError
-        where the bundled model hears no speech."""
-        return self._own(as_numpy(self.model.voice(self._audio(audio))))
+        where the bundled model hears no speech; its level does not matter to that."""
+        heard = self._audio(audio)
+        if self.says_level:
+            samples = cast(Audio, as_numpy(heard[0]))
+            heard = self._audio(levelled(samples, speech_level(samples)))
+        return self._own(as_numpy(self.model.voice(heard)))
 
     @torch.inference_mode()
     def talkers_alike(self, audio: ArrayLike | Tensor) -> float | None:
