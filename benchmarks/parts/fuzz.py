@@ -263,7 +263,7 @@ def _recorded(speech: np.ndarray) -> list[tuple[str, bytes]]:
     examples = []
     for suffix, kind, codec in (
         (".m4a", "mp4", "aac"), (".webm", "webm", "libopus"),
-        (".aac", "adts", "aac"), (".wma", "asf", "wmav2"),
+        (".aac", "adts", "aac"),
     ):  # fmt: skip
         file = io.BytesIO()
         with av.open(file, "w", format=kind) as container:
