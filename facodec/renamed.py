@@ -77,4 +77,4 @@ class OldNames:
 def install() -> None:
     """Lets old names be imported, from now on."""
     if not any(isinstance(finder, OldNames) for finder in sys.meta_path):
-        sys.meta_path.insert(0, OldNames())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, OldNames())

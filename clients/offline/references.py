@@ -197,7 +197,8 @@ def _levelled(samples: Samples, level: float) -> Samples:
     if level >= QUIET:
         return samples
     gain = 10 ** ((NORMAL - level) / 20)
-    return samples * np.float32(min(gain, 1 / max(float(np.abs(samples).max()), TINY)))
+    levelled: Samples = samples * np.float32(min(gain, 1 / max(float(np.abs(samples).max()), TINY)))
+    return levelled
 
 
 def _frames(samples: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -174,7 +174,9 @@ class FrameCoder:
             raise ValueError("expected tables of an entropy coder, got none")
         checked = check_codes(codes)
         shares = np.array(list(self._predictor.shares(checked)), dtype=np.float64)
-        return np.log2(shares[:, 2] / shares[:, 1]).reshape(checked.shape[1], -1).T
+        ratios: NDArray[np.float64] = np.log2(shares[:, 2] / shares[:, 1])
+        bits: NDArray[np.float64] = ratios.reshape(checked.shape[1], -1).T
+        return bits
 
 
 class _Predictor:
@@ -244,7 +246,8 @@ class _Predictor:
         likely = hidden @ self._words[layer].T
         likely += self._biases[layer]
         far = likely.max(axis=-1, keepdims=True) - likely
-        return self._table.take(far.astype(np.int32), mode="clip")
+        widths: NDArray[np.int32] = self._table.take(far.astype(np.int32), mode="clip")
+        return widths
 
 
 def _before(codes: Codes) -> NDArray[np.int64]:

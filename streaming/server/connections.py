@@ -117,7 +117,7 @@ class Handshake(asyncio.Protocol):
         await asyncio.sleep(wait)
         transport: asyncio.Transport | None = None
         with suppress(OSError):  # any end of TLS is one, a connection that went as well
-            transport = await connection.loop.start_tls(  # type: ignore[assignment]
+            transport = await connection.loop.start_tls(
                 raw,
                 self,
                 self._context,

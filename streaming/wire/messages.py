@@ -329,7 +329,7 @@ def pcm_to_bytes(samples: np.ndarray, pcm: PcmFormat) -> bytes:
     """float samples (n,), full scale 1.0 -> wire bytes; s16 is rounded and clipped."""
     if pcm == "f32":
         return np.asarray(samples, dtype="<f4").tobytes()
-    scaled = np.asarray(samples, dtype=np.float32) * np.float32(32768.0)
+    scaled: np.ndarray = np.asarray(samples, dtype=np.float32) * np.float32(32768.0)
     np.rint(scaled, out=scaled)  # exact: what float32 cannot hold to a unit is clipped anyway
     return np.clip(scaled, -32768, 32767, out=scaled).astype("<i2").tobytes()
 
@@ -343,4 +343,5 @@ def pcm_from_bytes(data: bytes, pcm: PcmFormat) -> np.ndarray:
         )
     if pcm == "f32":
         return np.frombuffer(data, dtype="<f4").astype(np.float32)
-    return np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768.0)
+    samples: np.ndarray = np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768.0)
+    return samples

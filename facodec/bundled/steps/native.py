@@ -409,7 +409,7 @@ class _Packer:
     """Lays constants out as the C code reads them; ``owned`` must outlive its structures."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self._panel, self._halves = library.panel(), bool(library.halves())
+        self._panel, self._halves = int(library.panel()), bool(library.halves())
         self.owned: list[object] = []
 
     def fits(self, width: int) -> bool:
