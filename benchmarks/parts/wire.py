@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.kit.common import Result, add_common, duration, run_part, say
 from benchmarks.kit.present import Cell, Chart, Table
+from benchmarks.kit.statistics import HOP_MS
 
 if TYPE_CHECKING:
     from benchmarks.kit.processes import RunningServer
@@ -22,7 +23,6 @@ EXAMPLES = """\
   facodec bench wire --seconds 30      longer, for steadier figures of what TCP adds
 """
 SIZES = range(1, 9)
-HOP_MS = 12.5
 IP_TCP = 20 + 20 + 12
 """Bytes of an IPv4 header, a TCP header and the time stamp option that every segment carries."""
 WEBSOCKET = {"up": 6, "down": 2}
