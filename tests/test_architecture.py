@@ -69,10 +69,11 @@ def modules() -> dict[str, Path]:
 def imports() -> dict[str, frozenset[str]]:
     """What each module names in its import statements: modules of the house, and others as they
     are written."""
-    return {name: frozenset(_named(path)) for name, path in modules().items()}
+    return {name: frozenset(imports_of(path)) for name, path in modules().items()}
 
 
-def _named(path: Path) -> Iterable[str]:
+def imports_of(path: Path) -> Iterable[str]:
+    """What a file names in its import statements."""
     for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -91,6 +92,7 @@ def _statements(node: ast.AST) -> Iterable[ast.AST]:
             yield from _statements(child)
 
 
+@cache
 def arrows() -> set[Arrow]:
     """(who imports, what) within the house."""
     return {
