@@ -46,7 +46,6 @@ CIRCLES: dict[Arrow, str] = {
     ("facodec.bundled.steps.native", "facodec.bundled.steps.encoder"): "for types",
 }
 LONG_MODULES: dict[str, str] = {
-    "clients.library.connection": "the protocol's half and the socket's in one",
     "facodec.codec": "offline calls and streams in one",
     "facodec.bundled.steps.native": "layouts, packing and calls in one",
     "streaming.server.peer": "until its checks lie with the wire",

@@ -15,9 +15,10 @@ from clients.audio.feed import Feed
 from clients.audio.files import AudioWriter
 from clients.audio.microphone import Block
 from clients.errors import ClientError, ConnectionLost
-from clients.library.connection import OPEN_TIMEOUT, Session, connect
+from clients.library.connection import Session, connect
 from clients.library.packets import AudioPacket, Packet, Times, VoicePacket
 from clients.library.reconnect import keep_connected
+from clients.library.socket import OPEN_TIMEOUT
 from clients.session.live_options import LiveOptions
 from clients.session.status import Progress, Reporter, Sampler
 from clients.session.talkers import SourceTalker

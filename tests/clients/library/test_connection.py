@@ -26,7 +26,8 @@ from clients.errors import (
     ServerUnreachable,
     WrongProtocol,
 )
-from clients.library.connection import AudioPacket, CodesPacket, VoicePacket, connect
+from clients.library.connection import connect
+from clients.library.packets import AudioPacket, CodesPacket, VoicePacket
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
