@@ -48,7 +48,6 @@ CIRCLES: dict[Arrow, str] = {
 LONG_MODULES: dict[str, str] = {
     "facodec.codec": "offline calls and streams in one",
     "facodec.bundled.steps.native": "layouts, packing and calls in one",
-    "streaming.server.peer": "until its checks lie with the wire",
     "streaming.engine.engine": "streams and their schedule in one",
 }
 

@@ -17,7 +17,7 @@ from streaming.server.addresses import parse_address
 from streaming.server.gate import Gate, Visitor
 from streaming.server.http import RequestParser
 from streaming.server.pace import Allowance
-from streaming.server.socket import Wire
+from streaming.server.socket import ServerSocket
 
 ARRIVALS_RATE, ARRIVALS_BURST = 100.0, 100.0
 """Connections a second whose requests are read at once: each costs a millisecond or two, which
@@ -32,7 +32,7 @@ HANDSHAKE_TIMEOUT, CLOSE_TIMEOUT = 10.0, 2.0
 """Seconds that a client has to agree on TLS, and on its end."""
 
 
-class Connection(Wire):
+class Connection(ServerSocket):
     """A client's connection that knows its :class:`Visitor`.
 
     ``arrivals``: what all connections of a server share. ``on_refusal``: is told of every refusal's

@@ -179,13 +179,13 @@ class Server:
     async def _on_connection(self, socket: Connection) -> None:
         peer = Peer(socket, self.runtime, socket.visitor)
         self._peers[peer] = asyncio.current_task()
-        self.runtime.slots.enter(peer)
+        self.runtime.occupancy.enter(peer)
         try:
             if self.runtime.draining:
                 peer.shut_down()
             await peer.run()
         finally:
-            self.runtime.slots.leave(peer)
+            self.runtime.occupancy.leave(peer)
             del self._peers[peer]
 
     def _on_request(self, socket: Connection, request: Request) -> Response | None:
@@ -205,7 +205,7 @@ class Server:
             upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": SUBPROTOCOL}
             return Refusal(426, f"speak WebSocket with subprotocol {SUBPROTOCOL}", upgrade)
         refusal = visitor.show(asked.token)
-        if refusal is None and (self.runtime.draining or self.runtime.slots.are_taken):
+        if refusal is None and (self.runtime.draining or self.runtime.occupancy.are_taken):
             refusal = Refusal(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
         return refusal
 
@@ -247,9 +247,9 @@ class Server:
             "models": list(runtime.codecs),
             "identities": [str(codec.identity) for codec in runtime.codecs.values()],
             "voices": runtime.voice_names,
-            "sessions": self.runtime.slots.computing,
-            "listeners": self.runtime.slots.listeners,
-            "unknown": self.runtime.slots.unknown,
+            "sessions": self.runtime.occupancy.computing,
+            "listeners": self.runtime.occupancy.listeners,
+            "unknown": self.runtime.occupancy.unknown,
             "capacity": self.capacity,
             "load": round(runtime.engine.load, 4),
             "slowness": round(runtime.slowness.value, 3),
@@ -265,9 +265,9 @@ class Server:
     def _prometheus(self) -> str:
         runtime = self.runtime
         gauges = {
-            "sessions": runtime.slots.computing,
-            "listeners": runtime.slots.listeners,
-            "unknown": runtime.slots.unknown,
+            "sessions": runtime.occupancy.computing,
+            "listeners": runtime.occupancy.listeners,
+            "unknown": runtime.occupancy.unknown,
             "capacity": self.capacity,
             "load": runtime.engine.load,
             "slowness": runtime.slowness.value,

@@ -1,8 +1,8 @@
 """One session on the server as a state machine: messages in, events out. No sockets, no codec.
 
-The shell around it feeds :meth:`Session.receive`, sends what :meth:`Session.open`,
-:meth:`Session.send` and :meth:`Session.finish` return, and calls :meth:`Session.check` with the
-time now and then. Whatever breaks the protocol raises :class:`ProtocolError`.
+The shell around it feeds :meth:`ServerSession.receive`, sends what :meth:`ServerSession.open`,
+:meth:`ServerSession.send` and :meth:`ServerSession.finish` return, and calls
+:meth:`ServerSession.check` with the time now and then. Whatever breaks the protocol raises :class:`ProtocolError`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from facodec import bitstream
+from facodec import bitstream, renamed
 from facodec.config import HOP, LOUDEST, SAMPLE_RATE, Latency
 from facodec.identity import ModelIdentity
 from streaming.wire import protocol
@@ -36,13 +36,15 @@ from streaming.wire.protocol import (
     Voice,
 )
 
+__getattr__ = renamed.attributes(__name__, {"Session": f"{__name__}.ServerSession"})
+
 ROLES_WITHOUT_VOICE = ("subscribe", "enroll")
 """Roles that have no use for a ``voice``."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The client said hello; answer with :meth:`Session.open` or refuse with an error."""
+    """The client said hello; answer with :meth:`ServerSession.open` or refuse with an error."""
 
     hello: Hello
 
@@ -96,7 +98,7 @@ class Totals:
         self.decode += decode
 
 
-class Session:
+class ServerSession:
     """The server's side of one connection.
 
     ``identity``: the session id. ``hello_timeout``: seconds from ``started`` that the client has

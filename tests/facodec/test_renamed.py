@@ -38,6 +38,7 @@ def test_modules_of_a_package_that_was_moved_are_not_loaded_twice() -> None:
     ("module", "old", "new"),
     [
         ("clients.library.connection", "AudioPacket", "clients.library.packets.AudioPacket"),
+        ("streaming.wire.session", "Session", "streaming.wire.session.ServerSession"),
         ("clients.library.connection", "MAX_PACKETS", "clients.library.session.MAX_PACKETS"),
     ],
 )

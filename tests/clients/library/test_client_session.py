@@ -197,7 +197,7 @@ def test_a_server_of_another_model_is_refused() -> None:
 
 def test_both_halves_understand_each_other() -> None:
     hello = Hello("loopback", frames_per_packet=2)
-    client, host = ClientSession(hello), server.Session("s1", LIMITS, hello_timeout=5.0)
+    client, host = ClientSession(hello), server.ServerSession("s1", LIMITS, hello_timeout=5.0)
     assert host.receive(client.open(), 0.0) == server.Opened(hello)
     (ready,) = client.receive(host.open(LIVE, Latency(200, 200), hello.layers))
     assert isinstance(ready, Opened) and client.identity == LIVE
@@ -228,7 +228,7 @@ def test_both_halves_understand_each_other() -> None:
 
 def test_codes_go_through_both_halves() -> None:
     hello = Hello("decode", layers=3)
-    client, host = ClientSession(hello), server.Session("s1", LIMITS, hello_timeout=5.0)
+    client, host = ClientSession(hello), server.ServerSession("s1", LIMITS, hello_timeout=5.0)
     host.receive(client.open(), 0.0)
     client.receive(host.open(LIVE, Latency(200, 200), hello.layers))
     codes = np.random.default_rng(0).integers(0, 1024, (6, 5))

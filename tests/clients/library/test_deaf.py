@@ -90,7 +90,7 @@ def test_a_server_that_has_gone_deaf_is_noticed(untrained: Codec) -> None:
         async with Server(settings, {"live": untrained}) as server, Relay(server.url) as relay:
             session = connect(relay.url, role="subscribe", room="a", ready_timeout=None)
             opening = asyncio.ensure_future(session.__aenter__())
-            while not server.runtime.slots.listeners:
+            while not server.runtime.occupancy.listeners:
                 await asyncio.sleep(0.005)
             relay.go_deaf()
             with pytest.raises(ConnectionLost, match="nothing came from the server for 1 s"):

@@ -22,20 +22,20 @@ from streaming.wire.protocol import (
     Stamps,
     Voice,
 )
-from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, Session
+from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, ServerSession
 
 LIVE = ModelIdentity("live", "0123456789ab")
 LIMITS = Limits(max_message=100_000, max_frames=80, backlog=2.0, idle_timeout=60.0)
 
 
-def opened(hello: Hello) -> Session:
-    session = Session("s1", LIMITS, hello_timeout=5.0)
+def opened(hello: Hello) -> ServerSession:
+    session = ServerSession("s1", LIMITS, hello_timeout=5.0)
     assert isinstance(send(session, hello), Opened)
     session.open(LIVE, Latency(200, 200), hello.layers)
     return session
 
 
-def send(session: Session, message: protocol.ClientMessage, now: float = 0.0) -> Event:
+def send(session: ServerSession, message: protocol.ClientMessage, now: float = 0.0) -> Event:
     return session.receive(protocol.encode(message), now)
 
 
@@ -43,7 +43,7 @@ def pcm(count: int, value: float = 0.0) -> bytes:
     return np.full(count, value, "<f4").tobytes()
 
 
-def refused(session: Session, message: protocol.ClientMessage | bytes | str) -> str:
+def refused(session: ServerSession, message: protocol.ClientMessage | bytes | str) -> str:
     data = protocol.encode(message) if not isinstance(message, (bytes, str)) else message
     with pytest.raises(ProtocolError) as caught:
         session.receive(data, 0.0)
@@ -51,7 +51,7 @@ def refused(session: Session, message: protocol.ClientMessage | bytes | str) -> 
 
 
 def test_a_whole_conversation() -> None:
-    session = Session("s1", LIMITS, hello_timeout=5.0)
+    session = ServerSession("s1", LIMITS, hello_timeout=5.0)
     assert send(session, Hello("encode")) == Opened(Hello("encode"))
     ready = protocol.decode_server(session.open(LIVE, Latency(200, 150), 6))
     assert isinstance(ready, Ready)
@@ -72,7 +72,7 @@ def test_a_whole_conversation() -> None:
 
 
 def test_clock_is_answered_from_hello_on() -> None:
-    session = Session("s1", LIMITS, hello_timeout=5.0)
+    session = ServerSession("s1", LIMITS, hello_timeout=5.0)
     assert refused(session, Clock(1.5)) == "unexpected-message"
     send(session, Hello("subscribe", room="a"))
     answer = send(session, Clock(1.5), now=7.0)
@@ -116,15 +116,15 @@ def test_what_a_role_does_not_take(hello: Hello, message: object, code: str) -> 
 
 
 def test_nothing_before_hello_and_nothing_after_end() -> None:
-    assert refused(Session("s1", LIMITS, 5.0), Audio(0, b"")) == "unexpected-message"
-    assert refused(Session("s1", LIMITS, 5.0), Hello("publish")) == "bad-field"
+    assert refused(ServerSession("s1", LIMITS, 5.0), Audio(0, b"")) == "unexpected-message"
+    assert refused(ServerSession("s1", LIMITS, 5.0), Hello("publish")) == "bad-field"
     session = opened(Hello("encode"))
     send(session, End())
     assert refused(session, Audio(0, b"")) == "unexpected-message"
     assert refused(session, End()) == "unexpected-message"
 
 
-def timed_out(session: Session, now: float) -> str | None:
+def timed_out(session: ServerSession, now: float) -> str | None:
     try:
         session.check(now)
     except ProtocolError as error:
@@ -133,14 +133,14 @@ def timed_out(session: Session, now: float) -> str | None:
 
 
 def test_the_deadline_of_hello_runs_from_the_start_whatever_comes() -> None:
-    session = Session("s1", LIMITS, hello_timeout=5.0, started=100.0)
+    session = ServerSession("s1", LIMITS, hello_timeout=5.0, started=100.0)
     session.listen(104.0)
     assert timed_out(session, 104.9) is None
     assert timed_out(session, 105.1) == "hello-timeout"
 
 
 def test_silence_is_timed_only_while_the_server_waits() -> None:
-    session = Session("s1", LIMITS, hello_timeout=5.0)
+    session = ServerSession("s1", LIMITS, hello_timeout=5.0)
     send(session, Hello("encode"), now=4.0)
     assert timed_out(session, 1000.0) is None
     session.listen(1000.0)
