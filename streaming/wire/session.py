@@ -2,7 +2,8 @@
 
 The shell around it feeds :meth:`ServerSession.receive`, sends what :meth:`ServerSession.open`,
 :meth:`ServerSession.send` and :meth:`ServerSession.finish` return, and calls
-:meth:`ServerSession.check` with the time now and then. Whatever breaks the protocol raises :class:`ProtocolError`.
+:meth:`ServerSession.check` with the time now and then. Whatever breaks the protocol raises
+:class:`ProtocolError`.
 """
 
 from __future__ import annotations
