@@ -64,6 +64,19 @@ def modules() -> dict[str, Path]:
 
 
 @cache
+def tree(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def strings(path: Path) -> frozenset[str]:
+    """The strings in a file."""
+    constants = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Constant))
+    return frozenset(node.value for node in constants if isinstance(node.value, str))
+
+
+@cache
 def imports() -> dict[str, frozenset[str]]:
     """What each module names in its import statements: modules of the house, and others as they
     are written."""
@@ -72,7 +85,7 @@ def imports() -> dict[str, frozenset[str]]:
 
 def imports_of(path: Path) -> Iterable[str]:
     """What a file names in its import statements."""
-    for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _statements(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -104,11 +117,9 @@ def arrows() -> set[Arrow]:
 def spoken() -> set[Arrow]:
     """(who has its name in a string, module), as what imports by name or starts a process does."""
     return {
-        (name, node.value)
+        (name, other)
         for name, path in modules().items()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if node.value in modules() and node.value not in (name, *FLOORS)
+        for other in strings(path) & modules().keys() - {name, *FLOORS}
     }
 
 

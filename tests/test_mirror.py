@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from clients.cli import COMMANDS, module_of
-from tests.test_architecture import FLOORS, ROOT, arrows, imports_of, is_in, modules, room
+from tests.test_architecture import (
+    FLOORS,
+    ROOT,
+    arrows,
+    imports_of,
+    is_in,
+    modules,
+    room,
+    strings,
+    tree,
+)
 
 TESTS = ROOT / "tests"
 MAKES_SPEECH = "benchmarks.speech"
@@ -48,19 +58,6 @@ def is_test(path: Path) -> bool:
 def imports_of_tests() -> dict[Path, frozenset[str]]:
     """Modules of the house that each file below tests/ imports."""
     return {path: frozenset(imports_of(path)) & modules().keys() for path in python_files()}
-
-
-@cache
-def words() -> dict[Path, frozenset[str]]:
-    """The strings in each file below tests/."""
-    return {
-        path: frozenset(
-            node.value
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        )
-        for path in python_files()
-    }
 
 
 def place(path: Path) -> str:
@@ -100,8 +97,8 @@ def _naming(module: str) -> set[Path]:
     called = "bench" if is_in(module, ["benchmarks.parts"]) else ""
     return {
         path
-        for path, spoken in words().items()
-        if is_test(path) and names & spoken and {called} <= spoken | {""}
+        for path in python_files()
+        if is_test(path) and names & strings(path) and {called} <= strings(path) | {""}
     }
 
 
@@ -145,7 +142,5 @@ def test_tests_look_at_nothing_outside_the_repository() -> None:
             assert path.parents[int(levels)].is_relative_to(ROOT), path
         for name in re.findall(r"FACODEC_(?:SPEECH|TEST)\w*", text):
             assert name in OUTSIDE, f"{path}: {name}"
-        looked = {
-            node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)
-        }
+        looked = {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
         assert not looked & {"home", "expanduser", "getcwd", "cwd"}, path
