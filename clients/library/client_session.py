@@ -138,22 +138,23 @@ class ClientSession:
             yield self._message(Codes(self._frames_sent, count, bitstream.pack(part), stamp))
             self._frames_sent += count
 
-    def voice(self, timbre: np.ndarray, *, exact: bool = True) -> bytes:
-        """The message for a timbre (256,). Raises ModelMismatch for one of another model."""
+    def voice(self, timbre: np.ndarray, *, exact: bool = True) -> Iterator[bytes]:
+        """Messages for a timbre (256,). Raises ModelMismatch for one of another model."""
         model = model_of(timbre)
         need_model("the voice was", model, self.identity)
-        if not exact:
-            return self._message(Voice.estimate(timbre))
-        told = None if model is None else str(model)
-        return self._message(Voice(Voice.exact(timbre).data, told))
+        if exact:
+            told = None if model is None else str(model)
+            yield self._message(Voice(Voice.exact(timbre).data, told))
+        else:
+            yield self._message(Voice.estimate(timbre))
 
     def ask(self, now: float) -> bytes:
         """The question what the server's clock shows, which :class:`Answered` answers."""
         return self._message(Clock(now))
 
-    def end(self) -> bytes:
-        """The message that all is sent."""
-        return self._message(End())
+    def end(self) -> Iterator[bytes]:
+        """Messages that all is sent."""
+        yield self._message(End())
 
     def _message(self, message: ClientMessage) -> bytes:
         data = protocol.encode(message)

@@ -135,7 +135,8 @@ class Session:
 
     async def send_voice(self, timbre: np.ndarray, *, exact: bool = True) -> None:
         """Send a timbre (256,): an exact one replaces the voice, an estimate is a hint."""
-        await self._send(self._state.voice(timbre, exact=exact))
+        for message in self._state.voice(timbre, exact=exact):
+            await self._send(message)
 
     async def synchronise(self) -> None:
         """Wait until the server has taken in all that was sent: it answers in order.
@@ -157,7 +158,8 @@ class Session:
 
         Raises FinishTimeout, ServerError or ConnectionLost."""
         if not self._done.is_set():
-            await self._send(self._state.end())
+            for message in self._state.end():
+                await self._send(message)
         try:
             await asyncio.wait_for(self._done.wait(), timeout)
         except asyncio.TimeoutError as error:

@@ -102,12 +102,12 @@ def test_an_exact_voice_tells_its_model_and_an_estimate_does_not() -> None:
     session = opened(Hello("decode"))
     timbre = np.linspace(-1, 1, 256, dtype=np.float32)
     (exact, estimate) = sent(
-        [session.voice(belonging(timbre, LIVE)), session.voice(timbre, exact=False)]
+        [*session.voice(belonging(timbre, LIVE)), *session.voice(timbre, exact=False)]
     )
     assert isinstance(exact, Voice) and exact.is_exact and exact.identity == str(LIVE)
     assert isinstance(estimate, Voice) and not estimate.is_exact and estimate.identity is None
     with pytest.raises(ModelMismatch):
-        session.voice(belonging(timbre, OTHER))
+        list(session.voice(belonging(timbre, OTHER)))
 
 
 def test_stamps_come_back_as_times_of_the_clients_own_clock() -> None:
@@ -213,10 +213,10 @@ def test_both_halves_understand_each_other() -> None:
         for data, _ in host.send(arrived.item):
             heard += client.receive(data)
     timbre = np.zeros(256, np.float32)
-    voice = host.receive(client.voice(timbre), 0.0)
+    (voice,) = (host.receive(message, 0.0) for message in client.voice(timbre))
     assert isinstance(voice, server.Arrived) and isinstance(voice.item, Timbre)
 
-    assert host.receive(client.end(), 0.0) == server.Ended()
+    assert [host.receive(message, 0.0) for message in client.end()] == [server.Ended()]
     events = [event for data, _ in host.finish("end") for event in client.receive(data)]
     heard += [event for event in events if isinstance(event, AudioPacket)]
     assert isinstance(events[-1], Ended) and client.totals is not None
