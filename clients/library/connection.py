@@ -33,12 +33,22 @@ from clients.errors import (
 from clients.library.addresses import proxy_for
 from clients.library.certificates import client_context
 from clients.library.clock import ClockEstimate
-from clients.library.packets import AudioPacket, CodesPacket, Packet, Times, VoicePacket, WireCount
+from clients.library.packets import (
+    AudioPacket,
+    CodesPacket,
+    Packet,
+    PausePacket,
+    Times,
+    VoicePacket,
+    WireCount,
+)
 from clients.library.refusals import explain_close, explain_failure, explain_handshake
 from clients.library.silence import Silence
+from clients.library.wire import ClientWire
 from clients.options import DEFAULT_URL
 from facodec.config import CODE_BITS, HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of, need_model
+from facodec.link.entropy import FrameCoder
 from streaming.wire import protocol
 from streaming.wire.belonging import BOTH_ENDS
 from streaming.wire.protocol import (
@@ -50,12 +60,14 @@ from streaming.wire.protocol import (
     Error,
     Format,
     Hello,
+    Noise,
     PcmFormat,
     Ready,
     Role,
     ServerMessage,
     Stamps,
     Voice,
+    VoiceForm,
 )
 from streaming.wire.tokens import check_token
 
@@ -86,8 +98,11 @@ class connect:
     voice the server knows. ``ready_timeout``: seconds to wait for ``ready``; None waits for ever,
     which a subscriber may want. ``wire``: adds this session to an earlier count. ``identity``: the
     model of the client's own, where it encodes or decodes; by default that which ``voice`` or
-    ``talker`` carry. ``ca``: file with the certificates to trust for ``wss://``, by default the
-    system's. The other options are those of
+    ``talker`` carry. ``voices``, ``stamps``, ``coder``, ``pauses``: wishes for the wire, which a
+    server of ``facodec.v1`` does not know: short voices, packets for one with stamps, what makes
+    packets of codes smaller, and whether frames may be left out where nobody speaks, to be sent and
+    to be read (:class:`PausePacket`). ``ca``: file with the certificates to trust for ``wss://``,
+    by default the system's. The other options are those of
     :class:`streaming.wire.protocol.Hello`.
 
     Raises ConnectError (ServerUnreachable, ServerFull, NotAuthorized, WrongProtocol) when no
@@ -116,11 +131,16 @@ class connect:
         pitch: float | None = None,
         talker: np.ndarray | str | None = None,
         identity: ModelIdentity | None = None,
+        voices: VoiceForm = "exact",
+        stamps: int | None = None,
+        coder: FrameCoder | None = None,
+        pauses: bool = False,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
+        self._coder = coder
         self._ca = ca
         self._ready_timeout = ready_timeout
         self._clock = clock
@@ -146,11 +166,14 @@ class connect:
             pitch=pitch,
             talker=_exact(talker),
             identity=None if own is None else str(own),
+            voices=None if voices == "exact" else voices,
+            stamps=stamps,
+            pauses=pauses or None,
         )
 
     async def __aenter__(self) -> Session:
         socket = await _open_socket(self._url, self._hello.token, self._ca)
-        self._session = Session(socket, self._hello, self._wire, self._clock)
+        self._session = Session(socket, self._hello, self._wire, self._clock, self._coder)
         try:
             await self._session._start(self._ready_timeout)
         except BaseException:
@@ -180,8 +203,10 @@ class Session:
         hello: Hello,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
+        coder: FrameCoder | None = None,
     ) -> None:
-        self.hello = hello
+        self._bytes = ClientWire(socket.subprotocol, coder)
+        self.hello = self._bytes.hello(hello)
         self.wire = wire or WireCount()
         self.clock = ClockEstimate()
         self.totals: Done | None = None
@@ -195,6 +220,9 @@ class Session:
         self._sent: OrderedDict[float, tuple[float, float]] = OrderedDict()
         self._samples_sent = 0
         self._frames_sent = 0
+        self._untold = 0
+        self._is_paused = False
+        self._frames_read = 0
         self._deaf = False
         self._reader: asyncio.Task[None] | None = None
 
@@ -208,6 +236,11 @@ class Session:
         """The model that codes and voices of this session belong to. The codes and timbres in
         packets carry it; those of another model are not sent, with a ModelMismatch."""
         return self._identity
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """What carries the session, for who counts its bytes."""
+        return self._socket.transport
 
     @property
     def talker(self) -> np.ndarray | None:
@@ -235,8 +268,6 @@ class Session:
 
     async def send_codes(self, codes: np.ndarray, captured: float | None = None) -> None:
         """Send codes int (K, n), K at least the session's layers: what is more is left out."""
-        from facodec import bitstream
-
         need_model("the codes were", model_of(codes), self._identity, BOTH_ENDS)
         codes = codes[: self.hello.layers]
         if len(codes) < max(self.hello.layers, MIN_LAYERS):
@@ -244,9 +275,39 @@ class Session:
         for start in range(0, codes.shape[1], self.ready.limits.max_frames):
             part = codes[:, start : start + self.ready.limits.max_frames]
             count = part.shape[1]
-            stamp = self._stamp(captured)
-            await self._send(Codes(self._frames_sent, count, bitstream.pack(part), stamp))
+            estimate = self._bytes.due_estimate(self._frames_sent)
+            if estimate is not None:
+                await self._send(estimate)
+            stamp = self._stamp(captured) if self._bytes.stamps_codes() else None
+            await self._send(Codes(self._frames_sent, count, self._bytes.pack(part), stamp))
             self._frames_sent += count
+            self._untold, self._is_paused = 0, False
+
+    @property
+    def pauses(self) -> bool:
+        """Whether frames may be left out where nobody speaks."""
+        return self._bytes.pauses
+
+    async def send_pause(self, frames: int, noise: bytes = b"") -> None:
+        """Leave out frames, where :attr:`pauses` holds. ``noise``: how they sound
+        (:class:`facodec.link.comfort.Description`), empty where that is as before."""
+        if not self.pauses:
+            raise ValueError("expected a session that takes pauses, got one that does not")
+        tell, self._is_paused = bool(noise) or not self._is_paused, True
+        while frames:
+            step = min(frames, self.ready.limits.max_frames - self._untold)
+            self._frames_sent += step
+            self._untold += step
+            frames -= step
+            if self._untold == self.ready.limits.max_frames:
+                await self._tell_pause(noise)
+                tell, noise = False, b""
+        if tell:
+            await self._tell_pause(noise)
+
+    async def _tell_pause(self, noise: bytes = b"") -> None:
+        self._untold = 0
+        await self._send(Noise(self._frames_sent, noise))
 
     async def send_voice(self, timbre: np.ndarray, *, exact: bool = True) -> None:
         """Send a timbre (256,): an exact one replaces the voice, an estimate is a hint."""
@@ -255,7 +316,7 @@ class Session:
         if exact:
             told = None if model is None else str(model)
             await self._send(Voice(Voice.exact(timbre).data, told))
-        else:
+        elif self._bytes.estimate(np.asarray(timbre)):
             await self._send(Voice.estimate(timbre))
 
     async def synchronise(self) -> None:
@@ -278,6 +339,8 @@ class Session:
 
         Raises FinishTimeout, ServerError or ConnectionLost."""
         if not self._done.is_set():
+            if self._untold:
+                await self._tell_pause()
             await self._send(End())
         try:
             await asyncio.wait_for(self._done.wait(), timeout)
@@ -359,6 +422,8 @@ class Session:
         except asyncio.TimeoutError as error:
             raise ConnectError(f"the server did not answer within {ready_timeout:g} s") from error
         self._identity = self._agreed_identity()
+        self._bytes.agree(self._ready)
+        self._frames_read = self._ready.first or 0
         self._reader = asyncio.create_task(self._read())
         self._tasks.append(self._reader)
         with suppress(asyncio.TimeoutError):  # without a clock there are no stamps, no more
@@ -424,9 +489,22 @@ class Session:
             elif isinstance(message, Done):
                 self.totals = message
             else:
+                pause = self._pause(message)
+                if pause is not None:
+                    await self._packets.put(pause)
                 packet = self._packet(message, arrived)
                 if packet is not None:
                     await self._packets.put(packet)
+
+    def _pause(self, message: ServerMessage) -> PausePacket | None:
+        """The frames that were left out before a message."""
+        if not self.pauses or not isinstance(message, (Codes, Noise)):
+            return None
+        first, self._frames_read = self._frames_read, message.seq
+        if isinstance(message, Noise):
+            return PausePacket(first, message.seq - first, message.data)
+        self._frames_read += message.n
+        return PausePacket(first, message.seq - first, b"") if message.seq > first else None
 
     def _packet(self, message: ServerMessage, arrived: float) -> Packet | None:
         if isinstance(message, Audio):
@@ -434,10 +512,8 @@ class Session:
             samples = protocol.pcm_from_bytes(message.data, self.hello.pcm)
             return AudioPacket(message.seq, samples, self._times(message.stamps, arrived))
         if isinstance(message, Codes):
-            from facodec import bitstream
-
             self.wire.codes_bits_down += CODE_BITS * self.ready.layers * message.n
-            codes = bitstream.unpack(message.data, layers=self.ready.layers, frames=message.n)
+            codes = self._bytes.unpack(message.data, self.ready.layers, message.n)
             codes = belonging(codes, self._identity)
             return CodesPacket(message.seq, codes, self._times(message.stamps, arrived))
         if isinstance(message, Voice):
@@ -471,7 +547,7 @@ class Session:
                 await self._send(Clock(self._now()))
 
     async def _send(self, message: protocol.ClientMessage) -> None:
-        data = protocol.encode(message)
+        data = self._bytes.encode(message)
         try:
             await self._socket.send(data)
         except ConnectionClosed as error:
@@ -492,10 +568,13 @@ class Session:
         self.wire.bytes_down += len(data)
         self.wire.messages_down += 1
         try:
-            return protocol.decode_server(data)
+            now = self._now() + self.clock.offset if self.clock.known else None
+            return self._bytes.decode(data, now)
         except protocol.ProtocolError as error:
-            raise ConnectionLost(f"the server sent what is no {protocol.SUBPROTOCOL} message: "
-                                 f"{error.sentence}") from error  # fmt: skip
+            spoken = self._socket.subprotocol or protocol.SUBPROTOCOL
+            raise ConnectionLost(
+                f"the server sent what is no {spoken} message: {error.sentence}"
+            ) from error
 
     async def _reader_has_finished(self) -> None:
         """What the server said last may still wait to be read: its error explains the close."""
@@ -516,7 +595,7 @@ class Session:
         """Stamps travel on the server's clock, so that any other client can read them too."""
         if captured is None or not self.clock.known:
             return None
-        stamp = captured + self.clock.offset
+        stamp = self._bytes.time(captured + self.clock.offset)
         self._sent[stamp] = captured, self._now()
         if len(self._sent) > MAX_STAMPS:
             self._sent.popitem(last=False)
@@ -542,7 +621,7 @@ async def _open_socket(url: str, token: str | None, ca: str | None) -> Line:
             url,
             create_connection=Line,
             proxy=proxy,
-            subprotocols=[protocol.SUBPROTOCOL],  # type: ignore[list-item]
+            subprotocols=list(protocol.VERSIONS),  # type: ignore[arg-type]
             additional_headers=headers,
             ssl=tls,
             compression=None,

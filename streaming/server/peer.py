@@ -19,11 +19,14 @@ from streaming.server.journal import SessionJournal
 from streaming.server.liveness import Liveness
 from streaming.server.outbox import Outbox
 from streaming.server.pace import Pace
+from streaming.server.relaying import may_pause, passes_codes
 from streaming.server.rooms import Broadcast, Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
 from streaming.server.socket import Wire
 from streaming.wire import protocol
+from streaming.wire.agreed import agree
 from streaming.wire.belonging import need_own_hello
+from streaming.wire.framing import framing_of
 from streaming.wire.media import Media, Talker
 from streaming.wire.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
 from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, Session
@@ -58,7 +61,11 @@ class Peer:
         self._visitor = visitor
         started = runtime.clock()
         self._session = Session(
-            runtime.new_identity(), runtime.limits, settings.hello_timeout, started
+            runtime.new_identity(),
+            runtime.limits,
+            settings.hello_timeout,
+            started,
+            framing_of(socket.subprotocol),
         )
         self._journal = SessionJournal(self._session.identity, visitor.address, runtime.clock)
         self._pace = Pace(runtime.pool, settings.message_rate, runtime.clock)
@@ -267,6 +274,8 @@ class Peer:
         elif isinstance(event, Opened):
             self._on_hello(event.hello)
         elif isinstance(event, Arrived) and self._stream is not None:
+            if event.before is not None:
+                self._stream.submit(event.before)
             self._stream.submit(event.item, event.t)
         elif isinstance(event, Ended):
             self._on_client_end()
@@ -295,9 +304,17 @@ class Peer:
         # Conversion drops the detail layers: they speak of the talker who was.
         layers = MIN_LAYERS if converts_codes else hello.layers
         resume = None
+        coder, pauses = codec.coder if passes_codes(hello) else None, may_pause(hello, codec)
         if hello.role == "publish" and hello.room is not None:
-            resume = self._open_room(hello, Broadcast(codec.identity, codec.latency, layers))
-        self._outbox.put(self._session.open(codec.identity, codec.latency, layers, resume=resume))
+            agreed = agree(hello, coder, pauses=pauses)
+            resume = self._open_room(
+                hello,
+                Broadcast(codec.identity, codec.latency, layers, agreed.coder, agreed.pauses),
+            )
+        ready = self._session.open(
+            codec.identity, codec.latency, layers, resume=resume, coder=coder, pauses=pauses
+        )
+        self._outbox.put(ready)
         self._stream = self._runtime.open_stream(make, self._on_outcome)
 
     def _open_room(self, hello: Hello, broadcast: Broadcast) -> str:
@@ -385,7 +402,12 @@ class Peer:
             self._fail(error)
             return
         ready = self._session.open(
-            broadcast.model, broadcast.latency, broadcast.layers, first_frame
+            broadcast.model,
+            broadcast.latency,
+            broadcast.layers,
+            first_frame,
+            coder=broadcast.coder,
+            pauses=broadcast.pauses,
         )
         self._outbox.put(ready)
 
