@@ -512,7 +512,7 @@ class Session:
             samples = protocol.pcm_from_bytes(message.data, self.hello.pcm)
             return AudioPacket(message.seq, samples, self._times(message.stamps, arrived))
         if isinstance(message, Codes):
-            self.wire.codes_bits_down += CODE_BITS * self.ready.layers * message.n
+            self.wire.codes_bits_down += _bits(message, self.ready.layers)
             codes = self._bytes.unpack(message.data, self.ready.layers, message.n)
             codes = belonging(codes, self._identity)
             return CodesPacket(message.seq, codes, self._times(message.stamps, arrived))
@@ -558,7 +558,7 @@ class Session:
         if isinstance(message, Audio):
             self.wire.sound_bits_up += 8 * len(message.data)
         elif isinstance(message, Codes):
-            self.wire.codes_bits_up += CODE_BITS * self.hello.layers * message.n
+            self.wire.codes_bits_up += _bits(message, self.hello.layers)
 
     async def _receive(self) -> ServerMessage:
         try:
@@ -639,6 +639,11 @@ async def _open_socket(url: str, token: str | None, ca: str | None) -> Line:
         raise explain_failure(url, proxy, error) from error
     assert isinstance(socket, Line)
     return socket
+
+
+def _bits(message: Codes, layers: int) -> int:
+    """Of the codes in a message, which may be entropy coded."""
+    return min(8 * len(message.data), CODE_BITS * layers * message.n)
 
 
 def _sendable(token: str) -> str:

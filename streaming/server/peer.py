@@ -19,7 +19,7 @@ from streaming.server.journal import SessionJournal
 from streaming.server.liveness import Liveness
 from streaming.server.outbox import Outbox
 from streaming.server.pace import Pace
-from streaming.server.relaying import may_pause, passes_codes
+from streaming.server.relaying import coder_for, may_pause
 from streaming.server.rooms import Broadcast, Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
 from streaming.server.socket import Wire
@@ -304,7 +304,7 @@ class Peer:
         # Conversion drops the detail layers: they speak of the talker who was.
         layers = MIN_LAYERS if converts_codes else hello.layers
         resume = None
-        coder, pauses = codec.coder if passes_codes(hello) else None, may_pause(hello, codec)
+        coder, pauses = coder_for(hello, codec), may_pause(hello, codec)
         if hello.role == "publish" and hello.room is not None:
             agreed = agree(hello, coder, pauses=pauses)
             resume = self._open_room(

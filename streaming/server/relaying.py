@@ -1,15 +1,19 @@
-"""Which sessions may have codes coded, and pauses left out, without work for the server."""
+"""Which sessions may have their codes coded, and frames left out, at next to no cost to others."""
 
 from __future__ import annotations
 
 from facodec.codec import Codec
+from facodec.link.entropy import FrameCoder
 from streaming.wire.protocol import Hello
 
 
-def passes_codes(hello: Hello) -> bool:
-    """Whether the codes that come in go out as they are, and to others, if to anybody."""
-    is_relay = hello.role in ("publish", "loopback")
-    return is_relay and hello.formats()[0] == "codes"
+def coder_for(hello: Hello, codec: Codec) -> FrameCoder | None:
+    """With what a session's codes may be coded: always where they go out as they came in, else
+    where that takes little time."""
+    if "codes" not in hello.formats():
+        return None
+    relays = hello.role in ("publish", "loopback")
+    return codec.coder if relays or codec.coder.is_fast else None
 
 
 def may_pause(hello: Hello, codec: Codec) -> bool:

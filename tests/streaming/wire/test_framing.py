@@ -185,15 +185,14 @@ def test_vectors(vector: dict[str, Any]) -> None:
     client, server = opened(vector["first"])
     client.compact_voices = server.compact_voices = True
     raw, wanted = bytes.fromhex(vector["hex"]), message_of(vector)
+    got: Any
     if vector["side"] == "client":
-        got: Any = server.from_client(raw, vector["now"])
-        assert client.to_server(got) == raw
+        got, again = server.from_client(raw, vector["now"]), client.to_server(wanted)
     else:
-        got = client.from_server(raw, vector["now"])
-        assert server.to_client(got) == raw
-    if isinstance(wanted, Voice):
-        assert np.array_equal(got.vector(), wanted.vector())
+        got, again = client.from_server(raw, vector["now"]), server.to_client(wanted)
     assert got == wanted
+    if not isinstance(wanted, Voice):  # which is rounded, and may be rounded in several ways
+        assert again == raw
 
 
 def message_of(vector: dict[str, Any]) -> Any:
