@@ -217,7 +217,7 @@ class Session:
         self._done = asyncio.Event()
         self._failure: ClientError | None = None
         self._answers: dict[float, asyncio.Event] = {}
-        self._sent: OrderedDict[float, tuple[float, float]] = OrderedDict()
+        self._sent: OrderedDict[int, tuple[float, float]] = OrderedDict()
         self._samples_sent = 0
         self._frames_sent = 0
         self._untold = 0
@@ -526,7 +526,8 @@ class Session:
             return Times(arrived)
         if stamps.t is None:
             return Times(arrived, stamps=stamps)
-        captured, sent = self._sent.get(stamps.t, (stamps.t - self.clock.offset, None))
+        known = self._sent.get(self._bytes.ticks(stamps.t))
+        captured, sent = known or (stamps.t - self.clock.offset, None)
         return Times(arrived, captured, sent, stamps)
 
     def _on_clock(self, message: Clock, arrived: float) -> None:
@@ -595,8 +596,8 @@ class Session:
         """Stamps travel on the server's clock, so that any other client can read them too."""
         if captured is None or not self.clock.known:
             return None
-        stamp = self._bytes.time(captured + self.clock.offset)
-        self._sent[stamp] = captured, self._now()
+        stamp = captured + self.clock.offset
+        self._sent[self._bytes.ticks(stamp)] = captured, self._now()
         if len(self._sent) > MAX_STAMPS:
             self._sent.popitem(last=False)
         return stamp

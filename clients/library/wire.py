@@ -79,9 +79,10 @@ class ClientWire:
         due = None if self._voices is None else self._voices.due(frame)
         return None if due is None else Voice.estimate(due.vector)
 
-    def time(self, stamp: float) -> float:
-        """A stamp, s, as it will come back."""
-        return round(stamp / binary.TICK) * binary.TICK
+    @staticmethod
+    def ticks(stamp: float) -> int:
+        """What of a stamp, s, is sure to come back."""
+        return round(stamp / binary.TICK) % binary.TICKS
 
     def stamps_codes(self) -> bool:
         """Whether the next packet of codes is to carry a stamp."""

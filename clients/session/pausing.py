@@ -10,13 +10,8 @@ from contextlib import suppress
 import numpy as np
 
 from clients.library.packets import CodesPacket, Packet, PausePacket
-from facodec.config import HOP, SAMPLE_RATE
-
-HOP_SECONDS = HOP / SAMPLE_RATE
-LATE = 0.01
-"""Seconds that a packet may be later than the one before it without noise in its place."""
-MOST_AHEAD = 88
-"""Frames of a pause that are played before they are told: more than that is a lost connection."""
+from facodec.config import HOP
+from streaming.wire.pausing import PauseClock
 
 
 class SpeechGate:
@@ -49,48 +44,31 @@ class SpeechGate:
 
 
 class PausePacer:
-    """Turns pauses, which are told once a second, into pieces at the pace of speech: each is due
-    when a packet of codes in its place would be a little late."""
+    """Turns pauses, which are told once a second, into pieces at the pace of speech."""
 
     def __init__(self) -> None:
-        self._longest = 1
-        self._since: float | None = None
+        self._clock = PauseClock()
         self._seq = 0
-        self._played = 0
 
     def take(self, packet: Packet, now: float) -> list[Packet]:
         """What is to be heard now that a packet has come."""
         if isinstance(packet, CodesPacket):
-            self._since = None
-            self._longest = max(self._longest, packet.codes.shape[1])
+            self._clock.on_speech(packet.codes.shape[1])
         if not isinstance(packet, PausePacket):
             return [packet]
-        ahead = self._played if self._since is not None else 0
-        missing = max(0, packet.frames - ahead)
-        self._since, self._played = now, max(0, ahead - packet.frames)
+        missing = self._clock.on_pause(packet.frames, now)
         self._seq = packet.seq + packet.frames
         return [PausePacket(self._seq - missing, missing, packet.noise)]
 
-    @property
-    def _lag(self) -> float:
-        return self._longest * HOP_SECONDS + LATE
-
     def due(self, now: float) -> PausePacket | None:
         """What of a pause is to be heard by now."""
-        if self._since is None:
-            return None
-        by_now = min(MOST_AHEAD, int((now - self._since - self._lag) / HOP_SECONDS) + 1)
-        count, first = by_now - self._played, self._seq + self._played
-        if count <= 0:
-            return None
-        self._played = by_now
-        return PausePacket(first, count, b"")
+        first = self._seq + self._clock.ahead
+        count = self._clock.due(now)
+        return PausePacket(first, count, b"") if count else None
 
     def wait(self, now: float) -> float | None:
-        """Seconds until something is due; None while there is no pause."""
-        if self._since is None or self._played >= MOST_AHEAD:
-            return None
-        return max(0.0, self._since + self._lag + self._played * HOP_SECONDS - now)
+        """Seconds until something may be due; None while there is no pause."""
+        return self._clock.wait(now)
 
 
 async def paced(

@@ -78,6 +78,7 @@ class Peer:
         self._room: Room | None = None
         self._room_deadline: float | None = None
         self._done_reason: DoneReason = "end"
+        self._pause_timer: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._ending: asyncio.Future[_Ending] = asyncio.get_running_loop().create_future()
@@ -277,8 +278,23 @@ class Peer:
             if event.before is not None:
                 self._stream.submit(event.before)
             self._stream.submit(event.item, event.t)
+            self._watch_pause()
         elif isinstance(event, Ended):
             self._on_client_end()
+
+    def _watch_pause(self) -> None:
+        """While a client leaves out frames, puts others in their place as time passes."""
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._pause_timer = None
+        if self._stream is None:
+            return
+        made, wait = self._session.pause_due(self._runtime.clock())
+        if made is not None:
+            self._stream.submit(made)
+        if wait is not None:
+            loop = asyncio.get_running_loop()
+            self._pause_timer = loop.call_later(wait, self._watch_pause)
 
     # ---------------------------------------------------------------------------------- the session
 

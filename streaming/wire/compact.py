@@ -11,6 +11,8 @@ scalar quantization.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,7 +63,7 @@ def voice_from_compact(data: bytes) -> NDArray[np.float32]:
     return (_transform(odd) * SIGNS * scale).astype(np.float32)
 
 
-def _transform(values: NDArray[np.generic]) -> NDArray[np.generic]:
+def _transform(values: NDArray[Any]) -> NDArray[Any]:
     """The Walsh-Hadamard transform (256,) in natural order; twice gives 256 times the values."""
     half = 1
     while half < TIMBRE_DIM:

@@ -24,6 +24,7 @@ from streaming.wire.belonging import need_own_voice
 from streaming.wire.framing import Framing
 from streaming.wire.media import Coded, Frames, Media, Pause, Sound, Talker, Timbre
 from streaming.wire.packets import Packetizer
+from streaming.wire.pausing import PauseClock
 from streaming.wire.protocol import (
     VERSION,
     Audio,
@@ -135,6 +136,7 @@ class Session:
         self._framing = framing or Framing()
         self._agreed: Agreed | None = None
         self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
+        self._pause_clock = PauseClock()
 
     @property
     def hello(self) -> Hello:
@@ -183,7 +185,7 @@ class Session:
             return Ended()
         if isinstance(message, Voice):
             return self._on_voice(message)
-        return self._on_media(message)
+        return self._on_media(message, now)
 
     def listen(self, now: float) -> None:
         """The server starts to wait for the client: its silence counts from here."""
@@ -224,15 +226,15 @@ class Session:
         need_own_voice(voice, self._model)
         return Arrived(Timbre(voice.vector(), exact=voice.is_exact), None)
 
-    def _on_media(self, message: protocol.ClientMessage) -> Event:
+    def _on_media(self, message: protocol.ClientMessage, now: float) -> Event:
         wanted, _ = self.hello.formats()
         if isinstance(message, Audio) and wanted == "pcm":
             return Arrived(self._sound(message), message.t)
         if isinstance(message, Codes) and wanted == "codes":
-            before = self._pause(message.seq, None)
+            before = self._pause(message.seq, None, now)
             return Arrived(self._frames(message), message.t, before)
         if isinstance(message, Noise) and wanted == "codes" and self._pauses:
-            pause = self._pause(message.seq, message.data)
+            pause = self._pause(message.seq, message.data, now)
             assert pause is not None
             return Arrived(pause, None)
         raise _unexpected(message, f"where the input is {wanted or 'nothing'}")
@@ -268,14 +270,26 @@ class Session:
             frames = Frames(bitstream.unpack(message.data, layers=layers, frames=count))
         if self._pauses:
             self._newest.append(frames)
+            self._pause_clock.on_speech(count)
         return frames
 
     @property
     def _pauses(self) -> bool:
         return self._agreed is not None and self._agreed.pauses
 
-    def _pause(self, seq: int, noise: bytes | None) -> Pause | None:
-        """The frames before ``seq`` that were not sent."""
+    def pause_due(self, now: float) -> tuple[Pause | None, float | None]:
+        """What of a pause is to be made by now though it was not told yet, so that who takes a
+        frame for every hop does not wait; and the seconds until there may be more, None while there
+        is no pause."""
+        if not self._pauses or self._state is not _State.OPEN:
+            return None, None
+        first = self.totals.frames_in + self._pause_clock.ahead
+        count = self._pause_clock.due(now)
+        made = Pause(first, count, self._newest, self.hello.layers, None) if count else None
+        return made, self._pause_clock.wait(now)
+
+    def _pause(self, seq: int, noise: bytes | None, now: float) -> Pause | None:
+        """The frames before ``seq`` that were not sent, as far as they were not made before."""
         first = self.totals.frames_in
         if noise is None and (not self._pauses or seq == first):
             self._expect_seq(seq, first)
@@ -287,7 +301,8 @@ class Session:
                 f"got seq {seq}",
             )
         self.totals.frames_in = seq
-        return Pause(first, seq - first, self._newest, self.hello.layers, noise)
+        missing = self._pause_clock.on_pause(seq - first, now)
+        return Pause(seq - missing, missing, self._newest, self.hello.layers, noise)
 
     @staticmethod
     def _expect_seq(got: int, wanted: int) -> None:

@@ -31,7 +31,9 @@ from streaming.wire.protocol import (
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors.json").read_text())
 READY = Ready("s1", "live", 16000, 200, 6, LatencyInfo(200, 200), Limits(1000, 80, 2.0, 60.0))
 NOW = 1000.0
-times = st.integers(0, 14 * 4000).map(lambda ticks: NOW - ticks * binary.TICK)
+LAST_TICK = round(NOW / binary.TICK)
+HALF = binary.duration(binary.short_duration(0.5))
+times = st.integers(0, 14 * 4000).map(lambda ticks: (LAST_TICK - ticks) * binary.TICK)
 payloads = st.binary(max_size=700)
 counts = st.integers(1, 80)
 gaps = st.integers(0, 5000)
@@ -74,7 +76,7 @@ def test_codes_come_down_as_they_were_sent(
 ) -> None:
     client, server = opened(packets[0][0])
     for seq, frames, data, t in packets:
-        sent = Codes(seq, frames, data, stamps=None if t is None else Stamps(t, 0.0, 0.5, 0.0))
+        sent = Codes(seq, frames, data, stamps=None if t is None else Stamps(t, 0.0, HALF, 0.0))
         raw = server.to_client(sent)
         assert len(raw) == 3 + len(data) + (0 if t is None else 5)
         assert client.from_server(raw, NOW) == sent
@@ -109,8 +111,8 @@ def test_every_byte_of_a_duration_comes_back() -> None:
 
 def test_a_listener_without_a_clock_cannot_tell_the_time_of_a_stamp() -> None:
     client, server = opened()
-    raw = server.to_client(Codes(0, 1, bytes(8), stamps=Stamps(NOW, 0.5)))
-    assert client.from_server(raw, None) == Codes(0, 1, bytes(8), stamps=Stamps(None, 0.5))
+    raw = server.to_client(Codes(0, 1, bytes(8), stamps=Stamps(NOW, HALF)))
+    assert client.from_server(raw, None) == Codes(0, 1, bytes(8), stamps=Stamps(None, HALF))
 
 
 @given(st.binary(max_size=300))
