@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -31,6 +32,7 @@ from facodec.config import (
     Latency,
 )
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
+from facodec.link.entropy import FrameCoder, load_tables
 from facodec.model import CodecModel, State
 from facodec.streams.conversion import ConvertedVoice
 from facodec.streams.lanes import Lanes, as_numpy
@@ -55,7 +57,8 @@ class Codec:
     """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
 
     ``backend``: of the bundled model's streams, see :class:`facodec.bundled.steps.FastLive`; other
-    models have chosen theirs. ``identity``: where it was worked out before.
+    models have chosen theirs. ``identity``: where it was worked out before. ``folder``: of the
+    weights.
 
     Codes and timbres that it gives carry its identity; those of another model are refused with a
     :class:`facodec.identity.ModelMismatch`, while plain arrays are taken to be its own.
@@ -73,8 +76,9 @@ class Codec:
         voices: Mapping[str, Timbre] | None = None,
         backend: str = "auto",
         identity: ModelIdentity | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.model, self._backend = model, backend
+        self.model, self._backend, self._folder = model, backend, folder
         if identity is not None:
             self.identity = identity
         self.voices = {name: self._own(voice) for name, voice in (voices or {}).items()}
@@ -88,6 +92,11 @@ class Codec:
         """Which model its codes and timbres belong to, with the weights it has when this is first
         asked for."""
         return identity_of(cast(nn.Module, self.model))
+
+    @cached_property
+    def coder(self) -> FrameCoder:
+        """Makes packets of its codes smaller, where there are tables beside the weights."""
+        return FrameCoder(load_tables(self._folder, self.identity) if self._folder else None)
 
     @cached_property
     def steps(self) -> CodecModel | FastLive:

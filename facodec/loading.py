@@ -58,7 +58,7 @@ def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = 
         raise ValueError(
             f"backend {backend!r} is not for this model: wanted {', '.join(LIVE_BACKENDS)} or onnx"
         )
-    codec = Codec(read, load_voices(folder, identity), backend, identity)
+    codec = Codec(read, load_voices(folder, identity), backend, identity, folder)
     if backend == "native":
         codec.steps  # noqa: B018 - says at once where it cannot be had
     return codec
@@ -94,7 +94,9 @@ def _load_graphs(graphs: Path, weights: Path, device: str, backend: str) -> Code
             "of any model %r are taken to be theirs; export them again to tell them apart",
             graphs, model.name,
         )  # fmt: skip
-    return Codec(model, load_voices(weights, model.identity), identity=model.identity)
+    return Codec(
+        model, load_voices(weights, model.identity), identity=model.identity, folder=weights
+    )
 
 
 def _check_device(device: str) -> None:

@@ -22,8 +22,12 @@ LONGEST_MODULE = 400
 """Lines."""
 C_LIBRARY = "facodec.native.compiled"
 """The door by which compiled code of our own comes in."""
-C_CALLERS = ("facodec.bundled.steps", "facodec.published.snake", "benchmarks.kit.machine")
-"""Rooms that may go through it: the steps in C, and what measures a CPU with a loop of its own."""
+C_CALLERS = (
+    "facodec.bundled.steps", "facodec.published.snake", "facodec.link.native",
+    "benchmarks.kit.machine",
+)  # fmt: skip
+"""Rooms that may go through it: the steps in C, the entropy coder's inner loop, and what measures a
+CPU with a loop of its own."""
 OPEN_TO_CLIENTS = ("streaming.playout", "streaming.wire")
 """What clients may know of the server: the wire and the playout."""
 

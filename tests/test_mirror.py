@@ -40,6 +40,7 @@ TESTED_THROUGH: dict[str, str] = {
     "facodec.lazy": "tests/test_packages.py",
     "facodec.names": "tests/streaming/wire/test_protocol.py",
     "facodec.streams.lanes": "tests/streaming/engine/test_engine.py",
+    "benchmarks.load.spoken": "tests/benchmarks/parts/test_wire_bench.py",
     "benchmarks.kit.plots": "tests/benchmarks/report/test_report_bench.py",
 }
 """Modules that no test imports, nor another module of their room that one imports: the tests that

@@ -17,7 +17,16 @@ import numpy as np
 
 from clients.errors import ConnectionLost, ServerError, ServerFull
 from clients.library.clock import ClockEstimate
-from clients.library.packets import AudioPacket, CodesPacket, Packet, Times, VoicePacket, WireCount
+from clients.library.packets import (
+    AudioPacket,
+    CodesPacket,
+    Packet,
+    PausePacket,
+    Times,
+    VoicePacket,
+    WireCount,
+)
+from clients.library.wire import ClientWire
 from facodec.config import CODE_BITS, HOP, MIN_LAYERS
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of, need_model
 from streaming.wire import protocol
@@ -31,6 +40,7 @@ from streaming.wire.protocol import (
     End,
     Error,
     Hello,
+    Noise,
     Ready,
     ServerMessage,
     Stamps,
@@ -68,8 +78,9 @@ Event: TypeAlias = Opened | Answered | Ended | Packet
 class ClientSession:
     """The client's end of one session.
 
-    ``wire``: adds this session to an earlier count. ``clock``: monotonic time, s. Messages count
-    as sent when they are taken from here.
+    ``wire``: adds this session to an earlier count. ``clock``: monotonic time, s. ``encoding``: how
+    messages become bytes, by default as ``facodec.v1`` has it. Messages count as sent when they are
+    taken from here.
     """
 
     def __init__(
@@ -77,17 +88,22 @@ class ClientSession:
         hello: Hello,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
+        encoding: ClientWire | None = None,
     ) -> None:
-        self.hello = hello
+        self._encoding = encoding or ClientWire(None)
+        self.hello = self._encoding.hello(hello)
         self.wire = wire or WireCount()
         self.clock = ClockEstimate()
         self.totals: Done | None = None
         self._now = clock
         self._ready: Ready | None = None
         self._identity: ModelIdentity | None = None
-        self._sent: OrderedDict[float, tuple[float, float]] = OrderedDict()
+        self._sent: OrderedDict[int, tuple[float, float]] = OrderedDict()
         self._samples_sent = 0
         self._frames_sent = 0
+        self._untold = 0
+        self._is_paused = False
+        self._frames_read = 0
 
     @property
     def ready(self) -> Ready:
@@ -126,17 +142,48 @@ class ClientSession:
     def codes(self, codes: np.ndarray, captured: float | None = None) -> Iterator[bytes]:
         """Messages for codes int (K, n), of which the session's layers are taken. Raises ValueError
         where K is less, and ModelMismatch for codes of another model."""
-        from facodec import bitstream
-
         need_model("the codes were", model_of(codes), self.identity, BOTH_ENDS)
         codes = codes[: self.hello.layers]
         if len(codes) < max(self.hello.layers, MIN_LAYERS):
             raise ValueError(f"wanted {self.hello.layers} layers of codes, got {len(codes)}")
         for start in range(0, codes.shape[1], self.ready.limits.max_frames):
             part = codes[:, start : start + self.ready.limits.max_frames]
-            count, stamp = part.shape[1], self._stamp(captured)
-            yield self._message(Codes(self._frames_sent, count, bitstream.pack(part), stamp))
+            count = part.shape[1]
+            estimate = self._encoding.due_estimate(self._frames_sent)
+            if estimate is not None:
+                yield self._message(estimate)
+            stamp = self._stamp(captured) if self._encoding.stamps_codes() else None
+            data = self._encoding.pack(part)
+            yield self._message(Codes(self._frames_sent, count, data, stamp))
             self._frames_sent += count
+            self._untold, self._is_paused = 0, False
+
+    @property
+    def pauses(self) -> bool:
+        """Whether frames may be left out where nobody speaks."""
+        return self._encoding.pauses
+
+    def pause(self, frames: int, noise: bytes = b"") -> Iterator[bytes]:
+        """Messages that frames are left out. ``noise``: how they sound
+        (:class:`facodec.link.comfort.Description`), empty where that is as before. Raises
+        ValueError where :attr:`pauses` does not hold."""
+        if not self.pauses:
+            raise ValueError("expected a session that takes pauses, got one that does not")
+        tell, self._is_paused = bool(noise) or not self._is_paused, True
+        while frames:
+            step = min(frames, self.ready.limits.max_frames - self._untold)
+            self._frames_sent += step
+            self._untold += step
+            frames -= step
+            if self._untold == self.ready.limits.max_frames:
+                yield self._tell_pause(noise)
+                tell, noise = False, b""
+        if tell:
+            yield self._tell_pause(noise)
+
+    def _tell_pause(self, noise: bytes = b"") -> bytes:
+        self._untold = 0
+        return self._message(Noise(self._frames_sent, noise))
 
     def voice(self, timbre: np.ndarray, *, exact: bool = True) -> Iterator[bytes]:
         """Messages for a timbre (256,). Raises ModelMismatch for one of another model."""
@@ -145,7 +192,7 @@ class ClientSession:
         if exact:
             told = None if model is None else str(model)
             yield self._message(Voice(Voice.exact(timbre).data, told))
-        else:
+        elif self._encoding.estimate(np.asarray(timbre)):
             yield self._message(Voice.estimate(timbre))
 
     def ask(self, now: float) -> bytes:
@@ -154,16 +201,18 @@ class ClientSession:
 
     def end(self) -> Iterator[bytes]:
         """Messages that all is sent."""
+        if self._untold:
+            yield self._tell_pause()
         yield self._message(End())
 
     def _message(self, message: ClientMessage) -> bytes:
-        data = protocol.encode(message)
+        data = self._encoding.encode(message)
         self.wire.bytes_up += len(data)
         self.wire.messages_up += 1
         if isinstance(message, Audio):
             self.wire.sound_bits_up += 8 * len(message.data)
         elif isinstance(message, Codes):
-            self.wire.codes_bits_up += CODE_BITS * self.hello.layers * message.n
+            self.wire.codes_bits_up += _bits(message, self.hello.layers)
         return data
 
     def _stamp(self, captured: float | None) -> float | None:
@@ -171,7 +220,7 @@ class ClientSession:
         if captured is None or not self.clock.known:
             return None
         stamp = captured + self.clock.offset
-        self._sent[stamp] = captured, self._now()
+        self._sent[self._encoding.ticks(stamp)] = captured, self._now()
         if len(self._sent) > MAX_STAMPS:
             self._sent.popitem(last=False)
         return stamp
@@ -195,17 +244,20 @@ class ClientSession:
         if isinstance(message, Done):
             self.totals = message
             return [Ended(message)]
-        packet = self._packet(message, arrived)
-        return [] if packet is None else [packet]
+        return [
+            event for event in (self._left_out(message), self._packet(message, arrived)) if event
+        ]
 
     def _decode(self, data: bytes) -> ServerMessage:
         self.wire.bytes_down += len(data)
         self.wire.messages_down += 1
         try:
-            return protocol.decode_server(data)
+            now = self._now() + self.clock.offset if self.clock.known else None
+            return self._encoding.decode(data, now)
         except protocol.ProtocolError as error:
-            raise ConnectionLost(f"the server sent what is no {protocol.SUBPROTOCOL} message: "
-                                 f"{error.sentence}") from error  # fmt: skip
+            raise ConnectionLost(
+                f"the server sent what is no {self._encoding.subprotocol} message: {error.sentence}"
+            ) from error
 
     def _refused(self, error: Error) -> ServerError | ServerFull:
         if self._ready is None and error.code == "overloaded":
@@ -221,7 +273,19 @@ class ClientSession:
         what = "what this client encodes or decodes was" if sends_codes else "the voice was"
         need_model(what, own, theirs, BOTH_ENDS if sends_codes else AGAIN)
         self._ready, self._identity = ready, theirs
+        self._encoding.agree(ready)
+        self._frames_read = ready.first or 0
         return Opened(ready)
+
+    def _left_out(self, message: ServerMessage) -> PausePacket | None:
+        """The frames that were left out before a message."""
+        if not self.pauses or not isinstance(message, (Codes, Noise)):
+            return None
+        first, self._frames_read = self._frames_read, message.seq
+        if isinstance(message, Noise):
+            return PausePacket(first, message.seq - first, message.data)
+        self._frames_read += message.n
+        return PausePacket(first, message.seq - first, b"") if message.seq > first else None
 
     def _packet(self, message: ServerMessage, arrived: float) -> Packet | None:
         if isinstance(message, Audio):
@@ -229,10 +293,8 @@ class ClientSession:
             samples = protocol.pcm_from_bytes(message.data, self.hello.pcm)
             return AudioPacket(message.seq, samples, self._times(message.stamps, arrived))
         if isinstance(message, Codes):
-            from facodec import bitstream
-
-            self.wire.codes_bits_down += CODE_BITS * self.ready.layers * message.n
-            codes = bitstream.unpack(message.data, layers=self.ready.layers, frames=message.n)
+            self.wire.codes_bits_down += _bits(message, self.ready.layers)
+            codes = self._encoding.unpack(message.data, self.ready.layers, message.n)
             codes = belonging(codes, self.identity)
             return CodesPacket(message.seq, codes, self._times(message.stamps, arrived))
         if isinstance(message, Voice):
@@ -245,5 +307,11 @@ class ClientSession:
             return Times(arrived)
         if stamps.t is None:
             return Times(arrived, stamps=stamps)
-        captured, sent = self._sent.get(stamps.t, (stamps.t - self.clock.offset, None))
+        known = self._sent.get(self._encoding.ticks(stamps.t))
+        captured, sent = known or (stamps.t - self.clock.offset, None)
         return Times(arrived, captured, sent, stamps)
+
+
+def _bits(message: Codes, layers: int) -> int:
+    """Of the codes in a message, which may be entropy coded."""
+    return min(8 * len(message.data), CODE_BITS * layers * message.n)

@@ -22,7 +22,8 @@ from clients.library.socket import OPEN_TIMEOUT, open_socket
 from clients.options import DEFAULT_URL
 from facodec import renamed
 from facodec.identity import ModelIdentity, model_of, need_model
-from streaming.wire.protocol import Format, Hello, PcmFormat, Role, Voice
+from facodec.link.entropy import FrameCoder
+from streaming.wire.protocol import Format, Hello, PcmFormat, Role, Voice, VoiceForm
 from streaming.wire.tokens import check_token
 
 __all__ = ["Session", "connect"]
@@ -54,8 +55,11 @@ class connect:
     voice the server knows. ``ready_timeout``: seconds to wait for ``ready``; None waits for ever,
     which a subscriber may want. ``wire``: adds this session to an earlier count. ``identity``: the
     model of the client's own, where it encodes or decodes; by default that which ``voice`` or
-    ``talker`` carry. ``ca``: file with the certificates to trust for ``wss://``, by default the
-    system's. The other options are those of
+    ``talker`` carry. ``voices``, ``stamps``, ``coder``, ``pauses``: wishes for the wire, which a
+    server of ``facodec.v1`` does not know: short voices, packets for one with stamps, what makes
+    packets of codes smaller, and whether frames may be left out where nobody speaks, to be sent and
+    to be read (:class:`clients.library.packets.PausePacket`). ``ca``: file with the certificates to
+    trust for ``wss://``, by default the system's. The other options are those of
     :class:`streaming.wire.protocol.Hello`.
 
     Raises ConnectError (ServerUnreachable, ServerFull, NotAuthorized, WrongProtocol) when no
@@ -84,11 +88,16 @@ class connect:
         pitch: float | None = None,
         talker: np.ndarray | str | None = None,
         identity: ModelIdentity | None = None,
+        voices: VoiceForm = "exact",
+        stamps: int | None = None,
+        coder: FrameCoder | None = None,
+        pauses: bool = False,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
+        self._coder = coder
         self._ca = ca
         self._ready_timeout = ready_timeout
         self._clock = clock
@@ -114,11 +123,14 @@ class connect:
             pitch=pitch,
             talker=_exact(talker),
             identity=None if own is None else str(own),
+            voices=None if voices == "exact" else voices,
+            stamps=stamps,
+            pauses=pauses or None,
         )
 
     async def __aenter__(self) -> Session:
         socket = await open_socket(self._url, self._hello.token, self._ca)
-        self._session = Session(socket, self._hello, self._wire, self._clock)
+        self._session = Session(socket, self._hello, self._wire, self._clock, self._coder)
         try:
             await self._session.start(self._ready_timeout)
         except BaseException:

@@ -17,8 +17,10 @@ from clients.library.packets import AudioPacket, Packet, WireCount
 from clients.library.refusals import explain_close
 from clients.library.silence import Silence
 from clients.library.socket import CLOSE_TIMEOUT, ClientSocket
+from clients.library.wire import ClientWire
 from facodec.config import SAMPLE_RATE
 from facodec.identity import ModelIdentity, belonging
+from facodec.link.entropy import FrameCoder
 from streaming.wire import protocol
 from streaming.wire.protocol import Done, Hello, Ready
 
@@ -50,8 +52,9 @@ class Session:
         hello: Hello,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
+        coder: FrameCoder | None = None,
     ) -> None:
-        self._state = ClientSession(hello, wire, clock)
+        self._state = ClientSession(hello, wire, clock, ClientWire(socket.subprotocol, coder))
         self._socket = socket
         self._now = clock
         self._packets: asyncio.Queue[Packet | None] = asyncio.Queue(MAX_PACKETS)
@@ -94,6 +97,11 @@ class Session:
         return self._state.totals
 
     @property
+    def transport(self) -> asyncio.Transport:
+        """The connection beneath, for who counts its bytes."""
+        return self._socket.transport
+
+    @property
     def talker(self) -> np.ndarray | None:
         """Who the server has heard by the end, timbre (256,); None before, and where it heard less
         than 3 s of voice."""
@@ -131,6 +139,17 @@ class Session:
     async def send_codes(self, codes: np.ndarray, captured: float | None = None) -> None:
         """Send codes int (K, n), K at least the session's layers: what is more is left out."""
         for message in self._state.codes(codes, captured):
+            await self._send(message)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether frames may be left out where nobody speaks."""
+        return self._state.pauses
+
+    async def send_pause(self, frames: int, noise: bytes = b"") -> None:
+        """Leave out frames, where :attr:`pauses` holds. ``noise``: how they sound
+        (:class:`facodec.link.comfort.Description`), empty where that is as before."""
+        for message in self._state.pause(frames, noise):
             await self._send(message)
 
     async def send_voice(self, timbre: np.ndarray, *, exact: bool = True) -> None:

@@ -38,7 +38,7 @@ async def open_socket(url: str, token: str | None, ca: str | None) -> ClientSock
             url,
             create_connection=ClientSocket,
             proxy=proxy,
-            subprotocols=[protocol.SUBPROTOCOL],  # type: ignore[list-item]
+            subprotocols=list(protocol.VERSIONS),  # type: ignore[arg-type]
             additional_headers=headers,
             ssl=tls,
             compression=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,11 +12,13 @@ import numpy as np
 
 import facodec
 from clients.errors import ClientError
-from clients.library.packets import CodesPacket, VoicePacket
+from clients.library.packets import CodesPacket, PausePacket, VoicePacket
 from facodec.codec import Codec
+from facodec.config import MIN_LAYERS
 from facodec.identity import belonging
 from streaming.engine.pipeline import Decode, Encode, Pipeline, Result, prepare_thread
-from streaming.wire.media import Frames, Media, Sound, Timbre
+from streaming.wire.media import Frames, Media, Pause, Sound, Timbre
+from streaming.wire.session import REMEMBERED
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,17 @@ class LocalDecoder:
     def __init__(self, local: LocalCodec, pipeline: Pipeline) -> None:
         self._local = local
         self._pipeline = pipeline
+        self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
 
-    async def push(self, packet: CodesPacket | VoicePacket) -> Computed:
+    async def push(self, packet: CodesPacket | VoicePacket | PausePacket) -> Computed:
         if isinstance(packet, VoicePacket):
             return await self._local.run(self._pipeline, Timbre(packet.timbre, packet.exact))
-        return await self._local.run(self._pipeline, Frames(packet.codes))
+        if isinstance(packet, PausePacket):
+            pause = Pause(packet.seq, packet.frames, self._newest, MIN_LAYERS, None)
+            return await self._local.run(self._pipeline, pause)
+        frames = Frames(packet.codes)
+        self._newest.append(frames)
+        return await self._local.run(self._pipeline, frames)
 
     async def flush(self) -> Computed:
         return await self._local.run(self._pipeline, None)

@@ -209,6 +209,8 @@ class Decode:
             return []
         if not isinstance(item, Frames):
             raise TypeError(f"wanted codes, got {type(item).__name__}")
+        if not item.frames:  # a pause that begins
+            return []
         return self._sound(self._decoder.push(item.codes, self._timbre))
 
     def finish(self) -> Work[list[Media]]:
@@ -291,7 +293,7 @@ class ConvertFrames:
         if isinstance(item, Sound):
             raise TypeError("wanted codes, got sound")
         if isinstance(item, Frames):
-            return self._converting.convert(item.codes)
+            return self._converting.convert(item.codes) if item.frames else []
         if item.exact:
             return self._converting.aim(item.vector)
         return self._converting.hear(check_timbre(item.vector))

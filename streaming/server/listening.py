@@ -43,7 +43,7 @@ from streaming.server.runtime import Runtime, load_codecs, prepare_process
 from streaming.server.settings import ServerSettings
 from streaming.server.socket import MAX_QUEUE
 from streaming.server.tls import server_context
-from streaming.wire.protocol import SUBPROTOCOL
+from streaming.wire.protocol import VERSIONS
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Server:
                 on_refusal=self._on_refusal,
                 max_size=self.settings.max_message * FLOOD,
             ),
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            subprotocols=[Subprotocol(name) for name in VERSIONS],
             process_request=self._on_request,  # type: ignore[arg-type]
             server_header=None,
             max_queue=MAX_QUEUE,
@@ -201,9 +201,11 @@ class Server:
         """The answer to a request that is in order; None lets it become a WebSocket."""
         if asked.path in ("/healthz", "/metrics"):
             return self._tell(visitor, asked)
-        if not asked.is_upgrade or SUBPROTOCOL not in asked.subprotocols:
-            upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": SUBPROTOCOL}
-            return Refusal(426, f"speak WebSocket with subprotocol {SUBPROTOCOL}", upgrade)
+        if not asked.is_upgrade or asked.subprotocols.isdisjoint(VERSIONS):
+            upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": ", ".join(VERSIONS)}
+            return Refusal(
+                426, f"speak WebSocket with subprotocol {' or '.join(VERSIONS)}", upgrade
+            )
         refusal = visitor.show(asked.token)
         if refusal is None and (self.runtime.draining or self.runtime.occupancy.are_taken):
             refusal = Refusal(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})

@@ -19,10 +19,13 @@ from streaming.server.journal import SessionJournal
 from streaming.server.liveness import Pulse
 from streaming.server.outbox import Outbox
 from streaming.server.pace import Pace
+from streaming.server.relaying import coder_for, may_pause
 from streaming.server.rooms import Broadcast, Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
 from streaming.server.socket import ServerSocket
+from streaming.wire.agreed import agree
 from streaming.wire.belonging import need_own_hello
+from streaming.wire.framing import framing_of
 from streaming.wire.media import Media, Talker
 from streaming.wire.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
 from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, ServerSession
@@ -46,7 +49,11 @@ class Peer:
         self._visitor = visitor
         started = runtime.clock()
         self._session = ServerSession(
-            runtime.new_identity(), runtime.limits, settings.hello_timeout, started
+            runtime.new_identity(),
+            runtime.limits,
+            settings.hello_timeout,
+            started,
+            framing_of(socket.subprotocol),
         )
         self._journal = SessionJournal(self._session.identity, visitor.address, runtime.clock)
         self._pace = Pace(runtime.pool, settings.message_rate, runtime.clock)
@@ -58,6 +65,7 @@ class Peer:
         self._room: Room | None = None
         self._room_deadline: float | None = None
         self._done_reason: DoneReason = "end"
+        self._pause_timer: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -221,9 +229,26 @@ class Peer:
         elif isinstance(event, Opened):
             self._on_hello(event.hello)
         elif isinstance(event, Arrived) and self._stream is not None:
+            if event.before is not None:
+                self._stream.submit(event.before)
             self._stream.submit(event.item, event.t)
+            self._watch_pause()
         elif isinstance(event, Ended):
             self._on_client_end()
+
+    def _watch_pause(self) -> None:
+        """While a client leaves out frames, puts others in their place as time passes."""
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._pause_timer = None
+        if self._stream is None:
+            return
+        made, wait = self._session.pause_due(self._runtime.clock())
+        if made is not None:
+            self._stream.submit(made)
+        if wait is not None:
+            loop = asyncio.get_running_loop()
+            self._pause_timer = loop.call_later(wait, self._watch_pause)
 
     # ---------------------------------------------------------------------------------- the session
 
@@ -249,9 +274,17 @@ class Peer:
         # Conversion drops the detail layers: they speak of the talker who was.
         layers = MIN_LAYERS if converts_codes else hello.layers
         resume = None
+        coder, pauses = coder_for(hello, codec), may_pause(hello, codec)
         if hello.role == "publish" and hello.room is not None:
-            resume = self._open_room(hello, Broadcast(codec.identity, codec.latency, layers))
-        self._outbox.put(self._session.open(codec.identity, codec.latency, layers, resume=resume))
+            agreed = agree(hello, coder, pauses=pauses)
+            resume = self._open_room(
+                hello,
+                Broadcast(codec.identity, codec.latency, layers, agreed.coder, agreed.pauses),
+            )
+        ready = self._session.open(
+            codec.identity, codec.latency, layers, resume=resume, coder=coder, pauses=pauses
+        )
+        self._outbox.put(ready)
         self._stream = self._runtime.open_stream(make, self._on_outcome)
 
     def _open_room(self, hello: Hello, broadcast: Broadcast) -> str:
@@ -339,7 +372,12 @@ class Peer:
             self._fail(error)
             return
         ready = self._session.open(
-            broadcast.model, broadcast.latency, broadcast.layers, first_frame
+            broadcast.model,
+            broadcast.latency,
+            broadcast.layers,
+            first_frame,
+            coder=broadcast.coder,
+            pauses=broadcast.pauses,
         )
         self._outbox.put(ready)
 

@@ -218,6 +218,7 @@ class Runtime:
         prepare_thread()
         for name, codec in self.codecs.items():
             self.measured[name] = measure(codec)
+            codec.coder  # noqa: B018 - its tables take a while to prepare
             hello = Hello("loopback", model=name)
             pipeline = self._plan(hello)[1].make()
             pipeline.push(Sound(np.zeros(SAMPLE_RATE // 4, np.float32)))

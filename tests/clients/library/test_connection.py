@@ -259,7 +259,7 @@ def test_an_unknown_host() -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "sentence"),
     [
-        (426, WrongProtocol, "does not speak facodec.v1 .speak better."),
+        (426, WrongProtocol, "does not speak facodec.v2 or facodec.v1 .speak better."),
         (401, NotAuthorized, "wants a token .speak better."),
         (503, ServerFull, "full .speak better.: try again later"),
         (403, Forbidden, "does not let this client in .speak better."),

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from facodec import bitstream
 from facodec.config import Latency
 from facodec.identity import ModelIdentity
+from facodec.link.entropy import FrameCoder
 from streaming.wire import protocol
-from streaming.wire.media import Frames, Sound, Timbre
+from streaming.wire.framing import CompactFraming
+from streaming.wire.media import Frames, Pause, Sound, Timbre
 from streaming.wire.packets import Packetizer
 from streaming.wire.protocol import (
     Audio,
@@ -17,6 +21,7 @@ from streaming.wire.protocol import (
     End,
     Hello,
     Limits,
+    Noise,
     ProtocolError,
     Ready,
     Stamps,
@@ -179,3 +184,75 @@ def test_a_voice_sends_what_came_before_it_first() -> None:
     assert isinstance(first, Codes) and isinstance(voice, Voice)
     assert np.array_equal(bitstream.unpack(first.data, 6, first.n), codes)
     assert not voice.is_exact
+
+
+def pausing(hello: Hello) -> tuple[ServerSession, CompactFraming]:
+    """A session of version 2 that takes pauses, and its client's end of the wire."""
+    session = ServerSession("s1", LIMITS, 5.0, framing=CompactFraming())
+    client = CompactFraming()
+    session.receive(client.to_server(replace(hello, version=2, pauses=True)), 0.0)
+    session.open(LIVE, Latency(200, 200), hello.layers, pauses=True)
+    return session, client
+
+
+def test_frames_may_be_left_out_where_that_was_agreed() -> None:
+    session, client = pausing(Hello("loopback", "codes", "codes"))
+    codes = bitstream.pack(np.arange(48).reshape(6, 8))
+
+    def say(message: protocol.ClientMessage, now: float) -> Arrived:
+        event = session.receive(client.to_server(message), now)
+        assert isinstance(event, Arrived)
+        return event
+
+    assert say(Codes(0, 8, codes), 0.1).before is None
+    begins = say(Noise(16, bytes(5)), 0.2).item
+    assert isinstance(begins, Pause) and (begins.frames, begins.noise) == (8, bytes(5))
+    assert session.pause_due(0.25) == (None, pytest.approx(0.06))
+    made, wait = session.pause_due(0.52)
+    assert made is not None and made.frames == 24 and wait == pytest.approx(0.09)
+    speech = say(Codes(48, 8, codes), 0.53)
+    assert speech.before is not None and speech.before.frames == 8  # 24 of 32 were made
+    assert session.pause_due(9.0) == (None, None)
+    assert session.totals.frames_in == 56
+
+
+def test_a_pause_that_came_late_shortens_the_next() -> None:
+    session, client = pausing(Hello("loopback", "codes", "codes"))
+    session.receive(client.to_server(Noise(1)), 0.0)
+    made, _ = session.pause_due(0.5)
+    assert made is not None and made.frames == 39
+    for seq, wanted in ((31, 0), (51, 11)):
+        event = session.receive(client.to_server(Noise(seq)), 0.5)
+        assert isinstance(event, Arrived) and event.item.frames == wanted
+
+
+@pytest.mark.parametrize("seq", [89, 5000])
+def test_a_pause_is_told_at_least_once_a_second(seq: int) -> None:
+    session, client = pausing(Hello("loopback", "codes", "codes"))
+    session.receive(client.to_server(Codes(0, 8, bytes(60))), 0.0)
+    for message in (Noise(seq), Codes(seq, 1, bytes(8))):
+        with pytest.raises(ProtocolError, match="is told every 80 frames"):
+            session.receive(client.to_server(message), 0.0)
+
+
+def test_nobody_leaves_out_frames_unasked() -> None:
+    session = ServerSession("s1", LIMITS, 5.0, framing=CompactFraming())
+    client = CompactFraming()
+    hello = replace(Hello("loopback", "codes", "codes"), version=2)
+    session.receive(client.to_server(hello), 0.0)
+    session.open(LIVE, Latency(200, 200), 6, pauses=True)
+    for message, code in ((Codes(3, 1, bytes(8)), "bad-seq"), (Noise(3), "unexpected-message")):
+        with pytest.raises(ProtocolError) as caught:
+            session.receive(client.to_server(message), 0.0)
+        assert caught.value.code == code
+
+
+def test_more_bytes_than_plain_codes_are_refused_with_a_coder_too() -> None:
+    coder = FrameCoder(None)
+    session = ServerSession("s1", LIMITS, 5.0, framing=CompactFraming())
+    client = CompactFraming()
+    session.receive(client.to_server(replace(Hello("publish", "codes", room="a"), version=2)), 0.0)
+    session.open(LIVE, Latency(200, 200), 6, coder=coder)
+    with pytest.raises(ProtocolError) as caught:
+        session.receive(client.to_server(Codes(0, 1, bytes(9))), 0.0)
+    assert caught.value.code == "bad-size"
