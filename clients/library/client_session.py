@@ -195,7 +195,12 @@ class ClientSession:
         if isinstance(message, Done):
             self.totals = message
             return [Ended(message)]
-        packet = self._packet(message, arrived)
+        try:
+            packet = self._packet(message, arrived)
+        except protocol.ProtocolError as error:
+            raise _invalid(error.sentence) from error
+        except ValueError as error:
+            raise _invalid(str(error)) from error
         return [] if packet is None else [packet]
 
     def _decode(self, data: bytes) -> ServerMessage:
@@ -204,8 +209,7 @@ class ClientSession:
         try:
             return protocol.decode_server(data)
         except protocol.ProtocolError as error:
-            raise ConnectionLost(f"the server sent what is no {protocol.SUBPROTOCOL} message: "
-                                 f"{error.sentence}") from error  # fmt: skip
+            raise _invalid(error.sentence) from error
 
     def _refused(self, error: Error) -> ServerError | ServerFull:
         if self._ready is None and error.code == "overloaded":
@@ -247,3 +251,7 @@ class ClientSession:
             return Times(arrived, stamps=stamps)
         captured, sent = self._sent.get(stamps.t, (stamps.t - self.clock.offset, None))
         return Times(arrived, captured, sent, stamps)
+
+
+def _invalid(why: str) -> ConnectionLost:
+    return ConnectionLost(f"the server sent what is no {protocol.SUBPROTOCOL} message: {why}")
