@@ -244,9 +244,13 @@ class ClientSession:
         if isinstance(message, Done):
             self.totals = message
             return [Ended(message)]
-        return [
-            event for event in (self._left_out(message), self._packet(message, arrived)) if event
-        ]
+        try:
+            events = (self._left_out(message), self._packet(message, arrived))
+        except protocol.ProtocolError as error:
+            raise self._invalid(error.sentence) from error
+        except ValueError as error:
+            raise self._invalid(str(error)) from error
+        return [event for event in events if event is not None]
 
     def _decode(self, data: bytes) -> ServerMessage:
         self.wire.bytes_down += len(data)
@@ -255,9 +259,11 @@ class ClientSession:
             now = self._now() + self.clock.offset if self.clock.known else None
             return self._encoding.decode(data, now)
         except protocol.ProtocolError as error:
-            raise ConnectionLost(
-                f"the server sent what is no {self._encoding.subprotocol} message: {error.sentence}"
-            ) from error
+            raise self._invalid(error.sentence) from error
+
+    def _invalid(self, why: str) -> ConnectionLost:
+        spoken = self._encoding.subprotocol
+        return ConnectionLost(f"the server sent what is no {spoken} message: {why}")
 
     def _refused(self, error: Error) -> ServerError | ServerFull:
         if self._ready is None and error.code == "overloaded":

@@ -189,6 +189,15 @@ def test_what_comes_before_ready_is_passed_by_and_nonsense_is_not() -> None:
         session.receive(b"\xc1garbage")
 
 
+@pytest.mark.parametrize(
+    "media", [Audio(0, b"123"), Codes(0, 2, b"too few"), Codes(0, 1, bytes(99))]
+)
+def test_media_of_a_wrong_size_end_the_session(media: protocol.ServerMessage) -> None:
+    session = opened(Hello("loopback"))
+    with pytest.raises(ConnectionLost, match=r"no facodec\.v1 message"):
+        tell(session, media)
+
+
 def test_a_server_of_another_model_is_refused() -> None:
     session = ClientSession(Hello("decode", identity=str(OTHER)))
     with pytest.raises(ModelMismatch):
