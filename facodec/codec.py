@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from facodec.bundled.loudness import Loudness
 from facodec.bundled.model import LiveModel
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE, Latency
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
+from facodec.link.entropy import FrameCoder, load_tables
 from facodec.model import CodecModel, Steps
 from facodec.streams.batching import Work, run_alone
 from facodec.streams.conversion import octaves_of
@@ -46,7 +48,7 @@ class Codec:
     """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
 
     ``backend``: of its streams, as :meth:`facodec.model.CodecModel.steps` takes it.
-    ``identity``: where it was worked out before.
+    ``identity``: where it was worked out before. ``folder``: of the weights.
 
     Codes and timbres that it gives carry its identity; those of another model are refused with a
     :class:`facodec.identity.ModelMismatch`, while plain arrays are taken to be its own.
@@ -64,8 +66,9 @@ class Codec:
         voices: Mapping[str, Timbre] | None = None,
         backend: str = "auto",
         identity: ModelIdentity | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.model, self._backend = model, backend
+        self.model, self._backend, self._folder = model, backend, folder
         if identity is not None:
             self.identity = identity
         self.voices = {name: self._own(voice) for name, voice in (voices or {}).items()}
@@ -79,6 +82,11 @@ class Codec:
         """Which model its codes and timbres belong to, with the weights it has when this is first
         asked for."""
         return identity_of(cast(nn.Module, self.model))
+
+    @cached_property
+    def coder(self) -> FrameCoder:
+        """Makes packets of its codes smaller, where there are tables beside the weights."""
+        return FrameCoder(load_tables(self._folder, self.identity) if self._folder else None)
 
     @cached_property
     def steps(self) -> Steps:
@@ -301,7 +309,7 @@ class DecoderStream:
 
     @timbre.setter
     def timbre(self, timbre: ArrayLike | Tensor) -> None:
-        self._timbre = self._codec.check_voice(timbre).copy()
+        self._timbre: Timbre = self._codec.check_voice(timbre).copy()
 
     def push(self, codes: ArrayLike | Tensor) -> Audio:
         """codes (K, n), K = 3..6, n >= 0 -> the samples (200 m,) that became complete."""

@@ -30,4 +30,6 @@ def levelled(samples: Samples, level: float) -> Samples:
     if level >= QUIET:
         return samples
     gain = 10 ** ((NORMAL - level) / 20)
-    return samples * np.float32(min(gain, 1 / max(float(np.abs(samples).max(initial=0.0)), TINY)))
+    loudest = max(float(np.abs(samples).max(initial=0.0)), TINY)
+    brought: Samples = samples * np.float32(min(gain, 1 / loudest))
+    return brought

@@ -159,7 +159,7 @@ class Resampler:
         return np.asarray(self._stream.resample_chunk(samples, last=last), np.float32)
 
 
-class _Sequential(soundfile.SoundFile):
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
     """A sound file read from its beginning to its end: soundfile seeks after each read where it
     can, which fails at the end of a file whose header does not say how long it is."""
 
