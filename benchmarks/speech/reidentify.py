@@ -20,7 +20,8 @@ from facodec.config import SAMPLE_RATE
 from facodec.training.corpus import read_speech
 
 if TYPE_CHECKING:
-    from facodec.codec import Codec, Timbre
+    from facodec.arrays import Timbre
+    from facodec.codec import Codec
 
 Audio = NDArray[np.float32]
 Scores = NDArray[np.float32]

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 import facodec
 from clients.errors import ClientError
-from clients.library.packets import CodesPacket, VoicePacket
+from clients.library.packets import CodesPacket, PausePacket, VoicePacket
+from facodec.arrays import check_timbre
 from facodec.codec import Codec
+from facodec.config import MIN_LAYERS
 from facodec.identity import belonging
 from facodec.names import anonymous_seed
-from streaming.engine.pipeline import ConvertSound, Decode, Encode, Pipeline, Result, prepare_thread
-from streaming.wire.media import Frames, Media, Sound, Timbre
+from facodec.streams.batching import Work, run_alone
+from facodec.streams.converter import Conversion, Converted, ConverterLine
+from facodec.streams.lanes import prepare_thread
+from facodec.streams.lines import NEUTRAL, DecoderLine
+from facodec.streams.talkers import Heard, Spoken, TalkerLine
+from streaming.wire.media import Frames, Media, Pause, Sound, Timbre
+from streaming.wire.session import REMEMBERED
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,66 +52,121 @@ class LocalCodec:
 
     def encoder(self, layers: int, talker: np.ndarray | None = None) -> LocalEncoder:
         """``talker`` (256,): who is known to be about to talk."""
-        return LocalEncoder(self, Pipeline([Encode(self.codec, layers, talker)]))
+        return LocalEncoder(self, layers, talker)
 
     def anonymizer(
         self, name: str, pitch: float | None = None, talker: np.ndarray | None = None
-    ) -> LocalEncoder:
-        """Like :meth:`encoder`, with codes and voices of a conversion into the voice of nobody of
-        this name. Raises ClientError where the model has none."""
+    ) -> LocalAnonymizer:
+        """Like :meth:`encoder`, for codes of a conversion into the voice of nobody of this name.
+        Raises ClientError where the model has none."""
         try:
             voice = self.codec.anonymous_voice(talker, anonymous_seed(name))
         except ValueError as error:
             raise ClientError(str(error)) from error
-        stage = ConvertSound(self.codec, voice, pitch, talker, steer=False)
-        return LocalEncoder(self, Pipeline([stage]))
+        return LocalAnonymizer(self, voice, pitch, talker)
 
     def decoder(self, seed: int) -> LocalDecoder:
-        return LocalDecoder(self, Pipeline([Decode(self.codec, seed)]))
+        return LocalDecoder(self, seed)
 
-    async def run(self, pipeline: Pipeline, item: Media | None) -> Computed:
-        """Push ``item`` through in the model thread; None flushes."""
+    async def run(self, work: Work[T]) -> tuple[T, float]:
+        """Runs a stream's work in the model thread -> its result, and the seconds until it was
+        there."""
         started = time.monotonic()
         loop = asyncio.get_running_loop()
-        result: Result = await loop.run_in_executor(
-            self._thread, pipeline.flush if item is None else lambda: pipeline.push(item)
-        )
-        heard = result.talker
-        talker = None if heard is None else belonging(heard.timbre, self.codec.identity)
-        return Computed(result.media, time.monotonic() - started, talker)
+        result = await loop.run_in_executor(self._thread, lambda: run_alone(work))
+        return result, time.monotonic() - started
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 class LocalEncoder:
-    """Sound in; codes and estimates of the talker's voice out."""
+    """Sound in; codes of ``layers`` layers and estimates of the talker's voice out."""
 
-    def __init__(self, local: LocalCodec, pipeline: Pipeline) -> None:
-        self._local = local
-        self._pipeline = pipeline
+    def __init__(self, local: LocalCodec, layers: int, talker: np.ndarray | None) -> None:
+        self._local, self._layers = local, layers
+        self._line = TalkerLine(local.codec.lanes, talker)
 
     async def push(self, samples: np.ndarray) -> Computed:
-        return await self._local.run(self._pipeline, Sound(samples))
+        spoken, seconds = await self._local.run(self._line.push(samples))
+        return Computed(self._media(spoken), seconds)
 
     async def flush(self) -> Computed:
-        return await self._local.run(self._pipeline, None)
+        spoken, seconds = await self._local.run(self._line.flush())
+        found = self._line.heard.talker
+        talker = None if found is None else belonging(found[0], self._local.codec.identity)
+        return Computed(self._media(spoken), seconds, talker)
+
+    def _media(self, parts: list[Spoken]) -> list[Media]:
+        media: list[Media] = []
+        for spoken in parts:
+            if spoken.timbre is not None:
+                media.append(Timbre(spoken.timbre, exact=False))
+            media.append(Frames(spoken.codes[: self._layers]))
+        return media
+
+
+class LocalAnonymizer:
+    """Sound in; converted codes out, and before the first the voice (256,) that they are in."""
+
+    def __init__(
+        self,
+        local: LocalCodec,
+        voice: np.ndarray,
+        pitch: float | None,
+        talker: np.ndarray | None,
+    ) -> None:
+        lanes = local.codec.lanes
+        self._local = local
+        self._heard = Heard()
+        conversion = Conversion(lanes, check_timbre(voice), pitch, talker, steer=False)
+        self._line = ConverterLine(lanes, conversion, self._heard)
+        self._to_announce: list[Media] = [Timbre(conversion.vector, exact=True)]
+
+    async def push(self, samples: np.ndarray) -> Computed:
+        converted, seconds = await self._local.run(self._line.push(samples))
+        return Computed(self._media(converted), seconds)
+
+    async def flush(self) -> Computed:
+        converted, seconds = await self._local.run(self._line.flush())
+        found = self._heard.talker
+        talker = None if found is None else belonging(found[0], self._local.codec.identity)
+        return Computed(self._media(converted), seconds, talker)
+
+    def _media(self, parts: list[Converted]) -> list[Media]:
+        media: list[Media] = [*self._to_announce, *(Frames(part.codes) for part in parts)]
+        self._to_announce = []
+        return media
 
 
 class LocalDecoder:
     """Codes and voices in, sound out."""
 
-    def __init__(self, local: LocalCodec, pipeline: Pipeline) -> None:
+    def __init__(self, local: LocalCodec, seed: int) -> None:
         self._local = local
-        self._pipeline = pipeline
+        self._line = DecoderLine(local.codec.lanes, seed)
+        self._timbre = NEUTRAL
+        self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
 
-    async def push(self, packet: CodesPacket | VoicePacket) -> Computed:
+    async def push(self, packet: CodesPacket | VoicePacket | PausePacket) -> Computed:
         if isinstance(packet, VoicePacket):
-            return await self._local.run(self._pipeline, Timbre(packet.timbre, packet.exact))
-        return await self._local.run(self._pipeline, Frames(packet.codes))
+            self._timbre = check_timbre(packet.timbre)
+            return Computed([], 0.0)
+        if isinstance(packet, PausePacket):
+            codes = Pause(packet.seq, packet.frames, self._newest, MIN_LAYERS, None).codes
+        else:
+            codes = packet.codes
+            self._newest.append(Frames(codes))
+        if not codes.shape[1]:  # a pause that begins
+            return Computed([], 0.0)
+        return await self._sound(self._line.push(codes, self._timbre))
 
     async def flush(self) -> Computed:
-        return await self._local.run(self._pipeline, None)
+        return await self._sound(self._line.flush(self._timbre))
+
+    async def _sound(self, work: Work[np.ndarray]) -> Computed:
+        samples, seconds = await self._local.run(work)
+        return Computed([Sound(samples)], seconds)
 
 
 def samples_of(computed: Computed) -> np.ndarray:

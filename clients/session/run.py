@@ -17,17 +17,26 @@ from clients.audio.feed import Feed
 from clients.audio.files import AudioWriter
 from clients.audio.microphone import Block
 from clients.errors import ClientError, ConnectionLost
-from clients.library.connection import OPEN_TIMEOUT, Session, connect
-from clients.library.packets import AudioPacket, Packet, Times, VoicePacket
+from clients.library.addresses import without_secrets
+from clients.library.connection import Session, connect
+from clients.library.packets import AudioPacket, CodesPacket, Packet, Times
 from clients.library.reconnect import keep_connected
+from clients.library.socket import OPEN_TIMEOUT
 from clients.session.live_options import LiveOptions
+from clients.session.pausing import SpeechGate, paced
 from clients.session.status import Progress, Reporter, Sampler
 from clients.session.talkers import SourceTalker
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from streaming.wire.protocol import Done, Format
 
 if TYPE_CHECKING:
-    from clients.offline.local import Computed, LocalCodec, LocalDecoder, LocalEncoder
+    from clients.offline.local import (
+        Computed,
+        LocalAnonymizer,
+        LocalCodec,
+        LocalDecoder,
+        LocalEncoder,
+    )
 
 STATUS_EVERY = 0.25
 JSON_EVERY = 1.0
@@ -57,6 +66,7 @@ class LiveRun:
         self._sink: Sink | None = None
         self._recording: AudioWriter | None = None
         self._feed: Feed | None = None
+        self._gate: SpeechGate | None = None
         self._connections = 0
         self._resume: str | None = None
         self._in_session = False
@@ -167,6 +177,10 @@ class LiveRun:
             pitch=None if here else wanted.pitch,
             talker=self._talker.for_server,
             identity=None if self._local is None else self._local.codec.identity,
+            # A file read fast is to come out as the codec gives it, to the last bit.
+            voices="exact" if wanted.fast else "compact",
+            coder=None if self._local is None else self._local.codec.coder,
+            pauses=self._local is not None and wanted.may_pause,
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
             wire=self.progress.wire,
         )
@@ -203,8 +217,9 @@ class LiveRun:
         ready = session.ready
         delay = (ready.latency.encoder + ready.latency.decoder) / ready.sample_rate * 1000
         ends = [end.name for end in (self._source, self._sink) if end is not None]
+        server = without_secrets(self._options.url)
         self._reporter.say(
-            f"connected to {self._options.url}: {' -> '.join(ends)}, model {ready.model} "
+            f"connected to {server}: {' -> '.join(ends)}, model {ready.model} "
             f"({delay:.1f} ms of its own). Ctrl-C ends."
         )
 
@@ -228,6 +243,7 @@ class LiveRun:
         else:
             self._feed.start_afresh()
             encoder = None
+            self._gate = SpeechGate() if session.pauses else None
             if self._local is not None:
                 encoder = self._encoder_here(self._local)
             async for block in self._packets(self._feed):
@@ -237,7 +253,7 @@ class LiveRun:
                 self._talker.heard(last.talker)
         return await session.finish(FLUSH_DEADLINE)
 
-    def _encoder_here(self, local: LocalCodec) -> LocalEncoder:
+    def _encoder_here(self, local: LocalCodec) -> LocalEncoder | LocalAnonymizer:
         wanted, talker = self._options, self._talker.for_encoder
         if wanted.converts_here and isinstance(wanted.voice, str):
             return local.anonymizer(wanted.voice, wanted.pitch, talker)
@@ -263,12 +279,14 @@ class LiveRun:
             self._recording.write(samples)
 
     async def _send_block(
-        self, session: Session, block: Block, encoder: LocalEncoder | None
+        self, session: Session, block: Block, encoder: LocalEncoder | LocalAnonymizer | None
     ) -> None:
         computing = 0.0
         if encoder is None:
             await session.send_audio(block.samples, block.captured)
         else:
+            if self._gate is not None:
+                self._gate.hear(block.samples)
             computed = await encoder.push(block.samples)
             computing = computed.seconds
             await self._send_codes(session, computed, block.captured)
@@ -293,7 +311,16 @@ class LiveRun:
             if isinstance(item, Timbre) and not given:
                 await session.send_voice(item.vector, exact=item.exact)
             elif isinstance(item, Frames):
-                await session.send_codes(item.codes, captured)
+                await self._send_frames(session, item.codes, captured)
+
+    async def _send_frames(
+        self, session: Session, codes: np.ndarray, captured: float | None
+    ) -> None:
+        speech, noise = (True, b"") if self._gate is None else self._gate.judge(codes)
+        if speech:
+            await session.send_codes(codes, captured)
+        else:
+            await session.send_pause(codes.shape[1], noise)
 
     # ------------------------------------------------------------------ down
 
@@ -301,11 +328,15 @@ class LiveRun:
         decoder = None
         if self._local is not None and self._options.plays:
             decoder = self._local.decoder(self._options.seed)
-        async for packet in session:
+        async for packet in paced(session) if self._plays_live(session) else session:
             await self._take(session, packet, decoder)
         if decoder is not None:
             self._play(_sound(await decoder.flush()))
         return session.totals
+
+    def _plays_live(self, session: Session) -> bool:
+        """Whether pauses are to be heard as time passes, and not when they are told."""
+        return session.pauses and self._sink is not None and self._sink.counters is not None
 
     async def _take(self, session: Session, packet: Packet, decoder: LocalDecoder | None) -> None:
         computing = 0.0
@@ -317,7 +348,7 @@ class LiveRun:
         else:
             return
         wait = self._play(samples)
-        if not isinstance(packet, VoicePacket) and not self._options.fast:
+        if isinstance(packet, (AudioPacket, CodesPacket)) and not self._options.fast:
             self._enter(session, packet.times, computing, wait)
 
     def _play(self, samples: np.ndarray) -> float | None:

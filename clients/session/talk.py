@@ -18,7 +18,7 @@ from clients.session.live_options import LiveOptions
 from clients.session.local_server import LocalServer
 from clients.session.run import LiveRun
 from clients.session.status import Progress, Reporter
-from clients.session.talkers import NOBODY, RememberedTalkers, SourceTalker
+from clients.session.talkers import RememberedTalkers, SourceTalker
 from facodec.extras import need
 from facodec.files import shown
 from facodec.identity import ModelIdentity, model_of
@@ -100,6 +100,7 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
             local=local is not None,
             reconnect=options.reconnect,
             fast=getattr(options, "fast", False),
+            pauses=getattr(options, "pauses", True),
             input=getattr(options, "input", None),
             output=getattr(options, "output", None),
             device_in=getattr(options, "device_in", None),
@@ -125,7 +126,7 @@ async def _talker(
 ) -> SourceTalker:
     """What is known of who talks. Raises UsageError for a name that only a server knows where the
     estimates are made here."""
-    if getattr(options, "talker", NOBODY) == NOBODY:
+    if getattr(options, "talker", voices.NOBODY) == voices.NOBODY:
         return SourceTalker()
     if is_anonymous(options.talker):
         raise UsageError(f"--talker {options.talker}: nobody talks with a voice of nobody")

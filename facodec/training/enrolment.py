@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facodec.codec import Audio, Codec, Timbre
+from facodec.arrays import Audio, Timbre
+from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
 from facodec.training.corpus import find_files, read_speech
 from facodec.training.phones import read_manifest

@@ -19,15 +19,17 @@ import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.names import ANONYMOUS, is_anonymous
+from facodec.streams.lanes import prepare_thread
 from streaming.engine.capacity import Measured, Slowness, measure
-from streaming.engine.engine import Engine, Outcome, Stream
-from streaming.engine.pipeline import MakePipeline, plan, prepare_thread
+from streaming.engine.engine import Engine
+from streaming.engine.pipeline import MakePipeline, plan
+from streaming.engine.streams import Outcome, Stream
 from streaming.server.known_voices import Voices, draw_anonymous
 from streaming.server.metrics import Metrics
+from streaming.server.occupancy import Occupancy
 from streaming.server.pace import Pool
 from streaming.server.rooms import Broadcast, Room, Rooms
 from streaming.server.settings import ServerSettings
-from streaming.server.slots import Slots
 from streaming.wire.media import Sound
 from streaming.wire.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError
 
@@ -114,7 +116,7 @@ class Runtime:
         self.slowness = Slowness(clock(), settings.threads)
         self.engine = Engine(settings.threads, prepare_thread, clock, observe=self._observe)
         self.rooms = Rooms(self._make_room, settings.max_rooms, settings.max_subscribers)
-        self.slots = Slots(self.places, settings.max_listeners, settings.max_unknown)
+        self.occupancy = Occupancy(self.places, settings.max_listeners, settings.max_unknown)
         self.pool = Pool(clock)
         self.metrics = Metrics()
         self.draining = False
@@ -223,6 +225,7 @@ class Runtime:
         prepare_thread()
         for name, codec in self.codecs.items():
             self.measured[name] = measure(codec)
+            codec.coder  # noqa: B018 - its tables take a while to prepare
             hello = Hello("loopback", model=name)
             pipeline = self._plan(hello)[1].make()
             pipeline.push(Sound(np.zeros(SAMPLE_RATE // 4, np.float32)))
@@ -279,5 +282,5 @@ def load_codecs(settings: ServerSettings) -> dict[str, Codec]:
                 f"{codec.identity}: clients choose by name, so serve one of them"
             )
         codecs[codec.name] = codec
-        log.info("loaded model %s from %s, backend %s", codec.identity, source, codec.backend)
+        log.info("loaded model %s from %s, backend %s", codec.identity, source, codec.steps.backend)
     return codecs
