@@ -7,7 +7,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -137,6 +137,9 @@ class LocalAnonymizer:
         media: list[Media] = [*self._to_announce, *(Frames(part.codes) for part in parts)]
         self._to_announce = []
         return media
+
+
+AnyEncoder: TypeAlias = LocalEncoder | LocalAnonymizer
 
 
 class LocalDecoder:

@@ -30,13 +30,7 @@ from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from streaming.wire.protocol import Done, Format
 
 if TYPE_CHECKING:
-    from clients.offline.local import (
-        Computed,
-        LocalAnonymizer,
-        LocalCodec,
-        LocalDecoder,
-        LocalEncoder,
-    )
+    from clients.offline.local import AnyEncoder, Computed, LocalCodec, LocalDecoder
 
 STATUS_EVERY = 0.25
 JSON_EVERY = 1.0
@@ -253,7 +247,7 @@ class LiveRun:
                 self._talker.heard(last.talker)
         return await session.finish(FLUSH_DEADLINE)
 
-    def _encoder_here(self, local: LocalCodec) -> LocalEncoder | LocalAnonymizer:
+    def _encoder_here(self, local: LocalCodec) -> AnyEncoder:
         wanted, talker = self._options, self._talker.for_encoder
         if wanted.converts_here and isinstance(wanted.voice, str):
             return local.anonymizer(wanted.voice, wanted.pitch, talker)
@@ -278,9 +272,7 @@ class LiveRun:
         if self._recording is not None:
             self._recording.write(samples)
 
-    async def _send_block(
-        self, session: Session, block: Block, encoder: LocalEncoder | LocalAnonymizer | None
-    ) -> None:
+    async def _send_block(self, session: Session, block: Block, encoder: AnyEncoder | None) -> None:
         computing = 0.0
         if encoder is None:
             await session.send_audio(block.samples, block.captured)
