@@ -87,7 +87,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--denoise",
         action="store_true",
-        help="take noise out before the encoder, 12 to 20 ms later (the extra 'denoise')",
+        help="take noise out before the encoder, 22 to 33 ms later (the extra 'denoise')",
     )
     group.add_argument(
         "--save-input", type=Path, metavar="FILE", help="also write what was sent to a file"

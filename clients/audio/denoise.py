@@ -25,8 +25,9 @@ RATE, FRAME = 48_000, 480
 FULL_SCALE = 32768.0
 LIBRARIES = (".so", ".dylib", ".dll")
 FLOATS = ctypes.POINTER(ctypes.c_float)
-DELAY = FRAME * SAMPLE_RATE // RATE + 2 * HALF_WIDTH
-"""Samples at 16 kHz by which it is behind: a frame of its own, and resampling both ways."""
+DELAY = 2 * FRAME * SAMPLE_RATE // RATE + 2 * HALF_WIDTH
+"""Samples at 16 kHz by which it is behind, 22 ms: two frames of its own (overlap, look-ahead), and
+resampling both ways."""
 
 
 @cache
