@@ -169,7 +169,7 @@ def save_speakers(folder: Path, speakers: Speakers, model: ModelIdentity) -> Non
     """Write the distribution of a model's speakers, in place of one that was there."""
     from safetensors.numpy import save
 
-    parts = {
+    parts: dict[str, NDArray[Any]] = {
         "mean": speakers.mean.astype(np.float32),
         "axes": np.ascontiguousarray(speakers.axes, np.float32),
         "coordinates": speakers.coordinates.astype(np.float16),
