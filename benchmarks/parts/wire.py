@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.kit.common import Result, add_common, duration, run_part, say
 from benchmarks.kit.present import Cell, Chart, Table
 from benchmarks.load.spoken import IP_TCP
-from facodec.config import SAMPLE_RATE
+from facodec.config import HOP, SAMPLE_RATE
 
 if TYPE_CHECKING:
     from benchmarks.kit.processes import RunningServer
@@ -84,14 +84,20 @@ def measure_speech(url: str, data: Path | None, seconds: float) -> list[dict[str
     import facodec
     from benchmarks.kit.subjects import speech
     from benchmarks.load.spoken import Talk, encoded, talk_all
-    from benchmarks.speech.activity import conversation
+    from benchmarks.speech.activity import P56_HOLD, conversation, held
     from benchmarks.speech.clips import clips
 
     codec, most = facodec.load(), int(seconds * SAMPLE_RATE)
     said = [speech()] if data is None else [sound for _, sound in clips(data, SPEAKERS)]
     whole = np.resize(np.concatenate(said), most)
-    talk = np.resize(conversation(said, ACTIVITY).audio, most)
-    say(f"wire: {seconds:g} s of speech and of a conversation, all talks at once")
+    mix = conversation(said, ACTIVITY, hold=P56_HOLD)
+    first = max(0, int(mix.speech.argmax()) - P56_HOLD) * HOP  # not from the middle of a pause on
+    talk = np.resize(mix.audio[first:], most)
+    active = np.resize(held(mix.speech[first // HOP :], P56_HOLD), most // HOP).mean()
+    say(
+        f"wire: {seconds:g} s of speech and of a conversation, {active:.0%} of it active (P.56), "
+        "all talks at once"
+    )
     plans = [
         *(("speech", Talk(size, coder)) for coder in (True, False) for size in SPOKEN_SIZES),
         *(("conversation", Talk(size, pauses=p)) for p in (False, True) for size in (4, 8)),
@@ -103,14 +109,19 @@ def measure_speech(url: str, data: Path | None, seconds: float) -> list[dict[str
     }
     talks = [(plan, cut[name, plan.size]) for name, plan in plans]
     rows = asyncio.run(talk_all(url, codec, talks))
-    return [{"speech": name, **row} for (name, _), row in zip(plans, rows, strict=True)]
+    shares = {"speech": 1.0, "conversation": round(float(active), 3)}
+    return [
+        {"speech": name, "activity": shares[name], **row}
+        for (name, _), row in zip(plans, rows, strict=True)
+    ]
 
 
 def spoken_table(rows: list[dict[str, Any]]) -> Table:
     """Rates of real speech."""
     cells: list[list[Cell]] = [
         [
-            row["speech"], row["frames"], "yes" if row["coder"] else "no",
+            row["speech"] + ("" if row["activity"] == 1 else f", {row['activity']:.0%} active"),
+            row["frames"], "yes" if row["coder"] else "no",
             "left out" if row["pauses"] else "sent",
             *(row[way][key] for way in ("up", "down") for key in SPOKEN_KEYS),
         ]
