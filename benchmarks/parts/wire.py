@@ -10,6 +10,7 @@ acknowledge included.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,11 @@ from benchmarks.kit.common import Result, add_common, duration, run_part, say
 from benchmarks.kit.present import Cell, Chart, Table
 from benchmarks.kit.statistics import HOP_MS
 from benchmarks.load.spoken import IP_TCP
-from facodec.config import SAMPLE_RATE
+from facodec.config import HOP, SAMPLE_RATE
 
 if TYPE_CHECKING:
     from benchmarks.kit.processes import RunningServer
+    from benchmarks.speech.activity import Mix
 
 EXAMPLES = """\
   facodec bench wire                   1 to 8 frames a packet, with time stamps and without
@@ -39,6 +41,8 @@ SPOKEN_KEYS = ("payload_kbit_s", "on_wire_kbit_s")
 SPEAKERS = 24
 """Files of the folder that are heard, spread over it."""
 ACTIVITY = 0.45
+QUIET_ROOM = 30.0
+"""dB that the noise of a conversation's room is below its speech."""
 STAMPED = {True: "with stamps", False: "without"}
 
 
@@ -77,21 +81,23 @@ def measure(args: argparse.Namespace, result: Result) -> None:
 
 
 def measure_speech(url: str, data: Path | None, seconds: float) -> list[dict[str, Any]]:
-    """Speech in 1, 4 and 8 frames a packet, and a conversation of 45 % speech with and without its
-    pauses: rates of each, up and down."""
+    """Speech in 1, 4 and 8 frames a packet, and a conversation that is half silence, with and
+    without its pauses: rates of each, up and down."""
     import asyncio
 
     import facodec
     from benchmarks.kit.subjects import speech
     from benchmarks.load.spoken import Talk, encoded, talk_all
-    from benchmarks.speech.activity import conversation
     from benchmarks.speech.clips import clips
 
     codec, most = facodec.load(), int(seconds * SAMPLE_RATE)
     said = [speech()] if data is None else [sound for _, sound in clips(data, SPEAKERS)]
     whole = np.resize(np.concatenate(said), most)
-    talk = np.resize(conversation(said, ACTIVITY).audio, most)
-    say(f"wire: {seconds:g} s of speech and of a conversation, all talks at once")
+    talk, active = small_talk(said, most)
+    say(
+        f"wire: {seconds:g} s of speech and of a conversation, {active:.0%} of it active (P.56), "
+        "all talks at once"
+    )
     plans = [
         *(("speech", Talk(size, coder)) for coder in (True, False) for size in SPOKEN_SIZES),
         *(("conversation", Talk(size, pauses=p)) for p in (False, True) for size in (4, 8)),
@@ -103,14 +109,34 @@ def measure_speech(url: str, data: Path | None, seconds: float) -> list[dict[str
     }
     talks = [(plan, cut[name, plan.size]) for name, plan in plans]
     rows = asyncio.run(talk_all(url, codec, talks))
-    return [{"speech": name, **row} for (name, _), row in zip(plans, rows, strict=True)]
+    shares = {"speech": 1.0, "conversation": round(active, 3)}
+    return [
+        {"speech": name, "activity": shares[name], **row}
+        for (name, _), row in zip(plans, rows, strict=True)
+    ]
+
+
+def small_talk(said: Sequence[np.ndarray], samples: int) -> tuple[np.ndarray, float]:
+    """So many samples of a conversation in a quiet room, one side of it: as few of the clips as
+    fill them, with pauses; and the share of it that is active as P.56 measures it."""
+    from benchmarks.speech.activity import P56_HOLD, conversation, held, noise, with_noise
+
+    def mixed(count: int) -> Mix:
+        return conversation(said[:count], ACTIVITY, hold=P56_HOLD)
+
+    enough = (n for n in range(1, len(said)) if len(mixed(n).audio) >= samples)
+    mix = mixed(next(enough, len(said)))
+    heard = with_noise(mix, noise("pink", 10.0), QUIET_ROOM).audio
+    active = np.resize(held(mix.speech, P56_HOLD), samples // HOP)
+    return np.resize(heard, samples), float(active.mean())
 
 
 def spoken_table(rows: list[dict[str, Any]]) -> Table:
     """Rates of real speech."""
     cells: list[list[Cell]] = [
         [
-            row["speech"], row["frames"], "yes" if row["coder"] else "no",
+            row["speech"] + ("" if row["activity"] == 1 else f", {row['activity']:.0%} active"),
+            row["frames"], "yes" if row["coder"] else "no",
             "left out" if row["pauses"] else "sent",
             *(row[way][key] for way in ("up", "down") for key in SPOKEN_KEYS),
         ]

@@ -155,14 +155,17 @@ class LocalDecoder:
         if isinstance(packet, VoicePacket):
             self._timbre = check_timbre(packet.timbre)
             return Computed([], 0.0)
-        if isinstance(packet, PausePacket):
-            codes = Pause(packet.seq, packet.frames, self._newest, MIN_LAYERS, None).codes
-        else:
-            codes = packet.codes
-            self._newest.append(Frames(codes))
-        if not codes.shape[1]:  # a pause that begins
+        frames = self._frames(packet)
+        if not frames.frames:  # a pause that begins
             return Computed([], 0.0)
-        return await self._sound(self._line.push(codes, self._timbre))
+        return await self._sound(self._line.push(frames.codes, self._timbre))
+
+    def _frames(self, packet: CodesPacket | PausePacket) -> Frames:
+        if isinstance(packet, PausePacket):
+            return Pause(packet.seq, packet.frames, self._newest, MIN_LAYERS, None)
+        frames = Frames(packet.codes)
+        self._newest.append(frames)
+        return frames
 
     async def flush(self) -> Computed:
         return await self._sound(self._line.flush(self._timbre))

@@ -1,8 +1,9 @@
-"""The entropy coder's predictor in C (``facodec/native/predictor.c``), where it can be compiled."""
+"""The entropy coder's predictor in C (``predictor/predictor.c``), where it can be compiled."""
 
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from facodec.config import CODE_LAYERS, CODEBOOK_SIZE
 from facodec.link import arithmetic
 from facodec.native import compiled
 
+SOURCES = Path(__file__).parent / "predictor"
 MOST_HIDDEN = 256
 """Hidden numbers of a layer that the C code has room for."""
 Shares = list[tuple[int, int, int]]
@@ -27,7 +29,7 @@ class _Layout(ctypes.Structure):
 
 
 class NativePredictor:
-    """The same shares as those of the Python code, to the last bit, in a tenth of the time.
+    """The same shares as those of the Python code, to the last bit, in a third of the time.
 
     Arrays float32: ``embeddings`` (6, 1025, d), ``past`` (12 d, 6 h), ``present`` (6, 6, d, h),
     ``thresholds`` (6, h), ``words`` (6, h, 1024), ``biases`` (6, 1024); ``shares`` int32 (1024,).
@@ -90,7 +92,7 @@ _ANSWERING = ("predictor_ends", "predictor_find")
 
 def native_predictor(**arrays: NDArray[np.generic]) -> NativePredictor | None:
     """The predictor with these arrays, None where it cannot be had."""
-    library = compiled.library(compiled.SOURCES)
+    library = compiled.library(SOURCES)
     if library is None or arrays["present"].shape[-1] > MOST_HIDDEN:
         return None
     return NativePredictor(library, **arrays)

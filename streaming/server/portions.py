@@ -26,9 +26,9 @@ class Portions:
         most = self._fan_out.portion(listeners)
         # A coded packet goes on as it is: to cut it would be to decode it.
         parts = [event.item] if isinstance(event.item, Coded) else split(event.item, most)
-        first = replace(event, item=parts[0]) if parts else event
-        self._waiting.append(first)
-        self._waiting.extend(replace(first, item=part, before=None) for part in parts[1:])
+        if event.before is not None:
+            parts = [*split(event.before, most), *parts]
+        self._waiting.extend(replace(event, item=part, before=None) for part in parts)
         while self._waiting:
             await self._fan_out.spend(self._waiting[0].item.frames, listeners)
             # None is left where the server shuts down meanwhile.

@@ -30,7 +30,8 @@ def agree(hello: Hello, coder: FrameCoder | None = None, *, pauses: bool = True)
         return Agreed()
     fits = coder is not None and bool(coder.identity) and coder.identity == hello.coder
     return Agreed(
-        compact=hello.voices == "compact",
+        # An enrolment is there for its voice, exact.
+        compact=hello.voices == "compact" and hello.role != "enroll",
         stamp_every=hello.stamps or STAMP_EVERY,
         coder=coder if fits else None,
         pauses=pauses and bool(hello.pauses) and "codes" in hello.formats(),

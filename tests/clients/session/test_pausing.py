@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from clients.library.packets import CodesPacket, Packet, PausePacket, Times
-from clients.session.pausing import MOST_AHEAD, PausePacer, SpeechGate, paced
+from clients.session.pausing import PausePacer, SpeechGate, paced
 from facodec.codec import Codec
 from facodec.config import HOP
 from facodec.link.bands import BandMeter, decibel
 from facodec.link.comfort import BYTES
 from facodec.link.pauses import MEMORY, pause_frames
+from streaming.wire.pausing import MOST_AHEAD
 
 HOP_S = HOP / 16000
 

@@ -194,8 +194,8 @@ def test_bytes_are_the_same_on_every_processor() -> None:
 
 def test_predictions_do_not_depend_on_the_order_of_sums(spoken: np.ndarray) -> None:
     tables = drawn()
-    float32 = FrameCoder(tables)._predictor.shares(spoken[:, :8])  # type: ignore[union-attr]
-    wide = FrameCoder(tables)._predictor
+    float32 = FrameCoder(tables, native=False)._predictor.shares(spoken[:, :8])  # type: ignore[union-attr]
+    wide = FrameCoder(tables, native=False)._predictor
     for name in ("_embeddings", "_past", "_thresholds", "_words", "_biases"):
         setattr(wide, name, getattr(wide, name).astype(np.float64))
     assert wide is not None

@@ -10,6 +10,7 @@ from facodec.config import Latency
 from facodec.identity import ModelIdentity
 from facodec.link.entropy import FrameCoder
 from streaming.wire import protocol
+from streaming.wire.agreed import Agreed, agree
 from streaming.wire.framing import CompactFraming
 from streaming.wire.media import Frames, Pause, Sound, Timbre
 from streaming.wire.packets import Packetizer
@@ -256,3 +257,10 @@ def test_more_bytes_than_plain_codes_are_refused_with_a_coder_too() -> None:
     with pytest.raises(ProtocolError) as caught:
         session.receive(client.to_server(Codes(0, 1, bytes(9))), 0.0)
     assert caught.value.code == "bad-size"
+
+
+def test_an_enrolled_voice_is_never_rounded() -> None:
+    wishes = {"version": 2, "voices": "compact"}
+    assert agree(replace(Hello("encode"), **wishes)).compact  # type: ignore[arg-type]
+    assert not agree(replace(Hello("enroll"), **wishes)).compact  # type: ignore[arg-type]
+    assert agree(Hello("encode", voices="compact", pauses=True)) == Agreed()
