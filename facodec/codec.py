@@ -6,7 +6,7 @@ Arrays go in as numpy or tensors and come out as numpy: audio and timbre float32
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from facodec.bitstream import check_codes
-from facodec.bundled.loudness import Loudness
+from facodec.bundled.loudness import Loudness, forgets_level
 from facodec.bundled.model import LiveModel
+from facodec.bundled.prosody import pitch_hertz, split
 from facodec.bundled.steps import FastLive
 from facodec.config import (
     ABSENT,
@@ -119,6 +120,14 @@ class Codec:
     def latency(self) -> Latency:
         """Algorithmic delay in samples."""
         return self.model.latency
+
+    def forgets(self, codes: Codes) -> bool:
+        """Whether a decoder that has heard just these frames (K, n) speaks what follows, but for
+        rounding, as if it had heard those before them too: see :meth:`DecoderStream.skip`."""
+        memory = self.model.decoder_memory
+        if memory is None or codes.shape[1] < memory:
+            return False
+        return not self.says_level or forgets_level(codes)
 
     @torch.inference_mode()
     def encode(self, audio: ArrayLike | Tensor) -> Frames:
@@ -332,6 +341,20 @@ class DecoderStream:
         if self._codec.says_level:
             spoken, self._loudness = self._loudness.step(as_numpy(prepared[0]), spoken)
         return spoken
+
+    @torch.inference_mode()
+    def skip(self, codes: ArrayLike | Tensor) -> None:
+        """Go past the first frames (K, n) of a stream, unheard and in no time. The
+        sound of what follows is as it would have been from where :meth:`Codec.forgets` holds for
+        the frames pushed since; until there it is not to be used. Raises ValueError for a model
+        that cannot."""
+        model, prepared = self._codec.model, self._codec.tensor_codes(codes)
+        if model.decoder_memory is None:
+            raise ValueError(f"frames of model {self._codec.name} cannot be skipped")
+        if isinstance(model, LiveModel) and prepared.shape[2]:
+            pitch = pitch_hertz(split(prepared[:, 0])[0])
+            synthesis = model.synthesizer.gone_by(pitch, self._state.synthesis)
+            self._state = replace(self._state, synthesis=synthesis)
 
     @torch.inference_mode()
     def flush(self) -> Audio:

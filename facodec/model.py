@@ -22,6 +22,9 @@ class CodecModel(Protocol):
     name: str
     follows_source: bool
     """Whether :meth:`convert_codes` and :meth:`convert_timbre` depend on the source's timbre."""
+    decoder_memory: int | None
+    """Frames after which a decoder, of what it heard before, remembers the beat alone that
+    :meth:`facodec.codec.DecoderStream.skip` keeps; None where frames cannot be skipped."""
 
     @property
     def latency(self) -> Latency:

@@ -21,6 +21,7 @@ from clients.library.reconnect import keep_connected
 from clients.session.live_options import LiveOptions
 from clients.session.status import Progress, Reporter, Sampler
 from clients.session.talkers import SourceTalker
+from clients.session.tape import Tape
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.wire.protocol import Done, Format
 
@@ -53,6 +54,7 @@ class LiveRun:
         self._talker = talker or SourceTalker()
         self._source: Source | None = None
         self._sink: Sink | None = None
+        self._tape: Tape | None = None
         self._recording: AudioWriter | None = None
         self._feed: Feed | None = None
         self._connections = 0
@@ -115,6 +117,8 @@ class LiveRun:
             stack.callback(self._source.close)
         if wanted.save_input is not None:
             self._recording = stack.enter_context(AudioWriter(wanted.save_input))
+        if wanted.records and wanted.output is not None:
+            self._tape = stack.enter_context(Tape(wanted.output, append=wanted.append))
         if wanted.plays:
             self._sink = open_sink(wanted.output, wanted.device_out, wanted.playout)
             stack.callback(self._sink.close)
@@ -142,12 +146,12 @@ class LiveRun:
 
     def _connect(self) -> connect:
         wanted = self._options
-        media: Format = "codes" if self._local is not None else "pcm"
+        media: Format = "codes" if self._local is not None or wanted.records else "pcm"
         return connect(
             wanted.url,
             role=wanted.role,
             input=media if wanted.listens else None,
-            output=media if wanted.plays else None,
+            output=media if wanted.plays or wanted.records else None,
             # Nobody waits for a file, whose result is to be that of the codec to the last bit.
             pcm="f32" if wanted.fast else "s16",
             model=wanted.model,
@@ -172,6 +176,8 @@ class LiveRun:
         self._connections += 1
         self._resume = session.ready.resume
         self._in_session = True
+        if self._tape is not None and (remark := self._tape.begin(session.identity)):
+            self._reporter.say(remark)
         self._say_connected(session)
         tasks = [asyncio.create_task(self._receive(session))]
         tasks.append(asyncio.create_task(self._send(session)))
@@ -197,7 +203,7 @@ class LiveRun:
     def _say_connected(self, session: Session) -> None:
         ready = session.ready
         delay = (ready.latency.encoder + ready.latency.decoder) / ready.sample_rate * 1000
-        ends = [end.name for end in (self._source, self._sink) if end is not None]
+        ends = [end.name for end in (self._source, self._sink, self._tape) if end is not None]
         self._reporter.say(
             f"connected to {self._options.url}: {' -> '.join(ends)}, model {ready.model} "
             f"({delay:.1f} ms of its own). Ctrl-C ends."
@@ -295,6 +301,9 @@ class LiveRun:
 
     async def _take(self, session: Session, packet: Packet, decoder: LocalDecoder | None) -> None:
         computing = 0.0
+        if self._tape is not None:
+            self.progress.samples_out += self._tape.take(packet)
+            return
         if isinstance(packet, AudioPacket):
             samples = packet.samples
         elif decoder is not None:

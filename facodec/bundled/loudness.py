@@ -37,7 +37,18 @@ POWERS: list[float] = (10.0 ** (MIDDLES / 10.0) / WINDOW).tolist()
 """Mean square of the samples, by level class."""
 RAMP = np.arange(1, HOP + 1, dtype=np.float32) / np.float32(HOP)
 
+FORGOTTEN = 16 * MEMORY
+"""Voiced frames after which what was before has faded to a ten-millionth."""
+
 Audio = NDArray[np.float32]
+
+
+def forgets_level(codes: NDArray[np.int64]) -> bool:
+    """Whether the gain after these frames (K, n) does not depend on what was before them, given
+    that it had as many codes a frame."""
+    if len(codes) > MIN_LAYERS:
+        return True
+    return bool(np.count_nonzero(codes[0] // LEVELS != UNVOICED) >= FORGOTTEN)
 
 
 @dataclass(frozen=True)

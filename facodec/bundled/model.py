@@ -99,6 +99,8 @@ class LiveModel(nn.Module):
     name = "live"
     latency = Latency(encoder=HOP, decoder=HOP)
     follows_source = True
+    decoder_memory: int | None = 200
+    """The six frames of each block, and a voice that has glided to one part in ten million."""
     decoding_parts: ClassVar[tuple[str, ...]] = (
         "pitch_embedding", "level_embedding", "decoder", "condition", "head_norm", "head",
     )  # fmt: skip

@@ -76,6 +76,7 @@ class OnnxModel(nn.Module):
     """What both models share. ``encoder`` and ``decoder`` run frame by frame."""
 
     follows_source = False
+    decoder_memory: int | None = None
 
     def __init__(self, folder: Path, description: dict[str, Any]) -> None:
         super().__init__()

@@ -43,6 +43,8 @@ class Ns3Model(nn.Module):
 
     name = "ns3"
     follows_source = False
+    decoder_memory: int | None = 80
+    """More than twice the look-ahead, which reaches as far as the memory does."""
     decoding_parts: ClassVar[tuple[str, ...]] = ("decoder.timbre_linear", "decoder.model")
     """Modules that only turn codes into sound: other weights in them leave codes and timbres
     their meaning."""
