@@ -32,13 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         decoded = decode_file(arguments.input, arguments.output, part, **given)
         report(arguments.output, f"{decoded.samples / 16_000:.2f} s")
         return int(decoded.damaged)
+    from clients.audio.endpoints import open_sink
     from clients.session.play import play
 
-    damaged = play(
-        arguments.input,
-        part,
-        device=arguments.device_out,
-        reserve=arguments.playout,
-        **given,
-    )
-    return int(damaged)
+    sink = open_sink(None, arguments.device_out, arguments.playout)
+    return int(play(arguments.input, part, sink, **given))

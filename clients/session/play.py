@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.audio.endpoints import Sink, open_sink
+from clients.audio.endpoints import Sink
 from clients.audio.pace import Pacer
 from clients.offline.playback import Part
 from clients.offline.recordings import Playback, open_playback
@@ -23,24 +23,15 @@ AHEAD = 4
 Piece = np.ndarray | Exception | None
 
 
-def play(
-    source: Path,
-    part: Part,
-    *,
-    voice: str | None,
-    model: str | None,
-    device: str | None,
-    reserve: float | None,
-) -> bool:
-    """Plays until the end or a signal; returns whether something was damaged. Raises ClientError
-    or FileError."""
-    with open_playback(source, part, voice=voice, model=model) as playback:
-        sink = open_sink(None, device, reserve)
-        try:
+def play(source: Path, part: Part, sink: Sink, *, voice: str | None, model: str | None) -> bool:
+    """Plays until the end or a signal, and closes the sink; returns whether something was damaged.
+    Raises ClientError or FileError."""
+    try:
+        with open_playback(source, part, voice=voice, model=model) as playback:
             asyncio.run(_play(playback, sink))
-        finally:
-            sink.close()
-        return playback.damaged
+    finally:
+        sink.close()
+    return playback.damaged
 
 
 async def _play(playback: Playback, sink: Sink) -> None:

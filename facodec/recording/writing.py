@@ -246,6 +246,8 @@ class RecordingFile:
             scan = before.scan
         if lost and not lost[-1].cut:
             raise FileError(f"{named} is damaged, so nothing is appended: {lost[-1]}")
+        if scan.end + HOP > MOST_SAMPLES:
+            raise FileError(f"{named} is a day long, and takes no more")
         if lost:
             self.remark = f"{named}: {lost[-1]}; going on there"
         self.appended_at = scan.end
