@@ -55,7 +55,7 @@ class Timeline:
             self._anchor = anchor
             return 0
         late = anchor - self._anchor
-        if late <= PAUSE:
+        if not late > PAUSE:
             self._anchor += LEAK * late
             return 0
         pause = min(late, max(0.0, waited))
