@@ -152,7 +152,7 @@ class Synthesizer(nn.Module):
         return replace(
             state,
             phase=(state.phase + cycles.sum(1)) % 1.0,
-            pitch=held[:, -1],
+            pitch=held[:, -1].clone(),
             voiced=pitch[:, -1] > 0,
             noise=(state.noise + SUBFRAMES * pitch.shape[1]) % NOISE_FRAMES,
         )
