@@ -108,7 +108,7 @@ def test_playing_at_the_pace_of_speech(fac: Path, tmp_path: Path) -> None:
     sink = FileSink(tmp_path / "out.wav")
     part = Part(16_000, 22_400)
     assert not play(fac, part, sink, voice=None, model=None)
-    main(["decode", str(fac), str(tmp_path / "whole.wav"), "--to", "1.4"])
+    assert main(["decode", str(fac), str(tmp_path / "whole.wav"), "--to", "1.4"]) == 0
     assert_equal_audio(sound(tmp_path / "out.wav"), sound(tmp_path / "whole.wav")[16_000:])
     with pytest.raises(ClientError, match="nothing to hear"):
         sink = FileSink(tmp_path / "none.wav")

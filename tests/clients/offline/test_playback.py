@@ -62,7 +62,7 @@ def test_the_whole_is_what_the_codec_says(
     assert np.abs(whole[-len(last) - 12_345 - 48_000 : -len(last) - 12_345]).max() > 0.01
 
 
-@pytest.mark.parametrize(("start", "end"), [(16.3, 18.0), (0.4, 0.5), (20.01, 26.6), (27.5, None)])
+@pytest.mark.parametrize(("start", "end"), [(16.3, 18.0), (20.01, 26.6), (27.5, None)])
 def test_a_part_is_a_slice_of_the_whole(
     start: float, end: float | None, talk: Path, whole: np.ndarray, live: Codec
 ) -> None:
@@ -138,7 +138,8 @@ def test_what_is_damaged_is_silence_and_told(
     assert_equal_audio(found[:before], whole[:before])
     path.write_bytes(data[:-3_000])
     cut = speak(path, live)
-    assert len(told) == 2 and told[1].cut and len(cut) == told[1].start
+    assert len(told) == 2 and told[1].cut
+    assert len(cut) == told[1].start - 12_345, "what was lost would have begun after the gap"
 
 
 def test_another_voice_and_no_voice_at_all(talk: Path, live: Codec, tmp_path: Path) -> None:
