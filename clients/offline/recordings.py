@@ -14,12 +14,19 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from clients.audio.files import AudioReader, AudioWriter, keep_apart
+from clients.audio.files import FORMATS, AudioReader, AudioWriter, keep_apart
 from clients.errors import ClientError, UsageError
 from clients.offline.local import load_codec
 from clients.offline.playback import Part, sound_of
 from clients.offline.references import MostSpeech, read_reference, several_people
-from clients.offline.voicebook import BUNDLED, Profiles, is_file, say, voice_file
+from clients.offline.voicebook import (
+    BUNDLED,
+    Profiles,
+    heard_voice,
+    is_file,
+    say,
+    voice_file,
+)
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE, TIMBRE_DIM
 from facodec.files import STANDARD, Replacement, need_writable, shown
@@ -49,6 +56,8 @@ class Decoded:
 def encode_file(source: Path, target: Path, *, layers: int, model: str | None) -> Encoded:
     """Sound file -> ``.fac`` file. Raises ClientError, FileError."""
     keep_apart([target], [source])
+    if target.suffix.lower() in FORMATS:
+        raise UsageError(f"{shown(target)} is named like sound: codes go into a file like x.fac")
     need_writable(target)
     reader = AudioReader(source)
     codec = load_codec(model)
@@ -68,7 +77,7 @@ def encode_file(source: Path, target: Path, *, layers: int, model: str | None) -
                 bar.update(len(piece) / SAMPLE_RATE)
         writer.push(stream.flush()[:layers])
         writer.end(samples)
-        timbre = codec.voice(speech.samples())
+        timbre = _voice_in(codec, speech.samples(), stream.timbre, source)
         aside.seek(len(header.to_bytes()))
         aside.write(voice_block(0, 0, timbre, exact=True))
     return Encoded(samples, writer.size)
@@ -208,4 +217,17 @@ def timbre_of(voice: str, codec: Codec) -> np.ndarray:
         say(found)
     if remark := several_people(codec.talkers_alike(reference.samples)):
         say(f"{shown(Path(voice))}: {remark}")
-    return codec.voice(reference.samples)
+    return heard_voice(codec, reference.samples, Path(voice))
+
+
+def _voice_in(
+    codec: Codec, speech: np.ndarray, running: np.ndarray | None, source: Path
+) -> np.ndarray:
+    """The voice (256,) of speech (n,), where there is none in it the running estimate."""
+    try:
+        return heard_voice(codec, speech, source)
+    except ClientError as error:
+        if running is None:
+            raise
+        say(f"{error}: the codes go with an average voice")
+        return running

@@ -39,10 +39,12 @@ class DecoderState:
 
 
 class Ns3Model(nn.Module):
-    """Version 1 of the published model; implements :class:`facodec.model.CodecModel`."""
+    """Version 1 of the published model; implements :class:`facodec.model.CodecModel`, and
+    :class:`facodec.model.Steps` itself."""
 
     name = "ns3"
     follows_source = False
+    says_level = False
     decoder_memory: int | None = 80
     """More than twice the look-ahead, which reaches as far as the memory does."""
     decoding_parts: ClassVar[tuple[str, ...]] = ("decoder.timbre_linear", "decoder.model")
@@ -50,6 +52,9 @@ class Ns3Model(nn.Module):
     their meaning."""
     backend = "float32"
     """How it computes; others come from :mod:`facodec.published.precisions`."""
+    hops: ClassVar[tuple[int, ...]] = (8, 4, 2, 1)
+    exact_sizes = False
+    in_place = None
 
     def __init__(self, config: Ns3Config | None = None) -> None:
         super().__init__()
@@ -76,6 +81,12 @@ class Ns3Model(nn.Module):
             encoder=_whole_hops(HOP + self.encoder_lookahead),
             decoder=_whole_hops(self.decoder_lookahead),
         )
+
+    def steps(self, backend: str = "auto") -> Ns3Model:
+        """The model itself. Raises ValueError for a backend it was not prepared for."""
+        if backend not in ("auto", self.backend):
+            raise ValueError(f"expected backend {self.backend!r} of a loaded ns3, got {backend!r}")
+        return self
 
     @torch.inference_mode()
     def latent(self, audio: Tensor) -> Tensor:
@@ -159,6 +170,9 @@ class Ns3Model(nn.Module):
         return audio[:, :whole], DecoderState(convolutions, audio[:, whole:])
 
     @torch.inference_mode()
+    def decoder_skip(self, codes: Tensor, state: DecoderState) -> DecoderState:
+        return state
+
     def decoder_flush(self, timbre: Tensor, state: DecoderState) -> Tensor:
         """The audio (B, 200 m) still owed when the codes have ended. Its frames have been given
         their timbre already."""
