@@ -18,6 +18,7 @@ from facodec.recording.reading import Recording
 from facodec.recording.scan import Lost
 from facodec.recording.writing import RecordingFile
 from tests.exactness import assert_equal_audio
+from tests.facodec.bundled.test_estimates import vowel
 
 Speak = Callable[..., np.ndarray]
 told: list[Lost] = []
@@ -77,30 +78,40 @@ def test_a_part_of_fewer_layers(talk: Path, live: Codec) -> None:
     assert_equal_audio(speak(talk, live, layers=3, start=320_000), few[320_000:])
 
 
+@pytest.mark.parametrize(("layers", "remembered"), [(6, 13), (3, 62)])
 def test_a_long_stretch_is_gone_past_in_no_time(
-    live: Codec, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    layers: int,
+    remembered: int,
+    live: Codec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever comes before, the decoder is given a few seconds."""
+    """Whatever comes before, the decoder is given a few seconds of it. Notes have gains, which
+    depend on what was heard: a loud one first, then quiet ones."""
     path = tmp_path / "long.fac"
-    frames = live.encode(np.tile(np.sin(np.arange(16_000) * 0.05), 2).astype(np.float32) * 0.3)
+    note = vowel(440, 2.0)
+    loud, quiet = live.encode(note), live.encode(0.1 * note)
+    start = 2 * (remembered // 2) + 9
     with RecordingFile(path, Header(live.identity)) as file:
-        file.voice(frames.timbre, exact=True)
-        for _ in range(20):
-            file.push(frames.codes)
-    wanted = speak(path, live)[35 * 16_000 :]
+        file.voice(loud.timbre, exact=True)
+        for part in [loud.codes] * 3 + [quiet.codes] * (start // 2 + 3):
+            file.push(part[:layers])
+    begin, end = start * 16_000, (start + 1) * 16_000
+    wanted = speak(path, live, end=end)[begin:]
     given: list[int] = []
-    push = type(live.decoder_stream(frames.timbre)).push
+    push = type(live.decoder_stream(loud.timbre)).push
 
     def counted(self: object, codes: np.ndarray) -> np.ndarray:
         given.append(codes.shape[1])
         return push(self, codes)  # type: ignore[arg-type]
 
     monkeypatch.setattr("facodec.codec.DecoderStream.push", counted)
-    assert_equal_audio(speak(path, live, start=35 * 16_000), wanted)
-    assert sum(given) <= (5 + 7) * 80
-    given.clear()
-    assert_equal_audio(speak(path, live, start=35 * 16_000, end=36 * 16_000), wanted[:16_000])
-    assert sum(given) <= (3 + 7) * 80
+    assert_equal_audio(speak(path, live, start=begin, end=end), wanted)
+    assert sum(given) <= (remembered + 3) * 80
+    if layers == 6:
+        rest = speak(path, live, start=begin)
+        assert_equal_audio(rest[:16_000], wanted)
+        assert len(rest) > 4 * 16_000
 
 
 def test_a_part_with_the_structure_of_the_published_model(tmp_path: Path) -> None:
