@@ -23,6 +23,8 @@ COMMANDS = {
     "listen": "hear a room",
     "encode": "sound file -> .fac file",
     "decode": ".fac file -> sound file",
+    "play": "hear a .fac file",
+    "info": "tell what is in a .fac file",
     "devices": "list sound devices",
     "voices": "list, add and remove voices",
     "verify": "check that a model works as it should",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from pathlib import Path
 
-from facodec.config import HIGHEST_PITCH, LOWEST_PITCH
+from facodec.config import HIGHEST_PITCH, LOWEST_PITCH, SAMPLE_RATE
 
 DEFAULT_URL = "ws://127.0.0.1:8765"
 SERVER_VARIABLE = "FACODEC_SERVER"
 TOKEN_VARIABLE = "FACODEC_TOKEN"
 CA_VARIABLE = "FACODEC_CA"
+_TIME = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,5}):)?(\d{1,7}(?:\.\d{1,6})?)", re.ASCII)
 
 
 def add_server(parser: argparse.ArgumentParser, *, serve: bool = True) -> None:
@@ -97,7 +99,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
+def add_output(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("output")
     group.add_argument(
         "--output", type=Path, metavar="FILE", help="a sound file in place of the loudspeaker"
@@ -111,6 +113,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="smallest margin of the playout buffer (default 15); it grows by itself where needed",
     )
+    return group
 
 
 def add_session(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +132,21 @@ def add_live(parser: argparse.ArgumentParser) -> None:
 
 def add_voice(parser: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
     parser.add_argument("--voice", metavar="FILE|NAME", required=required, help=text)
+
+
+def add_part(parser: argparse.ArgumentParser) -> None:
+    """What is to be heard of a recording, and how."""
+    parser.add_argument(
+        "--from", dest="start", type=_time, default=0, metavar="TIME",
+        help="where to begin: 80, 1:20 or 1:02:03.5 (default: at the beginning)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", dest="end", type=_time, metavar="TIME", help="where to stop (default: at the end)"
+    )
+    add_voice(parser, "decode with this voice: a recording, or a name (facodec voices)")
+    parser.add_argument("--layers", type=layers, default=6, metavar="3..6",
+                        help="use at most so many codes a frame (default 6)")  # fmt: skip
+    add_seed(parser)
 
 
 def add_pitch(parser: argparse.ArgumentParser) -> None:
@@ -188,6 +206,15 @@ def _pitch(text: str) -> float:
 def _milliseconds(text: str) -> float:
     """Seconds."""
     return _between(text, 5, 400) / 1000
+
+
+def _time(text: str) -> int:
+    """Samples from ``80``, ``1:20`` or ``1:02:03.5``."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"wanted a time like 80, 1:20 or 1:02:03.5, got {text}")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return round(((hours * 60 + minutes) * 60 + seconds) * SAMPLE_RATE)
 
 
 def _between(text: str, low: int, high: int) -> int:

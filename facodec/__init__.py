@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from facodec import lazy, renamed
 
 if TYPE_CHECKING:
-    from facodec.bitstream import FacFile
     from facodec.codec import Codec, ConverterStream, DecoderStream, EncoderStream, Frames
     from facodec.extras import MissingExtra
     from facodec.files import FileError
     from facodec.loading import load
+    from facodec.recording.whole import FacFile
 
 renamed.install()
 
@@ -36,7 +36,7 @@ __getattr__ = lazy.attributes(
         "ConverterStream": "facodec.codec",
         "DecoderStream": "facodec.codec",
         "EncoderStream": "facodec.codec",
-        "FacFile": "facodec.bitstream",
+        "FacFile": "facodec.recording.whole",
         "FileError": "facodec.files",
         "Frames": "facodec.codec",
         "MissingExtra": "facodec.extras",

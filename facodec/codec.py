@@ -16,13 +16,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from facodec.arrays import Audio, Codes, Timbre, as_array, as_samples, check_timbre
-from facodec.bitstream import check_codes
+from facodec.arrays import Audio, Codes, Timbre, as_samples
 from facodec.bundled.levels import levelled, speech_level
-from facodec.bundled.loudness import Loudness
+from facodec.bundled.loudness import Loudness, forgets_level
 from facodec.bundled.model import LiveModel
-from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE, Latency
-from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
+from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE, Latency
+from facodec.identity import ModelIdentity
+from facodec.inputs import Inputs
 from facodec.link.entropy import FrameCoder, load_tables
 from facodec.model import CodecModel, Steps
 from facodec.streams.batching import Work, run_alone
@@ -32,8 +32,6 @@ from facodec.streams.lanes import Lanes, as_numpy
 from facodec.streams.lines import DecoderLine, EncoderLine
 from facodec.weights.hashing import identity_of
 from facodec.weights.speakers import load_speakers
-
-DECODE = "decode them with the model they were encoded with (--model)"
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Frames:
     timbre: Timbre
 
 
-class Codec:
+class Codec(Inputs):
     """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
 
     ``backend``: of its streams, as :meth:`facodec.model.CodecModel.steps` takes it.
@@ -121,6 +119,15 @@ class Codec:
     def latency(self) -> Latency:
         """Algorithmic delay in samples."""
         return self.model.latency
+
+    def forgets(self, codes: Codes) -> bool:
+        """Whether a decoder that has heard just these frames (K, n) speaks what follows, but for
+        rounding, as if it had heard those before them too: see :meth:`DecoderStream.skip`. Those
+        before them and what follows have as many codes a frame."""
+        memory = self.model.decoder_memory
+        if memory is None or codes.shape[1] < memory:
+            return False
+        return not self.says_level or forgets_level(codes)
 
     @torch.inference_mode()
     def encode(self, audio: ArrayLike | Tensor) -> Frames:
@@ -239,38 +246,6 @@ class Codec:
         without it what goes with the frames is the target, which tells nothing of him."""
         return ConverterStream(self, timbre, seed, pitch, talker, steer)
 
-    def tensor_codes(self, codes: ArrayLike | Tensor) -> Tensor:
-        """Checked codes (K, n) -> (1, 6, n) for the model, layers left out marked absent."""
-        checked = torch.from_numpy(np.ascontiguousarray(self.check_codes(codes)))
-        filled = torch.full((1, CODE_LAYERS, checked.shape[1]), ABSENT, dtype=torch.long)
-        filled[0, : checked.shape[0]] = checked
-        return filled.to(self.device)
-
-    def check_codes(self, codes: ArrayLike | Tensor) -> Codes:
-        """Checked codes (K, n) of this model, as a plain array. Raises ValueError."""
-        need_model("the codes were", model_of(codes), self.identity, DECODE)
-        return check_codes(as_array(codes))
-
-    def tensor_timbre(self, timbre: ArrayLike | Tensor) -> Tensor:
-        """Checked timbre (256,) -> (1, 256) for the model."""
-        array = self.check_voice(timbre)
-        return torch.from_numpy(array.copy()).unsqueeze(0).to(self.device)
-
-    def check_voice(self, timbre: ArrayLike | Tensor) -> Timbre:
-        """Checked timbre (256,) of this model, as a plain array. Raises ValueError."""
-        need_model("the voice was", model_of(timbre), self.identity, AGAIN)
-        return check_timbre(timbre)
-
-    def _own(self, array: Array) -> Array:
-        return belonging(array, self.identity)
-
-    def _audio(self, audio: ArrayLike | Tensor) -> Tensor:
-        samples = as_samples(audio)
-        if not len(samples):
-            raise ValueError("audio is empty: wanted at least one sample")
-        padded = np.pad(samples, (0, -len(samples) % HOP))
-        return torch.from_numpy(padded).unsqueeze(0).to(self.device)
-
 
 class EncoderStream:
     """Audio in, codes out, for any chunk lengths; the same codes as :meth:`Codec.encode`."""
@@ -335,6 +310,15 @@ class DecoderStream:
     def push(self, codes: ArrayLike | Tensor) -> Audio:
         """codes (K, n), K = 3..6, n >= 0 -> the samples (200 m,) that became complete."""
         return run_alone(self._line.push(self._codec.check_codes(codes), self._timbre))
+
+    def skip(self, codes: ArrayLike | Tensor) -> None:
+        """Go past the first frames (K, n) of a stream, unheard and in no time. The
+        sound of what follows is as it would have been from where :meth:`Codec.forgets` holds for
+        the frames pushed since; until there it is not to be used. Raises ValueError for a model
+        that cannot."""
+        if self._codec.model.decoder_memory is None:
+            raise ValueError(f"frames of model {self._codec.name} cannot be skipped")
+        self._line.skip(self._codec.check_codes(codes))
 
     def flush(self) -> Audio:
         """End of the codes: the samples (200 m,) still owed."""

@@ -56,14 +56,7 @@ def why(error: BaseException) -> str:
 def open_input(path: Path) -> BinaryIO:
     """A file opened for reading, at its beginning and seekable. What comes from a pipe is copied
     to a temporary file first. Raises FileError for what is missing, a folder or a device."""
-    try:
-        file = _open_to_read(path)
-    except FileError:
-        raise
-    except FileNotFoundError as error:
-        raise FileError(f"there is no file {shown(path)}") from error
-    except (OSError, ValueError) as error:
-        raise FileError(f"cannot read {shown(path)}: {why(error)}") from error
+    file = _opened(path, buffering=-1)
     kind = os.fstat(file.fileno()).st_mode
     if stat.S_ISREG(kind):
         return file
@@ -71,6 +64,12 @@ def open_input(path: Path) -> BinaryIO:
         if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
             raise FileError(f"{shown(path)} is a device, not a file")
         return _spooled(file, path)
+
+
+def open_stream(path: Path) -> BinaryIO:
+    """A file or pipe opened for reading forward, unbuffered: what has come can be read at once.
+    Raises FileError for what is missing or a folder."""
+    return _opened(path, buffering=0)
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -259,7 +258,7 @@ class Replacement(RawIOBase):
         place = self._place
         number, name = tempfile.mkstemp(prefix=".facodec-", dir=place.parent)
         self._aside = Path(name)
-        os.fchmod(number, _mode(place))
+        os.fchmod(number, mode_for(place))
         return cast(BinaryIO, os.fdopen(number, "r+b", buffering=0))
 
     def _copy_out(self) -> None:
@@ -278,18 +277,39 @@ class Replacement(RawIOBase):
         return found
 
 
+def mode_for(place: Path) -> int:
+    """Permissions of the file that is replaced, else those that a new file gets."""
+    try:
+        return stat.S_IMODE(place.stat().st_mode)
+    except OSError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
 def _escaped(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte of a name that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
 
 
-def _open_to_read(path: Path) -> BinaryIO:
+def _opened(path: Path, buffering: int) -> BinaryIO:
+    try:
+        return _open_to_read(path, buffering)
+    except FileError:
+        raise
+    except FileNotFoundError as error:
+        raise FileError(f"there is no file {shown(path)}") from error
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot read {shown(path)}: {why(error)}") from error
+
+
+def _open_to_read(path: Path, buffering: int) -> BinaryIO:
     if path == STANDARD:
-        return os.fdopen(os.dup(0), "rb")
+        return os.fdopen(os.dup(0), "rb", buffering)
     if path.is_dir():
         raise FileError(f"{shown(path)} is a folder, not a file")
-    return path.open("rb")
+    return path.open("rb", buffering)
 
 
 def _spooled(pipe: BinaryIO, path: Path) -> BinaryIO:
@@ -308,13 +328,3 @@ def _spooled(pipe: BinaryIO, path: Path) -> BinaryIO:
         kept.close()
         raise
     return kept
-
-
-def _mode(place: Path) -> int:
-    """Permissions of the file that is replaced, else those that a new file gets."""
-    try:
-        return stat.S_IMODE(place.stat().st_mode)
-    except OSError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask

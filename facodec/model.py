@@ -26,6 +26,10 @@ class CodecModel(Protocol):
     says_level: bool
     """Whether prosody codes say the level, see :mod:`facodec.bundled.loudness`."""
 
+    decoder_memory: int | None
+    """Frames after which a decoder, of what it heard before, remembers the beat alone that
+    :meth:`Steps.decoder_skip` keeps; None where frames cannot be skipped."""
+
     @property
     def latency(self) -> Latency:
         """Algorithmic delay of a stream in samples."""
@@ -91,6 +95,10 @@ class Steps(Protocol):
 
     def decoder_step(self, codes: Tensor, timbre: Tensor, state: State) -> tuple[Tensor, State]:
         """codes (B, 6, n), timbre (B, 256) -> audio (B, 200 m)."""
+
+    def decoder_skip(self, codes: Tensor, state: State) -> State:
+        """The state after codes (B, 6, n) of a stream's beginning that nobody is to hear: right
+        :attr:`CodecModel.decoder_memory` frames later. Only for models that have one."""
 
     def decoder_flush(self, timbre: Tensor, state: State) -> Tensor:
         """The audio (B, 200 m) the decoder still owes when the codes have ended."""

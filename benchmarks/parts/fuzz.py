@@ -277,19 +277,18 @@ def _recorded(speech: np.ndarray) -> list[tuple[str, bytes]]:
 
 
 def _codes(folder: Path) -> Door:
-    import numpy as np
-
-    from facodec.bitstream import FIRST_MAGIC, MAGIC, FacFile
+    from benchmarks.attacks.recordings import whole_files
     from facodec.files import FileError
-    from facodec.identity import ModelIdentity
+    from facodec.recording.whole import FacFile
 
-    path = folder / "example.fac"
-    codes = np.random.default_rng(0).integers(0, 1024, (6, 40))
-    model = ModelIdentity("live", "0123456789ab")
-    FacFile(codes, np.full(256, 0.1, np.float32), model, 7_900).write(path)
-    new = path.read_bytes()
-    old = FIRST_MAGIC + new.removeprefix(MAGIC)[:-8]
-    return Door([(".fac", new), (".fac", old)], FacFile.read, (FileError,))
+    return Door(whole_files(folder), FacFile.read, (FileError,))
+
+
+def _recordings(folder: Path) -> Door:
+    from benchmarks.attacks.recordings import read_stream, streams
+    from facodec.files import FileError
+
+    return Door(streams(folder), read_stream, (FileError,))
 
 
 def _voices(folder: Path) -> Door:
@@ -377,6 +376,7 @@ def _addresses(_folder: Path) -> Door:
 DOORS: dict[str, Callable[[Path], Door]] = {
     "sound": _sound,
     "codes": _codes,
+    "recordings": _recordings,
     "voices": _voices,
     "weights": _weights,
     "names": _names,

@@ -31,13 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
     from clients.offline.recordings import encode_file, report
 
     started = time.monotonic()
-    saved, size = encode_file(
+    encoded = encode_file(
         arguments.input, arguments.output, layers=arguments.layers, model=arguments.model
     )
-    seconds = saved.samples / 16_000
     report(
         arguments.output,
-        f"{seconds:.2f} s in {size} bytes, {saved.codes.shape[0] * 0.8:.1f} "
+        f"{encoded.samples / 16_000:.2f} s in {encoded.size} bytes, {arguments.layers * 0.8:.1f} "
         f"kbit/s and the voice; took {time.monotonic() - started:.1f} s",
     )
     return 0

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +17,7 @@ from tqdm import tqdm
 from clients.audio.files import FORMATS, AudioReader, AudioWriter, keep_apart
 from clients.errors import ClientError, UsageError
 from clients.offline.local import load_codec
+from clients.offline.playback import Part, sound_of
 from clients.offline.references import MostSpeech, read_reference, several_people
 from clients.offline.voicebook import (
     BUNDLED,
@@ -22,21 +27,35 @@ from clients.offline.voicebook import (
     say,
     voice_file,
 )
-from facodec.bitstream import FacFile
 from facodec.codec import Codec
-from facodec.config import SAMPLE_RATE
-from facodec.files import STANDARD, need_writable, shown
-from facodec.identity import model_of, need_model
+from facodec.config import SAMPLE_RATE, TIMBRE_DIM
+from facodec.files import STANDARD, Replacement, need_writable, shown
+from facodec.identity import ModelIdentity, model_of, need_model
 from facodec.names import anonymous_seed, is_anonymous
+from facodec.recording.blocks import Header, Spoken, voice_block
+from facodec.recording.reading import Recording, survey
+from facodec.recording.scan import Lost, clock
+from facodec.recording.writing import BlockWriter
 
-STEP_FRAMES = 800
-"""Frames decoded at a time: ten seconds."""
+
+@dataclass(frozen=True)
+class Encoded:
+    """A ``.fac`` file that was written: samples of sound, and bytes."""
+
+    samples: int
+    size: int
 
 
-def encode_file(
-    source: Path, target: Path, *, layers: int, model: str | None
-) -> tuple[FacFile, int]:
-    """Sound file -> ``.fac`` file, returned too, with its bytes. Raises ClientError, FileError."""
+@dataclass(frozen=True)
+class Decoded:
+    """A sound file that was written: its samples, and whether the recording was damaged."""
+
+    samples: int
+    damaged: bool
+
+
+def encode_file(source: Path, target: Path, *, layers: int, model: str | None) -> Encoded:
+    """Sound file -> ``.fac`` file. Raises ClientError, FileError."""
     keep_apart([target], [source])
     if target.suffix.lower() in FORMATS:
         raise UsageError(f"{shown(target)} is named like sound: codes go into a file like x.fac")
@@ -45,57 +64,125 @@ def encode_file(
     codec = load_codec(model)
     stream = codec.encoder_stream()
     speech = MostSpeech()
-    codes: list[np.ndarray] = []
     samples = 0
-    with progress("encoding") as bar:
-        for piece in reader.pieces():
-            speech.push(piece)
-            samples += len(piece)
-            codes.append(stream.push(piece))
-            bar.update(len(piece) / SAMPLE_RATE)
-    codes.append(stream.flush())
-    timbre = _voice_in(codec, speech.samples(), stream.timbre, source)
-    saved = FacFile(np.concatenate(codes, axis=1)[:layers], timbre, codec.identity, samples)
-    return saved, saved.write(target)
+    header = Header(codec.identity)
+    with Replacement(target) as aside:
+        writer = BlockWriter(aside.write, header)
+        # Its place: who was heard is known at the end, and has to be known before the codes.
+        writer.voice(np.zeros(TIMBRE_DIM, np.float32), exact=True)
+        with progress("encoding") as bar:
+            for piece in reader.pieces():
+                speech.push(piece)
+                samples += len(piece)
+                writer.push(stream.push(piece)[:layers])
+                bar.update(len(piece) / SAMPLE_RATE)
+        writer.push(stream.flush()[:layers])
+        writer.end(samples)
+        timbre = _voice_in(codec, speech.samples(), stream.timbre, source)
+        aside.seek(len(header.to_bytes()))
+        aside.write(voice_block(0, 0, timbre, exact=True))
+    return Encoded(samples, writer.size)
 
 
-def decode_file(
-    source: Path, target: Path, *, voice: str | None, layers: int, seed: int, model: str | None
-) -> int:
-    """``.fac`` file -> sound file; returns its samples. Raises ClientError or FileError."""
+def decode_file(source: Path, target: Path, part: Part, *, voice: str | None,
+                model: str | None) -> Decoded:  # fmt: skip
+    """``.fac`` file -> sound file. ``voice``: see :func:`timbre_of`. Raises ClientError or
+    FileError."""
     keep_apart([target], [source, voice_file(voice)])
     writer = AudioWriter(target, partial=False)
-    saved = FacFile.read(source)
-    codec = _codec_of(saved, source, model)
-    timbre = saved.timbre if voice is None else timbre_of(voice, codec, saved.timbre)
-    codes = saved.codes[:layers]
-    if is_anonymous(voice):  # pitch and detail tell of the talker, too
-        codes = codec.convert_codes(codes, saved.timbre, timbre)
-    stream = codec.decoder_stream(timbre, seed=seed)
-    with writer, progress("decoding", saved.samples / SAMPLE_RATE) as bar:
-        for start in range(0, codes.shape[1], STEP_FRAMES):
-            before = writer.samples
-            _write(writer, stream.push(codes[:, start : start + STEP_FRAMES]), saved.samples)
-            bar.update((writer.samples - before) / SAMPLE_RATE)
-        _write(writer, stream.flush(), saved.samples)
-    return writer.samples
+    with open_playback(source, part, voice=voice, model=model) as playback:
+        seconds = playback.seconds
+        with writer, progress("decoding", seconds) as bar:
+            for audio in playback.pieces():
+                writer.write(audio)
+                bar.update(len(audio) / SAMPLE_RATE)
+            playback.check_heard(writer.samples)
+    return Decoded(writer.samples, playback.damaged)
 
 
-def _codec_of(saved: FacFile, source: Path, model: str | None) -> Codec:
+def part_of(arguments: argparse.Namespace) -> Part:
+    """The part that the options of :func:`clients.options.add_part` ask for. Raises UsageError."""
+    start, end = arguments.start, arguments.end
+    if end is not None and end <= start:
+        raise UsageError(f"expected --to after --from ({clock(start)}), got {clock(end)}")
+    return Part(start, end, layers=arguments.layers, seed=arguments.seed)
+
+
+class Playback:
+    """A recording that is being turned into sound; made by :func:`open_playback`."""
+
+    def __init__(self, source: Path, recording: Recording, codec: Codec, part: Part) -> None:
+        self._source, self._recording = source, recording
+        self._codec, self._part = codec, part
+        self.damaged = False
+        """Whether something was lost other than by cutting the end off."""
+        self.seconds: float | None = None
+        """How long it will be; None where that is not known beforehand."""
+        end = survey(source).end if part.end is None else part.end
+        if end > part.start:
+            self.seconds = (end - part.start) / SAMPLE_RATE
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """Samples (n,) one after the other; what is lost is silence, and told."""
+        yield from sound_of(self._source, self._recording, self._codec, self._part, self._tell)
+        if not (self._recording.ended or self._part.end is not None or self._was_cut):
+            say(f"{shown(self._source)} has no end: it is still going on, or was broken off")
+
+    def check_heard(self, samples: int) -> None:
+        """Raises ClientError where nothing came, since the part begins after the end."""
+        if not samples:
+            raise ClientError(
+                f"{shown(self._source)} ends at {clock(self._recording.samples)}: nothing to hear "
+                f"from {clock(self._part.start)} on"
+            )
+
+    _was_cut = False
+
+    def _tell(self, lost: Lost) -> None:
+        self._was_cut |= lost.cut
+        self.damaged |= not lost.cut
+        say(f"{shown(self._source)}: {lost}")
+
+
+@contextmanager
+def open_playback(
+    source: Path, part: Part, *, voice: str | None, model: str | None
+) -> Iterator[Playback]:
+    """A recording with the codec it asks for and, in the part, the voice given by name or file."""
+    with Recording(source) as recording:
+        codec = _codec_of(recording.header.model, source, model)
+        if voice is not None:
+            hidden = is_anonymous(voice)
+            talker = _first_voice(source) if hidden else None
+            part = replace(part, voice=timbre_of(voice, codec, talker), hidden=hidden)
+        yield Playback(source, recording, codec, part)
+
+
+def _first_voice(source: Path) -> np.ndarray | None:
+    """Timbre (256,) of who is heard first; None where the recording begins without one, or is a
+    pipe, which is read but once."""
+    if source == STANDARD or not source.is_file():
+        return None
+    with Recording(source) as recording:
+        first = next(iter(recording.items(0)), None)
+    return first.timbre if isinstance(first, Spoken) else None
+
+
+def _codec_of(made: ModelIdentity, source: Path, model: str | None) -> Codec:
     try:
-        codec = load_codec(model or saved.model.name)
+        codec = load_codec(model or made.name)
     except ClientError as error:
         if model is not None:
             raise
         raise ClientError(
-            f"{shown(source)} holds codes of model {shown(saved.model)}: give the folder with it "
+            f"{shown(source)} holds codes of model {shown(made)}: give the folder with it "
             "by --model"
         ) from error
     advice = "give the folder with the model it was made with by --model"
-    need_model(f"{shown(source)} was", saved.model, codec.identity, advice)
-    if not saved.model.weights:
+    need_model(f"{shown(source)} was", made, codec.identity, advice)
+    if not made.weights:
         say(
-            f"{shown(source)} does not say which weights of model {shown(saved.model)} it was "
+            f"{shown(source)} does not say which weights of model {shown(made)} it was "
             f"made with: taken to be those of {codec.identity}"
         )
     return codec
@@ -163,8 +250,3 @@ def _voice_in(
             raise
         say(f"{error}: the codes go with an average voice")
         return running
-
-
-def _write(writer: AudioWriter, audio: np.ndarray, wanted: int) -> None:
-    """The last frame may be only partly speech."""
-    writer.write(audio[: wanted - writer.samples])

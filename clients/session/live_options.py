@@ -9,6 +9,7 @@ import numpy as np
 
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.names import is_anonymous
+from facodec.recording import SUFFIX
 from streaming.wire.protocol import Role
 
 
@@ -42,6 +43,8 @@ class LiveOptions:
     denoise: bool = False
     playout: float | None = None
     """Smallest margin of the playout buffer, s."""
+    append: bool = False
+    """Whether a recording goes on at the end of the one that is there."""
 
     @property
     def converts_here(self) -> bool:
@@ -68,4 +71,14 @@ class LiveOptions:
     @property
     def plays(self) -> bool:
         """Whether sound comes out here."""
-        return self.role != "publish"
+        return self.role != "publish" and not self.records
+
+    @property
+    def records(self) -> bool:
+        """Whether codes go into a file as they come, and no sound comes out."""
+        return self.role == "subscribe" and is_recording(self.output)
+
+
+def is_recording(output: Path | None) -> bool:
+    """Whether an output is a file of codes, by its suffix."""
+    return output is not None and output.suffix.lower() == SUFFIX

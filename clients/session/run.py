@@ -26,6 +26,7 @@ from clients.session.live_options import LiveOptions
 from clients.session.pausing import SpeechGate, paced
 from clients.session.status import Progress, Reporter, Sampler
 from clients.session.talkers import SourceTalker
+from clients.session.tape import Tape
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from streaming.wire.protocol import Done, Format
 
@@ -58,6 +59,7 @@ class LiveRun:
         self._talker = talker or SourceTalker()
         self._source: Source | None = None
         self._sink: Sink | None = None
+        self._tape: Tape | None = None
         self._recording: AudioWriter | None = None
         self._feed: Feed | None = None
         self._gate: SpeechGate | None = None
@@ -123,6 +125,8 @@ class LiveRun:
                 self._source = DenoisedSource(self._source)
         if wanted.save_input is not None:
             self._recording = stack.enter_context(AudioWriter(wanted.save_input))
+        if wanted.records and wanted.output is not None:
+            self._tape = stack.enter_context(Tape(wanted.output, append=wanted.append))
         if wanted.plays:
             self._sink = open_sink(wanted.output, wanted.device_out, wanted.playout)
             stack.callback(self._sink.close)
@@ -150,13 +154,13 @@ class LiveRun:
 
     def _connect(self) -> connect:
         wanted = self._options
-        media: Format = "codes" if self._local is not None else "pcm"
+        media: Format = "codes" if self._local is not None or wanted.records else "pcm"
         here = wanted.converts_here
         return connect(
             wanted.url,
             role="loopback" if here and wanted.role == "convert" else wanted.role,
             input=media if wanted.listens else None,
-            output=media if wanted.plays else None,
+            output=media if wanted.plays or wanted.records else None,
             # Nobody waits for a file, whose result is to be that of the codec to the last bit.
             pcm="f32" if wanted.fast else "s16",
             model=wanted.model,
@@ -179,12 +183,12 @@ class LiveRun:
             wire=self.progress.wire,
         )
 
-    # ------------------------------------------------------------------ one session
-
     async def _use(self, session: Session) -> None:
         self._connections += 1
         self._resume = session.ready.resume
         self._in_session = True
+        if self._tape is not None and (remark := self._tape.begin(session.identity)):
+            self._reporter.say(remark)
         self._say_connected(session)
         tasks = [asyncio.create_task(self._receive(session))]
         tasks.append(asyncio.create_task(self._send(session)))
@@ -210,7 +214,7 @@ class LiveRun:
     def _say_connected(self, session: Session) -> None:
         ready = session.ready
         delay = (ready.latency.encoder + ready.latency.decoder) / ready.sample_rate * 1000
-        ends = [end.name for end in (self._source, self._sink) if end is not None]
+        ends = [end.name for end in (self._source, self._sink, self._tape) if end is not None]
         server = without_secrets(self._options.url)
         self._reporter.say(
             f"connected to {server}: {' -> '.join(ends)}, model {ready.model} "
@@ -228,8 +232,6 @@ class LiveRun:
             if self._options.reconnect:
                 raise ConnectionLost(f"the publisher left room {self._options.room}")
             self._reporter.say(f"the publisher left room {self._options.room}")
-
-    # ------------------------------------------------------------------ up
 
     async def _send(self, session: Session) -> Done | None:
         if self._feed is None:
@@ -314,8 +316,6 @@ class LiveRun:
         else:
             await session.send_pause(codes.shape[1], noise)
 
-    # ------------------------------------------------------------------ down
-
     async def _receive(self, session: Session) -> Done | None:
         decoder = None
         if self._local is not None and self._options.plays:
@@ -332,6 +332,9 @@ class LiveRun:
 
     async def _take(self, session: Session, packet: Packet, decoder: LocalDecoder | None) -> None:
         computing = 0.0
+        if self._tape is not None:
+            self.progress.samples_out += self._tape.take(packet)
+            return
         if isinstance(packet, AudioPacket):
             samples = packet.samples
         elif decoder is not None:
@@ -367,8 +370,6 @@ class LiveRun:
             ledger.add("playout", playout)
         total = times.arrived - times.captured + look_ahead + decoding + (playout or 0.0)
         ledger.add("sum", total + self._options.packet_wait)
-
-    # ------------------------------------------------------------------ status
 
     async def _show_status(self) -> None:
         sampler = Sampler(self.progress)

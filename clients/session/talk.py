@@ -14,7 +14,7 @@ from clients import options as given
 from clients.audio.files import keep_apart
 from clients.errors import UsageError
 from clients.offline import voicebook as voices
-from clients.session.live_options import LiveOptions
+from clients.session.live_options import LiveOptions, is_recording
 from clients.session.local_server import LocalServer
 from clients.session.run import LiveRun
 from clients.session.status import Progress, Reporter
@@ -51,7 +51,7 @@ async def interruptible(run: LiveRun) -> Progress:
         run.stop()
 
     loop = asyncio.get_running_loop()
-    numbers = _endings()
+    numbers = ending_signals()
     for number in numbers:
         loop.add_signal_handler(number, on_signal)
     try:
@@ -63,8 +63,9 @@ async def interruptible(run: LiveRun) -> Progress:
             loop.remove_signal_handler(number)
 
 
-def _endings() -> list[signal.Signals]:
-    """SIGHUP counts unless ``nohup`` had it ignored: a server of our own must not stay behind."""
+def ending_signals() -> list[signal.Signals]:
+    """Signals that end a command in good order. SIGHUP counts unless ``nohup`` had it ignored: a
+    server of our own must not stay behind."""
     hangs_up = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
 
@@ -108,6 +109,7 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
             save_input=getattr(options, "save_input", None),
             denoise=getattr(options, "denoise", False),
             playout=getattr(options, "playout", None),
+            append=getattr(options, "append", False),
         )
         talker = await _talker(options, live, local, reporter)
         await interruptible(LiveRun(live, reporter, local, talker))
@@ -159,6 +161,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("--fast needs --input FILE: nobody speaks faster than real time")
     if getattr(options, "fast", False) and "output" in options and options.output is None:
         raise UsageError("--fast needs --output FILE: nobody listens faster than real time")
+    if getattr(options, "append", False) and not is_recording(options.output):
+        raise UsageError("--append needs --output FILE.fac: only recordings as codes are appended")
     keep_apart(
         [getattr(options, name, None) for name in ("output", "save_input")],
         [

@@ -48,7 +48,31 @@ POWERS: list[float] = (10.0 ** (MIDDLES / 10.0) / WINDOW).tolist()
 """Mean square of the samples, by level class."""
 RAMP = np.arange(1, HOP + 1, dtype=np.float32) / np.float32(HOP)
 
+REMAINDER, DETAIL_REMAINDER = 1e-9, 1e-10
+"""Share of the power coded, without and with detail codes, that may be left of what was before
+when it counts as forgotten. Of the power spoken it may then be as much more as a level can be
+wrong before it gets its gain, twice: 16 and 30 dB."""
+
 Audio = NDArray[np.float32]
+
+
+def forgets_level(codes: NDArray[np.int64]) -> bool:
+    """Whether the gain after these frames (K, n) does not depend on what was before them, given
+    that it and what follows have as many codes a frame. What was before is taken to have been as
+    loud as can be, for as long as is remembered."""
+    pitch, level = np.divmod(codes[0], LEVELS)
+    if len(codes) > MIN_LAYERS:
+        memory, least, remainder = DETAIL_MEMORY, POWERS[1], DETAIL_REMAINDER
+        fades, compared = np.ones_like(level), (pitch != UNVOICED) & (level > 0)
+    else:
+        memory, least, remainder = MEMORY, POWERS[0], REMAINDER
+        fades = compared = pitch != UNVOICED
+    # Later frames fade by as much as all of them, and whenever a gain is worked out, at least one
+    # frame of the least power has been added.
+    share = (1.0 - 1.0 / memory) ** np.cumsum(fades[::-1])[::-1]
+    coded = float(share @ np.where(compared, np.array(POWERS)[level], 0.0))
+    before = float(share[0]) * memory * POWERS[-1]
+    return before <= remainder * max(coded, least)
 
 
 class Powers(NamedTuple):

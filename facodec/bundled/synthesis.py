@@ -8,7 +8,7 @@ are minimum-phase with a learned correction, so their response only reaches forw
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -147,6 +147,19 @@ class Synthesizer(nn.Module):
         )
         return audio, after
 
+    def gone_by(self, pitch: Tensor, state: SynthesisState) -> SynthesisState:
+        """The state after frames of pitch (B, T) Hz, 0 where unvoiced, that nobody heard: phase and
+        noise are where they would be, what still sounds of those frames is missing."""
+        before, held = _glides(pitch.double(), state)
+        cycles = (before + held) * (HOP / 2 / SAMPLE_RATE)
+        return replace(
+            state,
+            phase=(state.phase + cycles.sum(1)) % 1.0,
+            pitch=held[:, -1].clone(),
+            voiced=pitch[:, -1] > 0,
+            noise=(state.noise + SUBFRAMES * pitch.shape[1]) % NOISE_FRAMES,
+        )
+
     def _filter(self, log_bands: Tensor, correction: Tensor | None) -> Tensor:
         phase = log_bands @ self.phase_of_gain
         if correction is not None:
@@ -156,10 +169,7 @@ class Synthesizer(nn.Module):
     def _pulses(self, pitch: Tensor, state: SynthesisState) -> tuple[Tensor, SynthesisState]:
         """Band-limited pulse train (B, 200 T) of unit power; pitch glides over each hop."""
         voiced = pitch > 0
-        held = _hold_last(pitch, state.pitch)
-        before = torch.cat((state.pitch.unsqueeze(1), held[:, :-1]), dim=1)
-        was_voiced = torch.cat((state.voiced.unsqueeze(1), voiced[:, :-1]), dim=1)
-        before = torch.where(was_voiced, before, held)  # a new voiced stretch starts at its pitch
+        before, held = _glides(pitch, state)
         cycles = (before + held) * (HOP / 2 / SAMPLE_RATE)
         ends = state.phase.unsqueeze(1) + cycles.cumsum(1)
         slope = (held - before).unsqueeze(2) / (2 * HOP)
@@ -186,6 +196,14 @@ class Synthesizer(nn.Module):
         )
         summed = folded.view(batch, total) + nn.functional.pad(tail, (0, total - TAIL))
         return summed[:, : count * SUBHOP], summed[:, count * SUBHOP :]
+
+
+def _glides(pitch: Tensor, state: SynthesisState) -> tuple[Tensor, Tensor]:
+    """Pitch (B, T) -> the pitch that each hop begins and ends with, held where unvoiced."""
+    held = _hold_last(pitch, state.pitch)
+    before = torch.cat((state.pitch.unsqueeze(1), held[:, :-1]), dim=1)
+    was_voiced = torch.cat((state.voiced.unsqueeze(1), pitch[:, :-1] > 0), dim=1)
+    return torch.where(was_voiced, before, held), held  # a new voiced stretch starts at its pitch
 
 
 def _hold_last(pitch: Tensor, before: Tensor) -> Tensor:

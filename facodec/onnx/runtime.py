@@ -78,6 +78,7 @@ class OnnxModel(nn.Module):
     frame by frame."""
 
     follows_source = says_level = False
+    decoder_memory: int | None = None
     hops: ClassVar[tuple[int, ...]] = (8, 4, 2, 1)
     exact_sizes = False
     in_place = None
@@ -100,6 +101,10 @@ class OnnxModel(nn.Module):
         if backend not in ("auto", "onnx", self.backend):
             raise ValueError(f"expected backend 'onnx' of exported graphs, got {backend!r}")
         return self
+
+    def decoder_skip(self, codes: Tensor, state: GraphState) -> GraphState:
+        """Raises ValueError: what a graph remembers is not known."""
+        raise ValueError(f"frames of the exported model {self.name} cannot be skipped")
 
     def encode(self, audio: Tensor) -> Tensor:
         return self.encode_with_timbre(audio)[0]

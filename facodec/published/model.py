@@ -45,6 +45,8 @@ class Ns3Model(nn.Module):
     name = "ns3"
     follows_source = False
     says_level = False
+    decoder_memory: int | None = 80
+    """More than twice the look-ahead, which reaches as far as the memory does."""
     decoding_parts: ClassVar[tuple[str, ...]] = ("decoder.timbre_linear", "decoder.model")
     """Modules that only turn codes into sound: other weights in them leave codes and timbres
     their meaning."""
@@ -168,6 +170,9 @@ class Ns3Model(nn.Module):
         return audio[:, :whole], DecoderState(convolutions, audio[:, whole:])
 
     @torch.inference_mode()
+    def decoder_skip(self, codes: Tensor, state: DecoderState) -> DecoderState:
+        return state
+
     def decoder_flush(self, timbre: Tensor, state: DecoderState) -> Tensor:
         """The audio (B, 200 m) still owed when the codes have ended. Its frames have been given
         their timbre already."""

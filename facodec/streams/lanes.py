@@ -130,6 +130,14 @@ class Lanes:
         return cast(Audio, as_numpy(audio)[: len(lanes)])
 
     @torch.inference_mode()
+    def skip(self, lane: Slot, codes: Codes) -> None:
+        """Lets a decoder go past codes (6, n), n > 0, of its beginning unheard, see
+        :meth:`facodec.model.Steps.decoder_skip`."""
+        state = self._decoders.gather([lane], 1)
+        after = self._steps.decoder_skip(self._batch(codes[None], 1), state)
+        self._decoders.put([lane], after)
+
+    @torch.inference_mode()
     def flush_decoder(self, lane: Slot, timbre: Timbres) -> Audio:
         """The samples (200 m,) that a decoder still owes."""
         state = self._decoders.gather([lane], 1)

@@ -96,6 +96,13 @@ class DecoderLine:
             start += frames
         return _joined(parts, SILENCE)
 
+    def skip(self, codes: np.ndarray) -> None:
+        """Goes past the first codes (K, n) of a stream, unheard and in no time. The sound of what
+        follows is as it would have been from where :meth:`facodec.codec.Codec.forgets` holds for
+        the codes pushed since; until there it is not to be used."""
+        if codes.shape[1]:
+            self._lanes.skip(self._lane, filled(codes))
+
     def flush(self, timbre: np.ndarray) -> Work[np.ndarray]:
         """The samples still owed."""
         flush = partial(self._lanes.flush_decoder, self._lane, timbre)

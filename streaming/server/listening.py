@@ -155,6 +155,8 @@ class Server:
         await self._peers_gone(CUT_GRACE, None)
         if self._checker is not None:
             self._checker.cancel()
+        if (recorder := self.runtime.recorder) is not None:
+            await asyncio.get_running_loop().run_in_executor(None, recorder.close)
         self.runtime.engine.stop(timeout=0.0 if hurry is not None and hurry.is_set() else 5.0)
 
     async def _peers_gone(self, patience: float, hurry: asyncio.Event | None) -> None:

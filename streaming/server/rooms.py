@@ -77,6 +77,7 @@ class Room:
         self._backlog = backlog
         self._clock = clock
         self._listeners: list[Listener] = []
+        self._recorder: Listener | None = None
         self._broadcast: Broadcast | None = None
         self._publisher: Publisher | None = None
         self._resume = ""
@@ -90,7 +91,8 @@ class Room:
 
     @property
     def listeners(self) -> int:
-        return len(self._listeners)
+        """People; a recorder takes nobody's place."""
+        return sum(listener is not self._recorder for listener in self._listeners)
 
     @property
     def is_empty(self) -> bool:
@@ -167,6 +169,11 @@ class Room:
 
     # --------------------------------------------------------------------------- the listeners
 
+    def record(self, recorder: Listener) -> None:
+        """A listener that is nobody joins until the publisher leaves."""
+        self._recorder = recorder
+        self.join(recorder)
+
     def join(self, listener: Listener) -> None:
         """Somebody listens, at once or when the publisher comes."""
         self._listeners.append(listener)
@@ -223,9 +230,16 @@ class Room:
 
 class Rooms:
     """All rooms by name. ``most``: rooms with a publisher at once, and as many names that are only
-    waited for; ``listeners``: people in one."""
+    waited for; ``listeners``: people in one. ``recorder``: who records a room, by its name."""
 
-    def __init__(self, make: Callable[[], Room], most: int, listeners: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Room],
+        most: int,
+        listeners: int,
+        recorder: Callable[[str], Listener | None] = lambda name: None,
+    ) -> None:
+        self._recorder = recorder
         self._make = make
         self._most = most
         self._most_listeners = listeners
@@ -241,6 +255,8 @@ class Rooms:
             self._check_count(is_open=True)
         room = room or self._add(name)
         room.open(broadcast, publisher, resume)
+        if (recorder := self._recorder(name)) is not None:
+            room.record(recorder)
         return room
 
     def replace(self, name: str, publisher: Publisher, resume: str) -> Room | None:

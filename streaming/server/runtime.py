@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from streaming.server.known_voices import Voices, draw_anonymous
 from streaming.server.metrics import Metrics
 from streaming.server.occupancy import Occupancy
 from streaming.server.pace import Pool
+from streaming.server.recorder import Recorder, RoomRecorder
 from streaming.server.rooms import Broadcast, Room, Rooms
 from streaming.server.settings import ServerSettings
 from streaming.wire.media import Sound
@@ -115,7 +117,12 @@ class Runtime:
         self.measured: dict[str, Measured] = {}
         self.slowness = Slowness(clock(), settings.threads)
         self.engine = Engine(settings.threads, prepare_thread, clock, observe=self._observe)
-        self.rooms = Rooms(self._make_room, settings.max_rooms, settings.max_subscribers)
+        self.recorder: Recorder | None = None
+        if settings.record is not None:
+            self.recorder = Recorder(Path(settings.record), settings.record_rooms, clock)
+        self.rooms = Rooms(
+            self._make_room, settings.max_rooms, settings.max_subscribers, self._record
+        )
         self.occupancy = Occupancy(self.places, settings.max_listeners, settings.max_unknown)
         self.pool = Pool(clock)
         self.metrics = Metrics()
@@ -249,6 +256,9 @@ class Runtime:
     def _make_room(self) -> Room:
         backlog = self.settings.backlog * FRAMES_PER_SECOND
         return Room(self._start_decoder, backlog, self.clock)
+
+    def _record(self, room: str) -> RoomRecorder | None:
+        return None if self.recorder is None else self.recorder.listener(room)
 
     def _start_decoder(self, broadcast: Broadcast, deliver: Callable[[Outcome], None]) -> Stream:
         hello = Hello("decode", model=broadcast.model.name)

@@ -25,6 +25,8 @@ class ServerSettings:
     device: str = "cpu"
     backend: str = "auto"
     voices: str | None = None
+    record: str | None = None
+    record_rooms: tuple[str, ...] = ()
     tokens: tuple[str, ...] = field(default=(), repr=False)
     token_file: str | None = None
     open: bool = False
@@ -92,6 +94,8 @@ class ServerSettings:
             raise ValueError(f"log_level must be one of {', '.join(LEVELS)}, got {self.log_level}")
 
     def _check_access(self) -> None:
+        if self.record_rooms and self.record is None:
+            raise ValueError("--record-room says which rooms: give --record DIR too")
         for token in self.tokens:
             check_token(token)
         Origins(self.allow_origins)
@@ -130,6 +134,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         default=default.voices,
         help="directory of voice profiles that clients may ask for by name",
+    )
+    add(
+        "--record",
+        metavar="DIR",
+        default=default.record,
+        help="record rooms there, a .fac file for each time somebody publishes: facodec play plays "
+        "them. Tell those who talk",
+    )
+    add(
+        "--record-room",
+        action="append",
+        dest="record_rooms",
+        metavar="PATTERN",
+        help="record only rooms of this name, a glob pattern; repeat for more (default: all)",
     )
     add(
         "--token",
@@ -326,6 +344,8 @@ def from_arguments(options: argparse.Namespace) -> ServerSettings:
         device=options.device,
         backend=options.backend,
         voices=options.voices,
+        record=options.record,
+        record_rooms=tuple(options.record_rooms or ()),
         tokens=tuple(tokens),
         token_file=options.token_file,
         open=options.open,

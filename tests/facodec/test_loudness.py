@@ -5,6 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facodec.bundled.loudness import (
+    DETAIL_MEMORY,
+    MEMORY,
+    POWERS,
+    Loudness,
+    Powers,
+    forgets_level,
+)
+from facodec.bundled.prosody import LEVELS
 from facodec.codec import Codec
 from facodec.config import HOP, MIN_LAYERS
 from facodec.streams.batching import run_alone
@@ -91,3 +100,30 @@ def test_a_gain_never_jumps(live: Codec, hello: np.ndarray) -> None:
     steps = np.abs(np.diff(sound))
     edges = [len(parts[0]), len(parts[0]) + len(parts[1])]
     assert all(steps[e - 2 : e + 2].max() <= steps[e - HOP : e + HOP].max() for e in edges)
+
+
+@pytest.mark.parametrize(
+    ("layers", "memory", "wrong"), [(6, DETAIL_MEMORY, 15.0), (3, MEMORY, 8.0)]
+)
+def test_a_level_counts_as_forgotten_no_sooner_than_it_is(
+    layers: int, memory: float, wrong: float
+) -> None:
+    """After the loudest there is, spoken too loud, comes what is quiet, and spoken too quietly;
+    every third frame is unvoiced."""
+    ratio = 10.0 ** (wrong / 10.0)
+    loudest = Powers(memory * POWERS[-1], memory * POWERS[-1] * ratio, memory)
+    old, new = Loudness(loudest, loudest, 0.5), Loudness()
+    codes = np.full((layers, 8_000 if layers == MIN_LAYERS else 1_600), 40 * LEVELS + 3)
+    codes[0, ::3] = 5
+    hop = np.full(HOP, np.sqrt(POWERS[3] / ratio), np.float32)
+    gains = []
+    for frame in codes.T:
+        old, new = (state.step(frame[:, None], hop)[1] for state in (old, new))
+        gains.append((old.gain, new.gain))
+    lengths = range(100, codes.shape[1], 100)
+    forgotten = next(n for n in lengths if forgets_level(codes[:, :n]))
+    before, after = np.array(gains).T
+    np.testing.assert_allclose(before[forgotten:], after[forgotten:], rtol=2e-7)
+    assert after[forgotten:].max() > 1.5, "there is a gain"
+    assert np.abs(before / after - 1.0)[forgotten // 2 :].max() > 2e-7, "and it takes that long"
+    assert not forgets_level(np.full((layers, 150), 5)), "nothing was compared"

@@ -21,7 +21,6 @@ from clients.cli import main
 from clients.errors import ServerError
 from clients.library.connection import connect
 from clients.library.packets import CodesPacket, VoicePacket
-from facodec.bitstream import FacFile
 from facodec.bundled.model import LiveModel
 from facodec.bundled.storage import save_live
 from facodec.codec import Codec
@@ -30,6 +29,7 @@ from facodec.identity import ModelIdentity, ModelMismatch, belonging, model_of
 from facodec.profiles import profile_bytes
 from facodec.published.checkpoint import save_ns3
 from facodec.published.model import Ns3Model
+from facodec.recording.whole import FacFile
 from streaming.engine.pipeline import ConvertFrames, Decode, Encode, Pipeline
 from streaming.wire import protocol
 from streaming.wire.media import Sound

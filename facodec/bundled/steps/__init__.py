@@ -3,10 +3,13 @@ operations elsewhere; states of 64 KiB."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from facodec.bundled.network import LiveNetwork
+from facodec.bundled.prosody import pitch_hertz, split
 from facodec.bundled.steps.decoder import FastDecoder
 from facodec.bundled.steps.encoder import FastEncoder
 from facodec.bundled.steps.native import native_decoder, native_encoder
@@ -126,6 +129,12 @@ class FastLive:
         if not states.started:
             return None
         return self._decoder.step_in_place(codes, timbre, states, rows)
+
+    def decoder_skip(self, codes: Tensor, state: FastDecoderState) -> FastDecoderState:
+        """The state after codes (B, 6, n), n > 0, that nobody heard, but for the pasts."""
+        pitch = pitch_hertz(split(codes[:, 0])[0])
+        synthesis = self._model.synthesizer.gone_by(pitch, state.synthesis)
+        return replace(state, synthesis=synthesis)
 
     def decoder_flush(self, timbre: Tensor, state: FastDecoderState) -> Tensor:
         """The audio (B, 200 m) still owed."""
