@@ -30,17 +30,15 @@ MAKES_SPEECH = "benchmarks.speech"
 OUTSIDE = {"FACODEC_SPEECH", "FACODEC_TESTS_REQUIRE_ALL", "FACODEC_TEST_THREADS"}
 """Variables that tests read: where speech is, whether anything may be skipped, threads."""
 TESTED_THROUGH: dict[str, str] = {
-    "facodec.bundled.loudness": "tests/facodec/test_loudness.py",
+    "facodec.inputs": "tests/facodec/test_codec.py",
+    "benchmarks.attacks.recordings": "tests/benchmarks/parts/test_fuzz.py",
     "facodec.arrays": "tests/facodec/test_codec.py",
     "facodec.bundled.levels": "tests/facodec/test_codec.py",
     "facodec.streams.converter": "tests/facodec/streams/test_conversion.py",
     "clients.options": "tests/system/test_cli_help.py",
     "clients.offline.verify": "tests/system/test_bundled_model.py",
     "clients.session.demo": "tests/system/test_cli_files.py",
-    "clients.session.local_server": "tests/system/test_cli_faults.py",
-    "clients.session.talk": "tests/system/test_devices_pulse.py",
     "facodec.lazy": "tests/test_packages.py",
-    "facodec.names": "tests/streaming/wire/test_protocol.py",
     "benchmarks.load.spoken": "tests/benchmarks/parts/test_wire_bench.py",
     "benchmarks.kit.plots": "tests/benchmarks/report/test_report_bench.py",
 }
