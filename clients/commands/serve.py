@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from pathlib import Path
 
 from streaming.server import settings
 
 EXAMPLES = """\
-  facodec serve                                   the bundled model at ws://127.0.0.1:8765
+  facodec serve                                   the bundled model at ws://127.0.0.1:8765, and a
+                                                  page for browsers at http://127.0.0.1:8765
   facodec serve --host 0.0.0.0 --token-file FILE  for other machines, which have to show a token
   facodec serve --host 0.0.0.0 --token-file FILE --tls-cert cert.pem --tls-key key.pem   as wss://
   facodec serve --model weights/ --port 9000      a model from a folder
 Ctrl-C or SIGTERM lets sessions finish, a second one does not."""
 
+PAGE = Path(__file__).parents[1] / "web"
+"""What browsers are shown."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings.add_arguments(parser)
+    parser.add_argument(
+        "--no-page",
+        dest="page",
+        action="store_false",
+        help="show browsers no page to talk and listen with",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         chosen = settings.from_arguments(options)
+        if options.page:
+            chosen = replace(chosen, page=str(PAGE))
     except ValueError as error:
         raise UsageError(str(error)) from error
     need("server")

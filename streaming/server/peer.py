@@ -8,6 +8,7 @@ import logging
 import secrets
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 
 from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed
@@ -297,7 +298,11 @@ class Peer:
         resume = None
         if hello.role == "publish" and hello.room is not None:
             resume = self._open_room(hello, Broadcast(codec.identity, codec.latency, layers))
-        self._outbox.put(self._session.open(codec.identity, codec.latency, layers, resume=resume))
+        timbre_of = partial(self._runtime.timbre_of, codec)
+        ready = self._session.open(
+            codec.identity, codec.latency, layers, resume=resume, timbre_of=timbre_of
+        )
+        self._outbox.put(ready)
         self._stream = self._runtime.open_stream(make, self._on_outcome)
 
     def _open_room(self, hello: Hello, broadcast: Broadcast) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 import facodec
 from facodec.codec import Codec
-from facodec.config import HOP, SAMPLE_RATE
+from facodec.config import HOP, LARGEST_TIMBRE, SAMPLE_RATE
 from streaming.engine.capacity import Measured, Slowness, measure
 from streaming.engine.engine import Engine, Outcome, Stream
 from streaming.engine.pipeline import MakePipeline, plan, prepare_thread
@@ -28,7 +28,7 @@ from streaming.server.rooms import Broadcast, Room, Rooms
 from streaming.server.settings import ServerSettings
 from streaming.server.slots import Slots
 from streaming.wire.media import Sound
-from streaming.wire.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError
+from streaming.wire.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError, Voice
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 FULL = 1.0 + 1e-9
 """Load of a machine that holds just what it was measured to hold, and the rounding of the sum."""
 SAMPLE_BYTES = 4
+SEMITONES = 12
+"""Of an octave."""
 HEARD_FRAMES = 511
 """Of a recording that is heard at the start: every size of the blocks it is heard in comes once."""
 SWITCH_INTERVAL = 0.0001
@@ -149,6 +151,16 @@ class Runtime:
         """Voices that a hello may name, for one model at least."""
         bundled = (name for codec in self.codecs.values() for name in codec.voices)
         return sorted({*self.voices.names, *bundled})
+
+    def timbre_of(self, codec: Codec, voice: Voice) -> np.ndarray:
+        """Timbre (256,) of a model's that a client's voice means. Raises ProtocolError."""
+        timbre = self.voices.find(voice.data, codec.voices, codec.identity)
+        if timbre is None or not voice.shift or not codec.model.follows_source:
+            return voice.vector() if timbre is None else timbre
+        # There a timbre says how high its owner speaks, in octaves.
+        shifted = np.array(timbre, np.float32)
+        shifted[-1] += voice.shift / SEMITONES
+        return np.clip(shifted, -LARGEST_TIMBRE, LARGEST_TIMBRE)
 
     def plan(self, hello: Hello) -> tuple[Codec, Plan]:
         """The model and the pipeline that a hello asks for. Raises ProtocolError, also when the

@@ -7,6 +7,7 @@ time now and then. Whatever breaks the protocol raises :class:`ProtocolError`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
@@ -34,6 +35,7 @@ from streaming.wire.protocol import (
     Ready,
     Stamps,
     Voice,
+    exact_voice,
 )
 
 ROLES_WITHOUT_VOICE = ("subscribe", "enroll")
@@ -116,6 +118,7 @@ class Session:
         self._waiting_since: float | None = None
         self._packets: Packetizer | None = None
         self._model: ModelIdentity | None = None
+        self._timbre_of: Callable[[Voice], np.ndarray] | None = None
 
     @property
     def hello(self) -> Hello:
@@ -203,7 +206,8 @@ class Session:
                 f"{protocol.VOICE_EXACT_BYTES} bytes, got {len(voice.data)}",
             )
         need_own_voice(voice, self._model)
-        return Arrived(Timbre(voice.vector(), exact=voice.is_exact), None)
+        timbre = voice.vector() if self._timbre_of is None else self._timbre_of(voice)
+        return Arrived(Timbre(timbre, exact=voice.is_exact), None)
 
     def _on_media(self, message: protocol.ClientMessage) -> Event:
         wanted, _ = self.hello.formats()
@@ -255,9 +259,12 @@ class Session:
         layers: int,
         first_frame: int = 0,
         resume: str | None = None,
+        timbre_of: Callable[[Voice], np.ndarray] | None = None,
     ) -> bytes:
         """Accepts the hello: ``ready``. ``first_frame``: seq of the first frame to be sent.
-        ``resume``: with which a publisher may replace this session."""
+        ``resume``: with which a publisher may replace this session. ``timbre_of``: timbre (256,)
+        that a voice means, a name too; without it only timbres themselves are understood."""
+        self._timbre_of = timbre_of
         if self._state is _State.OPENING:
             self._state = _State.OPEN
         self._model = model
@@ -298,7 +305,7 @@ class Session:
             decode=totals.decode,
             queue_max=totals.queue_max,
             reason=reason,
-            talker=None if talker is None else Voice.exact(talker.timbre).data,
+            talker=None if talker is None else exact_voice(talker.timbre),
             pitch=None if talker is None else talker.pitch,
         )
         return [*messages, (protocol.encode(done), 0)]

@@ -1,0 +1,162 @@
+// The microphone and the loudspeaker as 16 kHz sound, whatever rate the machine has.
+
+import { Resampler } from "./resample.js";
+import { HOP, RATE, now } from "./session.js";
+
+const HEARTBEAT = 5; // seconds of blocks in which the clock of the device is looked for
+
+/** A context at 16 kHz, or at the device's rate where the browser cannot. Needs a click first. */
+export async function openContext() {
+  let context;
+  try {
+    context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
+  } catch {
+    context = new AudioContext({ latencyHint: "interactive" });
+  }
+  await addWorklets(context);
+  await context.resume();
+  return context;
+}
+
+async function addWorklets(context) {
+  for (const name of ["microphone", "speaker"]) {
+    await context.audioWorklet.addModule(new URL(`${name}-worklet.js`, import.meta.url));
+  }
+}
+
+/** Why there can be no sound here, or null. */
+export function whatIsMissing() {
+  if (!globalThis.isSecureContext) return "insecure";
+  if (!navigator.mediaDevices?.getUserMedia) return "no-microphone-support";
+  return globalThis.AudioWorkletNode ? null : "unsupported";
+}
+
+/** Blocks of one hop, each with the time its last sample was heard: `onblock(samples, heard)`. */
+export class Microphone {
+  #stream; #node; #source; #resampler; #onblock;
+  #context; #own = null;
+  #left = new Float32Array(0);
+  #offsets = [];
+
+  static async open(context, wanted, onblock, onlost) {
+    const { device, echo, noise } = wanted;
+    const stream = await navigator.mediaDevices.getUserMedia({
+      audio: {
+        deviceId: device ? { ideal: device } : undefined,
+        echoCancellation: echo,
+        noiseSuppression: noise,
+        autoGainControl: false,
+        channelCount: { ideal: 1 },
+      },
+    });
+    const microphone = new Microphone();
+    try {
+      await microphone.#start(stream, context, onblock, onlost);
+    } catch (error) {
+      microphone.close();
+      throw error;
+    }
+    return microphone;
+  }
+
+  async #start(stream, context, onblock, onlost) {
+    this.#stream = stream;
+    this.#onblock = onblock;
+    this.#context = context;
+    try {
+      this.#source = context.createMediaStreamSource(stream);
+    } catch {
+      // Some browsers connect a microphone to a context of its own rate only.
+      this.#own = this.#context = new AudioContext({ latencyHint: "interactive" });
+      await addWorklets(this.#context);
+      this.#source = this.#context.createMediaStreamSource(stream);
+    }
+    const rate = this.#context.sampleRate;
+    this.#resampler = new Resampler(rate, RATE);
+    this.#node = new AudioWorkletNode(this.#context, "microphone", {
+      numberOfOutputs: 0,
+      processorOptions: { block: Math.round((HOP * rate) / RATE) },
+    });
+    this.#node.port.onmessage = ({ data }) => this.#take(data.samples, data.heard);
+    this.#source.connect(this.#node);
+    stream.getAudioTracks()[0].onended = onlost;
+  }
+
+  get name() {
+    return this.#stream.getAudioTracks()[0].label;
+  }
+
+  close() {
+    for (const track of this.#stream?.getTracks() ?? []) {
+      track.onended = null;
+      track.stop();
+    }
+    this.#source?.disconnect();
+    if (this.#node) this.#node.port.onmessage = null;
+    this.#own?.close();
+  }
+
+  #take(samples, heard) {
+    let end = heard + this.#offset(heard) - this.#delay;
+    const fresh = this.#resampler.push(samples);
+    const all = new Float32Array(this.#left.length + fresh.length);
+    all.set(this.#left);
+    all.set(fresh, this.#left.length);
+    let start = 0;
+    for (; start + HOP <= all.length; start += HOP) {
+      this.#onblock(all.subarray(start, start + HOP), end - (all.length - start - HOP) / RATE);
+    }
+    this.#left = all.slice(start);
+  }
+
+  get #delay() {
+    const { latency } = this.#stream.getAudioTracks()[0].getSettings();
+    return this.#resampler.delay + (latency > 0 && latency < 1 ? latency : 0);
+  }
+
+  /** What the page's clock is ahead of the device's: the least of late, as messages only wait. */
+  #offset(heard) {
+    this.#offsets.push([heard, now() - heard]);
+    while (this.#offsets[0][0] < heard - HEARTBEAT) this.#offsets.shift();
+    return Math.min(...this.#offsets.map(([, offset]) => offset));
+  }
+}
+
+/** Plays 16 kHz sound. `wait`: seconds until the newest packet is heard. */
+export class Speaker {
+  counters = { underruns: 0, overruns: 0 };
+  #wait = 0;
+  #node; #context; #resampler;
+
+  constructor(context) {
+    this.#context = context;
+    this.#resampler = new Resampler(RATE, context.sampleRate);
+    this.#node = new AudioWorkletNode(context, "speaker", { numberOfInputs: 0 });
+    this.#node.port.onmessage = ({ data }) => {
+      this.#wait = data.wait;
+      this.counters = data.counters;
+    };
+    this.#node.connect(context.destination);
+  }
+
+  get wait() {
+    const { outputLatency, baseLatency } = this.#context;
+    return this.#wait + this.#resampler.delay + (outputLatency || baseLatency || 0);
+  }
+
+  play(samples) {
+    const sound = this.#resampler.push(samples);
+    this.#node.port.postMessage(sound);
+  }
+
+  /** What is there is still played; emptiness is no fault from here on. */
+  end() {
+    this.#node.port.postMessage("end");
+  }
+
+  close() {
+    this.end();
+    this.#node.port.onmessage = null;
+    this.#node.disconnect();
+  }
+}
