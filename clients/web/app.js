@@ -95,7 +95,7 @@ function keep(change) {
 // --------------------------------------------------------------------------------------- voices
 
 function showVoices() {
-  const about = page.server.about ?? {};
+  const about = page.server.about_voices ?? {};
   const own = voices.ownVoices().map((one) => ({ ...one, voice: one.data, own: true, about: "yours" }));
   const named = page.server.voices.map((name) => ({ name, voice: name, about: about[name] ?? "" }));
   known = [...own, ...named];

@@ -4,7 +4,7 @@ those that come with a model."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from facodec.files import shown
 from facodec.identity import AGAIN, ModelIdentity, model_of
 from facodec.names import composed
 from facodec.profiles import SUFFIX, read_profile
+from facodec.weights import bundled_path
+from facodec.weights.timbres import voice_notes
 from streaming.wire.belonging import need_own
 from streaming.wire.protocol import ProtocolError, voice_vector
 
@@ -58,3 +60,9 @@ class Voices:
             raise ProtocolError("unknown-voice", f"no voice {voice!r} here, known: {names}")
         need_own(f"the server's voice {voice!r} was", model_of(known[voice]), model, AGAIN)
         return known[voice]
+
+
+def about_voices(names: Iterable[str]) -> dict[str, str]:
+    """A few words on each of these voices that comes with the bundled model."""
+    notes = voice_notes(bundled_path())
+    return {name: str(notes[name]["about"]) for name in names if name in notes}

@@ -263,6 +263,7 @@ class Server:
             "models": list(runtime.codecs),
             "identities": [str(codec.identity) for codec in runtime.codecs.values()],
             "voices": runtime.voice_names,
+            "about_voices": runtime.about_voices,
             "sessions": self.runtime.slots.computing,
             "listeners": self.runtime.slots.listeners,
             "unknown": self.runtime.slots.unknown,

@@ -21,7 +21,7 @@ from facodec.config import HOP, LARGEST_TIMBRE, SAMPLE_RATE
 from streaming.engine.capacity import Measured, Slowness, measure
 from streaming.engine.engine import Engine, Outcome, Stream
 from streaming.engine.pipeline import MakePipeline, plan, prepare_thread
-from streaming.server.known_voices import Voices
+from streaming.server.known_voices import Voices, about_voices
 from streaming.server.metrics import Metrics
 from streaming.server.pace import Pool
 from streaming.server.rooms import Broadcast, Room, Rooms
@@ -111,6 +111,8 @@ class Runtime:
         for codec in codecs.values():
             for name in sorted(codec.voices.keys() & self.voices.names):
                 log.warning("voice %r of %s hides that of %s", name, settings.voices, codec.name)
+        bundled = {name for codec in codecs.values() for name in codec.voices}
+        self.about_voices = about_voices(bundled - {*self.voices.names})
         self.measured: dict[str, Measured] = {}
         self.slowness = Slowness(clock(), settings.threads)
         self.engine = Engine(settings.threads, prepare_thread, clock, observe=self._observe)
