@@ -23,6 +23,11 @@ PAGE = Path(__file__).parents[1] / "web"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings.add_arguments(parser)
     parser.add_argument(
+        "--tls-self-signed",
+        action="store_true",
+        help="serve wss:// and https:// with a certificate of our own, which browsers warn of",
+    )
+    parser.add_argument(
         "--no-page",
         dest="page",
         action="store_false",
@@ -38,9 +43,30 @@ def run(options: argparse.Namespace) -> int:
         chosen = settings.from_arguments(options)
         if options.page:
             chosen = replace(chosen, page=str(PAGE))
+        if options.tls_self_signed:
+            chosen = _self_signed(chosen)
     except ValueError as error:
         raise UsageError(str(error)) from error
     need("server")
     from streaming.server import listening as server
 
     return server.run(chosen)
+
+
+def _self_signed(chosen: settings.ServerSettings) -> settings.ServerSettings:
+    from clients.errors import UsageError
+    from clients.library.certificates import fingerprint, own_certificate, own_names
+    from facodec.folders import base_directory
+
+    if chosen.tls_cert is not None:
+        raise UsageError("--tls-self-signed makes a certificate: leave out --tls-cert, or that")
+    try:
+        folder = base_directory("XDG_CONFIG_HOME", ".config") / "facodec"
+    except OSError as error:
+        raise UsageError(f"--tls-self-signed: {error}") from error
+    path = own_certificate(folder, own_names())
+    sentence = (
+        f"the certificate is self-signed ({path}): browsers warn that they do not know it. Compare "
+        f"its SHA-256 fingerprint, {fingerprint(path)}, then let them go on"
+    )
+    return replace(chosen, tls_cert=str(path), warnings=(*chosen.warnings, sentence))

@@ -299,8 +299,8 @@ class Server:
 
 def run(settings: ServerSettings) -> int:
     """Serves until SIGTERM or Ctrl-C (or the end of stdin, if so set), then drains; a second one
-    ends it at once. Prints a line with the URL when ready, and one with that of the page. Returns the exit status: 0, or 1 when
-    it could not start."""
+    ends it at once. Prints a line with the URL when ready, and one with that of the page. Returns
+    the exit status: 0, or 1 when it could not start."""
     open_standard_descriptors()
     bound_malloc()
     with Output() as output:

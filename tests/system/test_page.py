@@ -154,8 +154,10 @@ def test_speech_comes_back_in_the_voice_that_was_chosen(
         record_property("measured", f"mouth to ear in the page's ledger, Chromium: {total}")
 
         other = "rowan" if live.voices[first.strip()][-1] > 0 else "hazel"
-        choose = f"[...document.querySelectorAll('#voices li')].find((row) => row.innerText.startsWith('{other}')).querySelector('input').click()"
-        tab.run(choose)
+        tab.run(
+            f"[...document.querySelectorAll('#voices label')].find((label) => "
+            f"label.textContent.startsWith('{other}')).click()"
+        )
         wait_for_sound(tab, 2.5)
         said, sent = said_and_sent(tab)
         pitch = live.voice(sent[-2 * SAMPLE_RATE :])[-1]
@@ -321,7 +323,9 @@ def test_the_page_reads_and_writes_the_messages_of_the_protocol(modules: Tab) ->
 
 
 def test_a_voice_of_ones_own_is_recorded_told_apart_and_kept(recorder: Tab, live: Codec) -> None:
-    told = recorder.until("(t => t.includes('is ready') && t)(document.getElementById('own-status').textContent)")  # fmt: skip
+    status = "document.getElementById('own-status').textContent"
+    recorder.until(f"{status}.includes('is ready')")
+    told = recorder.run(status)
     assert "s of speech" in told and "A good recording" in told
     first = "document.querySelector('#voices input:checked + label').textContent"
     assert recorder.run(first).startswith("My voice")
