@@ -61,7 +61,7 @@ def own_certificate(folder: Path, names: Sequence[str]) -> Path:
         fresh.touch(mode=0o600)
         both = ["-keyout", str(fresh), "-out", f"{fresh}.cert"]
         made = subprocess.run(
-            [*"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes".split(), *both,
+            [*["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"], *both,
              "-days", str(DAYS), "-subj", f"/CN={names[0]}",
              "-addext", f"subjectAltName={','.join(map(_alternative, names))}"],
             capture_output=True, text=True,
