@@ -59,13 +59,16 @@ def own_certificate(folder: Path, names: Sequence[str]) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = path.with_suffix(f".{os.getpid()}.new")
         fresh.touch(mode=0o600)
-        both = ["-keyout", str(fresh), "-out", f"{fresh}.cert"]
         made = subprocess.run(
-            [*["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"], *both,
-             "-days", str(DAYS), "-subj", f"/CN={names[0]}",
-             "-addext", f"subjectAltName={','.join(map(_alternative, names))}"],
-            capture_output=True, text=True,
-        )  # fmt: skip
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
+                *("ec_paramgen_curve:P-256", "-nodes", "-days", str(DAYS)),
+                *("-keyout", str(fresh), "-out", f"{fresh}.cert", "-subj", f"/CN={names[0]}"),
+                *("-addext", f"subjectAltName={','.join(map(_alternative, names))}"),
+            ],
+            capture_output=True,
+            text=True,
+        )
         if made.returncode:
             raise UsageError(f"openssl made no certificate: {made.stderr.strip()[-200:]}")
         certificate = Path(f"{fresh}.cert")

@@ -33,6 +33,7 @@ function begin() {
   for (const stage of STAGES) $("bar").append(segment(stage));
   $("ledger").append(...STAGES.map((stage) => figure(stage, "ms", true)));
   $("wire").append(figure("up", "kbit/s"), figure("down", "kbit/s"), figure("underruns", ""));
+  $("delay-note").textContent = words.EXPLAINED.delay;
   $("pitch").value = kept.shift;
   $("gain").value = kept.gain;
   $("echo").checked = kept.echo;
@@ -53,13 +54,13 @@ function readLink() {
   if (link.has("token")) {
     sessionStorage.setItem(TOKEN, link.get("token"));
     link.delete("token");
-    history.replaceState(null, "", location.pathname + location.search + (link.size ? `#${link}` : ""));
+    history.replaceState(null, "", location.pathname + location.search + (`${link}` && `#${link}`));
   }
   page.token = sessionStorage.getItem(TOKEN) ?? undefined;
   page.room = link.get("room");
   document.body.classList.toggle("listens", page.room !== null);
   if (page.room !== null) {
-    document.title = $("talk").ariaLabel = `Listen to ${page.room}`;
+    document.title = `Listen to ${page.room}`;
     $("talk-word").textContent = "Listen";
     say(`Press Listen to hear ${page.room}.`);
   }
@@ -116,11 +117,11 @@ function voiceRow(one, index) {
   radio.onchange = () => choose(one);
   const label = element("label", { htmlFor: radio.id, textContent: `${one.name} ` });
   label.append(element("small", { textContent: one.about }));
-  const play = element("button", { textContent: "Play", ariaLabel: `Play ${one.name}` });
+  const play = element("button", { textContent: "Play", "aria-label": `Play ${one.name}` });
   play.onclick = () => tryOut(one, play);
   row.append(radio, label, play);
   if (one.own) {
-    const forget = element("button", { textContent: "Forget", ariaLabel: `Forget ${one.name}` });
+    const forget = element("button", { textContent: "Forget", "aria-label": `Forget ${one.name}` });
     forget.onclick = () => forgetVoice(one);
     row.append(forget);
   }
@@ -352,7 +353,7 @@ function draw() {
 function drawLevel(peak) {
   const level = Math.max(FLOOR, 20 * Math.log10(peak + 1e-6));
   $("level").firstElementChild.style.width = `${100 * (1 - level / FLOOR)}%`;
-  $("level").ariaValueNow = level.toFixed(0);
+  $("level").setAttribute("aria-valuenow", level.toFixed(0));
 }
 
 function segment(stage) {
@@ -378,7 +379,7 @@ function showSliders() {
 function element(name, properties = {}) {
   const made = document.createElement(name);
   for (const [property, value] of Object.entries(properties)) {
-    if (property === "role") made.setAttribute(property, value);
+    if (property === "role" || property.startsWith("aria-")) made.setAttribute(property, value);
     else made[property] = value;
   }
   return made;

@@ -13,8 +13,9 @@ export async function openContext() {
   } catch {
     context = new AudioContext({ latencyHint: "interactive" });
   }
+  // Some browsers want this before anything is waited for. It may stay pending for long.
+  context.resume().catch(() => {});
   await addWorklets(context);
-  await context.resume();
   return context;
 }
 
@@ -74,11 +75,11 @@ export class Microphone {
     const rate = this.#context.sampleRate;
     this.#resampler = new Resampler(rate, RATE);
     this.#node = new AudioWorkletNode(this.#context, "microphone", {
-      numberOfOutputs: 0,
       processorOptions: { block: Math.round((HOP * rate) / RATE) },
     });
     this.#node.port.onmessage = ({ data }) => this.#take(data.samples, data.heard);
-    this.#source.connect(this.#node);
+    // What leads nowhere may not be run; what comes out is silence.
+    this.#source.connect(this.#node).connect(this.#context.destination);
     stream.getAudioTracks()[0].onended = onlost;
   }
 
@@ -92,6 +93,7 @@ export class Microphone {
       track.stop();
     }
     this.#source?.disconnect();
+    this.#node?.disconnect();
     if (this.#node) this.#node.port.onmessage = null;
     this.#own?.close();
   }

@@ -30,6 +30,7 @@ export class Listen {
       this.#context = await openContext();
       this.#context.onstatechange = () => this.#on.context(this.#context.state);
       this.#speaker = new Speaker(this.#context);
+      this.#on.context(this.#context.state);
       await keepConnected(
         this.#stop.signal,
         (signal, worked) => this.#once(signal, worked),
