@@ -139,7 +139,10 @@ export class Talk {
   #hear(samples, heard) {
     const block = Float32Array.from(samples);
     this.#glide(block, "mute", this.#choice.mute ? 0 : 1);
-    for (const sample of block) this.peak = Math.max(this.peak, Math.abs(sample));
+    for (let i = 0; i < block.length; i++) {
+      this.peak = Math.max(this.peak, Math.abs(block[i]));
+      block[i] = Math.round(block[i] * 32768) / 32768; // as it is sent
+    }
     if (this.#session?.sendSound(block, heard)) this.said.put(this.said.end, block);
   }
 

@@ -128,8 +128,8 @@ class Tab:
 class Browser:
     """A running Chromium. Used from one thread."""
 
-    def __init__(self, url: str) -> None:
-        self._socket: ClientConnection = connect(url, max_size=None, compression=None)
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
         self._numbers = itertools.count(1)
         self._tabs: dict[str, Tab] = {}
 
@@ -181,7 +181,9 @@ def chromium(folder: Path, microphone: Path) -> Iterator[Browser]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        yield Browser(_address(folder / "DevToolsActivePort"))
+        url = _address(folder / "DevToolsActivePort")
+        with connect(url, max_size=None, compression=None) as socket:
+            yield Browser(socket)
     finally:
         process.terminate()
         process.wait(timeout=PATIENCE)
