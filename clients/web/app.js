@@ -42,8 +42,7 @@ function begin() {
   showSliders();
   listenToButtons();
   setInterval(draw, DRAW_EVERY);
-  const lacking = whatIsMissing();
-  if (lacking && !(lacking === "insecure" && page.room)) alert(words.missing(lacking));
+  alert(lacking());
   meetServer();
 }
 
@@ -66,6 +65,11 @@ function readLink() {
   }
 }
 
+/** Why nobody can talk, or listen, here; null where they can. */
+function lacking() {
+  return page.room === null && whatIsMissing() ? words.missing(whatIsMissing()) : null;
+}
+
 async function meetServer() {
   try {
     page.server = await askServer(page.token);
@@ -74,7 +78,7 @@ async function meetServer() {
     setTimeout(meetServer, 3000);
     return;
   }
-  alert(page.server.wrong ? words.sentence({ code: "unauthorized" }) : null);
+  alert(page.server.wrong ? words.sentence({ code: "unauthorized" }) : lacking());
   $("token-form").hidden = !page.server.needsToken;
   $("share-token-row").hidden = !page.token;
   if (!page.server.needsToken) showVoices();
@@ -181,7 +185,7 @@ async function recordVoice() {
   if (recording) return recording.abort();
   recording = new AbortController();
   $("record").textContent = "Stop";
-  alert(null);
+  alert(lacking());
   tell("own-status", "Read the text aloud now.");
   try {
     const samples = await voices.record(devices(), recording.signal, (share, peak) => {
@@ -228,7 +232,8 @@ async function toggle() {
     (page.talk ?? page.listen).stop();
     return;
   }
-  alert(null);
+  alert(lacking());
+  if (lacking()) return;
   const on = { state: showState, context: showContext, room: showRoom };
   const going = page.room ? new Listen(on, page.room, page.token) : new Talk(on, wanted(), devices(), page.token);
   page[page.room ? "listen" : "talk"] = going;

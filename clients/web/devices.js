@@ -1,8 +1,10 @@
 // The microphone and the loudspeaker as 16 kHz sound, whatever rate the machine has.
 
+import { PlayoutBuffer } from "./playout.js";
 import { Resampler } from "./resample.js";
 import { HOP, RATE, now } from "./session.js";
 
+const BLOCK = 512; // samples, where there are no worklets
 const HEARTBEAT = 5; // seconds of blocks in which the clock of the device is looked for
 
 /** A context at 16 kHz, or at the device's rate where the browser cannot. Needs a click first. */
@@ -20,6 +22,7 @@ export async function openContext() {
 }
 
 async function addWorklets(context) {
+  if (!context.audioWorklet) return; // a page from elsewhere over http: it may still listen
   for (const name of ["microphone", "speaker"]) {
     await context.audioWorklet.addModule(new URL(`${name}-worklet.js`, import.meta.url));
   }
@@ -128,17 +131,34 @@ export class Microphone {
 export class Speaker {
   counters = { underruns: 0, overruns: 0 };
   #wait = 0;
-  #node; #context; #resampler;
+  #node; #context; #resampler; #push; #end;
 
   constructor(context) {
     this.#context = context;
     this.#resampler = new Resampler(RATE, context.sampleRate);
-    this.#node = new AudioWorkletNode(context, "speaker", { numberOfInputs: 0 });
-    this.#node.port.onmessage = ({ data }) => {
+    if (context.audioWorklet) this.#useWorklet();
+    else this.#useProcessor();
+    this.#node.connect(context.destination);
+  }
+
+  #useWorklet() {
+    this.#node = new AudioWorkletNode(this.#context, "speaker", { numberOfInputs: 0 });
+    const { port } = this.#node;
+    port.onmessage = ({ data }) => {
       this.#wait = data.wait;
       this.counters = data.counters;
     };
-    this.#node.connect(context.destination);
+    this.#push = (samples) => port.postMessage(samples);
+    this.#end = () => port.postMessage("end");
+  }
+
+  #useProcessor() {
+    const buffer = new PlayoutBuffer({ rate: this.#context.sampleRate });
+    this.counters = buffer.counters;
+    this.#node = this.#context.createScriptProcessor(BLOCK, 0, 1);
+    this.#node.onaudioprocess = ({ outputBuffer }) => buffer.pullInto(outputBuffer.getChannelData(0));
+    this.#push = (samples) => (this.#wait = buffer.push(samples, this.#context.currentTime));
+    this.#end = () => buffer.end();
   }
 
   get wait() {
@@ -147,18 +167,16 @@ export class Speaker {
   }
 
   play(samples) {
-    const sound = this.#resampler.push(samples);
-    this.#node.port.postMessage(sound);
+    this.#push(this.#resampler.push(samples));
   }
 
   /** What is there is still played; emptiness is no fault from here on. */
   end() {
-    this.#node.port.postMessage("end");
+    this.#end();
   }
 
   close() {
     this.end();
-    this.#node.port.onmessage = null;
     this.#node.disconnect();
   }
 }

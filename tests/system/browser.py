@@ -19,7 +19,10 @@ from websockets.sync.client import ClientConnection, connect
 PATIENCE = 30.0
 """Seconds after which something that should have happened never will."""
 LOOK_EVERY = 0.05
+ELSEWHERE = "page.example"
+"""A name of this machine by which a page over http is not trusted with a microphone."""
 SWITCHES = (
+    f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1",
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",

@@ -28,7 +28,7 @@ from streaming.server.settings import ServerSettings
 from tests import traces
 from tests.conftest import ROOT, missing
 from tests.streaming.wire.test_protocol_document import EXAMPLES, from_hex
-from tests.system.browser import Browser, Tab, chromium
+from tests.system.browser import ELSEWHERE, Browser, Tab, chromium
 
 TOKEN = "a-secret"
 
@@ -68,7 +68,9 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(live: Codec) -> Iterator[Running]:
-    with contextlib.closing(Running(live, allow_origins=("*",))) as server:
+    with contextlib.closing(
+        Running(live, allow_origins=("*",), allow_hosts=(ELSEWHERE,))
+    ) as server:
         yield server
 
 
@@ -189,7 +191,8 @@ def test_who_opens_the_link_hears_the_room(browser: Browser, running: Running) -
         link = talker.until("document.getElementById('link').value")
         assert link.startswith(f"{running.page}#room=k")
         listener = browser.tab()
-        listener.open(link)
+        listener.open(link.replace("127.0.0.1", ELSEWHERE))
+        assert listener.run("globalThis.isSecureContext") is False
         listener.until("document.getElementById('talk-word').textContent === 'Listen'")
         listener.click("talk")
         listener.until("document.body.dataset.state === 'listening'")
@@ -200,6 +203,14 @@ def test_who_opens_the_link_hears_the_room(browser: Browser, running: Running) -
         talker.click("talk")
         assert not listener.complaints
         listener.close()
+
+
+def test_nobody_talks_over_http_from_elsewhere(browser: Browser, running: Running) -> None:
+    tab = browser.tab(microphone=True)
+    tab.open(running.page.replace("127.0.0.1", ELSEWHERE))
+    told = tab.until("document.getElementById('alert').textContent")
+    assert "only to pages that come over https" in told
+    tab.close()
 
 
 def test_a_token_comes_in_the_fragment_and_goes_no_further(
