@@ -182,10 +182,14 @@ function stopPlaying() {
 }
 
 async function recordVoice() {
-  if (recording) return recording.abort();
+  if (recording) {
+    recording.abort();
+    return;
+  }
+  alert(lacking());
+  if (lacking()) return;
   recording = new AbortController();
   $("record").textContent = "Stop";
-  alert(lacking());
   tell("own-status", "Read the text aloud now.");
   try {
     const samples = await voices.record(devices(), recording.signal, (share, peak) => {
