@@ -57,6 +57,7 @@ function readLink() {
   }
   page.token = sessionStorage.getItem(TOKEN) ?? undefined;
   page.room = link.get("room");
+  $("talk").disabled = page.room === null; // until the voices are known
   document.body.classList.toggle("listens", page.room !== null);
   if (page.room !== null) {
     document.title = `Listen to ${page.room}`;
@@ -78,6 +79,7 @@ async function meetServer() {
     setTimeout(meetServer, 3000);
     return;
   }
+  if (page.server.wrong) sessionStorage.removeItem(TOKEN); // each try counts
   alert(page.server.wrong ? words.sentence({ code: "unauthorized" }) : lacking());
   $("token-form").hidden = !page.server.needsToken;
   $("share-token-row").hidden = !page.token;
@@ -106,7 +108,7 @@ function showVoices() {
   known = [...own, ...named];
   chosen = known.find((one) => key(one) === kept.voice) ?? chosen ?? known[0] ?? null;
   $("voices").replaceChildren(...known.map(voiceRow));
-  $("talk").disabled = !page.room && !chosen;
+  $("talk").disabled = page.room === null && !chosen;
   if (!chosen) say("This server knows no voices: record one below.");
 }
 
