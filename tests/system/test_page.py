@@ -156,8 +156,9 @@ def test_speech_comes_back_in_the_voice_that_was_chosen(
         talk(tab, 4.0)
         said, sent = said_and_sent(tab)
         assert best_likeness(said[SAMPLE_RATE // 2 : 4 * SAMPLE_RATE], hello) > 0.9
-        wanted = live.convert(said, live.voices[first.strip()])[: len(sent)]
-        assert likeness(sent, wanted) > 0.999
+        known = slice(len(sent) - live.latency.total)  # the end was heard before what followed
+        wanted = live.convert(said, live.voices[first.strip()])
+        assert likeness(sent[known], wanted[known]) > 0.999
         total = tab.run("document.getElementById('sum').textContent")
         assert 30 < float(total.split()[0]) < 1000
         record_property("measured", f"mouth to ear in the page's ledger, Chromium: {total}")
@@ -353,4 +354,4 @@ def test_a_voice_of_ones_own_is_recorded_told_apart_and_kept(recorder: Tab, live
     recorder.run("document.querySelector('#voices li button').click()")
     recorder.until("document.querySelector('#voices li button').textContent === 'Stop'")
     recorder.run("location.reload()")
-    recorder.until(f"{first}.startsWith('My voice')")
+    recorder.until(f"{first.replace('.textContent', '?.textContent')}?.startsWith('My voice')")
