@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -45,6 +46,11 @@ def _main(words: list[str]) -> int:
         _top_parser().parse_args(words)  # --help, --version, or an error
         _top_parser().print_help()
         return 2
+    try:
+        os.getcwd()
+    except OSError as error:  # libraries below end the process over it, or worse
+        print(f"facodec: the current folder cannot be used: {error.strerror}", file=sys.stderr)
+        return 1
     module = import_module(f"clients.commands.{words[0].replace('-', '_')}")
     parser = _parser(words[0], module)
     return _run(parser, module, parser.parse_args(words[1:]))

@@ -12,7 +12,7 @@ from typing import TextIO
 EVERY = 0.5
 """Seconds between two looks at the clock."""
 USUAL = 10
-"""Seconds that it takes on two cores, about."""
+"""Seconds that it takes, about: 6 to 9 were measured, on one core."""
 
 
 @contextmanager

@@ -30,6 +30,8 @@ CHECKSUM = 8
 MOST_FRAMES = 24 * 3600 * 80
 """A day."""
 LARGEST_HEADER, LONGEST_NAME = 1 << 16, 256
+FEW = 48
+"""Codes of one or of eight frames."""
 BLOCK = 8_000
 """Frames packed at a time in a file; four frames are whole bytes for any number of layers."""
 
@@ -56,10 +58,24 @@ LARGEST_FILE = 4 * LARGEST_HEADER + packed_size(CODE_LAYERS, MOST_FRAMES)
 
 def pack(codes: NDArray[np.integer]) -> bytes:
     """codes (K, n) -> 10 K n bits, most significant first, padded with zeros to a byte."""
+    if 0 < codes.size <= FEW and codes.ndim == 2 and codes.dtype.kind in "iu":
+        values = codes.T.ravel().tolist()
+        right = MIN_LAYERS <= len(codes) <= CODE_LAYERS
+        if right and min(values) >= 0 and max(values) < CODEBOOK_SIZE:
+            return _pack_few(values)
     frames_first = check_codes(codes).T.reshape(-1, 1).astype(np.uint16)
     places = np.arange(CODE_BITS - 1, -1, -1, dtype=np.uint16)
     bits = (frames_first >> places) & 1
     return np.packbits(bits.astype(np.uint8).ravel()).tobytes()
+
+
+def _pack_few(values: list[int]) -> bytes:
+    """For every frame and listener of a server: several times as fast as arrays for so few."""
+    bits = 0
+    for value in values:
+        bits = bits << CODE_BITS | value
+    size = packed_size(1, len(values))
+    return (bits << 8 * size - CODE_BITS * len(values)).to_bytes(size, "big")
 
 
 def unpack(data: bytes, layers: int, frames: int) -> Codes:

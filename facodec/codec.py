@@ -5,40 +5,30 @@ Arrays go in as numpy or tensors and come out as numpy: audio and timbre float32
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from facodec.arrays import Audio, Codes, Timbre, as_array, as_samples, check_timbre
 from facodec.bitstream import check_codes
 from facodec.bundled.loudness import Loudness
 from facodec.bundled.model import LiveModel
-from facodec.bundled.steps import FastLive
-from facodec.config import (
-    ABSENT,
-    CODE_LAYERS,
-    HOP,
-    LARGEST_TIMBRE,
-    LOUDEST,
-    MIN_LAYERS,
-    SAMPLE_RATE,
-    TIMBRE_DIM,
-    Latency,
-)
+from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE, Latency
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
-from facodec.model import CodecModel, State
-from facodec.streams.conversion import ConvertedVoice
+from facodec.model import CodecModel, Steps
+from facodec.streams.batching import Work, run_alone
+from facodec.streams.conversion import octaves_of
+from facodec.streams.converter import Conversion, Converted, ConverterLine
 from facodec.streams.lanes import Lanes, as_numpy
+from facodec.streams.lines import DecoderLine, EncoderLine
 from facodec.weights.hashing import identity_of
 
-Audio = NDArray[np.float32]
-Codes = NDArray[np.int64]
-Timbre = NDArray[np.float32]
 DECODE = "decode them with the model they were encoded with (--model)"
 
 
@@ -54,8 +44,8 @@ class Frames:
 class Codec:
     """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
 
-    ``backend``: of the bundled model's streams, see :class:`facodec.bundled.steps.FastLive`; other
-    models have chosen theirs. ``identity``: where it was worked out before.
+    ``backend``: of its streams, as :meth:`facodec.model.CodecModel.steps` takes it.
+    ``identity``: where it was worked out before.
 
     Codes and timbres that it gives carry its identity; those of another model are refused with a
     :class:`facodec.identity.ModelMismatch`, while plain arrays are taken to be its own.
@@ -90,11 +80,9 @@ class Codec:
         return identity_of(cast(nn.Module, self.model))
 
     @cached_property
-    def steps(self) -> CodecModel | FastLive:
-        """What streams run: the model itself, or the bundled one prepared for single hops, with
-        the weights it has when this is first asked for."""
-        model = self.model
-        return FastLive(model, self._backend) if isinstance(model, LiveModel) else model
+    def steps(self) -> Steps:
+        """Steps that streams run, with the weights the model has when this is first asked for."""
+        return self.model.steps(self._backend)
 
     @cached_property
     def lanes(self) -> Lanes:
@@ -107,13 +95,15 @@ class Codec:
 
     @property
     def backend(self) -> str:
-        """How its streams compute, as :func:`facodec.load` names it."""
-        return str(getattr(self.steps, "backend", "float32"))
+        """How its streams compute, as :func:`facodec.load` names it; as it was asked for, maybe
+        ``auto``, until :attr:`steps` have been made."""
+        steps = self.__dict__.get("steps")  # reading a backend compiles nothing
+        return self._backend if steps is None else steps.backend
 
     @property
     def says_level(self) -> bool:
         """Whether its prosody codes say the level, see :mod:`facodec.bundled.loudness`."""
-        return self.name == LiveModel.name
+        return self.model.says_level
 
     @property
     def latency(self) -> Latency:
@@ -217,11 +207,15 @@ class Codec:
 
     def tensor_codes(self, codes: ArrayLike | Tensor) -> Tensor:
         """Checked codes (K, n) -> (1, 6, n) for the model, layers left out marked absent."""
-        need_model("the codes were", model_of(codes), self.identity, DECODE)
-        checked = torch.from_numpy(np.ascontiguousarray(check_codes(_array(codes))))
+        checked = torch.from_numpy(np.ascontiguousarray(self.check_codes(codes)))
         filled = torch.full((1, CODE_LAYERS, checked.shape[1]), ABSENT, dtype=torch.long)
         filled[0, : checked.shape[0]] = checked
         return filled.to(self.device)
+
+    def check_codes(self, codes: ArrayLike | Tensor) -> Codes:
+        """Checked codes (K, n) of this model, as a plain array. Raises ValueError."""
+        need_model("the codes were", model_of(codes), self.identity, DECODE)
+        return check_codes(as_array(codes))
 
     def tensor_timbre(self, timbre: ArrayLike | Tensor) -> Tensor:
         """Checked timbre (256,) -> (1, 256) for the model."""
@@ -253,49 +247,34 @@ class EncoderStream:
 
     def reset(self) -> None:
         """Forget everything heard."""
-        self._waiting: Audio = np.zeros(0, dtype=np.float32)
-        self._state: State = self._codec.steps.encoder_state(1)
+        self._line = EncoderLine(self._codec.lanes, alone=True)
 
-    @torch.inference_mode()
     def push(self, samples: ArrayLike | Tensor) -> Codes:
         """samples (n,), n >= 0 -> codes (6, m) of the frames that became complete."""
-        heard = np.concatenate((self._waiting, as_samples(samples)))
-        whole = len(heard) // HOP * HOP
-        self._waiting = heard[whole:].copy()
-        if not whole:
-            return np.zeros((CODE_LAYERS, 0), dtype=np.int64)
-        audio = torch.from_numpy(heard[:whole]).unsqueeze(0).to(self._codec.device)
-        codes, self._state = self._codec.steps.encoder_step(audio, self._state)
-        return belonging(as_numpy(codes[0]), self._codec.identity)
+        return self._codec._own(run_alone(self._line.push(as_samples(samples))))
 
     @property
     def wanted(self) -> int:
         """Samples, 1..200, until the next frame is complete."""
-        return HOP - len(self._waiting)
+        return self._line.wanted
 
-    @torch.inference_mode()
     def flush(self) -> Codes:
         """End of the input: the frames (6, m) still owed, the last filled up with silence."""
-        rest = np.zeros(-len(self._waiting) % HOP, dtype=np.float32)
-        last = self.push(rest)
-        owed = as_numpy(self._codec.steps.encoder_flush(self._state)[0])
-        return belonging(np.concatenate((last, owed), axis=1), self._codec.identity)
+        return self._codec._own(run_alone(self._line.flush()))
 
     @property
-    @torch.inference_mode()
     def timbre(self) -> Timbre | None:
         """Running estimate (256,) of the talker's timbre, None while there is nothing to tell."""
-        timbre = self._codec.steps.encoder_timbre(self._state)
-        return None if timbre is None else belonging(as_numpy(timbre[0]), self._codec.identity)
+        timbre = run_alone(self._line.timbre())
+        return None if timbre is None else self._codec._own(timbre)
 
     def snapshot(self) -> Any:
         """A value that :meth:`restore` continues from, bit for bit."""
-        return self._waiting.copy(), self._state
+        return self._line.snapshot()
 
     def restore(self, snapshot: Any) -> None:
         """Continue from what :meth:`snapshot` gave, of this or another stream of the codec."""
-        waiting, self._state = snapshot
-        self._waiting = waiting.copy()
+        self._line.restore(snapshot)
 
 
 class DecoderStream:
@@ -308,45 +287,33 @@ class DecoderStream:
 
     def reset(self) -> None:
         """Forget everything decoded; the timbre stays."""
-        self._state: State = self._codec.steps.decoder_state(1, self._seed)
-        self._loudness = Loudness()
+        self._line = DecoderLine(self._codec.lanes, self._seed, alone=True)
 
     @property
     def timbre(self) -> Timbre:
         """The voice (256,) it speaks with; set another at any time."""
-        return as_numpy(self._timbre[0])
+        return self._timbre
 
     @timbre.setter
     def timbre(self, timbre: ArrayLike | Tensor) -> None:
-        self._timbre = self._codec.tensor_timbre(timbre)
+        self._timbre = self._codec.check_voice(timbre).copy()
 
-    @torch.inference_mode()
     def push(self, codes: ArrayLike | Tensor) -> Audio:
         """codes (K, n), K = 3..6, n >= 0 -> the samples (200 m,) that became complete."""
-        prepared = self._codec.tensor_codes(codes)
-        if prepared.shape[2] == 0:
-            return np.zeros(0, dtype=np.float32)
-        step = self._codec.steps.decoder_step
-        audio, self._state = step(prepared, self._timbre, self._state)
-        spoken = cast(Audio, as_numpy(audio[0]))
-        if self._codec.says_level:
-            spoken, self._loudness = self._loudness.step(as_numpy(prepared[0]), spoken)
-        return spoken
+        return run_alone(self._line.push(self._codec.check_codes(codes), self._timbre))
 
-    @torch.inference_mode()
     def flush(self) -> Audio:
         """End of the codes: the samples (200 m,) still owed."""
-        audio = self._codec.steps.decoder_flush(self._timbre, self._state)
-        return self._loudness.last(cast(Audio, as_numpy(audio[0])))
+        return run_alone(self._line.flush(self._timbre))
 
     def snapshot(self) -> Any:
         """A value that :meth:`restore` continues from, bit for bit."""
-        return self._timbre.clone(), self._state, self._loudness
+        return self._timbre, self._line.snapshot()
 
     def restore(self, snapshot: Any) -> None:
         """Continue from what :meth:`snapshot` gave, of this or another stream of the codec."""
-        timbre, self._state, self._loudness = snapshot
-        self._timbre = timbre.clone()
+        self._timbre, line = snapshot
+        self._line.restore(line)
 
 
 class ConverterStream:
@@ -364,94 +331,49 @@ class ConverterStream:
         talker: ArrayLike | Tensor | None = None,
     ) -> None:
         self._codec = codec
-        self._encoder = codec.encoder_stream()
-        self._decoder = codec.decoder_stream(timbre, seed)
         known = None if talker is None else codec.check_voice(talker)
+        if pitch is not None:
+            octaves_of(pitch)  # refuses what is no pitch, for models that need none too
         target = codec.check_voice(timbre)
-        self._voice = ConvertedVoice(codec.convert_timbre, target, pitch, known)
+        self._conversion = Conversion(codec.lanes, target, pitch, known)
+        self._line = ConverterLine(codec.lanes, self._conversion, alone=True)
+        self._decoder = DecoderLine(codec.lanes, seed, alone=True)
+        self._spoken_in = target
 
     @property
     def timbre(self) -> Timbre:
         """The target voice (256,); set another at any time."""
-        return self._voice.target
+        return self._conversion.target
 
     @timbre.setter
     def timbre(self, timbre: ArrayLike | Tensor) -> None:
-        self._voice.aim(self._codec.check_voice(timbre))
+        self._conversion.aim(self._codec.check_voice(timbre))
 
     def push(self, samples: ArrayLike | Tensor) -> Audio:
         """samples (n,), n >= 0 -> the samples (200 m,) that became complete."""
-        return self._speak(self.push_frames(samples))
+        return self._speak(self._line.push(as_samples(samples)))
 
     def push_frames(self, samples: ArrayLike | Tensor) -> list[Frames]:
         """samples (n,) -> the frames that became complete, converted: codes (3, m) with the
         timbre to decode them with, a new entry wherever that changes."""
-        heard = as_samples(samples)
-        cuts: Iterable[int] = ()
-        if self._codec.model.follows_source:  # what is known of the source must not run ahead
-            cuts = range(self._encoder.wanted, len(heard), HOP)
-        return self._converted(map(self._encoder.push, np.split(heard, list(cuts))))
+        return self._frames(self._line.push(as_samples(samples)))
 
     def flush_frames(self) -> list[Frames]:
         """The converted frames still owed when the input has ended."""
-        return self._converted([self._encoder.flush()])
+        return self._frames(self._line.flush())
 
     def flush(self) -> Audio:
         """End of the input: the samples still owed."""
-        last = self._speak(self.flush_frames())
-        return np.concatenate((last, self._decoder.flush()))
+        last = self._speak(self._line.flush())
+        return np.concatenate((last, run_alone(self._decoder.flush(self._spoken_in))))
 
-    def _converted(self, heard: Iterable[Codes]) -> list[Frames]:
-        runs: list[tuple[Timbre, list[Codes]]] = []
-        for codes in heard:
-            if not codes.shape[1]:
-                continue
-            voice = self._voice
-            look = self._codec.model.follows_source and voice.is_time_to_look
-            voice.follow(self._encoder.timbre if look else None, codes.shape[1])
-            if not runs or runs[-1][0] is not voice.vector:
-                runs.append((voice.vector, []))
-            for part, source in voice.sources(codes):
-                runs[-1][1].append(self._codec.convert_codes(part, source, voice.target))
-        return [Frames(np.concatenate(parts, axis=1), timbre) for timbre, parts in runs]
+    def _frames(self, work: Work[list[Converted]]) -> list[Frames]:
+        own = self._codec._own
+        return [Frames(own(part.codes), own(part.vector)) for part in run_alone(work)]
 
-    def _speak(self, converted: list[Frames]) -> Audio:
+    def _speak(self, work: Work[list[Converted]]) -> Audio:
         parts = [np.zeros(0, np.float32)]
-        for frames in converted:
-            self._decoder.timbre = frames.timbre
-            parts.append(self._decoder.push(frames.codes))
+        for part in run_alone(work):
+            self._spoken_in = part.vector
+            parts.append(run_alone(self._decoder.push(part.codes, part.vector)))
         return np.concatenate(parts)
-
-
-def check_timbre(timbre: ArrayLike | Tensor) -> Timbre:
-    """Checked timbre (256,) as float32: finite and not absurd; else a ValueError."""
-    array = np.asarray(_array(timbre), dtype=np.float32)
-    if array.shape != (TIMBRE_DIM,):
-        raise ValueError(f"timbre of shape {array.shape}: wanted ({TIMBRE_DIM},)")
-    largest = float(np.abs(array).max())
-    if not largest <= LARGEST_TIMBRE:
-        raise ValueError(
-            f"timbre reaches {largest:g}: wanted finite numbers up to {LARGEST_TIMBRE:g}"
-        )
-    return array
-
-
-def as_samples(audio: ArrayLike | Tensor) -> Audio:
-    """Checked audio as float32 (n,): mono, finite, about full scale 1; else a ValueError."""
-    array = _array(audio)
-    if array.ndim != 1:
-        raise ValueError(f"audio of shape {array.shape}: wanted one channel, (samples,)")
-    if not np.issubdtype(array.dtype, np.floating):
-        if array.size == 0:
-            return np.zeros(0, dtype=np.float32)
-        raise ValueError(f"audio of type {array.dtype}: wanted floats of full scale 1.0")
-    samples = array.astype(np.float32, copy=False)
-    if not np.isfinite(samples).all():
-        raise ValueError("audio holds NaN or infinity: wanted finite samples")
-    if samples.size and float(np.abs(samples).max()) > LOUDEST:
-        raise ValueError(f"audio reaches {float(np.abs(samples).max()):.4g}: wanted full scale 1.0")
-    return samples
-
-
-def _array(values: ArrayLike | Tensor) -> NDArray[Any]:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

@@ -1,4 +1,5 @@
-"""What every model behind :class:`facodec.codec.Codec` offers: offline calls and pure steps."""
+"""The seam between models and streams: :class:`CodecModel` is what every model behind a
+:class:`facodec.codec.Codec` offers, :class:`Steps` what its streams compute with on one backend."""
 
 from __future__ import annotations
 
@@ -22,10 +23,16 @@ class CodecModel(Protocol):
     name: str
     follows_source: bool
     """Whether :meth:`convert_codes` and :meth:`convert_timbre` depend on the source's timbre."""
+    says_level: bool
+    """Whether prosody codes say the level, see :mod:`facodec.bundled.loudness`."""
 
     @property
     def latency(self) -> Latency:
         """Algorithmic delay of a stream in samples."""
+
+    def steps(self, backend: str = "auto") -> Steps:
+        """Steps of streams with the weights as they are now. Raises ValueError for a backend that
+        cannot be had."""
 
     def encode(self, audio: Tensor) -> Tensor:
         """audio (B, 200 T) -> codes (B, 6, T), int64."""
@@ -38,6 +45,34 @@ class CodecModel(Protocol):
 
     def decode(self, codes: Tensor, timbre: Tensor, seed: int = 0) -> Tensor:
         """codes (B, 6, T), timbre (B, 256) -> audio (B, 200 T)."""
+
+    def convert_codes(self, codes: Tensor, source: Tensor | None, target: Tensor) -> Tensor:
+        """What conversion does to codes (B, 6, n) spoken with timbre ``source`` (B, 256)
+        before they are decoded in the voice of timbre ``target`` (B, 256)."""
+
+    def convert_timbre(self, source: Tensor | None, target: Tensor) -> Tensor:
+        """The timbre (B, 256) that converted codes are decoded with."""
+
+
+class Steps(Protocol):
+    """Pure steps of a model's streams on one backend: from a state to the next."""
+
+    @property
+    def backend(self) -> str:
+        """How the steps compute, as :func:`facodec.load` names it."""
+
+    @property
+    def hops(self) -> tuple[int, ...]:
+        """Frames to step a stream by, the most first: few sizes, so that streams have steps in
+        common, and none that is slower than smaller ones."""
+
+    @property
+    def exact_sizes(self) -> bool:
+        """Whether batches of any size run as they are, rather than padded to few sizes."""
+
+    @property
+    def in_place(self) -> StepsInPlace | None:
+        """Steps of single frames in the rows of a larger state; None where there are none."""
 
     def encoder_state(self, batch: int = 1) -> State:
         """State of ``batch`` encoders that have heard nothing."""
@@ -60,9 +95,22 @@ class CodecModel(Protocol):
     def decoder_flush(self, timbre: Tensor, state: State) -> Tensor:
         """The audio (B, 200 m) the decoder still owes when the codes have ended."""
 
-    def convert_codes(self, codes: Tensor, source: Tensor | None, target: Tensor) -> Tensor:
-        """What conversion does to codes (B, 6, n) spoken with timbre ``source`` (B, 256)
-        before they are decoded in the voice of timbre ``target`` (B, 256)."""
 
-    def convert_timbre(self, source: Tensor | None, target: Tensor) -> Tensor:
-        """The timbre (B, 256) that converted codes are decoded with."""
+class StepsInPlace(Protocol):
+    """Steps of single frames that change the ``rows`` (B,) of ``states`` where these lie."""
+
+    @property
+    def fewest(self) -> int:
+        """Streams from which stepping in place is the faster way."""
+
+    def encoder_step_in_place(self, audio: Tensor, states: State, rows: Tensor) -> Tensor:
+        """audio (B, 200) -> codes (B, 6, 1)."""
+
+    def encoder_timbres(self, states: State, rows: Tensor) -> Tensor:
+        """Running estimates (B, 256) of the talkers' timbre, whatever the number of rows."""
+
+    def decoder_step_in_place(
+        self, codes: Tensor, timbre: Tensor, states: State, rows: Tensor
+    ) -> Tensor | None:
+        """codes (B, 6, 1), timbre (B, 256) -> audio (B, 200); None, and nothing changed, for
+        states that the next step moves to another phase."""

@@ -36,21 +36,13 @@ ARROWS_UP: dict[Arrow, str] = {
 CLIENTS_IN_THE_SERVER: dict[Arrow, str] = {
     ("clients.commands.serve", "streaming.server.listening"): "a command found by import",
     ("clients.commands.serve", "streaming.server.settings"): "its options",
-    ("clients.offline.local", "streaming.engine.pipeline"): "until there is one stream core",
 }
 CIRCLES: dict[Arrow, str] = {
     ("benchmarks.report.glance", "benchmarks.parts.gpu"): "asks it how many streams fit",
-    ("facodec.streams.batching", "facodec.codec"): "until steps stand for a codec",
-    ("facodec.streams.lines", "facodec.codec"): "until steps stand for a codec",
-    ("facodec.bundled.steps.native", "facodec.bundled.steps.decoder"): "for types",
-    ("facodec.bundled.steps.native", "facodec.bundled.steps.encoder"): "for types",
 }
 LONG_MODULES: dict[str, str] = {
     "clients.library.connection": "the protocol's half and the socket's in one",
-    "facodec.codec": "offline calls and streams in one",
-    "facodec.bundled.steps.native": "layouts, packing and calls in one",
     "streaming.server.peer": "until its checks lie with the wire",
-    "streaming.engine.engine": "streams and their schedule in one",
 }
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.attacks.wire import OWNER, RefusedError, Target, Wire, get
-from benchmarks.kit.processes import RunningServer, running_server
+from benchmarks.kit.processes import RunningServer, running_server, standing_back
 from benchmarks.load import undisturbed
 from streaming.server.settings import TOKEN_VARIABLE
 
@@ -155,8 +155,8 @@ class Arena:
         words += ["--word", word] if word else []
         words += ["--together"] if together else []
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.attacks.client", name, "--url", self.server.url,
-            "--seed", str(self.seed), *words,
+            *standing_back(sys.executable, "-m", "benchmarks.attacks.client", name),
+            "--url", self.server.url, "--seed", str(self.seed), *words,
             stdout=asyncio.subprocess.PIPE, start_new_session=True,
             env=_environment(self.token if trusted else None),
         )  # fmt: skip

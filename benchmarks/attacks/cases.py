@@ -61,12 +61,12 @@ async def nothing(arena: Arena) -> Facts:
     return [], {}
 
 
-def _keep_out(name: str, clients: int, deadline: bool) -> Beside:
+def _keep_out(name: str, clients: int, deadline: bool, word: str = "") -> Beside:
     """Strangers that want to keep the owner out."""
 
     async def beside(arena: Arena) -> Facts:
         seconds = max(arena.seconds, HELLO_TIMEOUT + 3.0) if deadline else arena.seconds
-        attackers = await arena.start(name, clients, trusted=False, seconds=seconds)
+        attackers = await arena.start(name, clients, trusted=False, seconds=seconds, word=word)
         welcome = await arena.owner_tries(TRIES)
         counts = await attackers.counts(seconds + 10)
         checks = [of_tries("the owner gets in", welcome, TRIES)]
@@ -99,6 +99,18 @@ async def fill_room(arena: Arena) -> Facts:
     counts = await arena.attack("fill-room", 64, word=ROOM, seconds=arena.seconds - 1.0)
     await publisher.kill()
     return [share("listeners in one room", int(counts.get("listening", 0)), 64)], counts
+
+
+def _to_many(word: str) -> Beside:
+    """A publisher in haste, and as many listeners as a room may have."""
+
+    async def beside(arena: Arena) -> Facts:
+        publisher = await arena.start("hasty-publisher", 1, word=word)
+        await asyncio.sleep(0.5)
+        counts = await arena.attack("fill-room", 64, word=word, seconds=arena.seconds - 1.0)
+        return [], {**counts, **await publisher.counts(20)}
+
+    return beside
 
 
 async def dead_flooders(arena: Arena) -> Facts:
@@ -175,6 +187,10 @@ ATTACKS: Sequence[Attack] = (
     Attack("waiting-names", "16 listeners wait in as many rooms of 16",
            (*LARGE, "--max-rooms", "16"), _wait_for_publisher(16, "room-#", ROOM)),
     Attack("full-room", "64 listeners in one room of a server for 10 sessions", SMALL, fill_room),
+    Attack("hasty-codes", "a publisher sends codes faster than real time to 64 listeners", SMALL,
+           _to_many("codes")),
+    Attack("hasty-voices", "a publisher sends voices as fast as it can to 64 listeners", SMALL,
+           _to_many("voice")),
     Attack("unread-pings", "4 clients without a token send pings, read no answer", SMALL,
            _held("unread-pings", clients=4, trusted=False), growth=4 * PINGED_MIB),
     Attack("tiny-clock", "4 clients send clock as fast as they can", SMALL,
@@ -199,6 +215,12 @@ ATTACKS: Sequence[Attack] = (
     Attack("malformed", "requests that are none, or half, or twice", SMALL, requests.malformed),
     Attack("slowloris", "300 connections send their request byte by byte", SMALL,
            _keep_out("slowloris", 300, False)),
+    Attack("silent", "1,500 connections that send nothing", SMALL,
+           _keep_out("unfinished", 1500, False, "nothing")),
+    Attack("long-requests", "400 connections send a request of a megabyte without an end", SMALL,
+           _keep_out("unfinished", 400, False, "request")),
+    Attack("unfinished-messages", "256 clients without a token send a first message of 200 KB "
+           "without an end", SMALL, _keep_out("unfinished", 256, False, "message")),
     Attack("garbage", "6 clients send frames and messages that are none", SMALL,
            _held("garbage-frames", clients=6)),
     Attack("closed-output", "SIGTERM when nobody reads the server's output any more",

@@ -27,12 +27,14 @@ CLIENTS: dict[str, Callable[[Job], Awaitable[None]]] = {
     "fill-room": holding.fill_room,
     "many-sessions": holding.many_sessions,
     "slowloris": holding.slowloris,
+    "unfinished": holding.unfinished,
     "unread-pings": flooding.unread_pings,
     "tiny-messages": flooding.tiny_messages,
     "faster-than-real-time": flooding.faster_than_real_time,
     "flood-unread": flooding.flood_unread,
     "enroll": flooding.enroll,
     "publish": flooding.publish,
+    "hasty-publisher": flooding.hasty_publisher,
     "deaf-listener": flooding.deaf_listener,
     "guess-tokens": guessing.guess_tokens,
     "garbage-frames": guessing.garbage_frames,
@@ -41,8 +43,6 @@ CLIENTS: dict[str, Callable[[Job], Awaitable[None]]] = {
     "stall": churning.stall,
     "bursts": churning.bursts,
 }
-NICENESS = 10
-"""An attacker's computing is his machine's: here it stands back behind the server's."""
 
 
 async def attack(name: str, job: Job) -> None:
@@ -74,8 +74,6 @@ def main() -> int:
     add("--together", action="store_true", help="all from one address")
     add("--seed", type=int, default=0)
     options = parser.parse_args()
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
     target = Target.of(
         options.url, address=options.address, token=os.environ.get(TOKEN_VARIABLE) or None
     )

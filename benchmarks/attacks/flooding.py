@@ -10,7 +10,8 @@ import numpy as np
 
 from benchmarks.attacks.job import Job
 from benchmarks.attacks.wire import PING, Wire, framed
-from facodec.config import HOP, SAMPLE_RATE
+from facodec import bitstream
+from facodec.config import CODE_LAYERS, HOP, SAMPLE_RATE, TIMBRE_DIM
 from streaming.wire.protocol import MAX_FRAMES_PER_MESSAGE
 
 BATCH = 1 << 16
@@ -158,6 +159,33 @@ async def _publish(job: Job, index: int) -> None:
         seq += 1
         job.counts["frames"] += 1
         await asyncio.sleep(max(0.0, began + seq * HOP / SAMPLE_RATE - time.monotonic()))
+    wire.abort()
+
+
+async def hasty_publisher(job: Job) -> None:
+    """Publish into a room as fast as the socket takes it. ``word``: ``codes`` or ``voice``, which
+    is also the room's name."""
+    await job.all(_publish_in_haste)
+
+
+async def _publish_in_haste(job: Job, index: int) -> None:
+    wire = await job.session(role="publish", room=job.word, input="codes")
+    if wire is None:
+        return
+    reading = asyncio.ensure_future(wire.discard())
+    frames, seq = MAX_FRAMES_PER_MESSAGE, 0
+    data = bytes(bitstream.packed_size(CODE_LAYERS, frames))
+    voices = [np.full(TIMBRE_DIM, value, "<f2").tobytes() for value in (0.1, 0.2)]
+    while job.left and not reading.done():
+        message: dict[str, object] = {"type": "codes", "seq": seq, "n": frames, "data": data}
+        if job.word == "voice":
+            message = {"type": "voice", "data": voices[seq % 2]}
+        try:
+            await asyncio.wait_for(wire.send(message), job.left + 0.01)
+        except (OSError, asyncio.TimeoutError):
+            break
+        seq += 1 if job.word == "voice" else frames
+        job.counts["messages"] += 1
     wire.abort()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from benchmarks.attacks.job import PAUSE, Job
-from benchmarks.attacks.wire import Wire, connect, handshake
+from benchmarks.attacks.wire import Wire, connect, framed, handshake
 
 LOOK = 0.1
 """Seconds between two looks at a connection that is only held."""
@@ -121,5 +121,38 @@ async def _drip(job: Job, index: int) -> None:
             writer.write(bytes([byte]))
             await asyncio.wait([ended], timeout=5 * LOOK)
             job.kept(began)
+        wire.abort()
+        await asyncio.sleep(PAUSE)
+
+
+LONG_LINE = 8000
+"""Bytes of a header line that the WebSocket library still takes."""
+LONG_MESSAGE = 200_000
+
+
+async def unfinished(job: Job) -> None:
+    """Hold connections in the middle. ``word``: ``request``, of a megabyte; ``message``, the first
+    and a long one; or ``nothing``, where not a byte is sent."""
+    await job.all(_hold_unfinished)
+
+
+async def _hold_unfinished(job: Job, index: int) -> None:
+    lines = [f"X-{number}: {'a' * LONG_LINE}" for number in range(120)]
+    while job.left:
+        began = time.monotonic()
+        if job.word == "message":
+            opened = await job.open()
+            if opened is None:
+                continue
+            wire = opened
+            wire.writer.write(framed(bytes(LONG_MESSAGE))[:-1])
+        else:
+            wire = Wire(*await connect(job.target))
+            if job.word == "request":
+                wire.writer.write(handshake(job.target, *lines)[:-2])
+        job.counts["connections"] += 1
+        ended = asyncio.ensure_future(wire.discard())
+        await asyncio.wait([ended], timeout=job.left)
+        job.kept(began)
         wire.abort()
         await asyncio.sleep(PAUSE)

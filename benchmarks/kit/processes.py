@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -96,6 +97,17 @@ def running_server(
             yield RunningServer(line.split()[2], process.pid, time.perf_counter() - began)
         finally:
             end(process)
+
+
+NICENESS = 10
+"""An attacker's computing is his machine's: here it stands back behind the server's."""
+
+
+def standing_back(*command: str) -> list[str]:
+    """The command at a lower priority from its start on: what a Python process imports takes a
+    second of a core."""
+    nice = shutil.which("nice")
+    return [*command] if nice is None else [nice, "-n", str(NICENESS), *command]
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.attacks.cases import Attack, Beside, Facts
 
 EXAMPLES = """\
-  facodec bench attack                            all of them, about eight minutes
+  facodec bench attack                            all of them, about ten minutes
   facodec bench attack unread-pings tiny-clock    just these
   facodec bench attack --list                     their names and what they do
   facodec bench attack --write docs/reliability.md --column after

@@ -87,13 +87,15 @@ def measure(args: argparse.Namespace, result: Result) -> None:
 def _disturbers(
     url: str, seconds: float, seed: int, token: str
 ) -> dict[str, subprocess.Popen[str]]:
+    from benchmarks.kit.processes import standing_back
     from streaming.server.settings import TOKEN_VARIABLE
 
     return {
         name: subprocess.Popen(
             [
-                sys.executable, "-m", "benchmarks.attacks.client", name, "--url", url, "--clients",
-                str(clients), "--seconds", str(seconds), "--seed", str(seed + number),
+                *standing_back(sys.executable, "-m", "benchmarks.attacks.client", name),
+                "--url", url, "--clients", str(clients), "--seconds", str(seconds),
+                "--seed", str(seed + number),
             ],
             stdout=subprocess.PIPE, text=True, start_new_session=True,
             env={**os.environ, TOKEN_VARIABLE: token},

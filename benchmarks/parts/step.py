@@ -19,6 +19,7 @@ from benchmarks.kit.common import (
     whole_numbers,
 )
 from benchmarks.kit.present import Cell, Chart, Table
+from facodec.families import BACKENDS
 
 if TYPE_CHECKING:
     from benchmarks.kit.statistics import Seconds
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="backends",
         metavar="NAME",
-        help="how the model computes; repeat to compare (default: the model's own choice)",
+        help=f"how the model computes, of {', '.join(BACKENDS)}; repeat to compare (default auto)",
     )
     add("--device", default="cpu", help="where it computes (default cpu)")
     add("--batch", type=whole_numbers, metavar="N,N..", help="streams a call (default 1,2,..64)")
@@ -119,7 +120,7 @@ def _codecs(model: str, args: argparse.Namespace, notes: list[str]) -> dict[str,
         except (ValueError, TypeError, ImportError) as error:
             failures.append(f"{model} with backend {backend} left out: {reason(error)}")
             continue
-        found[codec.backend] = codec
+        found[codec.steps.backend] = codec
     if not found:
         raise ValueError("; ".join(failures))
     notes += failures
@@ -187,7 +188,7 @@ def measure_peers(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[
     for model in args.models or ["live"]:
         codec = load_codec(model, (args.backends or [None])[0])
         subject = Subject(codec.steps, 1, 1, args.seed)
-        how = f"streaming, one hop a call, {codec.backend}"
+        how = f"streaming, one hop a call, {codec.steps.backend}"
         ours.append(Peer(codec.name, HOP / SAMPLE_RATE, how, subject.encode, subject.decode))
         ours.append(naive(codec, samples))
     everyone = [*ours, *peers]

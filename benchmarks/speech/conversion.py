@@ -17,7 +17,8 @@ from facodec.training.metrics import level_change
 from facodec.training.pitch import track_pitch
 
 if TYPE_CHECKING:
-    from facodec.codec import Codec, Codes, Frames
+    from facodec.arrays import Codes
+    from facodec.codec import Codec, Frames
 
 Audio = NDArray[np.float32]
 Row = dict[str, float]

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +22,8 @@ from facodec.sound.reading import AudioReader, Resampler, read_audio
 
 __all__ = ["AudioReader", "AudioWriter", "Resampler", "keep_apart", "read_audio"]
 
+STDIN, STDOUT = 0, 1
+"""File descriptors of what ``-`` stands for."""
 FORMATS = {
     ".wav": ("WAV", "PCM_24"),
     ".flac": ("FLAC", "PCM_24"),
@@ -153,23 +156,30 @@ def keep_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) ->
         if output is None:
             continue
         for other in inputs:
-            if other is not None and _is_same(output, other):
+            if other is not None and _is_same(output, other, STDIN):
                 raise UsageError(
                     f"{shown(output)} would replace the file that is read ({shown(other)}): "
                     "they must be different files"
                 )
-        if any(_is_same(output, other) for other in written):
+        if any(_is_same(output, other, STDOUT) for other in written):
             raise UsageError(f"{shown(output)} is written twice: those must be different files")
         written.append(output)
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    """Whether both names mean one file; standard input and output, pipes and devices never do."""
-    if STANDARD in (one, other):
-        return False
+def _is_same(output: Path, other: Path, stream: int) -> bool:
+    """Whether both names mean one file, ``-`` the one that is standard output or, as ``other``, the
+    one open as ``stream``; terminals, pipes and devices never are."""
     try:
-        if one.exists() and other.exists():
-            return one.samefile(other) and one.is_file()
-        return one.resolve() == other.resolve()
+        one, two = _status(output, STDOUT), _status(other, stream)
+        if one is not None and two is not None:
+            return os.path.samestat(one, two) and S_ISREG(one.st_mode)
+        return STANDARD not in (output, other) and output.resolve() == other.resolve()
     except (OSError, RuntimeError, ValueError):
         return False
+
+
+def _status(path: Path, stream: int) -> os.stat_result | None:
+    """Of the file, None where there is none yet."""
+    if path == STANDARD:
+        return os.fstat(stream)
+    return path.stat() if path.exists() else None

@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     from facodec.extras import need
 
     need("onnx")
-    from facodec.loading import read_model, weights_folder
+    from facodec.families import read_model
+    from facodec.loading import weights_folder
     from facodec.onnx.export import export
     from facodec.weights.hashing import identity_of
     from facodec.weights.timbres import load_voices, save_voices

@@ -27,7 +27,7 @@ def check_address(url: str) -> WebSocketURI:
             raise ValueError("no such port")
     except (InvalidURI, ValueError, OverflowError) as error:
         raise ConnectError(
-            f"{shown(url[:100])!r} is no server address; one is {DEFAULT_URL}"
+            f"{shown(without_secrets(url)[:100])!r} is no server address; one is {DEFAULT_URL}"
         ) from error
     return parts
 
@@ -36,6 +36,17 @@ def proxy_for(url: str) -> str | None:
     """The address of the proxy to reach ``url`` through, None for none. Raises ConnectError."""
     server = check_address(url)
     return None if is_loopback(server.host) else get_proxy(server)
+
+
+def without_secrets(address: str) -> str:
+    """An address as it may be shown: without user name, password and query."""
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        scheme, rest = "", address
+    place, query, hidden = rest.partition("?")
+    if "@" in hidden and "@" not in place:  # of a password with a question mark
+        place = ""
+    return f"{scheme}{mark}{place.rpartition('@')[2]}{'?...' if query else ''}"
 
 
 def is_loopback(host: str) -> bool:

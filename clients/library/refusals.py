@@ -18,11 +18,13 @@ from clients.errors import (
     ServerUnreachable,
     WrongProtocol,
 )
+from clients.library.addresses import without_secrets
 from streaming.wire.protocol import SUBPROTOCOL
 
 
 def explain_handshake(url: str, error: InvalidHandshake) -> ConnectError:
     """The refusal of an HTTP upgrade as the exception that fits it."""
+    url = without_secrets(url)
     if isinstance(error.__cause__, EOFError):
         return ServerUnreachable(f"the server at {url} went away before it answered")
     if not isinstance(error, InvalidStatus):
@@ -61,27 +63,23 @@ def explain_failure(url: str, proxy: str | None, error: Exception) -> ConnectErr
         return ServerUnreachable(through_proxy(url, proxy, error))
     if isinstance(error, (OSError, asyncio.TimeoutError)):
         return ServerUnreachable(unreachable(url, error), none_there=_nobody_listens(error))
-    return ConnectError(f"cannot connect to {url}: {error or type(error).__name__}")
+    reason = error or type(error).__name__
+    return ConnectError(f"cannot connect to {without_secrets(url)}: {reason}")
 
 
 def through_proxy(url: str, proxy: str, error: Exception) -> str:
     """The proxy of the environment did not lead to ``url``."""
-    host = urlsplit(url).hostname
+    host, reason = urlsplit(url).hostname, error or type(error).__name__
     return (
-        f"{url} cannot be reached through the proxy {without_secrets(proxy)}, which the "
-        f"environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY): {error or type(error).__name__}; "
+        f"{without_secrets(url)} cannot be reached through the proxy {without_secrets(proxy)}, "
+        f"which the environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY): {reason}; "
         f"set NO_PROXY={host} to go there directly"
     )
 
 
-def without_secrets(address: str) -> str:
-    """An address without the user name and password that it may hold."""
-    scheme, _, rest = address.rpartition("://")
-    return (f"{scheme}://" if scheme else "") + rest.rpartition("@")[2]
-
-
 def unreachable(url: str, error: OSError | asyncio.TimeoutError) -> str:
     """Nothing answered at ``url``."""
+    url = without_secrets(url)
     if _nobody_listens(error):
         return f"no server answers at {url}: start one with `facodec serve`"
     if isinstance(error, socket.gaierror):

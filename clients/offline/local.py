@@ -6,16 +6,23 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 import facodec
 from clients.errors import ClientError
 from clients.library.packets import CodesPacket, VoicePacket
+from facodec.arrays import check_timbre
 from facodec.codec import Codec
 from facodec.identity import belonging
-from streaming.engine.pipeline import Decode, Encode, Pipeline, Result, prepare_thread
+from facodec.streams.batching import Work, run_alone
+from facodec.streams.lanes import prepare_thread
+from facodec.streams.lines import NEUTRAL, DecoderLine
+from facodec.streams.talkers import Spoken, TalkerLine
 from streaming.wire.media import Frames, Media, Sound, Timbre
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,54 +47,69 @@ class LocalCodec:
 
     def encoder(self, layers: int, talker: np.ndarray | None = None) -> LocalEncoder:
         """``talker`` (256,): who is known to be about to talk."""
-        return LocalEncoder(self, Pipeline([Encode(self.codec, layers, talker)]))
+        return LocalEncoder(self, layers, talker)
 
     def decoder(self, seed: int) -> LocalDecoder:
-        return LocalDecoder(self, Pipeline([Decode(self.codec, seed)]))
+        return LocalDecoder(self, seed)
 
-    async def run(self, pipeline: Pipeline, item: Media | None) -> Computed:
-        """Push ``item`` through in the model thread; None flushes."""
+    async def run(self, work: Work[T]) -> tuple[T, float]:
+        """Runs a stream's work in the model thread -> its result, and the seconds until it was
+        there."""
         started = time.monotonic()
         loop = asyncio.get_running_loop()
-        result: Result = await loop.run_in_executor(
-            self._thread, pipeline.flush if item is None else lambda: pipeline.push(item)
-        )
-        heard = result.talker
-        talker = None if heard is None else belonging(heard.timbre, self.codec.identity)
-        return Computed(result.media, time.monotonic() - started, talker)
+        result = await loop.run_in_executor(self._thread, lambda: run_alone(work))
+        return result, time.monotonic() - started
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 class LocalEncoder:
-    """Sound in; codes and estimates of the talker's voice out."""
+    """Sound in; codes of ``layers`` layers and estimates of the talker's voice out."""
 
-    def __init__(self, local: LocalCodec, pipeline: Pipeline) -> None:
-        self._local = local
-        self._pipeline = pipeline
+    def __init__(self, local: LocalCodec, layers: int, talker: np.ndarray | None) -> None:
+        self._local, self._layers = local, layers
+        self._line = TalkerLine(local.codec.lanes, talker)
 
     async def push(self, samples: np.ndarray) -> Computed:
-        return await self._local.run(self._pipeline, Sound(samples))
+        spoken, seconds = await self._local.run(self._line.push(samples))
+        return Computed(self._media(spoken), seconds)
 
     async def flush(self) -> Computed:
-        return await self._local.run(self._pipeline, None)
+        spoken, seconds = await self._local.run(self._line.flush())
+        found = self._line.heard.talker
+        talker = None if found is None else belonging(found[0], self._local.codec.identity)
+        return Computed(self._media(spoken), seconds, talker)
+
+    def _media(self, parts: list[Spoken]) -> list[Media]:
+        media: list[Media] = []
+        for spoken in parts:
+            if spoken.timbre is not None:
+                media.append(Timbre(spoken.timbre, exact=False))
+            media.append(Frames(spoken.codes[: self._layers]))
+        return media
 
 
 class LocalDecoder:
     """Codes and voices in, sound out."""
 
-    def __init__(self, local: LocalCodec, pipeline: Pipeline) -> None:
+    def __init__(self, local: LocalCodec, seed: int) -> None:
         self._local = local
-        self._pipeline = pipeline
+        self._line = DecoderLine(local.codec.lanes, seed)
+        self._timbre = NEUTRAL
 
     async def push(self, packet: CodesPacket | VoicePacket) -> Computed:
         if isinstance(packet, VoicePacket):
-            return await self._local.run(self._pipeline, Timbre(packet.timbre, packet.exact))
-        return await self._local.run(self._pipeline, Frames(packet.codes))
+            self._timbre = check_timbre(packet.timbre)
+            return Computed([], 0.0)
+        return await self._sound(self._line.push(packet.codes, self._timbre))
 
     async def flush(self) -> Computed:
-        return await self._local.run(self._pipeline, None)
+        return await self._sound(self._line.flush(self._timbre))
+
+    async def _sound(self, work: Work[np.ndarray]) -> Computed:
+        samples, seconds = await self._local.run(work)
+        return Computed([Sound(samples)], seconds)
 
 
 def samples_of(computed: Computed) -> np.ndarray:

@@ -10,11 +10,18 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from clients.audio.files import AudioReader, AudioWriter, keep_apart
-from clients.errors import ClientError
+from clients.audio.files import FORMATS, AudioReader, AudioWriter, keep_apart
+from clients.errors import ClientError, UsageError
 from clients.offline.local import load_codec
 from clients.offline.references import MostSpeech, read_reference, several_people
-from clients.offline.voicebook import BUNDLED, Profiles, is_file, say, voice_file
+from clients.offline.voicebook import (
+    BUNDLED,
+    Profiles,
+    heard_voice,
+    is_file,
+    say,
+    voice_file,
+)
 from facodec.bitstream import FacFile
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
@@ -30,6 +37,8 @@ def encode_file(
 ) -> tuple[FacFile, int]:
     """Sound file -> ``.fac`` file, returned too, with its bytes. Raises ClientError, FileError."""
     keep_apart([target], [source])
+    if target.suffix.lower() in FORMATS:
+        raise UsageError(f"{shown(target)} is named like sound: codes go into a file like x.fac")
     need_writable(target)
     reader = AudioReader(source)
     codec = load_codec(model)
@@ -44,7 +53,7 @@ def encode_file(
             codes.append(stream.push(piece))
             bar.update(len(piece) / SAMPLE_RATE)
     codes.append(stream.flush())
-    timbre = codec.voice(speech.samples())
+    timbre = _voice_in(codec, speech.samples(), stream.timbre, source)
     saved = FacFile(np.concatenate(codes, axis=1)[:layers], timbre, codec.identity, samples)
     return saved, saved.write(target)
 
@@ -131,7 +140,20 @@ def timbre_of(voice: str, codec: Codec) -> np.ndarray:
         say(found)
     if remark := several_people(codec.talkers_alike(reference.samples)):
         say(f"{shown(Path(voice))}: {remark}")
-    return codec.voice(reference.samples)
+    return heard_voice(codec, reference.samples, Path(voice))
+
+
+def _voice_in(
+    codec: Codec, speech: np.ndarray, running: np.ndarray | None, source: Path
+) -> np.ndarray:
+    """The voice (256,) of speech (n,), where there is none in it the running estimate."""
+    try:
+        return heard_voice(codec, speech, source)
+    except ClientError as error:
+        if running is None:
+            raise
+        say(f"{error}: the codes go with an average voice")
+        return running
 
 
 def _write(writer: AudioWriter, audio: np.ndarray, wanted: int) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +23,12 @@ from facodec.profiles import SUFFIX, profile_bytes, read_notes, read_profile
 from facodec.weights import bundled_path
 from facodec.weights.timbres import voice_notes
 
+if TYPE_CHECKING:
+    from facodec.codec import Codec
+
 ENROL_TIMEOUT = 60.0
+NOBODY = "none"
+"""What ``--talker`` takes for nobody, and therefore no name of a voice."""
 Tell = Callable[[str], None]
 
 
@@ -137,6 +143,8 @@ def check_name(name: str) -> None:
         raise UsageError(
             f"{shown(name)!r} cannot name a voice: use up to 64 letters, digits, '_' and '-'"
         )
+    if name.casefold() == NOBODY:
+        raise UsageError(f"{name!r} cannot name a voice: --talker {NOBODY} means nobody")
 
 
 def is_file(voice: str) -> bool:
@@ -200,7 +208,16 @@ def enrol_here(path: Path, model: str | None, tell: Tell = say) -> np.ndarray:
         tell(found)
     if remark := several_people(codec.talkers_alike(reference.samples)):
         tell(f"{shown(path)}: {remark}")
-    return codec.voice(reference.samples)
+    return heard_voice(codec, reference.samples, path)
+
+
+def heard_voice(codec: Codec, samples: np.ndarray, path: Path) -> np.ndarray:
+    """The voice (256,) that the codec hears in samples (n,) of a recording. Raises ClientError
+    where it hears no speech."""
+    try:
+        return codec.voice(samples)
+    except ValueError as error:
+        raise ClientError(f"{shown(path)}: {error}") from error
 
 
 async def resolve(

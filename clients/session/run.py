@@ -15,6 +15,7 @@ from clients.audio.feed import Feed
 from clients.audio.files import AudioWriter
 from clients.audio.microphone import Block
 from clients.errors import ClientError, ConnectionLost
+from clients.library.addresses import without_secrets
 from clients.library.connection import OPEN_TIMEOUT, Session, connect
 from clients.library.packets import AudioPacket, Packet, Times, VoicePacket
 from clients.library.reconnect import keep_connected
@@ -198,8 +199,9 @@ class LiveRun:
         ready = session.ready
         delay = (ready.latency.encoder + ready.latency.decoder) / ready.sample_rate * 1000
         ends = [end.name for end in (self._source, self._sink) if end is not None]
+        server = without_secrets(self._options.url)
         self._reporter.say(
-            f"connected to {self._options.url}: {' -> '.join(ends)}, model {ready.model} "
+            f"connected to {server}: {' -> '.join(ends)}, model {ready.model} "
             f"({delay:.1f} ms of its own). Ctrl-C ends."
         )
 

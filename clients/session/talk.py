@@ -18,7 +18,7 @@ from clients.session.live_options import LiveOptions
 from clients.session.local_server import LocalServer
 from clients.session.run import LiveRun
 from clients.session.status import Progress, Reporter
-from clients.session.talkers import NOBODY, RememberedTalkers, SourceTalker
+from clients.session.talkers import RememberedTalkers, SourceTalker
 from facodec.extras import need
 from facodec.files import shown
 from facodec.identity import ModelIdentity, model_of
@@ -123,7 +123,7 @@ async def _talker(
 ) -> SourceTalker:
     """What is known of who talks. Raises UsageError for a name that only a server knows where the
     estimates are made here."""
-    if getattr(options, "talker", NOBODY) == NOBODY:
+    if getattr(options, "talker", voices.NOBODY) == voices.NOBODY:
         return SourceTalker()
     named = await _voice(options, "talker", live.url, live.model)
     model, encodes = model_of(live.voice), local is not None and live.role != "convert"

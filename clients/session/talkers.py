@@ -15,8 +15,6 @@ from facodec.folders import PRIVATE, base_directory
 from facodec.identity import ModelIdentity, ModelMismatch, model_of
 from facodec.profiles import SUFFIX, profile_bytes, read_profile
 
-NOBODY = "none"
-"""For ``--talker``: remember nobody, and begin with nobody."""
 MOST = 3
 """Models whose talker is tried where nobody can say which one the server has."""
 Tell = Callable[[str], None]

@@ -1,16 +1,20 @@
-"""Loudness of speech without detail codes: as its prosody codes say, whatever the voice.
+"""Loudness of speech: as its prosody codes say, whatever the voice and the note.
 
-What a decoder makes of a voice that the content was not heard in is up to 8 dB too loud or too
-quiet, and by much the same over a sentence. The level codes say, in steps of 8 dB, how loud each
-frame was; over some frames the steps average out. So a gain follows the ratio of both powers. It is
-the listener's affair, and nothing of it travels. With detail codes the level of speech is
-right by itself; that of a held synthetic vowel is not (docs/live.md).
+The level codes say, in steps of 8 dB, how loud each frame was; over some frames the steps average
+out. So a gain follows the ratio of the powers coded and spoken. It is the listener's affair, and
+nothing of it travels.
+
+Without detail codes it always does: what a decoder makes of a voice that the content was not heard
+in is up to 8 dB too loud or too quiet, and by much the same over a sentence. With detail codes the
+level of speech is right by itself, within 3 dB over a third of a second, but high and held vowels
+come out 10 to 30 dB too quiet. There the gain follows what is beyond :data:`RIGHT`, and is
+exactly 1 for speech.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +26,14 @@ MEMORY = 160.0
 """Voiced frames, 2 s of voice, over which powers are compared."""
 PRIOR = 3.0
 """Voiced frames for which nothing is wrong, to begin with."""
-MOST = 12.0
+DETAIL_MEMORY, DETAIL_PRIOR = 24.0, 10.0
+"""The same with detail codes, in frames of any kind: a note is soon over."""
+RIGHT, WRONG = 5.0, 8.0
+"""dB that a level with detail codes may differ by without a gain, and from which on it gets all of
+it. A held note may lie anywhere within a step."""
+BOUND = 10.0 ** (RIGHT / 10.0)
+"""The first as a ratio of powers, for a quick look."""
+MOST = 24.0
 """dB of gain, up or down."""
 WINDOW = 0.375
 """Mean square of the window that a frame's level is measured in."""
@@ -40,47 +51,80 @@ RAMP = np.arange(1, HOP + 1, dtype=np.float32) / np.float32(HOP)
 Audio = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Loudness:
-    """Faded sums over voiced frames of the powers coded and spoken, how many frames they are, and
-    the gain at the end of the last hop. A value: a step gives the next one."""
+class Powers(NamedTuple):
+    """Faded sums of the powers coded and spoken over voiced frames, and how many those are."""
 
     coded: float = 0.0
     spoken: float = 0.0
     frames: float = 0.0
+
+    def heard(self, coded: float, hop: Audio, memory: float) -> Powers:
+        """With a voiced frame more."""
+        share = 1.0 - 1.0 / memory
+        spoken = float(hop @ hop) / HOP + SILENCE
+        return Powers(
+            self.coded * share + coded, self.spoken * share + spoken, self.frames * share + 1.0
+        )
+
+    def faded(self, memory: float) -> Powers:
+        """With a frame more in which there is nothing to compare."""
+        share = 1.0 - 1.0 / memory
+        return Powers(self.coded * share, self.spoken * share, self.frames * share)
+
+    def wrong(self, prior: float) -> float:
+        """dB that what was spoken lacks, while so many frames say that it lacks nothing."""
+        share = self.frames / (self.frames + prior)
+        return 10.0 * math.log10(self.coded / self.spoken) * share
+
+
+class Loudness(NamedTuple):
+    """Powers of voiced frames without and with detail codes, and the gain at the end of the last
+    hop. A value: a step gives the next one."""
+
+    bare: Powers = Powers()
+    detailed: Powers = Powers()
     gain: float = 1.0
 
     def step(self, codes: NDArray[np.int64], audio: Audio) -> tuple[Audio, Loudness]:
         """Audio (200 m,) that became complete with codes (K, n), absent ones left out or -1, the
         newest hops with the newest frames -> the same audio as loud as coded, and what follows."""
-        whole = len(codes) > MIN_LAYERS and bool((codes[MIN_LAYERS] != ABSENT).all())
-        if not len(audio) or (whole and self.gain == 1.0):
+        hops, state = audio.reshape(-1, HOP), self
+        if not len(hops):
             return audio, self
-        hops, state = audio.reshape(-1, HOP).copy(), self
-        for hop, frame in zip(hops, codes.T[-len(hops) :], strict=True):
-            state = state._hop(frame, hop)
-        return hops.reshape(-1), state
+        changed: Audio | None = None
+        frames = codes[: MIN_LAYERS + 1, -len(hops) :].T.tolist()
+        for i, frame in enumerate(frames):
+            has_detail = len(frame) > MIN_LAYERS and frame[MIN_LAYERS] != ABSENT
+            after = (state._with_detail if has_detail else state._without)(frame[0], hops[i])
+            if state.gain != 1.0 or after.gain != 1.0:
+                changed = hops.copy() if changed is None else changed
+                changed[i] *= np.float32(state.gain) + np.float32(after.gain - state.gain) * RAMP
+            state = after
+        return audio if changed is None else changed.reshape(-1), state
 
     def last(self, audio: Audio) -> Audio:
         """The samples still owed at the end of a stream."""
         return audio if self.gain == 1.0 else audio * np.float32(self.gain)
 
-    def _hop(self, frame: NDArray[np.int64], hop: Audio) -> Loudness:
-        """Changes the hop in place."""
-        after = self
-        if len(frame) > MIN_LAYERS and frame[MIN_LAYERS] != ABSENT:
-            after = Loudness(self.coded, self.spoken, self.frames)
-        else:
-            pitch, level = divmod(int(frame[0]), LEVELS)
-            if pitch != UNVOICED:
-                after = self._heard(POWERS[level], float(hop @ hop) / HOP)
-        if self.gain != 1.0 or after.gain != 1.0:
-            hop *= np.float32(self.gain) + np.float32(after.gain - self.gain) * RAMP
-        return after
+    def _without(self, code: int, hop: Audio) -> Loudness:
+        pitch, level = divmod(code, LEVELS)
+        if pitch == UNVOICED:
+            return self
+        bare = self.bare.heard(POWERS[level], hop, MEMORY)
+        return Loudness(bare, self.detailed, _gain(bare.wrong(PRIOR)))
 
-    def _heard(self, coded: float, spoken: float) -> Loudness:
-        fades = 1.0 - 1.0 / MEMORY
-        coded, spoken = self.coded * fades + coded, self.spoken * fades + spoken + SILENCE
-        frames = self.frames * fades + 1.0
-        wrong = 10.0 * math.log10(coded / spoken) * frames / (frames + PRIOR)
-        return Loudness(coded, spoken, frames, 10.0 ** (min(max(wrong, -MOST), MOST) / 20.0))
+    def _with_detail(self, code: int, hop: Audio) -> Loudness:
+        """Unvoiced frames and those of the lowest level, which is open, get no gain."""
+        pitch, level = divmod(code, LEVELS)
+        if pitch == UNVOICED or not level:
+            return Loudness(self.bare, self.detailed.faded(DETAIL_MEMORY))
+        detailed = self.detailed.heard(POWERS[level], hop, DETAIL_MEMORY)
+        if detailed.spoken <= detailed.coded * BOUND and detailed.coded <= detailed.spoken * BOUND:
+            return Loudness(self.bare, detailed)
+        wrong = detailed.wrong(DETAIL_PRIOR) * (1.0 + DETAIL_PRIOR / DETAIL_MEMORY)
+        share = min(max(abs(wrong) - RIGHT, 0.0) / (WRONG - RIGHT), 1.0)
+        return Loudness(self.bare, detailed, _gain(share * wrong))
+
+
+def _gain(decibel: float) -> float:
+    return 10.0 ** (min(max(decibel, -MOST), MOST) / 20.0)

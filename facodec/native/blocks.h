@@ -7,7 +7,7 @@
 
 #include "products.h"
 
-enum { CONTEXT = 6, KERNEL = CONTEXT + 1 };
+enum { KERNEL = CONTEXT + 1 };
 
 /* Memory of one call, handed out piece by piece. */
 typedef struct {
@@ -33,23 +33,6 @@ INLINE void *take(Scratch *scratch, int64_t bytes) {
 INLINE float *take_floats(Scratch *scratch, int64_t count) {
     return take(scratch, count * (int64_t)sizeof(float));
 }
-
-typedef struct {
-    const float *gain, *bias;
-    float epsilon;
-} Norm;
-
-/* last: the newest frame's weight in the depthwise filter; scale: of the residual branch. */
-typedef struct {
-    const float *last, *scale;
-    Norm norm;
-    Product expand, project;
-} Block;
-
-typedef struct {
-    const Block *blocks;
-    int64_t count, width;
-} Stack;
 
 /* LayerNorm of x (width,), then gain and bias once more where there are such. */
 INLINE void normalise(const Norm *norm, const float *x, int64_t width, const float *gain,
@@ -114,12 +97,6 @@ static void run_stack(const Stack *stack, int64_t count, const float *filtered,
                       outputs + (b + 1) * layer);
     }
 }
-
-/* The blocks whose past is kept: filter (CONTEXT, width), bias and offset (width,). */
-typedef struct {
-    const float *filter, *bias, *offset;
-    int64_t width;
-} Kept;
 
 /* sum over frames of frame (width,) times weight, onto start. */
 INLINE void weigh(const float *const *frames, const float *weights, int64_t count, int64_t width,

@@ -23,6 +23,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from facodec.config import (
+    CODE_LAYERS,
+    CODEBOOK_SIZE,
+    CONTENT_LAYERS,
+    DETAIL_LAYERS,
+    HOP,
+    SAMPLE_RATE,
+    TIMBRE_DIM,
+)
 from facodec.folders import OTHERS_WRITE, private_folder
 
 log = logging.getLogger(__name__)
@@ -37,13 +46,26 @@ FLAGS = (
     "-shared",
     "-fPIC",
 )
+DEFINES = tuple(
+    f"-DFACODEC_{name}={size}"
+    for name, size in {
+        "HOP": HOP,
+        "SAMPLE_RATE": SAMPLE_RATE,
+        "CODE_LAYERS": CODE_LAYERS,
+        "CONTENT_LAYERS": CONTENT_LAYERS,
+        "DETAIL_LAYERS": DETAIL_LAYERS,
+        "CODEBOOK_SIZE": CODEBOOK_SIZE,
+        "TIMBRE_DIM": TIMBRE_DIM,
+    }.items()
+)
+"""The sizes of the frame format, which C is told."""
 SOURCES = Path(__file__).parent
 """The C library of this package."""
 COMPILE_SECONDS = 60
 SWITCH = "FACODEC_NATIVE"
 """Environment variable: 0 does without compiled code."""
 EXTRA_FLAGS = "FACODEC_CFLAGS"
-"""Environment variable: flags for the compiler, after :data:`FLAGS`."""
+"""Environment variable: flags for the compiler, after :data:`FLAGS` and :data:`DEFINES`."""
 
 Tell = Callable[[str], AbstractContextManager[object]]
 _tell: Tell = nullcontext
@@ -87,7 +109,7 @@ class _Build:
         compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
             raise FileNotFoundError("no C compiler was found")
-        call = (compiler, *FLAGS, *os.environ.get(EXTRA_FLAGS, "").split())
+        call = (compiler, *FLAGS, *DEFINES, *os.environ.get(EXTRA_FLAGS, "").split())
         known = hashlib.sha256(b"\n".join((*parts, " ".join(call).encode(), _processor())))
         prefix = f"{folder.name}-{known.hexdigest()[:16]}-"
         return _Build(folder.name, prefix, (*call, *map(str, sources), "-lm"))

@@ -1,14 +1,12 @@
-/* One hop of the bundled model's decoder for any number of streams (facodec/bundled/steps/decoder.py). */
+/* One hop of the bundled model's decoder for any number of streams: facodec_decode of facodec.h, as
+ * facodec/bundled/steps/decoder.py computes. */
 
 #include <math.h>
 
 #include "blocks.h"
 #include "fourier.h"
 
-/* Of the frame format and the synthesis; facodec/config.py and synthesis.py. */
-enum { HOP = 200, CODE_LAYERS = 6, WORDS = 1024, ABSENT = -1, TIMBRE = 256 };
-enum { SUBFRAMES = 2, SUBHOP = HOP / SUBFRAMES, WINDOW = 2 * SUBHOP };
-enum { N_FFT = 512, BINS = N_FFT / 2 + 1, TAIL = N_FFT - SUBHOP, NOISE_FRAMES = 2048 };
+enum { SUBHOP = HOP / SUBFRAMES, WINDOW = 2 * SUBHOP, BINS = N_FFT / 2 + 1, TAIL = N_FFT - SUBHOP };
 
 enum {
     GROUP = 36,                             /* streams computed together */
@@ -16,41 +14,7 @@ enum {
     PADDED_HOP = (HOP + 15) / 16 * 16,
 };
 
-static const double SAMPLE_RATE = 16000.0, TOP_HARMONIC = 7900.0;
-static const float PI = 3.14159265f, LARGEST = 8388606.0f; /* 2^23 - 2; facodec/bundled/steps/states.py */
-
-/* noise: (NOISE_FRAMES, 2, PADDED_BINS), real and imaginary parts; shape: from tanh of the gains
- * to log-gain and phase, PADDED_BINS columns each; rise, bend (HOP,): of the pulses' phase. */
-typedef struct {
-    Product shape, correction;
-    int64_t bands, phase_bands;
-    const float *window, *noise;
-    const double *rise, *bend, *hertz;
-    Fourier fourier;
-} Synthesizer;
-
-typedef struct {
-    const float *code_table, *first_filter, *first_bias, *offset;
-    Stack stack;
-    Kept kept;
-    Product condition_enter, condition_leave, head;
-    Norm head_norm;
-    float glide;
-    Synthesizer synthesizer;
-} Decoder;
-
-/* Rows of the tensors of FastDecoderState, in their order. */
-typedef struct {
-    int64_t *codes;
-    int16_t *high;
-    uint8_t *low;
-    float *step, *timbre;
-    double *phase, *pitch;
-    uint8_t *voiced;
-    float *pulses;
-    int64_t *noise;
-    float *tail;
-} DecoderStates;
+static const float PI = 3.14159265f;
 
 typedef struct {
     const Decoder *d;
@@ -60,16 +24,17 @@ typedef struct {
     Scratch scratch;
 } Call;
 
-/* The timbres (count, TIMBRE) on their way to those given; the first frame starts there. */
+/* The timbres (count, TIMBRE_DIM) on their way to those given; the first frame starts there. */
 static void glide(const Call *call, const float *wanted, float *out) {
     for (int64_t i = 0; i < call->count; i++) {
         const int64_t row = call->rows[i];
         const int64_t *newest = call->states->codes + ((row + 1) * CONTEXT - 1) * CODE_LAYERS;
-        float *kept = call->states->timbre + row * TIMBRE;
-        for (int64_t j = 0; j < TIMBRE; j += LANES) {
-            vec there = load(wanted + i * TIMBRE + j), here = *newest < 0 ? there : load(kept + j);
+        float *kept = call->states->timbre + row * TIMBRE_DIM;
+        for (int64_t j = 0; j < TIMBRE_DIM; j += LANES) {
+            vec there = load(wanted + i * TIMBRE_DIM + j);
+            vec here = *newest < 0 ? there : load(kept + j);
             vec next = here + (there - here) * call->d->glide;
-            store(out + i * TIMBRE + j, next);
+            store(out + i * TIMBRE_DIM + j, next);
             store(kept + j, next);
         }
     }
@@ -80,7 +45,7 @@ static float *conditions_of(Call *call, const float *timbres) {
     const Product *enter = &call->d->condition_enter, *leave = &call->d->condition_leave;
     float *out = take_floats(&call->scratch, call->count * leave->columns);
     float *hidden = take_floats(&call->scratch, call->count * enter->columns);
-    multiply(enter, timbres, TIMBRE, call->count, hidden);
+    multiply(enter, timbres, TIMBRE_DIM, call->count, hidden);
     for (int64_t i = 0; i < call->count * enter->columns; i += LANES) {
         vec x = load(hidden + i);
         store(hidden + i, x / (1.0f + exponential(-x)));
@@ -103,7 +68,7 @@ static void enter(const Call *call, const int64_t *codes, float *x, float *filte
         const float *rows[KERNEL][CODE_LAYERS];
         for (int f = 0; f < KERNEL; f++)
             for (int layer = 0; layer < CODE_LAYERS; layer++) {
-                int64_t row = layer * (WORDS + 1) + 1 + frames[f][layer];
+                int64_t row = layer * (CODEBOOK_SIZE + 1) + 1 + frames[f][layer];
                 rows[f][layer] = d->code_table + row * width;
             }
         for (int64_t j = 0; j < width; j += LANES) {
@@ -218,7 +183,7 @@ static void pulse(const Call *call, int64_t row, int64_t code, float *out) {
         for (int lane = 0; lane < LANES; lane++) some[lane] = (float)phases[i + lane];
         store(out + i, dirichlet(load(some), harmonics));
     }
-    const double end = *phase + (before + held) * (HOP / 2 / SAMPLE_RATE);
+    const double end = *phase + (before + held) * (HOP / 2 / (double)SAMPLE_RATE);
     *phase = end - floor(end);
     *pitch = held;
     call->states->voiced[row] = now > 0;
@@ -362,7 +327,7 @@ static void decode_group(Call *call, const int64_t *codes, const float *timbres,
     const Decoder *d = call->d;
     const int64_t n = call->count, width = d->stack.width;
     Workspace space = workspace(&call->scratch, n, width);
-    float *gliding = take_floats(&call->scratch, n * TIMBRE);
+    float *gliding = take_floats(&call->scratch, n * TIMBRE_DIM);
     float *outputs = take_floats(&call->scratch, (d->stack.count + 1) * n * width);
     float *filtered = take_floats(&call->scratch, n * width);
     glide(call, timbres, gliding);
@@ -391,7 +356,7 @@ static void decode_group(Call *call, const int64_t *codes, const float *timbres,
 static int64_t scratch_floats(const Decoder *d, int64_t count) {
     const Synthesizer *s = &d->synthesizer;
     const int64_t width = d->stack.width;
-    int64_t kept = (4 + d->stack.count + 1 + 1) * width + TIMBRE + d->kept.width +
+    int64_t kept = (4 + d->stack.count + 1 + 1) * width + TIMBRE_DIM + d->kept.width +
                    d->condition_leave.columns + d->condition_enter.columns + d->head.columns +
                    SUBFRAMES * SPECTRUM;
     int64_t shapes = SUBFRAMES * (2 * s->bands + s->phase_bands + 2 * s->shape.columns +
@@ -403,22 +368,19 @@ static int64_t scratch_floats(const Decoder *d, int64_t count) {
 /* Whether codes are ones that there are: layers but the first may be absent. */
 static int valid(const int64_t *codes, int64_t count) {
     for (int64_t i = 0; i < count * CODE_LAYERS; i++)
-        if (codes[i] < (i % CODE_LAYERS ? ABSENT : 0) || codes[i] >= WORDS) return 0;
+        if (codes[i] < (i % CODE_LAYERS ? ABSENT : 0) || codes[i] >= CODEBOOK_SIZE) return 0;
     return 1;
 }
 
-/* codes (count, CODE_LAYERS) and timbres (count, TIMBRE) of the streams in rows (count,) -> audio
- * (count, HOP); the states are then those after it. Returns 0, or -1 where there is no memory, or
- * 1 where a code is none; then nothing has changed. */
-int decode(const Decoder *decoder, const DecoderStates *states, const int64_t *rows, int64_t count,
-           const int64_t *codes, const float *timbres, float *audio) {
+int facodec_decode(const Decoder *decoder, const DecoderStates *states, const int64_t *rows,
+                   int64_t count, const int64_t *codes, const float *timbres, float *audio) {
     if (!valid(codes, count)) return 1;
     const Scratch scratch = scratch_for(scratch_floats(decoder, count < GROUP ? count : GROUP));
     if (!scratch.next) return -1;
     for (int64_t done = 0; done < count; done += GROUP) {
         int64_t some = count - done < GROUP ? count - done : GROUP;
         Call call = {decoder, states, rows + done, some, scratch};
-        decode_group(&call, codes + done * CODE_LAYERS, timbres + done * TIMBRE,
+        decode_group(&call, codes + done * CODE_LAYERS, timbres + done * TIMBRE_DIM,
                      audio + done * HOP);
     }
     free(scratch.next);

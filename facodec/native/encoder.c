@@ -1,16 +1,11 @@
-/* One hop of the bundled model's encoder for any number of streams (facodec/bundled/steps/encoder.py). */
+/* One hop of the bundled model's encoder for any number of streams: facodec_encode and facodec_look
+ * of facodec.h, as facodec/bundled/steps/encoder.py computes. */
 
 #include "blocks.h"
 #include "fourier.h"
 
-/* Of the frame format and the features; facodec/config.py, features.py and prosody.py. */
-enum { HOP = 200, HISTORY = 600, HEARD = HISTORY + HOP };
-enum { MEL_WINDOW = 640, MEL_FFT = MEL_WINDOW / 2, MEL_BINS = MEL_FFT + 1, MEL_BANDS = 80 };
+enum { HEARD = HISTORY + HOP, MEL_FFT = MEL_WINDOW / 2, MEL_BINS = MEL_FFT + 1 };
 enum { PADDED_BINS = (MEL_BINS + LANES - 1) / LANES * LANES };
-enum { MIN_LAG = 32, LAGS = 256 };
-enum { PITCH_CLASSES = 128, LEVELS = 8, WORDS = 1024, CODE_LAYERS = 6, TIMBRE = 256 };
-enum { CONTENT_LAYERS = 2, DETAIL_LAYERS = 3 };
-enum { SECTIONS = 3, MEMORIES = 2 }; /* facodec/bundled/conditioning.py, talker.py */
 
 enum {
     MEL_FRAME = MEL_BANDS + 1,
@@ -18,43 +13,6 @@ enum {
     GROUP = 36, /* streams computed together: more would leave the cache */
     ENTERING = 6, /* streams whose log-mels enter the stacks together */
 };
-
-/* words: (code_dim, WORDS), scored from a bias; taken (WORDS, rest): what a word takes away in the later layers' spaces,
- * for every layer but the last. */
-typedef struct {
-    Product project;
-    Product words[DETAIL_LAYERS];
-    const float *taken[DETAIL_LAYERS - 1];
-    int64_t layers, code_dim;
-} Chain;
-
-typedef struct {
-    const float *mel_window, *pitch_window, *untangle, *levels;
-    Fourier mel_fourier;
-    float mel_floor, energy_floor;
-    Product mel_basis, enter_prosody, pitch, enter_mels;
-    Stack prosody, content, detail, timbre;
-    Kept kept;
-    const float *first_filter, *first_bias; /* of content, detail and timbre */
-    const float *word_table, *detail_filter, *timbre_offset;
-    Chain content_chain, detail_chain;
-    Product voice_head;
-    const float *average, *octaves; /* first and second moments; of each pitch class */
-    const double *sections; /* (SECTIONS, 5): b0, b1, b2, a1, a2 */
-    float limits[MEMORIES], tone_depth, stranger, same;
-    float prior, pitch_prior;
-    int64_t reference;
-} Encoder;
-
-/* Rows of the tensors of FastEncoderState, in their order. */
-typedef struct {
-    float *history;
-    double *conditioning;
-    float *mels;
-    int64_t *words;
-    float *past[CONTEXT];
-    float *pitches, *moments;
-} EncoderStates;
 
 typedef struct {
     const Encoder *e;
@@ -253,7 +211,7 @@ static void quantize(Call *call, const Chain *chain, const float *latents, int64
     Scratch before = call->scratch;
     const int64_t stride = chain->project.columns;
     float *left = take_floats(&call->scratch, call->count * stride);
-    float *scores = take_floats(&call->scratch, call->count * WORDS);
+    float *scores = take_floats(&call->scratch, call->count * CODEBOOK_SIZE);
     multiply(&chain->project, latents, width, call->count, left);
     for (int64_t layer = 0; layer < chain->layers; layer++) {
         const int64_t at = layer * chain->code_dim, after = at + chain->code_dim;
@@ -261,7 +219,8 @@ static void quantize(Call *call, const Chain *chain, const float *latents, int64
         /* The largest score is that of the nearest word: see FastChain. */
         multiply(chain->words + layer, left + at, stride, call->count, scores);
         for (int64_t i = 0; i < call->count; i++) {
-            int64_t code = codes[i * chain->layers + layer] = largest(scores + i * WORDS, WORDS);
+            int64_t code = largest(scores + i * CODEBOOK_SIZE, CODEBOOK_SIZE);
+            codes[i * chain->layers + layer] = code;
             for (int64_t j = 0; j < rest; j++)
                 left[i * stride + after + j] -= chain->taken[layer][code * rest + j];
         }
@@ -285,7 +244,7 @@ static void add_meaning(const Call *call, const int64_t *codes, float *x, float 
             for (int64_t j = 0; j < width; j += LANES) {
                 vec meaning = {0};
                 for (int layer = 0; layer < CONTENT_LAYERS; layer++) {
-                    int64_t row = layer * (WORDS + 1) + 1 + words[f][layer];
+                    int64_t row = layer * (CODEBOOK_SIZE + 1) + 1 + words[f][layer];
                     meaning += load(e->word_table + row * width + j);
                 }
                 float *sum = filtered + i * filtered_stride + j;
@@ -460,16 +419,15 @@ static int64_t scratch_floats(const Encoder *e, int64_t count) {
     int64_t kept = HEARD + FEATURES + e->kept.width + e->prosody.width + e->pitch.columns +
                    2 * columns + 4 * widest;
     int64_t projected = most(e->content_chain.project.columns, e->detail_chain.project.columns);
-    int64_t passing = most(MEL_WINDOW + PADDED_BINS + e->mel_basis.columns, projected + WORDS);
+    int64_t passing = most(MEL_WINDOW + PADDED_BINS + e->mel_basis.columns,
+                           projected + CODEBOOK_SIZE);
     int64_t shared = most((4 * MEL_FFT + MEL_BINS) * LANES,
                           ENTERING * KERNEL * (MEL_FRAME + columns));
     return count * (stacks + kept + passing) + shared;
 }
 
-/* audio (count, HOP) of the streams in rows (count,) -> codes (count, CODE_LAYERS); the states are
- * then those after it. Returns 0, or -1 where there is no memory. */
-int encode(const Encoder *encoder, const EncoderStates *states, const int64_t *rows, int64_t count,
-           const float *audio, int64_t *codes) {
+int facodec_encode(const Encoder *encoder, const EncoderStates *states, const int64_t *rows,
+                   int64_t count, const float *audio, int64_t *codes) {
     const Scratch scratch = scratch_for(scratch_floats(encoder, count < GROUP ? count : GROUP));
     if (!scratch.next) return -1;
     for (int64_t done = 0; done < count; done += GROUP) {
@@ -506,35 +464,35 @@ static void describe(const Encoder *e, const float *pitches, const float *moment
     }
 }
 
-/* A timbre (TIMBRE,) from a voice of any length and pitch classes; a voice's last number is 0. */
+/* A timbre (TIMBRE_DIM,) from a voice of any length and pitch classes, the last number of which is
+ * 0. */
 static void finish(const Encoder *e, const float *voice, const float *pitches, float *timbre) {
     vec square = {0};
-    for (int64_t j = 0; j < TIMBRE; j += LANES) square += load(voice + j) * load(voice + j);
+    for (int64_t j = 0; j < TIMBRE_DIM; j += LANES) square += load(voice + j) * load(voice + j);
     float length = __builtin_sqrtf(total(square));
     vec scale = all(1.0f / (length > 1e-12f ? length : 1e-12f));
-    for (int64_t j = 0; j < TIMBRE; j += LANES) store(timbre + j, load(voice + j) * scale);
-    timbre[TIMBRE - 1] = e->octaves[median_class(e, pitches)];
+    for (int64_t j = 0; j < TIMBRE_DIM; j += LANES) store(timbre + j, load(voice + j) * scale);
+    timbre[TIMBRE_DIM - 1] = e->octaves[median_class(e, pitches)];
 }
 
 /* The timbre to tell from those of both memories; facodec/bundled/talker.py, reconcile. */
 static void reconcile(const Encoder *e, float *long_one, float *short_one, const float *pitches,
                       float *timbre) {
-    long_one[TIMBRE - 1] = short_one[TIMBRE - 1] = 0;
+    long_one[TIMBRE_DIM - 1] = short_one[TIMBRE_DIM - 1] = 0;
     vec product = {0};
-    for (int64_t j = 0; j < TIMBRE; j += LANES) product += load(long_one + j) * load(short_one + j);
+    for (int64_t j = 0; j < TIMBRE_DIM; j += LANES)
+        product += load(long_one + j) * load(short_one + j);
     float share = (total(product) - e->stranger) / (e->same - e->stranger);
     share = share < 0 ? 0 : share > 1 ? 1 : share;
-    for (int64_t j = 0; j < TIMBRE; j += LANES) {
+    for (int64_t j = 0; j < TIMBRE_DIM; j += LANES) {
         vec there = load(long_one + j), here = load(short_one + j);
         store(timbre + j, here + (there - here) * share);
     }
     finish(e, timbre, pitches + (share < 0.5f ? PITCH_CLASSES : 0), timbre);
 }
 
-/* The running estimates (count, TIMBRE) of the talkers in rows (count,) of pitches and moments.
- * Returns 0, or -1 where there is no memory. */
-int look(const Encoder *e, const float *pitches, const float *moments, const int64_t *rows,
-         int64_t count, float *timbres) {
+int facodec_look(const Encoder *e, const float *pitches, const float *moments,
+                 const int64_t *rows, int64_t count, float *timbres) {
     const int64_t statistics = 2 * e->timbre.width, columns = e->voice_head.columns;
     Scratch scratch = scratch_for(MEMORIES * count * (statistics + columns));
     void *memory = scratch.next;
@@ -552,14 +510,8 @@ int look(const Encoder *e, const float *pitches, const float *moments, const int
         float *both = voices + i * MEMORIES * columns;
         finish(e, both, own, both);
         finish(e, both + columns, own, both + columns);
-        reconcile(e, both, both + columns, own, timbres + i * TIMBRE);
+        reconcile(e, both, both + columns, own, timbres + i * TIMBRE_DIM);
     }
     free(memory);
     return 0;
 }
-
-/* Columns that packed matrices are padded to a multiple of. */
-int64_t panel(void) { return PANEL; }
-
-/* Whether they may be packed in float16. */
-int64_t halves(void) { return HALVES; }

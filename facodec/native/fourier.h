@@ -3,17 +3,12 @@
 #ifndef FACODEC_FOURIER_H
 #define FACODEC_FOURIER_H
 
+#include "facodec.h"
 #include "vectors.h"
 
 typedef struct {
     vec re, im;
 } Complex;
-
-/* size: a product of 2, 4 and 5; turns (size, 2): cos and -sin of 2 pi i / size. */
-typedef struct {
-    const float *turns;
-    int64_t size;
-} Fourier;
 
 INLINE Complex plus(Complex a, Complex b) { return (Complex){a.re + b.re, a.im + b.im}; }
 

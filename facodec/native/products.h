@@ -6,6 +6,7 @@
 #ifndef FACODEC_PRODUCTS_H
 #define FACODEC_PRODUCTS_H
 
+#include "facodec.h"
 #include "vectors.h"
 
 /* Sums that fit into registers: TALL rows of WIDE vectors. */
@@ -23,14 +24,6 @@ enum { HALVES = 1 };
 #else
 enum { HALVES = 0 };
 #endif
-
-/* packed: (columns / PANEL, inner, PANEL) float32, or float16 where half; bias: (columns,);
- * columns a multiple of PANEL. */
-typedef struct {
-    const void *packed;
-    const float *bias;
-    int64_t inner, columns, half;
-} Product;
 
 INLINE vec load_weights(const void *from, int64_t at, int half) {
     if (!half) return load((const float *)from + at);

@@ -4,10 +4,11 @@
  * new sample: a pair of samples of the doubled rate from six of the input, the activation of both,
  * and one output from the newest twelve of the doubled rate. */
 
-#include <stdint.h>
 #include <string.h>
 
-enum { LANES = 16, TILE = 32, UP = 6, DOWN = 12, KEPT = UP - 1, DOUBLED = DOWN - 2 };
+#include "facodec.h"
+
+enum { LANES = SNAKE_LANES, TILE = 32, UP = 6, DOWN = 12, KEPT = UP - 1, DOUBLED = DOWN - 2 };
 
 typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t ivec __attribute__((vector_size(LANES * sizeof(float))));
@@ -37,12 +38,10 @@ static inline vec squared_sine(vec x) {
     return p * p;
 }
 
-/* x (rows, count, channels), kept (rows, 5, channels), doubled (rows, 10, channels) -> out as x,
- * and what to keep next. up: 2 x 6 taps; down: 12 taps; frequency, magnitude: a number a channel. */
-void snake_step(const float *x, const float *kept, const float *doubled, const float *up,
-                const float *down, const float *frequency, const float *magnitude, float *out,
-                float *kept_next, float *doubled_next, int64_t rows, int64_t count,
-                int64_t channels) {
+void facodec_snake_step(const float *x, const float *kept, const float *doubled, const float *up,
+                        const float *down, const float *frequency, const float *magnitude,
+                        float *out, float *kept_next, float *doubled_next, int64_t rows,
+                        int64_t count, int64_t channels) {
     for (int64_t row = 0; row < rows; row++) {
         for (int64_t c = 0; c < channels; c += LANES) {
             const vec pace = load(frequency + c), size = load(magnitude + c);

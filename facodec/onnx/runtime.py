@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from facodec.published.model import Ns3Model
 from facodec.published.timbre import RunningTimbre, TimbreEncoder, TimbreTracker
 
 Outputs = list[Tensor]
+M = TypeVar("M", bound="OnnxModel")
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,13 @@ class StepGraph:
 
 
 class OnnxModel(nn.Module):
-    """What both models share. ``encoder`` and ``decoder`` run frame by frame."""
+    """Both models' common part, and the steps of their streams. ``encoder`` and ``decoder`` run
+    frame by frame."""
 
-    follows_source = False
+    follows_source = says_level = False
+    hops: ClassVar[tuple[int, ...]] = (8, 4, 2, 1)
+    exact_sizes = False
+    in_place = None
 
     def __init__(self, folder: Path, description: dict[str, Any]) -> None:
         super().__init__()
@@ -89,6 +94,12 @@ class OnnxModel(nn.Module):
         self.decoder = StepGraph(folder, graphs["decoder"])
         self._talker = _session(folder / graphs["talker"]["file"])
         self._place = nn.Parameter(torch.zeros(0), requires_grad=False)  # tells the device
+
+    def steps(self: M, backend: str = "auto") -> M:
+        """The model itself. Raises ValueError for another backend."""
+        if backend not in ("auto", "onnx", self.backend):
+            raise ValueError(f"expected backend 'onnx' of exported graphs, got {backend!r}")
+        return self
 
     def encode(self, audio: Tensor) -> Tensor:
         return self.encode_with_timbre(audio)[0]
@@ -128,7 +139,7 @@ class OnnxModel(nn.Module):
 class OnnxLive(OnnxModel):
     """The bundled model, exported."""
 
-    follows_source = True
+    follows_source = says_level = True
     steer = LiveModel.steer
 
     def encoder_state(self, batch: int = 1) -> GraphState:

@@ -39,15 +39,20 @@ class DecoderState:
 
 
 class Ns3Model(nn.Module):
-    """Version 1 of the published model; implements :class:`facodec.model.CodecModel`."""
+    """Version 1 of the published model; implements :class:`facodec.model.CodecModel`, and
+    :class:`facodec.model.Steps` itself."""
 
     name = "ns3"
     follows_source = False
+    says_level = False
     decoding_parts: ClassVar[tuple[str, ...]] = ("decoder.timbre_linear", "decoder.model")
     """Modules that only turn codes into sound: other weights in them leave codes and timbres
     their meaning."""
     backend = "float32"
     """How it computes; others come from :mod:`facodec.published.precisions`."""
+    hops: ClassVar[tuple[int, ...]] = (8, 4, 2, 1)
+    exact_sizes = False
+    in_place = None
 
     def __init__(self, config: Ns3Config | None = None) -> None:
         super().__init__()
@@ -74,6 +79,12 @@ class Ns3Model(nn.Module):
             encoder=_whole_hops(HOP + self.encoder_lookahead),
             decoder=_whole_hops(self.decoder_lookahead),
         )
+
+    def steps(self, backend: str = "auto") -> Ns3Model:
+        """The model itself. Raises ValueError for a backend it was not prepared for."""
+        if backend not in ("auto", self.backend):
+            raise ValueError(f"expected backend {self.backend!r} of a loaded ns3, got {backend!r}")
+        return self
 
     @torch.inference_mode()
     def latent(self, audio: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ def fused(layer: Activation) -> Fused | None:
     library, channels = compiled.library(compiled.SOURCES), layer.act.alpha.shape[0]
     if library is None or channels % LANES:
         return None
-    snake_step = library.snake_step
+    snake_step = library.facodec_snake_step
     snake_step.argtypes = [ctypes.c_void_p] * 10 + [ctypes.c_int64] * 3
     snake_step.restype = None
     with torch.no_grad():

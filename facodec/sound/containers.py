@@ -7,8 +7,9 @@ one FFmpeg reader that may look at it, so that no playlist or script is ever fol
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from facodec.extras import install
 from facodec.files import FileError, shown
@@ -35,11 +36,11 @@ TRANSPORT_PACKET = 188
 
 
 def pieces(
-    file: BinaryIO, path: Path, refused: Exception
+    file: RawIOBase, path: Path, refused: Exception
 ) -> Iterator[tuple[NDArray[np.float32], int]]:
     """Mono pieces and their rate of a file that libsndfile ``refused``. Raises FileError for what
     is no sound file, and where PyAV is missing."""
-    kind = _kind(file.read(HEAD))
+    kind = _kind(file.read(HEAD) or b"")
     file.seek(0)
     if kind is None:
         raise FileError(
@@ -57,7 +58,7 @@ def pieces(
 
 
 def _decoded(
-    av: Any, file: BinaryIO, path: Path, kind: str
+    av: Any, file: RawIOBase, path: Path, kind: str
 ) -> Iterator[tuple[NDArray[np.float32], int]]:
     try:
         with av.open(file, "r", format=kind) as container:
@@ -73,7 +74,12 @@ def _decoded(
     except (av.FFmpegError, ValueError, RuntimeError, EOFError) as error:
         if isinstance(error, FileError):
             raise
-        raise FileError(f"{shown(path)} is damaged: {error}") from error
+        raise FileError(f"{shown(path)} is damaged: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Words of an error without its number and the call."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _kind(head: bytes) -> str | None:

@@ -1,5 +1,6 @@
 """Where one sound file ends and the next begins, when several lie in one file, one after the
-other: chained Ogg streams (internet radio), and FLAC or WAV files written into one."""
+other: chained Ogg streams (internet radio), and files of other kinds written into one, whose
+readers would stop where the first one's header says that it ends."""
 
 from __future__ import annotations
 
@@ -17,6 +18,15 @@ FLAC = b"fLaC\x00\x00\x00\x22"
 FLAC_LAST = b"fLaC\x80\x00\x00\x22"
 """The same where no other metadata block follows."""
 RIFF, WAVE = b"RIFF", b"WAVE"
+WAVS, DS64 = (RIFF, b"RF64", b"BW64"), 20
+"""Kinds of WAV files, and where those that may be larger than 4 GB have their length."""
+ATOM, ATOM_FIRST = 8, b"ftyp"
+"""An MP4 file's atoms: bytes of length and kind, and the kind of the first (ISO 14496-12)."""
+CAF, CAF_HEAD, CHUNK_HEAD = b"caff", 8, 12
+MP3_COUNTS = (b"Xing", b"Info")
+"""Of a first frame that says how many follow ..."""
+MP3_BEFORE = (36, 21, 13)
+"""... and bytes from that frame's start to them, by version and channels."""
 MOST_LINKS = 10_000
 WAV_HEAD = 4096
 NOWHERE = -8
@@ -77,8 +87,14 @@ def _later_starts(data: mmap.mmap, size: int) -> list[int]:
         return _ogg_starts(data, size)
     if data[:4] == FLAC[:4]:
         return _flac_starts(data)
-    if data[:4] == RIFF:
+    if data[:4] in WAVS:
         return _wav_starts(data, size)
+    if data[4:8] == ATOM_FIRST:
+        return _mp4_starts(data, size)
+    if data[:4] == CAF:
+        return _caf_starts(data, size)
+    if data[:3] == b"ID3" or _is_mp3_frame(data, 0):
+        return _mp3_starts(data)
     return []
 
 
@@ -113,11 +129,60 @@ def _wav_starts(data: mmap.mmap, size: int) -> list[int]:
     at = 0
     while size >= 12 and len(starts) < MOST_LINKS:
         (length,) = struct.unpack_from("<I", data, at + 4)
+        if data[at : at + 4] != RIFF and at <= size - DS64 - 8:
+            (length,) = struct.unpack_from("<Q", data, at + DS64)
         at += 8 + length + length % 2
-        if at > size - 12 or data[at : at + 4] != RIFF or data[at + 8 : at + 12] != WAVE:
+        if at > size - 12 or data[at : at + 4] not in WAVS or data[at + 8 : at + 12] != WAVE:
             break
         starts.append(at)
     return starts
+
+
+def _mp4_starts(data: mmap.mmap, size: int) -> list[int]:
+    starts: list[int] = []
+    at = 0
+    while at <= size - ATOM and len(starts) < MOST_LINKS:
+        if at and data[at + 4 : at + 8] == ATOM_FIRST:
+            starts.append(at)
+        (length,) = struct.unpack_from(">I", data, at)
+        if length == 1 and at <= size - 2 * ATOM:
+            (length,) = struct.unpack_from(">Q", data, at + ATOM)
+        if length < ATOM:  # to the end of the file, or nonsense
+            break
+        at += length
+    return starts
+
+
+def _caf_starts(data: mmap.mmap, size: int) -> list[int]:
+    starts: list[int] = []
+    at = CAF_HEAD
+    while at <= size - CHUNK_HEAD and len(starts) < MOST_LINKS:
+        if data[at : at + 4] == CAF:
+            starts.append(at)
+            at += CAF_HEAD
+            continue
+        (length,) = struct.unpack_from(">q", data, at + 4)
+        if length < 0:  # to the end of the file
+            break
+        at += CHUNK_HEAD + length
+    return starts
+
+
+def _mp3_starts(data: mmap.mmap) -> list[int]:
+    """All first frames that count others, but for the first such."""
+    found: list[int] = []
+    for marker in MP3_COUNTS:
+        at = data.find(marker)
+        while at >= 0 and len(found) < MOST_LINKS:
+            found += [at - n for n in MP3_BEFORE if at >= n and _is_mp3_frame(data, at - n)][:1]
+            at = data.find(marker, at + 1)
+    return sorted(found)[1:]
+
+
+def _is_mp3_frame(data: mmap.mmap, at: int) -> bool:
+    """Whether a frame header of MPEG layer III may stand there."""
+    head = data[at : at + 4]
+    return len(head) == 4 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[2] < 0xF0
 
 
 def _unsaid_length(file: BinaryIO, start: int) -> int:

@@ -176,10 +176,15 @@ def _open_parts(file: BinaryIO, path: Path) -> Iterator[Iterator[tuple[Samples, 
     try:
         opened = _Sequential(first)
     except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
-        file.seek(0)
-        return iter([containers.pieces(file, path, error)])
+        return iter([_contained(Window(file, *link), path, error) for link in links])
     others = (_link(Window(file, start, end), path, start) for start, end in links[1:])
     return chain([_read(opened, first, path)], others)
+
+
+def _contained(window: Window, path: Path, refused: Exception) -> Iterator[tuple[Samples, int]]:
+    yield from containers.pieces(window, path, refused)
+    if window.failure is not None:
+        raise FileError(f"cannot read {shown(path)}: {why(window.failure)}")
 
 
 def _link(window: Window, path: Path, start: int) -> Iterator[tuple[Samples, int]]:

@@ -84,6 +84,15 @@ class Arena:
             table, rows = _attach(slots)
             return table.read(rows + rows[:1] * (size - len(rows)))
 
+    def read(self, slot: Slot) -> Any:
+        """A stream's state (of a batch of one) as a value, which no later step changes."""
+        with self._lock:
+            if slot.detached is not None:
+                return slot.detached
+            table, row = slot.place()
+            state = table.read([row])
+            return with_tensors(state, (tensor.clone() for tensor in tensors_of(state)))
+
     @contextmanager
     def rows(self, slots: Sequence[Slot], size: int) -> Iterator[tuple[Any, Tensor]]:
         """For streams in one phase: the states of the phase, all of them, and which rows (size,)

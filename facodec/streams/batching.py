@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from facodec.codec import Codec
 from facodec.config import HOP, LOUDEST
 from facodec.streams.arena import Slot
+from facodec.streams.lanes import Lanes
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,6 @@ class Request(ABC):
     """
 
     rank: ClassVar[int]
-    codec: Codec
     seconds: float = 0.0
 
     @property
@@ -77,12 +76,16 @@ class Request(ABC):
     def answer(cls, requests: Sequence[Any]) -> Sequence[Any]:
         """The answers to requests of one group, at most the largest bucket, by one step."""
 
+    def settle(self) -> Any:
+        """The answer by a step of its own, or a :class:`Failure`."""
+        return _answer(type(self), [self])[0]
+
 
 @dataclass(eq=False)
 class Encode(Request):
     """audio (200 n,) -> codes (6, m)."""
 
-    codec: Codec
+    lanes: Lanes
     lane: Slot
     audio: np.ndarray
     rank = 2
@@ -93,13 +96,13 @@ class Encode(Request):
 
     @property
     def group(self) -> Hashable:
-        return self.codec, self.lane.phase, len(self.audio)
+        return self.lanes, self.lane.phase, len(self.audio)
 
     @classmethod
     def answer(cls, requests: Sequence[Encode]) -> Sequence[np.ndarray | Failure]:
         audio = np.stack([request.audio for request in requests])
-        lanes = [request.lane for request in requests]
-        codes = requests[0].codec.lanes.encode(lanes, audio, bucket(len(requests)))
+        chosen = [request.lane for request in requests]
+        codes = requests[0].lanes.encode(chosen, audio, bucket(len(requests)))
         sane = np.abs(audio).max(axis=1) <= LOUDEST
         return [row if fine else Failure(INSANE) for row, fine in zip(codes, sane, strict=True)]
 
@@ -108,24 +111,24 @@ class Encode(Request):
 class Look(Request):
     """-> the running timbre (256,), or None."""
 
-    codec: Codec
+    lanes: Lanes
     lane: Slot
     rank = 0
 
     @property
     def group(self) -> Hashable:
-        return self.codec, self.lane.phase
+        return self.lanes, self.lane.phase
 
     @classmethod
     def answer(cls, requests: Sequence[Look]) -> Sequence[np.ndarray | None]:
-        return requests[0].codec.lanes.timbres([request.lane for request in requests])
+        return requests[0].lanes.timbres([request.lane for request in requests])
 
 
 @dataclass(eq=False)
 class Convert(Request):
     """codes (K, n) spoken with ``source`` (256,) -> codes (6, n) for ``target`` (256,)."""
 
-    codec: Codec
+    lanes: Lanes
     codes: np.ndarray
     source: np.ndarray | None
     target: np.ndarray
@@ -133,12 +136,12 @@ class Convert(Request):
 
     @property
     def group(self) -> Hashable:
-        return self.codec, self.codes.shape, self.source is None
+        return self.lanes, self.codes.shape, self.source is None
 
     @classmethod
     def answer(cls, requests: Sequence[Convert]) -> Sequence[np.ndarray]:
         sources = [request.source for request in requests if request.source is not None]
-        converted = requests[0].codec.lanes.convert(
+        converted = requests[0].lanes.convert(
             np.stack([request.codes for request in requests]),
             np.stack(sources) if sources else None,
             np.stack([request.target for request in requests]),
@@ -150,7 +153,7 @@ class Convert(Request):
 class Decode(Request):
     """codes (6, n), absent ones -1, timbre (256,) -> samples (200 m,)."""
 
-    codec: Codec
+    lanes: Lanes
     lane: Slot
     codes: np.ndarray
     timbre: np.ndarray
@@ -162,11 +165,11 @@ class Decode(Request):
 
     @property
     def group(self) -> Hashable:
-        return self.codec, self.lane.phase, self.codes.shape
+        return self.lanes, self.lane.phase, self.codes.shape
 
     @classmethod
     def answer(cls, requests: Sequence[Decode]) -> Sequence[np.ndarray | Failure]:
-        audio = requests[0].codec.lanes.decode(
+        audio = requests[0].lanes.decode(
             [request.lane for request in requests],
             np.stack([request.codes for request in requests]),
             np.stack([request.timbre for request in requests]),
@@ -180,7 +183,6 @@ class Decode(Request):
 class Aside(Request):
     """-> what ``call`` gives: computing that is long and has no part in any batch."""
 
-    codec: Codec
     call: Callable[[], Any]
     rank = 4
 
@@ -191,10 +193,6 @@ class Aside(Request):
     @classmethod
     def answer(cls, requests: Sequence[Aside]) -> Sequence[Any]:
         return [request.call() for request in requests]
-
-    def settle(self) -> Any:
-        """The answer, or a :class:`Failure`."""
-        return _answer(Aside, [self])[0]
 
 
 Work: TypeAlias = Generator[Request, Any, T]
@@ -313,11 +311,18 @@ class _Waiting(Generic[K, T]):
 
 
 def run_alone(work: Work[T]) -> T:
-    """Runs one stream's work, every request a step of its own."""
-    ((_, result),) = run_all([(None, work)])
-    if isinstance(result, Failure):
-        raise result.error
-    return result
+    """Runs one stream's work, every request a step of its own. Raises what the work raises."""
+    resume: Callable[[], Request] = partial(next, work)
+    while True:
+        try:
+            request = resume()
+        except StopIteration as end:
+            return cast(T, end.value)
+        answer = request.settle()
+        if isinstance(answer, Failure):
+            resume = partial(work.throw, answer.error)
+        else:
+            resume = partial(work.send, answer)
 
 
 def run_all(works: Iterable[tuple[K, Work[T]]]) -> Iterator[tuple[K, T | Failure]]:

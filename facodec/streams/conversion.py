@@ -38,7 +38,7 @@ ONSET = 1.0 / 12.0
 
 Codes = NDArray[np.int64]
 
-Steer = Callable[[ArrayLike | None, ArrayLike], NDArray[np.float32]]
+Steer = Callable[[NDArray[np.float32] | None, NDArray[np.float32]], NDArray[np.float32]]
 """Timbres (256,) of the source, None where unknown, and the target -> the one to decode with."""
 
 

@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facodec.bundled.steps import FastLive
 from facodec.config import HOP
-from facodec.model import CodecModel
+from facodec.model import CodecModel, State, Steps, StepsInPlace
 from facodec.states import state_bytes
 from facodec.streams.arena import Arena, Slot
 
@@ -28,18 +27,16 @@ class Lanes:
     """The lanes of all streams of a model. May be used from several threads, each lane by one.
 
     ``size`` of a step: the batch to run it at, at least the number of lanes; the rest idles. Steps
-    in C take any number as it is.
+    of exact sizes take any number as it is.
     """
 
-    def __init__(
-        self, model: CodecModel, steps: CodecModel | FastLive, device: torch.device
-    ) -> None:
+    def __init__(self, model: CodecModel, steps: Steps, device: torch.device) -> None:
         self._model, self._steps, self._device = model, steps, device
-        self._native = isinstance(steps, FastLive) and steps.backend == "native"
-        several = (8,) if isinstance(steps, FastLive) else (8, 4, 2)
-        self.hops: tuple[int, ...] = (1,) if self._native else (*several, 1)
-        """Frames to step a stream by, the most first: few sizes, so that streams have steps in
-        common, and none that is slower than smaller ones."""
+        self._in_place = steps.in_place
+        self.hops = steps.hops
+        """Frames to step a stream by, the most first, see :attr:`facodec.model.Steps.hops`."""
+        self.latency = model.latency
+        self.follows_source, self.says_level = model.follows_source, model.says_level
         self._encoders, self._decoders = Arena(), Arena()
 
     @property
@@ -61,13 +58,34 @@ class Lanes:
         return self._decoders.open(self._steps.decoder_state(1, seed))
 
     @torch.inference_mode()
+    def read_encoder(self, lane: Slot) -> State:
+        """State of an encoder as a value."""
+        return self._encoders.read(lane)
+
+    @torch.inference_mode()
+    def write_encoder(self, lane: Slot, state: State) -> None:
+        """Lets an encoder go on from what :meth:`read_encoder` gave."""
+        self._encoders.put([lane], state)
+
+    @torch.inference_mode()
+    def read_decoder(self, lane: Slot) -> State:
+        """State of a decoder as a value."""
+        return self._decoders.read(lane)
+
+    @torch.inference_mode()
+    def write_decoder(self, lane: Slot, state: State) -> None:
+        """Lets a decoder go on from what :meth:`read_decoder` gave."""
+        self._decoders.put([lane], state)
+
+    @torch.inference_mode()
     def encode(self, lanes: Sequence[Slot], audio: Audio, size: int) -> Codes:
         """audio (N, 200 n) -> codes (N, 6, m), for lanes in one phase."""
         size = self._size(lanes, size)
         heard = self._batch(audio, size)
-        if isinstance(self._steps, FastLive) and audio.shape[1] == HOP and self._in_place(size):
+        in_place = self._stepping_in_place(audio.shape[1] // HOP, size)
+        if in_place is not None:
             with self._encoders.rows(lanes, size) as (states, rows):
-                codes = self._steps.encoder_step_in_place(heard, states, rows)
+                codes = in_place.encoder_step_in_place(heard, states, rows)
         else:
             state = self._encoders.gather(lanes, size)
             codes, after = self._steps.encoder_step(heard, state)
@@ -82,9 +100,9 @@ class Lanes:
     @torch.inference_mode()
     def timbres(self, lanes: Sequence[Slot]) -> list[Timbres | None]:
         """The running estimate (256,) of each encoder, for lanes in one phase."""
-        if isinstance(self._steps, FastLive):
+        if self._in_place is not None:
             with self._encoders.rows(lanes, len(lanes)) as (states, rows):
-                return list(as_numpy(self._steps.encoder_timbres(states, rows)))
+                return list(as_numpy(self._in_place.encoder_timbres(states, rows)))
         state = self._encoders.gather(lanes, len(lanes))
         timbres = self._steps.encoder_timbre(state)
         if timbres is not None:
@@ -100,25 +118,16 @@ class Lanes:
         phase."""
         size = self._size(lanes, size)
         said, voices = self._batch(codes, size), self._batch(timbres, size)
-        if isinstance(self._steps, FastLive) and codes.shape[2] == 1 and self._in_place(size):
-            audio = self._decode_frame(self._steps, lanes, said, voices)
-        else:
-            audio = self._decode_by_copies(lanes, said, voices)
+        in_place = self._stepping_in_place(codes.shape[2], size)
+        audio = None
+        if in_place is not None:
+            with self._decoders.rows(lanes, size) as (states, rows):
+                audio = in_place.decoder_step_in_place(said, voices, states, rows)
+        if audio is None:
+            state = self._decoders.gather(lanes, size)
+            audio, after = self._steps.decoder_step(said, voices, state)
+            self._decoders.put(lanes, after)
         return cast(Audio, as_numpy(audio)[: len(lanes)])
-
-    def _decode_frame(
-        self, steps: FastLive, lanes: Sequence[Slot], codes: Tensor, timbres: Tensor
-    ) -> Tensor:
-        with self._decoders.rows(lanes, len(codes)) as (states, rows):
-            if states.started:
-                return steps.decoder_step_in_place(codes, timbres, states, rows)
-        return self._decode_by_copies(lanes, codes, timbres)
-
-    def _decode_by_copies(self, lanes: Sequence[Slot], codes: Tensor, timbres: Tensor) -> Tensor:
-        state = self._decoders.gather(lanes, len(codes))
-        audio, after = self._steps.decoder_step(codes, timbres, state)
-        self._decoders.put(lanes, after)
-        return audio
 
     @torch.inference_mode()
     def flush_decoder(self, lane: Slot, timbre: Timbres) -> Audio:
@@ -134,12 +143,21 @@ class Lanes:
         there = self._batch(targets, len(targets))
         return as_numpy(self._model.convert_codes(self._batch(codes, len(codes)), known, there))
 
-    def _size(self, lanes: Sequence[Slot], wanted: int) -> int:
-        return len(lanes) if self._native else wanted
+    @torch.inference_mode()
+    def steer(self, source: Timbres | None, target: Timbres) -> Timbres:
+        """The timbre (256,) to decode codes with that were converted from ``source`` (256,), None
+        where unknown, to ``target`` (256,)."""
+        known = None if source is None else self._batch(source[None], 1)
+        steered = self._model.convert_timbre(known, self._batch(target[None], 1))
+        return cast(Timbres, as_numpy(steered[0]))
 
-    def _in_place(self, size: int) -> bool:
-        """Whether steps of so many streams work on the rows of the states themselves."""
-        return self._native or size > 1
+    def _size(self, lanes: Sequence[Slot], wanted: int) -> int:
+        return len(lanes) if self._steps.exact_sizes else wanted
+
+    def _stepping_in_place(self, frames: int, size: int) -> StepsInPlace | None:
+        """Steps on the rows of the states themselves; None where copies of rows are to be made."""
+        steps = self._in_place
+        return steps if steps is not None and frames == 1 and size >= steps.fewest else None
 
     def _batch(self, rows: NDArray[Any], size: int) -> Tensor:
         """The rows on the device, filled up with idle ones, zeros."""
@@ -148,6 +166,12 @@ class Lanes:
             rows = np.concatenate((rows, idle))
         batch = torch.from_numpy(rows)
         return batch if self._device.type == "cpu" else batch.to(self._device)
+
+
+def prepare_thread() -> None:
+    """Settings of a model thread: one hop is too little work to share between cores, and the
+    other cores are for the event loop and for other streams."""
+    torch.set_num_threads(1)
 
 
 def as_numpy(tensor: Tensor) -> NDArray[Any]:

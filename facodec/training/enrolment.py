@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facodec.codec import Codec, Timbre
+from facodec.arrays import Timbre
+from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
 from facodec.training.corpus import find_files, read_speech
 from facodec.weights.timbres import Notes

@@ -1,7 +1,7 @@
 """The live model's networks and synthesis as training runs them: whole crops at once, from no past,
 written so that a compiler fuses what lies between the products.
 
-The values are those of :mod:`facodec.bundled.model` and :mod:`facodec.bundled.synthesis`, but for
+The values are those of :mod:`facodec.bundled.network` and :mod:`facodec.bundled.synthesis`, but for
 rounding.
 """
 

@@ -18,9 +18,10 @@ import numpy as np
 from facodec.codec import Codec
 from facodec.config import CODE_LAYERS, HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.streams.batching import BUCKETS
-from streaming.engine.engine import Engine, Outcome
+from streaming.engine.engine import Engine
 from streaming.engine.fairness import SHARE, Credit
 from streaming.engine.pipeline import plan
+from streaming.engine.streams import Outcome
 from streaming.wire.media import Sound
 from streaming.wire.protocol import Hello
 

@@ -1,60 +1,44 @@
-"""The conversion of one stream's frames, as work for batches."""
+"""Converted frames as media, with the voice they are to be decoded in."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from facodec.codec import Codec, check_timbre
-from facodec.streams.batching import Work
-from facodec.streams.conversion import ConvertedVoice
-from facodec.streams.lines import convert
-from streaming.wire.media import Frames, Media, Timbre, join
+from facodec.arrays import check_timbre
+from facodec.streams.converter import Conversion, Converted
+from streaming.wire.media import Frames, Media, Timbre
 
 
-class Converting:
-    """Converted frames, and before them, wherever it changes, the voice they are to be decoded
-    in. ``target`` (256,); ``pitch`` (Hz) and ``talker`` (256,): what is known of who is talking."""
+class Announcing:
+    """Sends the voice of a conversion before the frames, wherever it changes."""
 
-    def __init__(
-        self, codec: Codec, target: np.ndarray, pitch: float | None, talker: np.ndarray | None
-    ) -> None:
-        self._codec = codec
-        known = (pitch, talker) if codec.model.follows_source else ()
-        self._voice = ConvertedVoice(codec.convert_timbre, check_timbre(target), *known)
+    def __init__(self, conversion: Conversion) -> None:
+        self._conversion = conversion
         self._announced: np.ndarray | None = None
 
     def aim(self, target: np.ndarray) -> list[Media]:
-        """Another target."""
-        self._voice.aim(check_timbre(target))
-        return self.announce()
+        """Another target (256,)."""
+        self._conversion.aim(check_timbre(target))
+        return self.voice()
 
     def hear(self, source: np.ndarray) -> list[Media]:
-        """Somebody else's estimate of who is talking."""
-        checked = check_timbre(source)
-        if self._codec.model.follows_source:
-            self._voice.hear(checked)
-        return self.announce()
+        """Somebody else's estimate (256,) of who is talking."""
+        self._conversion.hear(check_timbre(source))
+        return self.voice()
 
-    @property
-    def is_time_to_look(self) -> bool:
-        """Whether the own estimate of who is talking counts before the next frames."""
-        return self._codec.model.follows_source and self._voice.is_time_to_look
+    def media(self, converted: list[Converted]) -> list[Media]:
+        """Frames, with the voice before those that are the first in it."""
+        out: list[Media] = []
+        for part in converted:
+            out += [*self._announce(part.vector), Frames(part.codes)]
+        return out
 
-    def follow(self, source: np.ndarray | None, frames: int) -> None:
-        """The own estimate of who is talking, before so many frames."""
-        self._voice.follow(source, frames)
-
-    def convert(self, codes: np.ndarray) -> Work[list[Media]]:
-        """codes (K, n) of who is talking."""
-        out: list[Media] = self.announce()
-        for part, source in self._voice.sources(codes):
-            converted = yield from convert(self._codec, part, source, self._voice.target)
-            out.append(Frames(converted))
-        return join(out)
-
-    def announce(self) -> list[Media]:
+    def voice(self) -> list[Media]:
         """The voice, if it is not the one last announced."""
-        if self._announced is self._voice.vector:
+        return self._announce(self._conversion.vector)
+
+    def _announce(self, vector: np.ndarray) -> list[Media]:
+        if self._announced is vector:
             return []
-        self._announced = self._voice.vector
-        return [Timbre(self._announced, exact=True)]
+        self._announced = vector
+        return [Timbre(vector, exact=True)]

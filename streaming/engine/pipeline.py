@@ -6,28 +6,23 @@ A pipeline is a chain of stages; each stage is one small class with :meth:`Stage
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-import torch
 
-from facodec.codec import Codec, check_timbre
-from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
+from facodec.arrays import check_timbre
+from facodec.codec import Codec
+from facodec.config import HOP, SAMPLE_RATE
 from facodec.streams.batching import Aside, Stopwatch, Work, run_alone
-from facodec.streams.conversion import SETTLED, VOICE_INTERVAL, has_moved
-from facodec.streams.lines import LiveDecoder, LiveEncoder
-from streaming.engine.converting import Converting
-from streaming.engine.heard import Heard, talker_of
-from streaming.wire.media import Frames, Media, Sound, Talker, Timbre, join
+from facodec.streams.converter import Conversion, Converted, ConverterLine
+from facodec.streams.lines import NEUTRAL, DecoderLine
+from facodec.streams.talkers import Heard, Spoken, TalkerLine
+from streaming.engine.converting import Announcing
+from streaming.wire.media import Frames, Media, Sound, Talker, Timbre
 from streaming.wire.protocol import Format, Hello, ProtocolError
-
-LOOK_EVERY = VOICE_INTERVAL * HOP
-"""Samples between two looks at the running timbre."""
-NEUTRAL = np.zeros(TIMBRE_DIM, np.float32)
-"""The voice a decoder starts with when none is known yet."""
 
 
 @dataclass
@@ -100,6 +95,20 @@ class Pipeline:
         return result
 
 
+@runtime_checkable
+class Listener(Protocol):
+    """A stage of a pipeline that hears who is talking."""
+
+    heard: Heard
+
+
+def talker_of(stages: Iterable[object]) -> Talker | None:
+    """Who the first of the stages that listens has heard."""
+    listening = (stage.heard.talker for stage in stages if isinstance(stage, Listener))
+    found = next(listening, None)
+    return None if found is None else Talker(*found)
+
+
 MakePipeline: TypeAlias = Callable[[], Pipeline]
 
 
@@ -111,60 +120,27 @@ class Encode:
     decodes = False
 
     def __init__(self, codec: Codec, layers: int, talker: np.ndarray | None = None) -> None:
-        self.heard = Heard()
-        self._encoder = LiveEncoder(codec)
+        self._line = TalkerLine(codec.lanes, talker)
+        self.heard = self._line.heard
         self._layers = layers
-        self._follows = codec.model.follows_source
-        self._talker = talker if self._follows else None
-        self._samples = 0
-        self._sent: np.ndarray | None = None
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
             return [item]
         if not isinstance(item, Sound):
             raise TypeError(f"wanted sound, got {type(item).__name__}")
-        return self._encode(item.samples)
+        return self._media(self._line.push(item.samples))
 
     def finish(self) -> Work[list[Media]]:
-        found = (yield from self._look()) if self._is_time_to_look() else []
-        return [*found, self._frames((yield from self._encoder.flush()))]
+        return self._media(self._line.flush())
 
-    def _encode(self, heard: np.ndarray) -> Work[list[Media]]:
+    def _media(self, work: Work[list[Spoken]]) -> Work[list[Media]]:
         out: list[Media] = []
-        start = 0
-        while start < len(heard):
-            if self._is_time_to_look():
-                out += yield from self._look()
-            samples = heard[start : start + LOOK_EVERY - self._samples % LOOK_EVERY]
-            start += len(samples)
-            self._samples += len(samples)
-            out.append(self._frames((yield from self._encoder.push(samples))))
+        for spoken in (yield from work):
+            if spoken.timbre is not None:
+                out.append(Timbre(spoken.timbre, exact=False))
+            out.append(Frames(spoken.codes[: self._layers]))
         return out
-
-    def _is_time_to_look(self) -> bool:
-        return self._samples % LOOK_EVERY == 0
-
-    def _frames(self, codes: np.ndarray) -> Frames:
-        if self._follows:
-            self.heard.add(codes)
-        return Frames(codes[: self._layers])
-
-    def _look(self) -> Work[list[Media]]:
-        """The running timbre, if it has moved."""
-        timbre = yield from self._encoder.timbre()
-        if self._follows:
-            self.heard.look(timbre)
-        if self._talker is not None and self.heard.voiced < SETTLED:
-            timbre = self._talker
-        if timbre is None:
-            return []
-        # The receiver gets float16: what is compared and used here is what it will get.
-        rounded = timbre.astype(np.float16).astype(np.float32)
-        if self._sent is not None and not has_moved(self._sent, rounded):
-            return []
-        self._sent = rounded
-        return [Timbre(rounded, exact=False)]
 
 
 class Given:
@@ -200,7 +176,7 @@ class Decode:
     decodes = True
 
     def __init__(self, codec: Codec, seed: int) -> None:
-        self._decoder = LiveDecoder(codec, seed)
+        self._decoder = DecoderLine(codec.lanes, seed)
         self._timbre = NEUTRAL
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
@@ -233,41 +209,23 @@ class ConvertSound:
         talker: np.ndarray | None = None,
     ) -> None:
         self.heard = Heard()
-        self._codec = codec
-        self._encoder = LiveEncoder(codec)
-        self._converting = Converting(codec, voice, pitch, talker)
+        conversion = Conversion(codec.lanes, check_timbre(voice), pitch, talker)
+        self._line = ConverterLine(codec.lanes, conversion, self.heard)
+        self._announcing = Announcing(conversion)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
-            return self._converting.aim(item.vector)
+            return self._announcing.aim(item.vector)
         if not isinstance(item, Sound):
             raise TypeError(f"wanted sound, got {type(item).__name__}")
-        return self._convert(item.samples)
+        return self._media(self._line.push(item.samples))
 
     def finish(self) -> Work[list[Media]]:
-        codes = yield from self._encoder.flush()
-        last = yield from self._converted(codes)
-        return [*last, *self._converting.announce()]
+        last = yield from self._media(self._line.flush())
+        return [*last, *self._announcing.voice()]
 
-    def _convert(self, heard: np.ndarray) -> Work[list[Media]]:
-        out: list[Media] = []
-        # What is known of the source must not run ahead of what is converted.
-        cuts = range(self._encoder.wanted, len(heard), HOP)
-        for samples in np.split(heard, cuts if self._codec.model.follows_source else ()):
-            out += yield from self._converted((yield from self._encoder.push(samples)))
-        return join(out)
-
-    def _converted(self, codes: np.ndarray) -> Work[list[Media]]:
-        if not codes.shape[1]:
-            return []
-        source = None
-        if self._converting.is_time_to_look:
-            source = yield from self._encoder.timbre()
-            self.heard.look(source)
-        if self._codec.model.follows_source:
-            self.heard.add(codes)
-        self._converting.follow(source, codes.shape[1])
-        return (yield from self._converting.convert(codes))
+    def _media(self, work: Work[list[Converted]]) -> Work[list[Media]]:
+        return self._announcing.media((yield from work))
 
 
 class ConvertFrames:
@@ -285,19 +243,24 @@ class ConvertFrames:
         pitch: float | None = None,
         talker: np.ndarray | None = None,
     ) -> None:
-        self._converting = Converting(codec, voice, pitch, talker)
+        self._conversion = Conversion(codec.lanes, check_timbre(voice), pitch, talker)
+        self._announcing = Announcing(self._conversion)
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Sound):
             raise TypeError("wanted codes, got sound")
         if isinstance(item, Frames):
-            return self._converting.convert(item.codes)
+            return self._convert(item.codes)
         if item.exact:
-            return self._converting.aim(item.vector)
-        return self._converting.hear(check_timbre(item.vector))
+            return self._announcing.aim(item.vector)
+        return self._announcing.hear(item.vector)
 
     def finish(self) -> list[Media]:
-        return self._converting.announce()
+        return self._announcing.voice()
+
+    def _convert(self, codes: np.ndarray) -> Work[list[Media]]:
+        converted = yield from self._conversion.convert(codes)
+        return self._announcing.media(converted) or self._announcing.voice()
 
 
 class Enroll:
@@ -327,11 +290,11 @@ class Enroll:
             raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
         heard = self._sound[: self._heard]
         try:
-            voice: np.ndarray = yield Aside(self._codec, partial(self._codec.voice, heard))
+            voice: np.ndarray = yield Aside(partial(self._codec.voice, heard))
         except ValueError as error:
             raise ProtocolError("bad-audio", str(error)) from error
         compare = partial(self._codec.talkers_alike, heard)
-        alike: float | None = yield Aside(self._codec, compare)
+        alike: float | None = yield Aside(compare)
         return [Timbre(voice, exact=True, alike=alike)]
 
 
@@ -371,9 +334,3 @@ def _front(
     if source == "pcm":
         return [partial(Encode, codec, hello.layers, talker), partial(Given, voice)]
     return [partial(Given, voice)]
-
-
-def prepare_thread() -> None:
-    """Settings of a model thread: one hop is too little work to share between cores, and the
-    other cores are for the event loop and for other streams."""
-    torch.set_num_threads(1)

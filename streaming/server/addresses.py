@@ -57,7 +57,7 @@ class Proxies:
         self._networks: list[Network] = []
         for text in trusted:
             try:
-                self._networks.append(ipaddress.ip_network(text, strict=False))
+                self._networks.append(_unmapped(ipaddress.ip_network(text, strict=False)))
             except ValueError:
                 raise ValueError(
                     f"a trusted proxy must be an address or a network (10.0.0.0/8), got {text!r}"
@@ -84,6 +84,15 @@ class Proxies:
                 break  # the proxy itself is the last that is known
             client = before
         return client
+
+
+def _unmapped(network: Network) -> Network:
+    """An IPv4 network that is written as IPv6 (``::ffff:10.0.0.0/104``) as what it is."""
+    address = network.network_address
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    if mapped is None or network.prefixlen < 96:
+        return network
+    return ipaddress.ip_network((mapped, network.prefixlen - 96))
 
 
 @dataclass

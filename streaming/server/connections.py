@@ -24,12 +24,50 @@ ARRIVALS_RATE, ARRIVALS_BURST = 100.0, 100.0
 those who are in would wait for."""
 LONGEST_QUEUE = 2.0
 """Seconds that a request waits at most because of that."""
+MOST_ARRIVING, ARRIVING_SHARE = 256, 32
+"""Connections that are no WebSocket yet, and those of one address that give way to others of it:
+each takes a descriptor, of which a process may have few."""
 SUSPENSE = 1.0
 """Seconds for which a request waits to be read, from an address that has shown wrong tokens."""
 HASTE = 1.0
 """Seconds in which one connection too many has to ask, to be told so."""
 HANDSHAKE_TIMEOUT, CLOSE_TIMEOUT = 10.0, 2.0
 """Seconds that a client has to agree on TLS, and on its end."""
+
+
+class Arrivals(Allowance):
+    """The rate of all connections of a server, and those of them whose request has not been
+    answered with a WebSocket yet. Of these there are at most :data:`MOST_ARRIVING`: where one more
+    comes, the oldest gives way, of its own address if that has a share of them already."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
+        super().__init__(rate, burst, clock)
+        # In order of arrival, as dicts are; of each address too.
+        self._all: dict[Connection, None] = {}
+        self._by_address: dict[str, dict[Connection, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def enter(self, connection: Connection) -> None:
+        """One more."""
+        if len(self._all) >= MOST_ARRIVING:
+            own = self._by_address.get(connection.arrived_from, {})
+            oldest = next(iter(own if len(own) >= ARRIVING_SHARE else self._all))
+            self.leave(oldest)
+            oldest.give_up()
+        self._all[connection] = None
+        self._by_address.setdefault(connection.arrived_from, {})[connection] = None
+
+    def leave(self, connection: Connection) -> None:
+        """It has become a WebSocket, or has gone; safe to call again."""
+        if connection not in self._all:
+            return
+        del self._all[connection]
+        own = self._by_address[connection.arrived_from]
+        del own[connection]
+        if not own:
+            del self._by_address[connection.arrived_from]
 
 
 class Connection(Wire):
@@ -40,6 +78,8 @@ class Connection(Wire):
     """
 
     visitor: Visitor
+    arrived_from: str
+    """Address, a proxy's where it came by one."""
 
     def __init__(
         self,
@@ -47,7 +87,7 @@ class Connection(Wire):
         server: WebSocketServer,
         *,
         gate: Gate,
-        arrivals: Allowance,
+        arrivals: Arrivals,
         on_refusal: Callable[[Connection, int, str], None],
         max_size: int,
         **options: Any,
@@ -66,13 +106,29 @@ class Connection(Wire):
         """Counts the connection. Returns the seconds for which it is not to be read."""
         peer = transport.get_extra_info("peername")
         self.visitor = self._gate.arrive(parse_address(peer[0]) if peer else None)
+        self.arrived_from = self.visitor.address
+        self._raw = transport
+        self._arrivals.enter(self)
         if self.visitor.is_one_too_many:
             self.loop.call_later(HASTE, transport.abort)  # type: ignore[attr-defined]
-        wait = min(LONGEST_QUEUE, self._arrivals.owe(1.0))
+        wait = self._arrivals.owe(1.0, LONGEST_QUEUE)
         if self.visitor.is_suspect:
             # To refuse guesses as fast as they come would cost those who are in.
             wait += SUSPENSE
         return wait
+
+    def has_arrived(self) -> None:
+        """It is a WebSocket now."""
+        self._arrivals.leave(self)
+
+    def give_up(self) -> None:
+        """Ends it at once."""
+        self._raw.abort()  # type: ignore[attr-defined]
+
+    def has_gone(self) -> None:
+        """The connection is lost."""
+        self._arrivals.leave(self)
+        self.visitor.leave()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Over TLS it has arrived long ago.
@@ -83,7 +139,7 @@ class Connection(Wire):
             self.loop.call_later(wait, self._release, "arrival")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.visitor.leave()
+        self.has_gone()
         super().connection_lost(exc)
 
 
@@ -107,7 +163,7 @@ class Handshake(asyncio.Protocol):
         self._early.append(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connection.visitor.leave()
+        self._connection.has_gone()
 
     async def _agree(self, raw: asyncio.BaseTransport, wait: float) -> None:
         connection = self._connection
@@ -125,7 +181,7 @@ class Handshake(asyncio.Protocol):
                 **timeouts,  # type: ignore[arg-type]
             )
         if transport is None or transport.is_closing():
-            connection.visitor.leave()
+            connection.has_gone()
             raw.abort()  # type: ignore[attr-defined]
             return
         transport.set_protocol(connection)

@@ -188,25 +188,33 @@ class Visitor:
             return Refusal(429, "too many wrong tokens from your address", wait)
         return Refusal(401, "the token does not fit", {"WWW-Authenticate": "Bearer"})
 
-    def admit(self, hello: Hello) -> None:
-        """Lets a session begin. Raises ProtocolError for a token that is missing or wrong, a right
-        that it does not include, or an address with too many sessions."""
+    def authorize(self, hello: Hello) -> None:
+        """Raises ProtocolError for a token that is missing or wrong, or a right that it does not
+        include."""
         if self._grant is None:
             self._show_late(hello.token)
         if self._grant is not None and (lacking := self._grant.lacks(hello.role, hello.room)):
             raise ProtocolError("forbidden", f"this token does not include {lacking}")
+
+    def admit(self, hello: Hello) -> None:
+        """Lets a session begin. Raises ProtocolError for an address with too many sessions."""
         # A listener does not compute: rooms have limits of their own.
         if hello.role != "subscribe" and not self._has_session:
             self._gate.open_session(self._client)
             self._has_session = True
 
-    def leave(self) -> None:
-        """Gives back what it was counted for."""
-        if self._connected:
-            self._gate.disconnect(self._client)
+    def end_session(self) -> None:
+        """Gives its session back, though the connection may last."""
         if self._has_session:
             self._gate.close_session(self._client)
-        self._connected, self._has_session = False, False
+        self._has_session = False
+
+    def leave(self) -> None:
+        """Gives back what it was counted for."""
+        self.end_session()
+        if self._connected:
+            self._gate.disconnect(self._client)
+        self._connected = False
 
     def _show_late(self, token: str | None) -> None:
         if token is None:

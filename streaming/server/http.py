@@ -10,12 +10,15 @@ import http
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote
 
 from websockets.datastructures import Headers
+from websockets.frames import DATA_OPCODES, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+from websockets.version import version
 
 from streaming.server.origins import single
 
@@ -105,6 +108,13 @@ def respond(
 END = b"\r\n\r\n"
 """Ends a request without a body."""
 MALFORMED = Refusal(400, "malformed HTTP request")
+SIZE_LIMIT = "max_message_size" if version >= "16" else "max_size"
+"""Name that the library has for it."""
+FIRST_MESSAGE = 16 * 1024
+"""Bytes of a client's first message, which is a hello of two or three KB at most."""
+LONGEST_REQUEST = 16 * 1024
+"""Bytes of a request: the library keeps 128 header lines of 8 KB each for anybody."""
+TOO_LONG = Refusal(431, f"a request has at most {LONGEST_REQUEST} bytes")
 
 
 class RequestParser(ServerProtocol):
@@ -113,14 +123,32 @@ class RequestParser(ServerProtocol):
     ``on_refusal``: is told of every refusal's status and sentence."""
 
     on_refusal: Callable[[int, str], None]
+    largest: int | None
+    """Bytes of a message but the first, which is a hello: strangers may send it too."""
     _tail = b""
+    _size = 0
     _asked = _early = _answered = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.largest = getattr(self, SIZE_LIMIT)
+        setattr(self, SIZE_LIMIT, min(self.largest or FIRST_MESSAGE, FIRST_MESSAGE))
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Takes a frame; after the first message longer ones may come."""
+        super().recv_frame(frame)
+        if frame.opcode in DATA_OPCODES and frame.fin:
+            setattr(self, SIZE_LIMIT, self.largest)
 
     def receive_data(self, data: bytes | bytearray) -> None:
         """Takes what came. Nothing may follow a request before its answer: the library would take
         it for WebSocket frames, and hang up over them in place of answering."""
         if self.state is State.CONNECTING and not self._answered:
             data = self._up_to_end(bytes(data))
+            if self._size > LONGEST_REQUEST:
+                self.handshake_exc = ValueError(TOO_LONG.sentence)
+                self.send_response(TOO_LONG.response())
+                return
         super().receive_data(data)
 
     def _up_to_end(self, data: bytes) -> bytes:
@@ -130,8 +158,10 @@ class RequestParser(ServerProtocol):
         end = (self._tail + data).find(END)
         if end < 0:
             self._tail = (self._tail + data)[1 - len(END) :]
+            self._size += len(data)
             return data
         size = end + len(END) - len(self._tail)
+        self._size += size
         self._asked, self._early = True, len(data) > size
         return data[:size]
 

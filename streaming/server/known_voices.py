@@ -29,13 +29,15 @@ class Voices:
 
     def __init__(self, directory: str | None) -> None:
         if directory is not None and not Path(directory).is_dir():
-            raise ValueError(f"the voice directory {directory} does not exist")
+            raise ValueError(f"the voice directory {shown(directory)} does not exist")
         files = [] if directory is None else sorted(Path(directory).glob(f"*{SUFFIX}"))
         self._voices: dict[str, np.ndarray] = {}
         for path in files:
             name = composed(path.stem)
             if name in self._voices:
-                raise ValueError(f"the voice directory {directory} has two voices {shown(name)!r}")
+                raise ValueError(
+                    f"the voice directory {shown(directory)} has two voices {shown(name)!r}"
+                )
             self._voices[name] = read_profile(path)
             model = model_of(self._voices[name])
             if model is None or not model.weights:

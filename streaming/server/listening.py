@@ -24,19 +24,20 @@ from streaming.server.connections import (
     ARRIVALS_BURST,
     ARRIVALS_RATE,
     CLOSE_TIMEOUT,
+    Arrivals,
     Connection,
     accept,
 )
 from streaming.server.gate import Gate, Visitor
 from streaming.server.http import Asked, Refusal, read_request, respond
 from streaming.server.output import Output
-from streaming.server.pace import Allowance
 from streaming.server.page import Page
 from streaming.server.peer import Peer
 from streaming.server.process import (
     bound_malloc,
     ending_signals,
     open_standard_descriptors,
+    raise_descriptors,
     run_on_best_loop,
     watch_input,
 )
@@ -133,7 +134,7 @@ class Server:
                 accept,
                 tls=self._tls,
                 gate=self._gate,
-                arrivals=Allowance(ARRIVALS_RATE, ARRIVALS_BURST, self.runtime.clock),
+                arrivals=Arrivals(ARRIVALS_RATE, ARRIVALS_BURST, self.runtime.clock),
                 on_refusal=self._on_refusal,
                 max_size=self.settings.max_message * FLOOD,
             ),
@@ -189,6 +190,7 @@ class Server:
     # -------------------------------------------------------------------------------- connections
 
     async def _on_connection(self, socket: Connection) -> None:
+        socket.has_arrived()
         peer = Peer(socket, self.runtime, socket.visitor)
         self._peers[peer] = asyncio.current_task()
         self.runtime.slots.enter(peer)
@@ -303,6 +305,7 @@ def run(settings: ServerSettings) -> int:
     the exit status: 0, or 1 when it could not start."""
     open_standard_descriptors()
     bound_malloc()
+    raise_descriptors()
     with Output() as output:
         logs.configure(output, settings.log_level, settings.log_json)
         for sentence in settings.warnings:
@@ -365,8 +368,8 @@ async def _serve(server: Server, output: Output) -> int:
 
 def _ready_line(server: Server) -> str:
     delays = ", ".join(
-        f"{name} ({codec.backend}, {codec.latency.total / SAMPLE_RATE * 1000:.1f} ms algorithmic "
-        "latency)"
+        f"{name} ({codec.steps.backend}, {codec.latency.total / SAMPLE_RATE * 1000:.1f} ms "
+        "algorithmic latency)"
         for name, codec in server.runtime.codecs.items()
     )
     return f"serving at {server.url} model {delays}, {server.capacity} sessions"

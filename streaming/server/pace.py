@@ -8,6 +8,7 @@ fast file goes as fast as the loop has time for and nobody's messages stop the o
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 MESSAGE_BYTES = 16 * 1024
@@ -21,6 +22,13 @@ SHARED_RATE = 4000.0
 of the event loop's time."""
 SHARED_BURST = 20.0
 """Spent from the pool between two waits for it: about a millisecond of the loop."""
+
+
+FAN_RATE, FAN_BURST = 100.0, 16.0
+"""Frames and voices a second of a publisher at real time, and at once, which go to all that listen
+without being taken from the pool."""
+FAN_TURN = 64
+"""Messages to listeners after which others have their turn."""
 
 
 class Allowance:
@@ -41,10 +49,11 @@ class Allowance:
         self._level -= cost
         return True
 
-    def owe(self, cost: float) -> float:
-        """Takes the cost even into debt; seconds until the debt is paid, 0 where there is none."""
+    def owe(self, cost: float, longest: float = math.inf) -> float:
+        """Takes the cost even into debt; seconds until the debt is paid, 0 where there is none.
+        ``longest``: seconds that it never grows beyond, as who caused it may be long gone."""
         self._fill()
-        self._level -= cost
+        self._level = max(self._level - cost, -longest * self._rate)
         return max(0.0, -self._level / self._rate)
 
     def _fill(self) -> None:
@@ -88,3 +97,22 @@ class Pace:
             self._in_a_row = 0.0
             # recv() does not suspend while messages wait: without this nobody else's turn comes.
             await asyncio.sleep(0)
+
+
+class FanOut:
+    """What one publisher has sent to those who listen: a message for each frame and listener. Real
+    time costs nothing; haste, and voices without end, are taken from the pool."""
+
+    def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
+        self._pool = pool
+        self._own = Allowance(FAN_RATE, FAN_BURST, clock)
+
+    @staticmethod
+    def portion(listeners: int) -> int:
+        """Most frames to be sent to so many in one turn of the loop."""
+        return max(1, min(int(FAN_BURST), FAN_TURN // listeners))
+
+    async def spend(self, frames: float, listeners: int) -> None:
+        """Returns when so many frames (or, less than one, a voice) may go to so many listeners."""
+        if not self._own.covers(max(1.0, frames)):
+            await self._pool.take(max(1.0, frames) * listeners)

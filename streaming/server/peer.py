@@ -6,26 +6,27 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed
 
 from facodec.config import MIN_LAYERS
-from streaming.engine.engine import Outcome, Stream
+from streaming.engine.streams import Outcome, Stream
 from streaming.server.gate import Visitor
 from streaming.server.journal import SessionJournal
 from streaming.server.liveness import Liveness
 from streaming.server.outbox import Outbox
-from streaming.server.pace import Pace
+from streaming.server.pace import FanOut, Pace
 from streaming.server.rooms import Broadcast, Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
 from streaming.server.socket import Wire
 from streaming.wire import protocol
 from streaming.wire.belonging import need_own_hello
-from streaming.wire.media import Media, Talker
+from streaming.wire.media import Media, Talker, split
 from streaming.wire.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
 from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, Session
 
@@ -63,6 +64,8 @@ class Peer:
         )
         self._journal = SessionJournal(self._session.identity, visitor.address, runtime.clock)
         self._pace = Pace(runtime.pool, settings.message_rate, runtime.clock)
+        self._fan_out = FanOut(runtime.pool, runtime.clock)
+        self._portions: deque[Arrived] = deque()
         self._liveness = Liveness(settings.ping_interval, started)
         self._heard = 0
         self._outbox = Outbox(runtime.clock, self._send_now)
@@ -151,6 +154,8 @@ class Peer:
         elif self._stream is not None:
             if self._reader is not None:
                 self._reader.cancel()
+            while self._portions:
+                self._on_event(self._portions.popleft())
             self._stream.end()
 
     def cut(self) -> None:
@@ -239,8 +244,24 @@ class Peer:
             await self._wait_for_space()
             self._session.listen(clock())
             data = await self._socket.recv()
-            self._on_event(self._session.receive(data, clock()))
+            event = self._session.receive(data, clock())
+            if isinstance(event, Arrived) and self._room is not None and self._room.listeners:
+                await self._publish(event, self._room)
+            else:
+                self._on_event(event)
             await self._pace.spend(len(data))
+
+    async def _publish(self, event: Arrived, room: Room) -> None:
+        """Passes media on in portions, as each goes to all who listen."""
+        parts = split(event.item, self._fan_out.portion(room.listeners))
+        self._portions.extend(replace(event, item=part) for part in parts)
+        while self._portions:
+            await self._fan_out.spend(self._portions[0].item.frames, room.listeners)
+            # None is left where the server shuts down meanwhile.
+            if self._portions:
+                self._on_event(self._portions.popleft())
+            if self._portions:
+                await asyncio.sleep(0)
 
     async def _wait_for_space(self) -> None:
         """Stops the reading of the socket while this session has enough queued, so that TCP
@@ -275,13 +296,14 @@ class Peer:
     # ---------------------------------------------------------------------------------- the session
 
     def _on_hello(self, hello: Hello) -> None:
-        self._visitor.admit(hello)
+        self._visitor.authorize(hello)
         listens = hello.role == "subscribe"
         if not listens:
             need_own_hello(hello, self._runtime.codec(hello.model).identity)
         if hello.role == "publish" and hello.room is not None and hello.resume is not None:
             # First: the place of the connection that was lost is this one's.
             self._room = self._runtime.rooms.replace(hello.room, self, hello.resume)
+        self._visitor.admit(hello)
         self._runtime.slots.admit(self, listens=listens)
         if listens:
             self._join(hello)
@@ -370,6 +392,7 @@ class Peer:
         self._room = None
         self._leave()
         self._runtime.slots.leave(self)
+        self._visitor.end_session()
         (*_, (done, _)) = self._session.finish("replaced")
         self._end(_Ending(1000, "replaced", done))
 

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 MALLOC_OPTIONS = {"M_TRIM_THRESHOLD": (-1, 8 << 20), "M_MMAP_THRESHOLD": (-3, 1 << 20),
                   "M_ARENA_MAX": (-8, 2)}  # fmt: skip
 """What glibc's ``mallopt`` is told, by name: number and value."""
+
+DESCRIPTORS = 4096
 
 
 def bound_malloc() -> None:
@@ -37,6 +40,20 @@ def open_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+def raise_descriptors() -> None:
+    """Lets the process have as many descriptors as it is allowed to, up to :data:`DESCRIPTORS`: a
+    server with all its listeners has more than the 1024 that systems begin with."""
+    try:
+        import resource
+    except ImportError:  # no POSIX
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def ending_signals() -> list[signal.Signals]:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from facodec.config import HOP, SAMPLE_RATE, Latency
 from facodec.identity import ModelIdentity
-from streaming.engine.engine import Outcome, Stream
+from streaming.engine.streams import Outcome, Stream
 from streaming.wire.media import Media, Sound, Timbre
 from streaming.wire.protocol import DoneReason, Format, ProtocolError, Stamps
 

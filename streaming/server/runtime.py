@@ -18,9 +18,11 @@ import numpy as np
 import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, LARGEST_TIMBRE, SAMPLE_RATE
+from facodec.streams.lanes import prepare_thread
 from streaming.engine.capacity import Measured, Slowness, measure
-from streaming.engine.engine import Engine, Outcome, Stream
-from streaming.engine.pipeline import MakePipeline, plan, prepare_thread
+from streaming.engine.engine import Engine
+from streaming.engine.pipeline import MakePipeline, plan
+from streaming.engine.streams import Outcome, Stream
 from streaming.server.known_voices import Voices, about_voices
 from streaming.server.metrics import Metrics
 from streaming.server.pace import Pool
@@ -288,5 +290,5 @@ def load_codecs(settings: ServerSettings) -> dict[str, Codec]:
                 f"{codec.identity}: clients choose by name, so serve one of them"
             )
         codecs[codec.name] = codec
-        log.info("loaded model %s from %s, backend %s", codec.identity, source, codec.backend)
+        log.info("loaded model %s from %s, backend %s", codec.identity, source, codec.steps.backend)
     return codecs

@@ -6,6 +6,7 @@ import argparse
 import os
 from dataclasses import dataclass, field
 
+from facodec.families import BACKENDS
 from streaming.server.addresses import Proxies
 from streaming.server.logs import LEVELS
 from streaming.server.origins import Origins, is_loopback
@@ -40,7 +41,7 @@ class ServerSettings:
     max_sessions: int | None = None
     max_rooms: int = 64
     max_subscribers: int = 64
-    max_listeners: int = 256
+    max_listeners: int = 128
     max_unknown: int = 256
     max_message: int = 128 * 1024
     message_rate: float = 200.0
@@ -124,7 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--backend",
         default=default.backend,
-        help="how it computes: auto, native, float32, bf16, int8 or onnx (default %(default)s)",
+        help=f"how it computes: {', '.join(BACKENDS)} (default %(default)s)",
     )
     add(
         "--voices",
@@ -245,7 +246,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-listeners",
         type=int,
         default=default.max_listeners,
-        help="listeners in all rooms, beside the sessions (default %(default)s)",
+        help="listeners in all rooms, beside the sessions; each frame of each takes about 50 us of "
+        "one core (default %(default)s)",
     )
     add(
         "--max-unknown",

@@ -14,9 +14,10 @@ from facodec.config import HOP, Ns3Config
 from facodec.published.model import Ns3Model
 from facodec.streams import batching
 from facodec.streams.batching import BUCKETS, Decode, Encode, Failure, bucket, run_all
-from facodec.streams.lines import LiveDecoder, LiveEncoder
-from streaming.engine.engine import Engine, Outcome
+from facodec.streams.lines import DecoderLine, EncoderLine
+from streaming.engine.engine import Engine
 from streaming.engine.pipeline import plan
+from streaming.engine.streams import Outcome
 from streaming.wire.media import Frames, Media, Sound, Timbre
 from streaming.wire.protocol import Hello
 from tests.exactness import assert_equal_audio, assert_equal_halves, assert_equal_speech
@@ -151,7 +152,7 @@ def test_who_is_on_time_goes_before_who_catches_up(live: Codec, hello: np.ndarra
 
 def test_bad_input_and_broken_state_end_their_stream_alone(live: Codec, hello: np.ndarray) -> None:
     voice = live.voice(hello)
-    encoders = [LiveEncoder(live) for _ in range(4)]
+    encoders = [EncoderLine(live.lanes) for _ in range(4)]
     hop = hello[4000 : 4000 + HOP]
     inputs = [hop, np.full(HOP, np.nan, np.float32), hop, hop * 1e6]
     works = [(i, e.push(x)) for i, (e, x) in enumerate(zip(encoders, inputs, strict=True))]
@@ -159,7 +160,7 @@ def test_bad_input_and_broken_state_end_their_stream_alone(live: Codec, hello: n
     assert [isinstance(found[i], Failure) for i in range(4)] == [False, True, False, True]
     assert np.array_equal(found[0], found[2])  # type: ignore[arg-type]
 
-    decoders = [LiveDecoder(live, 0) for _ in range(3)]
+    decoders = [DecoderLine(live.lanes, 0) for _ in range(3)]
     given = live.encode(hello).codes[:, 100:101]
     for _ in range(2):
         poison = np.full(256, np.nan, np.float32)
@@ -176,7 +177,7 @@ def test_bad_input_and_broken_state_end_their_stream_alone(live: Codec, hello: n
 def test_a_step_that_fails_for_many_is_tried_for_each(
     live: Codec, hello: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoders = [LiveEncoder(live) for _ in range(3)]
+    encoders = [EncoderLine(live.lanes) for _ in range(3)]
     encode = type(live.lanes).encode
 
     def fails_for_the_second(self: Any, lanes: Any, audio: Any, size: int) -> Any:
@@ -221,7 +222,7 @@ def test_buckets_hold_what_they_are_asked_to() -> None:
 
 
 def test_more_streams_than_the_largest_batch(live: Codec, hello: np.ndarray) -> None:
-    encoders = [LiveEncoder(live) for _ in range(BUCKETS[-1] + 3)]
+    encoders = [EncoderLine(live.lanes) for _ in range(BUCKETS[-1] + 3)]
     found = dict(run_all((i, e.push(hello[8000 : 8000 + HOP])) for i, e in enumerate(encoders)))
     wanted = live.encoder_stream().push(hello[8000 : 8000 + HOP])
     assert all(np.array_equal(codes, wanted) for codes in found.values())  # type: ignore[arg-type]
@@ -230,8 +231,8 @@ def test_more_streams_than_the_largest_batch(live: Codec, hello: np.ndarray) -> 
 def test_requests_that_differ_do_not_mix(live: Codec) -> None:
     lanes = live.lanes
     encoder, decoder = lanes.open_encoder(), lanes.open_decoder()
-    short = Encode(live, encoder, np.zeros(HOP, np.float32))
-    long = Encode(live, encoder, np.zeros(8 * HOP, np.float32))
-    decode = Decode(live, decoder, np.zeros((6, 1), np.int64), np.zeros(256, np.float32))
+    short = Encode(lanes, encoder, np.zeros(HOP, np.float32))
+    long = Encode(lanes, encoder, np.zeros(8 * HOP, np.float32))
+    decode = Decode(lanes, decoder, np.zeros((6, 1), np.int64), np.zeros(256, np.float32))
     assert short.group != long.group and short.frames == decode.frames == 1
     assert short.rank < decode.rank

@@ -101,6 +101,31 @@ def test_no_recording_is_destroyed_by_what_is_made_of_it(
     assert me.read_bytes() == before
 
 
+def test_what_is_no_speech_has_codes_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sounds = {"silence": np.zeros(8000), "short": read_audio(HELLO)[:4000]}
+    for name, sound in sounds.items():
+        soundfile.write(tmp_path / f"{name}.wav", sound, 16000)
+        coded = str(tmp_path / f"{name}.fac")
+        assert main(["encode", str(tmp_path / f"{name}.wav"), coded]) == 0
+        assert "no speech found" in capsys.readouterr().err
+        assert main(["decode", coded, str(tmp_path / "out.wav")]) == 0
+        assert len(read_audio(tmp_path / "out.wav")) == len(sound)
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    program = "import os, sys\nos.rmdir(os.getcwd())\nfrom clients.cli import main\n"
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program + "sys.exit(main(['encode', 'a.wav', 'b.fac']))"],
+        capture_output=True, cwd=gone, timeout=TIMEOUT,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert done.returncode == 1 and b"the current folder cannot be used" in done.stderr
+
+
 def test_a_limit_on_files_ends_in_a_sentence(tmp_path: Path) -> None:
     facodec("encode", HELLO, tmp_path / "a.fac")
     limits: dict[str, Any] = {

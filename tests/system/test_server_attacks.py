@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from websockets.frames import Frame, Opcode
 
+from facodec import bitstream
 from facodec.codec import Codec
-from streaming.server import pace
+from streaming.server import connections, pace
 from streaming.server import socket as wire
 from streaming.server.listening import Server
 from streaming.server.peer import Peer
@@ -208,6 +209,42 @@ def test_a_message_comes_in_a_few_pieces(raw: Any, untrained: Codec) -> None:
     assert b"at most 64 frames" in raw.run(scenario())
 
 
+def test_strangers_have_no_long_messages(raw: Any, untrained: Codec) -> None:
+    async def scenario() -> None:
+        async with serving(untrained) as server:
+            async with Attacker(server.url) as stranger:
+                await stranger.send(frame(bytes(17 * 1024))[:4096])
+                assert (1009).to_bytes(2, "big") in await stranger.read_all()
+            async with raw.connect(server.url) as socket:
+                client = raw.client(socket)
+                # In one go, before the server has answered.
+                await client.send(Hello("encode"), *raw.audio(np.zeros(16_000, np.float32), 16_000))
+                await client.send(protocol.End())
+                assert (await client.rest()).done.frames_out == 80
+
+    raw.run(scenario())
+
+
+def test_who_asks_for_nothing_gives_way(
+    raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST_ARRIVING", 8)
+    monkeypatch.setattr(connections, "ARRIVING_SHARE", 4)
+
+    async def scenario() -> None:
+        async with serving(untrained) as server:
+            host, port = server.url.removeprefix("ws://").split(":")
+            silent = [await asyncio.open_connection(host, int(port)) for _ in range(12)]
+            gone = await asyncio.gather(*(reader.read() for reader, _ in silent[:4]))
+            assert gone == [b""] * 4
+            heard = await raw.session(server.url, Hello("encode"))
+            assert heard.close_code == 1000
+            for _, writer in silent:
+                writer.close()
+
+    raw.run(scenario())
+
+
 def test_what_waits_to_be_read_by_a_session_is_bounded(raw: Any, untrained: Codec) -> None:
     """A session that reads nothing, as its outbox is full, and a sender that never stops."""
 
@@ -343,7 +380,8 @@ def test_a_publisher_takes_its_room_back_from_its_ghost(raw: Any, live: Codec) -
 
     async def scenario() -> None:
         async with (
-            serving(live, max_sessions=1) as server,
+            # The only session there is, and the only one of his address.
+            serving(live, max_sessions=1, address_sessions=1) as server,
             raw.connect(server.url) as one,
             raw.connect(server.url) as two,
             raw.connect(server.url) as three,
@@ -358,7 +396,7 @@ def test_a_publisher_takes_its_room_back_from_its_ghost(raw: Any, live: Codec) -
             while (await listener.until(Codes)).seq < 19:
                 pass
             await thief.send(Hello("publish", "codes", room="a", resume="guess"))
-            assert (await thief.until(Error)).code == "overloaded"
+            assert (await thief.until(Error)).code == "too-many-sessions"
             await back.send(Hello("publish", "codes", room="a", resume=ready.resume))
             assert (await back.until(Ready)).resume == ready.resume
             heard = await ghost.rest()
@@ -391,5 +429,47 @@ def test_who_comes_back_otherwise_than_before_opens_the_room_anew(
             assert (await back.until(Ready)).resume != ready.resume
             assert (await listener.rest()).done.reason == "publisher-left"
             assert (await ghost.rest()).done.reason == "replaced"
+
+    raw.run(scenario())
+
+
+def test_a_hasty_publisher_is_paced_and_nothing_of_it_is_lost(
+    raw: Any, live: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = live.encode(np.zeros(200 * 120, np.float32)).codes[:, :120]
+    costs: list[float] = []
+
+    async def scenario() -> None:
+        async with (
+            serving(live) as server,
+            raw.connect(server.url) as one,
+            raw.connect(server.url) as two,
+            raw.connect(server.url) as three,
+        ):
+
+            async def take(cost: float) -> None:
+                costs.append(cost)
+                if len(costs) > 20:
+                    await asyncio.sleep(3600)  # nothing is left in the pool
+
+            monkeypatch.setattr(server.runtime.pool, "take", take)
+            monkeypatch.setattr(pace, "FAN_TURN", 4)
+            publisher, *listeners = map(raw.client, (one, two, three))
+            await publisher.send(Hello("publish", "codes", room="a"))
+            await publisher.until(Ready)
+            for listener in listeners:
+                await listener.send(Hello("subscribe", output="codes", room="a"))
+                await listener.until(Ready)
+            await publisher.send(Codes(0, 80, bitstream.pack(codes[:, :80])))
+            while len(costs) <= 20:
+                await asyncio.sleep(0.002)
+            stopping = asyncio.ensure_future(server.stop())
+            for listener in listeners:
+                heard = await listener.rest()
+                assert np.array_equal(heard.codes, codes[:, :80])
+                assert heard.done.reason == "shutdown"
+            assert set(costs) == {2 * 2.0}
+            assert (await publisher.rest()).done.frames_in == 80
+            await stopping
 
     raw.run(scenario())

@@ -44,7 +44,10 @@ def with_voice(role: Any, voice: np.ndarray, **options: Any) -> Hello:
 
 def test_ready_line_tells_address_model_backend_and_latency(server: Any, live: Codec) -> None:
     delay = live.latency.total / SAMPLE_RATE * 1000
-    assert f"model live ({live.backend}, {delay:.1f} ms algorithmic latency)" in server.first_line
+    assert (
+        f"model live ({live.steps.backend}, {delay:.1f} ms algorithmic latency)"
+        in server.first_line
+    )
 
 
 @pytest.mark.parametrize("cut", [HOP, 333, 16_000])

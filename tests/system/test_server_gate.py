@@ -260,6 +260,7 @@ def test_health_without_the_token_says_no_more_than_that(raw: Any, untrained: Co
         (b"POST /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + (b"a: " + b"b" * 5000 + b"\r\n") * 4, 431),
         (b"GET / HTTP/1.1\nHost: localhost\n\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
         (b"\r\n\r\n", 400),

@@ -20,8 +20,7 @@ from facodec.codec import Codec
 from facodec.identity import ModelIdentity, ModelMismatch, belonging
 from facodec.profiles import profile_bytes
 from facodec.streams.conversion import SETTLED
-from streaming.engine.heard import ENOUGH
-from streaming.engine.pipeline import LOOK_EVERY
+from facodec.streams.talkers import ENOUGH, LOOK_EVERY
 from streaming.wire.protocol import Hello, Voice, voice_vector
 from tests.exactness import assert_equal_audio
 

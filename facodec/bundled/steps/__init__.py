@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from facodec.bundled.model import LiveModel
+from facodec.bundled.network import LiveNetwork
 from facodec.bundled.steps.decoder import FastDecoder
 from facodec.bundled.steps.encoder import FastEncoder
 from facodec.bundled.steps.native import native_decoder, native_encoder
@@ -18,14 +18,14 @@ FEW = {"float32": 4, "native": 64}
 
 
 class FastLive:
-    """Streams of a :class:`LiveModel`, equal to its own but for rounding; the weights as they are
+    """Streams of a :class:`LiveNetwork`, equal to its own but for rounding; the weights as they are
     when this is made. Calls with many hops go to the model, which is then faster.
 
     ``backend``: ``native`` computes in C, ``float32`` in PyTorch's operations, and ``auto`` in C
     where that can be done. Raises ValueError where ``native`` cannot.
     """
 
-    def __init__(self, model: LiveModel, backend: str = "auto") -> None:
+    def __init__(self, model: LiveNetwork, backend: str = "auto") -> None:
         self._model = model
         self._encoder = FastEncoder(model)
         self._decoder = FastDecoder(model)
@@ -42,7 +42,28 @@ class FastLive:
         if encoder is None or decoder is None:
             return False
         self._encoder.steps, self._decoder.steps = encoder, decoder
+        self._encoder.reader = encoder.timbres
         return True
+
+    @property
+    def hops(self) -> tuple[int, ...]:
+        """Frames to step a stream by, the most first: C gains nothing from several."""
+        return (1,) if self.backend == "native" else (8, 1)
+
+    @property
+    def exact_sizes(self) -> bool:
+        """Whether batches of any size run as they are: in C."""
+        return self.backend == "native"
+
+    @property
+    def in_place(self) -> FastLive:
+        """Single frames may be stepped in their rows."""
+        return self
+
+    @property
+    def fewest(self) -> int:
+        """Streams from which stepping in place is the faster way: in C, one."""
+        return 1 if self.backend == "native" else 2
 
     def encoder_state(self, batch: int = 1) -> FastEncoderState:
         """State of ``batch`` encoders that have heard nothing."""
@@ -65,8 +86,7 @@ class FastLive:
     def encoder_step_in_place(
         self, audio: Tensor, states: FastEncoderState, rows: Tensor
     ) -> Tensor:
-        """audio (B, 200) of the ``rows`` (B,) of ``states`` -> codes (B, 6, 1); the states are
-        then those after it."""
+        """Steps the ``rows`` (B,) of ``states`` in place. audio (B, 200) -> codes (B, 6, 1)."""
         return self._encoder.step_in_place(audio, states, rows)
 
     def encoder_flush(self, state: FastEncoderState) -> Tensor:
@@ -78,7 +98,7 @@ class FastLive:
         return self._encoder.timbre(state.talker)
 
     def encoder_timbres(self, states: FastEncoderState, rows: Tensor) -> Tensor:
-        """The same for the ``rows`` (B,) of ``states``."""
+        """Running estimates (B, 256) of the talkers in the ``rows`` (B,) of ``states``."""
         return self._encoder.timbres(states.talker, rows)
 
     def decoder_state(self, batch: int = 1, seed: int = 0) -> FastDecoderState:
@@ -100,9 +120,11 @@ class FastLive:
 
     def decoder_step_in_place(
         self, codes: Tensor, timbre: Tensor, states: FastDecoderState, rows: Tensor
-    ) -> Tensor:
-        """codes (B, 6, 1), timbre (B, 256) of the ``rows`` (B,) of ``states``, past their first
-        frame, -> audio (B, 200); the states are then those after it."""
+    ) -> Tensor | None:
+        """Steps the ``rows`` (B,) of ``states`` in place. codes (B, 6, 1), timbre (B, 256) ->
+        audio (B, 200); None before their first frame, which leads to another phase."""
+        if not states.started:
+            return None
         return self._decoder.step_in_place(codes, timbre, states, rows)
 
     def decoder_flush(self, timbre: Tensor, state: FastDecoderState) -> Tensor:

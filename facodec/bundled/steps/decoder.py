@@ -1,5 +1,5 @@
-"""The bundled model's decoder, one hop a call: as :mod:`facodec.bundled.model` computes it, but for
-rounding, in a third of the operations."""
+"""The bundled model's decoder, one hop a call: as :mod:`facodec.bundled.network` computes it, but
+for rounding, in a third of the operations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from torch import Tensor, nn
 
 from facodec.bundled import prosody
 from facodec.bundled.causal import CONTEXT
-from facodec.bundled.model import GAIN_CENTRE, GAIN_RANGE, GLIDE, VOICE_DIM, DecoderState, LiveModel
+from facodec.bundled.network import (
+    GAIN_CENTRE,
+    GAIN_RANGE,
+    GLIDE,
+    VOICE_DIM,
+    DecoderState,
+    LiveNetwork,
+)
 from facodec.bundled.steps.blocks import Condition, FastStack, Kept, matrix
 from facodec.bundled.steps.chains import word_table
-from facodec.bundled.steps.native import NativeDecoder
 from facodec.bundled.steps.products import Product, Shelf
-from facodec.bundled.steps.recorded import Recorded
+from facodec.bundled.steps.recorded import HopSteps, Recorded
 from facodec.bundled.steps.states import FastDecoderState, Rounded, later, nothing_said
 from facodec.bundled.synthesis import (
     BINS,
@@ -37,10 +43,10 @@ from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_
 class FastDecoder:
     """Steps of one model's decoder; takes its weights as they are when it is made."""
 
-    def __init__(self, model: LiveModel) -> None:
+    def __init__(self, model: LiveNetwork) -> None:
         self._model = model
         shelf = Shelf(model.average_first.device)
-        self.steps: Recorded | NativeDecoder = Recorded(self._hop, shelf)
+        self.steps: HopSteps = Recorded(self._hop, shelf)
         self.synthesizer = FastSynthesizer(model, shelf)
         self.stack = FastStack.of(model.decoder, shelf)
         self.kept = Kept.of(self.stack.blocks[1:])
@@ -107,7 +113,7 @@ class FastDecoder:
         return state.synthesis.tail[:, : HOP if state.started else 0]
 
     def expand(self, state: FastDecoderState) -> DecoderState:
-        """The state as :class:`LiveModel` takes it."""
+        """The state as :class:`LiveNetwork` takes it."""
         pasts = state.past.numbers().split(self.kept.widths, dim=2)
         return DecoderState(
             blocks=(self._meaning(state.codes), *pasts),
@@ -120,7 +126,7 @@ class FastDecoder:
     def compress(
         self, after: DecoderState, before: FastDecoderState, codes: Tensor
     ) -> FastDecoderState:
-        """The state after a step of :class:`LiveModel` from ``before`` with codes (B, 6, n)."""
+        """The state after a step of :class:`LiveNetwork` from ``before`` with codes (B, 6, n)."""
         return FastDecoderState(
             codes=later(before.codes, codes.transpose(1, 2)),
             past=Rounded.of(torch.cat(after.blocks[1:], dim=2)),
@@ -151,7 +157,7 @@ class FastDecoder:
 class FastSynthesizer:
     """:class:`facodec.bundled.synthesis.Synthesizer` for one frame."""
 
-    def __init__(self, model: LiveModel, shelf: Shelf) -> None:
+    def __init__(self, model: LiveNetwork, shelf: Shelf) -> None:
         own = self.own = model.synthesizer
         c = model.config
         self.bands, self.phase_bands = c.bands, c.phase_bands
@@ -213,7 +219,7 @@ class FastSynthesizer:
         return pulses, replace(state, phase=ends.frac_(), pitch=held, voiced=voiced)
 
 
-def _code_table(model: LiveModel) -> Tensor:
+def _code_table(model: LiveNetwork) -> Tensor:
     """What each code means in the first block: rows of zeros and 1024 codes for every layer, the
     bias of the stack's entry in those of the prosody layer."""
     codes = torch.arange(CODEBOOK_SIZE, device=model.average_first.device)
@@ -229,7 +235,7 @@ def _code_table(model: LiveModel) -> Tensor:
     return torch.cat(tables)
 
 
-def _condition(model: LiveModel, shelf: Shelf) -> tuple[Product, Product]:
+def _condition(model: LiveNetwork, shelf: Shelf) -> tuple[Product, Product]:
     """From a timbre, and on to each block's gains, one added, and biases."""
     first, last = model.condition[0], model.condition[2]
     assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
@@ -240,7 +246,7 @@ def _condition(model: LiveModel, shelf: Shelf) -> tuple[Product, Product]:
     return shelf.product(enter, first.bias), shelf.product(matrix(last), bias.flatten())
 
 
-def _head(model: LiveModel, shelf: Shelf) -> Product:
+def _head(model: LiveNetwork, shelf: Shelf) -> Product:
     """To the gains over their range, first of the pulses (2 sub-frames, bands),
     then of the noise, and to the phase corrections (2 sub-frames, phase bands)."""
     c = model.config

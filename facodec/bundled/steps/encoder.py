@@ -1,5 +1,5 @@
-"""The bundled model's encoder, one hop a call: as :mod:`facodec.bundled.model` computes it, but for
-rounding, in a third of the operations."""
+"""The bundled model's encoder, one hop a call: as :mod:`facodec.bundled.network` computes it, but
+for rounding, in a third of the operations."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ from facodec.bundled.features import (
     MIN_LAG,
     PITCH_WINDOW,
 )
-from facodec.bundled.model import MEL_CENTRE, MEL_SPREAD, EncoderState, LiveModel
+from facodec.bundled.network import MEL_CENTRE, MEL_SPREAD, EncoderState, LiveNetwork
 from facodec.bundled.steps.blocks import FastStack, Kept, constant, matrix
 from facodec.bundled.steps.chains import FastChain, word_table
-from facodec.bundled.steps.native import NativeEncoder
 from facodec.bundled.steps.products import Product, Shelf
-from facodec.bundled.steps.recorded import Recorded, record
+from facodec.bundled.steps.recorded import HopSteps, Recorded, record
 from facodec.bundled.steps.states import FastEncoderState, Talker, later
 from facodec.bundled.talker import (
     LONG,
@@ -47,10 +46,10 @@ PITCH_FFT = 1152
 class FastEncoder:
     """Steps of one model's encoder; takes its weights as they are when it is made."""
 
-    def __init__(self, model: LiveModel) -> None:
+    def __init__(self, model: LiveNetwork) -> None:
         self.model = model
         shelf = Shelf(model.average_first.device)
-        self.steps: Recorded | NativeEncoder = Recorded(self._hop, shelf)
+        self.steps: HopSteps = Recorded(self._hop, shelf)
         self.features = FastFeatures(model, shelf)
         self.stacks = {
             name: FastStack.of(getattr(model, name), shelf)
@@ -80,6 +79,8 @@ class FastEncoder:
         self.pitch = shelf.product(head, model.pitch_head.bias.detach().double() + lacking)
 
         self._limits = constant(torch.tensor([[LONG], [SHORT]])).to(head.device)
+        self.reader: Callable[[Talker, Tensor], Tensor] | None = None
+        """Reads the timbres of talkers (rows) in place of PyTorch, where there is C."""
         self._look: Callable[..., Tensor] | None = None
 
     def initial_state(self, batch: int) -> FastEncoderState:
@@ -148,8 +149,8 @@ class FastEncoder:
 
     def timbres(self, talkers: Talker, rows: Tensor) -> Tensor:
         """The running estimates (B, 256) of the talkers in ``rows`` (B,)."""
-        if isinstance(self.steps, NativeEncoder):
-            return self.steps.timbres(talkers, rows)
+        if self.reader is not None:
+            return self.reader(talkers, rows)
         everything = talkers.pitches, talkers.moments, rows
         if self._look is None:
             self._look = record(self._timbres, everything) or self._timbres
@@ -160,8 +161,8 @@ class FastEncoder:
 
     def timbre(self, talker: Talker) -> Tensor:
         """The running estimates (B, 256) of all talkers."""
-        if isinstance(self.steps, NativeEncoder):
-            return self.steps.timbres(talker, torch.arange(len(talker.pitches)))
+        if self.reader is not None:
+            return self.reader(talker, torch.arange(len(talker.pitches)))
         long, short = (self._told(talker.pitches[:, i], talker.moments[:, i]) for i in (0, 1))
         return reconcile(long, short)
 
@@ -183,7 +184,7 @@ class FastEncoder:
         return conditioned, after
 
     def expand(self, state: FastEncoderState) -> EncoderState:
-        """The state as :class:`LiveModel` takes it."""
+        """The state as :class:`LiveNetwork` takes it."""
         talker = state.talker
         pasts = iter(torch.stack(state.past, dim=1).split(self.kept.widths, dim=2))
         entered = list(
@@ -224,7 +225,7 @@ class FastEncoder:
     def compress(
         self, after: EncoderState, before: FastEncoderState, audio: Tensor, codes: Tensor
     ) -> FastEncoderState:
-        """The state after a step of :class:`LiveModel` from ``before`` with audio (B, 200 n),
+        """The state after a step of :class:`LiveNetwork` from ``before`` with audio (B, 200 n),
         which gave codes (B, 6, n)."""
         recent = min(codes.shape[2], CONTEXT)
         conditioned, _ = self._condition(audio, before)
@@ -282,7 +283,7 @@ class FastFeatures:
     """:class:`facodec.bundled.features.CausalFeatures` of one frame, constants left to what
     follows."""
 
-    def __init__(self, model: LiveModel, shelf: Shelf) -> None:
+    def __init__(self, model: LiveNetwork, shelf: Shelf) -> None:
         self.own = model.features
         self.bands = shelf.product(model.features.mel_basis)
         edges = (
@@ -316,7 +317,7 @@ def _unscaled(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat((mels, weight[MEL_BANDS:])), bias - MEL_CENTRE * mels.sum(0)
 
 
-def _mel_entry(model: LiveModel, name: str) -> Tensor:
+def _mel_entry(model: LiveNetwork, name: str) -> Tensor:
     """Matrix (81, width) from log-mels and a one to what enters a stack."""
     stack: CausalStack = getattr(model, name)
     weight = matrix(stack.enter)[:MEL_BANDS]

@@ -7,7 +7,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,17 @@ log = logging.getLogger(__name__)
 S = TypeVar("S")
 Step = Callable[..., tuple[Tensor, S]]
 Graph = Callable[..., Sequence[Tensor]]
+
+
+class HopSteps(Protocol):
+    """Steps of one direction, a hop of many streams each."""
+
+    def __call__(self, inputs: tuple[Tensor, ...], state: S, like: S) -> tuple[Tensor, S]:
+        """A step from ``state`` -> output and the state after it, with the plain values of
+        ``like``."""
+
+    def in_place(self, inputs: tuple[Tensor, ...], states: Any, rows: Tensor) -> Tensor:
+        """Steps the ``rows`` (B,) of ``states`` in place -> output."""
 
 
 class Recorded:

@@ -50,6 +50,9 @@ def test_phones_and_browsers(
     assert 0 <= len(heard) - len(speech) < 3000
     shifted = [np.corrcoef(speech[:90_000], heard[d : 90_000 + d])[0, 1] for d in range(2500)]
     assert max(shifted) > 0.98
+    twice = tmp_path / f"twice-{name}"
+    twice.write_bytes(2 * (tmp_path / name).read_bytes())
+    assert len(read_audio(twice)) == pytest.approx(2 * len(heard), abs=400)
     (tmp_path / name).write_bytes(b"#EXTM3U\nfile:///etc/passwd\n")
     with pytest.raises(FileError, match="is no sound file"):
         read_audio(tmp_path / name)

@@ -18,6 +18,7 @@ import soundfile
 
 from clients.audio.files import AudioWriter, keep_apart, read_audio
 from clients.errors import UsageError
+from clients.offline.recordings import encode_file
 from facodec import files
 from facodec.files import FileError, Replacement, open_input, read_bytes, shown, write_bytes
 from facodec.sound.reading import AudioReader
@@ -85,7 +86,7 @@ def test_a_flac_of_unknown_length_is_read_whole(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_audio(path), read_audio(HELLO))
 
 
-@pytest.mark.parametrize("suffix", [".ogg", ".flac", ".wav"])
+@pytest.mark.parametrize("suffix", [".ogg", ".flac", ".wav", ".mp3", ".caf", ".rf64"])
 def test_all_links_of_a_chain_are_read(suffix: str, tmp_path: Path) -> None:
     first, second = read_audio(HELLO)[:50_000], read_audio(REPLY)[:30_000]
     for name, sound in (("a", first), ("b", second)):
@@ -210,6 +211,26 @@ def test_an_output_is_none_of_the_inputs(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="written twice"):
         keep_apart([tmp_path / "new.wav", tmp_path / "folder" / "new.wav"], [voice])
     keep_apart([Path("/dev/null"), None, Path("-")], [Path("/dev/null"), voice, Path("-")])
+
+
+def test_standard_input_is_an_input_too(tmp_path: Path) -> None:
+    me = tmp_path / "me.wav"
+    me.write_bytes(HELLO.read_bytes())
+    for words in (["encode", "-", "me.wav"], ["decode", "-", "me.wav"]):
+        with me.open("rb") as given:
+            done = subprocess.run(
+                [sys.executable, "-m", "clients.cli", *words],
+                stdin=given, capture_output=True, cwd=tmp_path, timeout=60,
+            )  # fmt: skip
+        assert done.returncode == 2 and b"would replace the file that is read" in done.stderr
+    assert me.read_bytes() == HELLO.read_bytes()
+
+
+def test_codes_do_not_go_into_a_file_named_like_sound(tmp_path: Path) -> None:
+    (tmp_path / "other.wav").write_bytes(b"precious")
+    with pytest.raises(UsageError, match="named like sound"):
+        encode_file(HELLO, tmp_path / "other.wav", layers=6, model=None)
+    assert (tmp_path / "other.wav").read_bytes() == b"precious"
 
 
 def test_permission_and_read_only_are_said(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake
 from websockets.http11 import Request, Response
 
 from clients.errors import (
@@ -26,7 +27,9 @@ from clients.errors import (
     ServerUnreachable,
     WrongProtocol,
 )
+from clients.library.addresses import check_address
 from clients.library.connection import AudioPacket, CodesPacket, VoicePacket, connect
+from clients.library.refusals import explain_failure, explain_handshake
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
@@ -526,3 +529,22 @@ def test_addresses_that_are_none(url: str) -> None:
 
     with pytest.raises(ConnectError, match="is no server address; one is ws://"):
         run(use())
+
+
+SECRETS = ("user:secret@", "secret@", "u:sec?secret@", "user:a@secret@")
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("query", ["", "/?token=secret", "/?secret@x"])
+def test_secrets_in_addresses_are_not_shown(secret: str, query: str) -> None:
+    url = f"ws://{secret}127.0.0.1:9{query}"
+    errors = (
+        explain_failure(url, None, ConnectionRefusedError()),
+        explain_failure(url, f"http://{secret}proxy:1", OSError("no")),
+        explain_failure(url, None, RuntimeError("no")),
+        explain_handshake(url, InvalidHandshake("no")),
+    )
+    assert not [str(error) for error in errors if "sec" in str(error)]
+    with pytest.raises(ConnectError) as refused:
+        check_address(f"http://{secret}127.0.0.1{query}")
+    assert "sec" not in str(refused.value)

@@ -61,7 +61,7 @@ def test_a_server_reads_the_same_folder(config: Path) -> None:
     np.testing.assert_array_equal(found, TIMBRE)
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "x" * 65, "a.wav"])
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "x" * 65, "a.wav", "none", "None"])
 def test_names_that_are_none(config: Path, name: str) -> None:
     with pytest.raises(UsageError, match="cannot name a voice"):
         Profiles().add(name, TIMBRE, source="")

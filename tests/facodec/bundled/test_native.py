@@ -207,14 +207,32 @@ def test_without_a_compiler_pytorch_does_it_all(
     other_flags.setenv("XDG_CACHE_HOME", str(tmp_path))
     other_flags.setenv("CC", str(tmp_path / "no-compiler"))
     codec = facodec.load("live")
-    assert codec.backend == "float32"
+    assert codec.steps.backend == codec.backend == "float32"
     with pytest.raises(ValueError, match=r"backend 'native' cannot be used here: .*C compiler"):
         facodec.load("live", backend="native")
 
 
 def test_it_can_be_switched_off(other_flags: pytest.MonkeyPatch) -> None:
     other_flags.setenv(compiled.SWITCH, "0")
-    assert facodec.load("live").backend == "float32"
+    assert facodec.load("live").steps.backend == "float32"
+
+
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("-DFACODEC_HOP=160", "expected a C library of HOP 200, got 160"),
+        ("-fpack-struct=1", "expected a C library whose Norm has 24 bytes, got 20"),
+    ],
+)
+def test_a_library_of_other_sizes_is_refused_with_a_sentence(
+    other_flags: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, flag: str, sentence: str
+) -> None:
+    """As it would be where one of the two is changed and the other is not."""
+    other_flags.setenv(compiled.EXTRA_FLAGS, f"-O0 {flag}")
+    assert facodec.load("live").steps.backend == "float32"
+    assert sentence in caplog.text
+    with pytest.raises(ValueError, match="backend 'native' cannot be used here"):
+        facodec.load("live", backend="native")
 
 
 def test_sizes_that_do_not_fit_are_left_to_pytorch(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,9 +11,10 @@ import pytest
 from facodec.codec import Codec
 from facodec.config import HOP
 from facodec.streams.batching import Aside, Request, Work
-from streaming.engine.engine import Engine, Outcome
+from streaming.engine.engine import Engine
 from streaming.engine.fairness import ALLOWANCE, BEGINNING, BURST, FRAME_RATE
 from streaming.engine.pipeline import Pipeline, plan
+from streaming.engine.streams import Outcome
 from streaming.engine.turns import TURN_FRAMES
 from streaming.wire.media import Frames, Media, Sound, Timbre
 from streaming.wire.protocol import Hello, ProtocolError
@@ -57,8 +58,7 @@ class Long:
 
     decodes = False
 
-    def __init__(self, codec: Codec, call: Callable[[], object]) -> None:
-        self._codec = codec
+    def __init__(self, call: Callable[[], object]) -> None:
         self._call = call
 
     def feed(self, item: Media) -> Work[list[Media]]:
@@ -68,7 +68,7 @@ class Long:
         return []
 
     def _work(self, item: Media) -> Work[list[Media]]:
-        yield Aside(self._codec, self._call)
+        yield Aside(self._call)
         return [item]
 
 
@@ -76,7 +76,6 @@ class Long:
 class Step(Request):
     """A step of a model that gives nothing."""
 
-    codec: Any = None
     rank = 2
     group = "steps"
 
@@ -247,14 +246,14 @@ def test_a_burst_after_a_standstill_of_the_network_is_on_time() -> None:
     clock.now = 1.0
     for _ in range(80):
         stood.submit(frames(1))
-    assert ALLOWANCE > 80 and not stood.queue.is_late
+    assert ALLOWANCE > 80 and not stood.is_late
 
 
-def test_what_is_long_holds_nobody_up(live: Codec) -> None:
+def test_what_is_long_holds_nobody_up() -> None:
     engine, served, finished = Engine(), threading.Event(), threading.Event()
     go_on = threading.Event()
     own = engine.open(
-        lambda: Pipeline([Long(live, lambda: go_on.wait(30))]), lambda outcome: finished.set()
+        lambda: Pipeline([Long(lambda: go_on.wait(30))]), lambda outcome: finished.set()
     )
     other = engine.open(lambda: Pipeline([]), lambda outcome: served.set())
     engine.start()
@@ -269,14 +268,14 @@ def test_what_is_long_holds_nobody_up(live: Codec) -> None:
     engine.stop()
 
 
-def test_what_is_long_fails_alone_and_is_dropped_with_its_stream(live: Codec) -> None:
+def test_what_is_long_fails_alone_and_is_dropped_with_its_stream() -> None:
     def fail() -> None:
         raise ProtocolError("too-long", ".")
 
     engine, outcomes, dropped = Engine(), [], []
-    broken = engine.open(lambda: Pipeline([Long(live, fail)]), outcomes.append)
+    broken = engine.open(lambda: Pipeline([Long(fail)]), outcomes.append)
     broken.submit(frames(1))
-    gone = engine.open(lambda: Pipeline([Long(live, lambda: None)]), dropped.append)
+    gone = engine.open(lambda: Pipeline([Long(lambda: None)]), dropped.append)
     gone.submit(frames(1))
     engine.tick()
     gone.close()

@@ -163,6 +163,16 @@ def test_convert_of_codes_knows_the_talker_from_estimates(
     assert np.array_equal(codes(swapped), codes(out))
 
 
+@pytest.mark.parametrize("pitch", [None, 200.0])
+def test_no_frames_convert_to_none(
+    live: facodec.Codec, voice: np.ndarray, pitch: float | None
+) -> None:
+    """Encoders send none with the estimate that ends a stream."""
+    pipeline = start(live, Hello("convert", "codes", "codes", pitch=pitch), voice)
+    (announced,) = run(pipeline, [Frames(np.zeros((6, 0), np.int64))])
+    assert isinstance(announced, Timbre)
+
+
 @pytest.mark.law
 def test_a_voice_can_be_swapped_while_it_speaks(
     live: facodec.Codec, speech: np.ndarray, voice: np.ndarray

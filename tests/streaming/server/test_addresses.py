@@ -128,3 +128,10 @@ def test_the_table_is_bounded() -> None:
     assert len(table) == MOST_FAILERS
     assert table.wait(ip_address(0), 0.0) == 0.0  # forgotten, as the first
     assert table.wait(ip_address(MOST_FAILERS + 99), 0.0) > 0.0
+
+
+def test_a_proxy_may_be_written_as_ipv6() -> None:
+    proxies = Proxies(["::ffff:10.0.0.1", "::ffff:192.168.0.0/112", "2001:db8::/32"])
+    trusted = [proxies.trusts(parse_address(a)) for a in ("10.0.0.1", "::ffff:10.0.0.1",
+               "192.168.7.7", "2001:db8::9", "10.0.0.2", "::1")]  # fmt: skip
+    assert trusted == [True, True, True, True, False, False]

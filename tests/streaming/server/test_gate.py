@@ -49,6 +49,7 @@ def arrive(gate: Gate, address: str = "192.0.2.1", **asked: Any) -> tuple[Visito
 
 def code(visitor: Visitor, hello: Hello) -> str | None:
     try:
+        visitor.authorize(hello)
         visitor.admit(hello)
     except ProtocolError as error:
         return error.code
@@ -184,6 +185,7 @@ def test_rights(tmp_path: Path) -> None:
     visitor = arrive(gate)[0]
     assert visitor.token_name is None and not visitor.is_known
     with pytest.raises(ProtocolError, match=r"forbidden: .*the right to convert") as caught:
+        visitor.authorize(Hello("decode", token="talk"))
         visitor.admit(Hello("decode", token="talk"))
     assert "talk" not in str(caught.value).replace("to talk", "")
     assert visitor.token_name == "anna" and visitor.is_known

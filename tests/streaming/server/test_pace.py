@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from streaming.server.pace import IN_A_ROW, MESSAGE_BYTES, SHARED_BURST, Allowance, Pace, Pool
+from streaming.server.pace import (
+    FAN_TURN,
+    IN_A_ROW,
+    MESSAGE_BYTES,
+    SHARED_BURST,
+    Allowance,
+    FanOut,
+    Pace,
+    Pool,
+)
 
 
 class Clock:
@@ -32,6 +41,14 @@ def test_debt_takes_its_time() -> None:
     assert allowance.owe(20.0) == 2.0
     clock.now = 3.0
     assert allowance.covers(10.0 - 5.0)
+
+
+def test_debt_does_not_outlive_who_made_it() -> None:
+    clock = Clock()
+    allowance = Allowance(rate=10.0, burst=5.0, clock=clock)
+    assert max(allowance.owe(1.0, longest=2.0) for _ in range(10_000)) == 2.0
+    clock.now = 2.5
+    assert allowance.covers(5.0)
 
 
 def turns_of_others(messages: int, size: int) -> int:
@@ -83,3 +100,40 @@ def test_beyond_its_allowance_a_session_waits_for_the_pool_and_the_others_do_not
 
     spent, went_on = asyncio.run(scenario())
     assert went_on and spent == 5 + SHARED_BURST
+
+
+class Counting(Pool):
+    """Notes what is taken from it, and lets nobody wait."""
+
+    def __init__(self) -> None:
+        super().__init__(Clock())
+        self.taken = 0.0
+
+    async def take(self, cost: float) -> None:
+        self.taken += cost
+
+
+def taken(frames: list[float], gap: float, listeners: int) -> float:
+    """What a publisher takes from the pool for these frames (0: a voice), one every ``gap`` s."""
+
+    async def scenario() -> float:
+        clock, pool = Clock(), Counting()
+        fan_out = FanOut(pool, clock)
+        for size in frames:
+            await fan_out.spend(size, listeners)
+            clock.now += gap
+        return pool.taken
+
+    return asyncio.run(scenario())
+
+
+def test_what_goes_to_many_listeners_is_taken_from_the_pool_beyond_real_time() -> None:
+    live = [size for _ in range(100) for size in (*[1.0] * 8, 0.0)]
+    assert taken(live, 0.1 / 9, listeners=64) == 0.0
+    assert taken(live, 0.0, listeners=64) >= 64 * (len(live) - 20)
+    assert taken([0.0] * 900, 0.0, listeners=64) >= 64 * 880  # voices alone
+
+
+def test_no_portion_is_more_than_others_can_wait_for() -> None:
+    assert [FanOut.portion(listeners) for listeners in (1, 8, 64, 200)] == [16, 8, 1, 1]
+    assert all(FanOut.portion(n) * n <= FAN_TURN for n in range(1, FAN_TURN + 1))

@@ -8,8 +8,9 @@ import pytest
 
 from facodec.config import Latency
 from facodec.identity import ModelIdentity
-from streaming.engine.engine import Engine, Outcome, Stream
+from streaming.engine.engine import Engine
 from streaming.engine.pipeline import Pipeline
+from streaming.engine.streams import Outcome, Stream
 from streaming.server.rooms import Broadcast, Room, Rooms
 from streaming.wire.media import Frames, Media, Sound, Timbre
 from streaming.wire.protocol import DoneReason, Format, ProtocolError, Stamps
