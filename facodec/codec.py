@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 
 from facodec.arrays import Audio, Codes, Timbre, as_array, as_samples, check_timbre
 from facodec.bitstream import check_codes
+from facodec.bundled.levels import levelled, speech_level
 from facodec.bundled.loudness import Loudness
 from facodec.bundled.model import LiveModel
 from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE, Latency
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
+from facodec.link.entropy import FrameCoder, load_tables
 from facodec.model import CodecModel, Steps
 from facodec.streams.batching import Work, run_alone
 from facodec.streams.conversion import octaves_of
@@ -45,7 +48,7 @@ class Codec:
     """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
 
     ``backend``: of its streams, as :meth:`facodec.model.CodecModel.steps` takes it.
-    ``identity``: where it was worked out before.
+    ``identity``: where it was worked out before. ``folder``: of the weights.
 
     Codes and timbres that it gives carry its identity; those of another model are refused with a
     :class:`facodec.identity.ModelMismatch`, while plain arrays are taken to be its own.
@@ -63,8 +66,9 @@ class Codec:
         voices: Mapping[str, Timbre] | None = None,
         backend: str = "auto",
         identity: ModelIdentity | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.model, self._backend = model, backend
+        self.model, self._backend, self._folder = model, backend, folder
         if identity is not None:
             self.identity = identity
         self.voices = {name: self._own(voice) for name, voice in (voices or {}).items()}
@@ -78,6 +82,11 @@ class Codec:
         """Which model its codes and timbres belong to, with the weights it has when this is first
         asked for."""
         return identity_of(cast(nn.Module, self.model))
+
+    @cached_property
+    def coder(self) -> FrameCoder:
+        """Makes packets of its codes smaller, where there are tables beside the weights."""
+        return FrameCoder(load_tables(self._folder, self.identity) if self._folder else None)
 
     @cached_property
     def steps(self) -> Steps:
@@ -134,8 +143,12 @@ class Codec:
     @torch.inference_mode()
     def voice(self, audio: ArrayLike | Tensor) -> Timbre:
         """Timbre (256,) of the speaker in audio (N,): three seconds or more are best. A ValueError
-        where the bundled model hears no speech."""
-        return self._own(as_numpy(self.model.voice(self._audio(audio))))
+        where the bundled model hears no speech; its level does not matter to that."""
+        heard = self._audio(audio)
+        if self.says_level:
+            samples = cast(Audio, as_numpy(heard[0]))
+            heard = self._audio(levelled(samples, speech_level(samples)))
+        return self._own(as_numpy(self.model.voice(heard)))
 
     @torch.inference_mode()
     def talkers_alike(self, audio: ArrayLike | Tensor) -> float | None:
@@ -296,7 +309,7 @@ class DecoderStream:
 
     @timbre.setter
     def timbre(self, timbre: ArrayLike | Tensor) -> None:
-        self._timbre = self._codec.check_voice(timbre).copy()
+        self._timbre: Timbre = self._codec.check_voice(timbre).copy()
 
     def push(self, codes: ArrayLike | Tensor) -> Audio:
         """codes (K, n), K = 3..6, n >= 0 -> the samples (200 m,) that became complete."""

@@ -185,7 +185,7 @@ class Replacement(RawIOBase):
         return self._open.read(size)
 
     def readinto(self, buffer: Any) -> int:
-        return cast(Any, self._open).readinto(buffer)
+        return cast(int, cast(Any, self._open).readinto(buffer))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         return self._open.seek(offset, whence)
