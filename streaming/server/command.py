@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 from streaming.server import settings
 
@@ -15,9 +14,6 @@ EXAMPLES = """\
   facodec serve --host 0.0.0.0 --token-file FILE --tls-cert cert.pem --tls-key key.pem   as wss://
   facodec serve --model weights/ --port 9000      a model from a folder
 Ctrl-C or SIGTERM lets sessions finish, a second one does not."""
-
-PAGE = Path(__file__).parents[1] / "web"
-"""What browsers are shown."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-page",
         dest="page",
-        action="store_false",
+        action="store_const",
+        const=None,
+        default=None,
         help="show browsers no page to talk and listen with",
     )
 
@@ -41,8 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         chosen = settings.from_arguments(options)
-        if options.page:
-            chosen = replace(chosen, page=str(PAGE))
+        chosen = replace(chosen, page=options.page)
         if options.tls_self_signed:
             chosen = _self_signed(chosen)
     except ValueError as error:
@@ -54,16 +51,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _self_signed(chosen: settings.ServerSettings) -> settings.ServerSettings:
-    from clients.errors import UsageError
-    from clients.library.certificates import fingerprint, own_certificate, own_names
     from facodec.folders import base_directory
+    from streaming.server.tls import fingerprint, own_certificate, own_names
 
     if chosen.tls_cert is not None:
-        raise UsageError("--tls-self-signed makes a certificate: leave out --tls-cert, or that")
+        raise ValueError("--tls-self-signed makes a certificate: leave out --tls-cert, or that")
     try:
         folder = base_directory("XDG_CONFIG_HOME", ".config") / "facodec"
     except OSError as error:
-        raise UsageError(f"--tls-self-signed: {error}") from error
+        raise ValueError(f"--tls-self-signed: {error}") from error
     path = own_certificate(folder, own_names())
     sentence = (
         f"the certificate is self-signed ({path}): browsers warn that they do not know it. Compare "

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from clients.commands.serve import PAGE
+from clients.cli import PAGE
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
 from streaming.server.listening import Server

@@ -10,9 +10,9 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
-from clients.commands.serve import PAGE
 from websockets.exceptions import InvalidStatus
 
+from clients.cli import PAGE
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings

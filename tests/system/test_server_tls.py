@@ -20,11 +20,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from clients.errors import NotAuthorized, ServerUnreachable, UsageError
-from clients.library.certificates import fingerprint, own_certificate, own_names
 from clients.library.connection import connect
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
+from streaming.server.tls import fingerprint, own_certificate, own_names
 from streaming.wire.protocol import Hello
 
 ROOT = Path(__file__).parents[2]

@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 
 import facodec
 from clients.audio.files import read_audio
-from clients.commands.serve import PAGE
+from clients.cli import PAGE
 from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]

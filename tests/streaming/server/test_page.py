@@ -9,7 +9,7 @@ import pytest
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from clients.commands.serve import PAGE
+from clients.cli import PAGE
 from streaming.server.http import Asked, Refusal, read_request
 from streaming.server.page import LARGEST, Page
 
