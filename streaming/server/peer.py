@@ -284,14 +284,9 @@ class Peer:
                 hello,
                 Broadcast(codec.identity, codec.latency, layers, agreed.coder, agreed.pauses),
             )
+        self._session.timbre_of = partial(self._runtime.timbre_of, codec)
         ready = self._session.open(
-            codec.identity,
-            codec.latency,
-            layers,
-            resume=resume,
-            coder=coder,
-            pauses=pauses,
-            timbre_of=partial(self._runtime.timbre_of, codec),
+            codec.identity, codec.latency, layers, resume=resume, coder=coder, pauses=pauses
         )
         self._outbox.put(ready)
         self._stream = self._runtime.open_stream(make, self._on_outcome)

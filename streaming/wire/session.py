@@ -138,7 +138,8 @@ class ServerSession:
         self._waiting_since: float | None = None
         self._packets: Packetizer | None = None
         self._model: ModelIdentity | None = None
-        self._timbre_of: Callable[[Voice], np.ndarray] | None = None
+        self.timbre_of: Callable[[Voice], np.ndarray] | None = None
+        """Timbre (256,) that a voice means; without it names are not understood."""
         self._framing = framing or Framing()
         self._agreed: Agreed | None = None
         self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
@@ -230,7 +231,7 @@ class ServerSession:
                 f"{protocol.VOICE_EXACT_BYTES} bytes, got {len(voice.data)}",
             )
         need_own_voice(voice, self._model)
-        timbre = voice.vector() if self._timbre_of is None else self._timbre_of(voice)
+        timbre = voice.vector() if self.timbre_of is None else self.timbre_of(voice)
         return Arrived(Timbre(timbre, exact=voice.is_exact), None)
 
     def _on_media(self, message: protocol.ClientMessage, now: float) -> Event:
@@ -328,13 +329,10 @@ class ServerSession:
         coder: FrameCoder | None = None,
         *,
         pauses: bool = False,
-        timbre_of: Callable[[Voice], np.ndarray] | None = None,
     ) -> bytes:
         """Accepts the hello: ``ready``. ``first_frame``: seq of the first frame to be sent.
         ``resume``: with which a publisher may replace this session. ``coder``: with which codes
-        may be coded; ``pauses``: whether frames may be left out. ``timbre_of``: timbre (256,) that
-        a voice means, a name too; without it only timbres themselves are understood."""
-        self._timbre_of = timbre_of
+        may be coded; ``pauses``: whether frames may be left out."""
         if self._state is _State.OPENING:
             self._state = _State.OPEN
         self._model = model
