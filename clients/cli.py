@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 from types import ModuleType
 
 COMMANDS = {
@@ -35,6 +36,8 @@ COMMANDS = {
 }
 ELSEWHERE = {"serve": "streaming.server.command", "bench": "benchmarks.command"}
 """Modules of commands that do not lie in ``clients.commands``."""
+PAGE = Path(__file__).parent / "web"
+"""What ``serve`` shows to browsers."""
 OURS = {"benchmarks", "clients", "facodec", "streaming"}
 INTERRUPTED = 130
 """Exit status after a second Ctrl-C, as shells have it."""
@@ -125,6 +128,8 @@ def _parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
+    if name == "serve":
+        parser.set_defaults(page=str(PAGE))
     return parser
 
 

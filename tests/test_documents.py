@@ -46,7 +46,8 @@ def test_the_architecture_names_every_room() -> None:
     for floor in ("facodec", "streaming", "clients", "benchmarks"):
         _, _, section = text.partition(f"| room of `{floor}` |")
         table = section.partition("\n\n")[0]
-        rooms = {path.parent.name for path in (ROOT / floor).glob("*/*.py")}
+        files = (path for kind in ("py", "js") for path in (ROOT / floor).glob(f"*/*.{kind}"))
+        rooms = {path.parent.name for path in files}
         assert set(re.findall(r"`(\w+)/`", table)) - {"steps"} == rooms, floor
 
 

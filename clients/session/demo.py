@@ -19,6 +19,7 @@ from clients.session.talk import interruptible
 
 NEXT = """\
 Listen to {output}, then try
+  {facodec} serve                 and open http://127.0.0.1:8765 in a browser to talk there
   {facodec} talk --serve          your own voice, live{microphone}
   {facodec} convert --voice rms --serve --input {sample} --output rms.wav
   {facodec} talk --help"""

@@ -85,8 +85,9 @@ class Gate:
         """Who asks, behind the proxies that are trusted."""
         return self._proxies.client(peer, asked.forwarded)
 
-    def check_page(self, peer: Address | None, asked: Asked) -> Refusal | None:
-        """Whether the request is meant for this server, and made by no strange page."""
+    def check_page(self, peer: Address | None, asked: Asked, is_visit: bool) -> Refusal | None:
+        """Whether the request is meant for this server, and made by no strange page, unless that
+        has a link to the own page which somebody follows (``is_visit``)."""
         if asked.host is not None and not self._hosts.admits(asked.host):
             return Refusal(403, "no server of this name here: --allow-host NAME makes it one")
         secure = self._settings.tls_cert is not None or (
@@ -96,7 +97,7 @@ class Gate:
             stranger = asked.fetch_site not in OWN_SITES
         else:
             stranger = not self._origins.admits(asked.origin, asked.host, secure)
-        if stranger:
+        if stranger and not is_visit:
             return Refusal(403, "pages of this origin are not allowed: see --allow-origin")
         return None
 
@@ -164,14 +165,15 @@ class Visitor:
         """Whether its address has to wait before it may show a token again."""
         return not self._gate.is_proxy(self._peer) and self._gate.wait(self._peer) > 0.0
 
-    def check(self, asked: Asked) -> Refusal | None:
-        """Why its request is refused, whatever it asks for; None if it is not."""
+    def check(self, asked: Asked, is_visit: bool = False) -> Refusal | None:
+        """Why its request is refused, whatever it asks for; None if it is not. ``is_visit``:
+        somebody follows a link to the server's own page."""
         if self._connected is None:
             self._client = self._gate.client(self._peer, asked)
             self._connected = self._gate.connect(self._client)
         if not self._connected:
             return Refusal(429, "too many connections from your address", {"Retry-After": "1"})
-        return self._gate.check_page(self._peer, asked)
+        return self._gate.check_page(self._peer, asked, is_visit)
 
     def show(self, token: str | None) -> Refusal | None:
         """Why the token of its request is refused; None if it is not, or there is none."""

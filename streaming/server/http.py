@@ -43,7 +43,8 @@ class Refusal:
 @dataclass(frozen=True)
 class Asked:
     """A request, as far as the server looks at it. ``token``: from the Authorization header or the
-    query. ``forwarded``: values of X-Forwarded-For. ``is_upgrade``: it wants to be a WebSocket."""
+    query. ``forwarded``: values of X-Forwarded-For. ``is_upgrade``: it wants to be a WebSocket.
+    ``navigates``: a browser opens it in a tab. ``known_tags``: of what the browser has already."""
 
     method: str
     path: str
@@ -55,6 +56,8 @@ class Asked:
     forwarded_scheme: str | None
     subprotocols: frozenset[str]
     is_upgrade: bool
+    navigates: bool = False
+    known_tags: frozenset[str] = frozenset()
 
 
 def read_request(request: Request) -> Asked:
@@ -70,6 +73,7 @@ def read_request(request: Request) -> Asked:
         raise ValueError("Host: one value expected, got none")
     offered = ",".join(headers.get_all("Sec-WebSocket-Protocol")).split(",")
     upgrades = ",".join(headers.get_all("Upgrade")).lower().split(",")
+    tags = ",".join(headers.get_all("If-None-Match")).split(",")
     return Asked(
         method=getattr(request, "method", "GET"),
         path=path,
@@ -81,6 +85,8 @@ def read_request(request: Request) -> Asked:
         forwarded_scheme=_single(headers, "X-Forwarded-Proto"),
         subprotocols=frozenset(name.strip() for name in offered),
         is_upgrade=version == "HTTP/1.1" and "websocket" in (name.strip() for name in upgrades),
+        navigates=_navigates(headers),
+        known_tags=frozenset(tag.strip().removeprefix("W/") for tag in tags),
     )
 
 
@@ -183,6 +189,13 @@ def _single(headers: Headers, name: str) -> str | None:
         return single(headers.get_all(name))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def _navigates(headers: Headers) -> bool:
+    return (headers.get_all("Sec-Fetch-Mode"), headers.get_all("Sec-Fetch-Dest")) == (
+        ["navigate"],
+        ["document"],
+    )
 
 
 def _token(authorization: str | None, query: str) -> str | None:

@@ -4,7 +4,7 @@ those that come with a model."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from facodec.files import shown
 from facodec.identity import AGAIN, ModelIdentity, model_of
 from facodec.names import anonymous_seed, composed, is_anonymous
 from facodec.profiles import SUFFIX, read_profile
+from facodec.weights import bundled_path
+from facodec.weights.timbres import voice_notes
 from streaming.wire.belonging import need_own
 from streaming.wire.protocol import ProtocolError, voice_vector
 
@@ -71,3 +73,9 @@ def draw_anonymous(codec: Codec, name: str, talker: np.ndarray | None) -> np.nda
         return codec.anonymous_voice(talker, anonymous_seed(name))
     except ValueError as error:
         raise ProtocolError("unknown-voice", f"no voice {name!r} here: {error}") from error
+
+
+def about_voices(names: Iterable[str]) -> dict[str, str]:
+    """A few words on each of these voices that comes with the bundled model."""
+    notes = voice_notes(bundled_path())
+    return {name: str(notes[name]["about"]) for name in names if name in notes}

@@ -31,6 +31,7 @@ from streaming.server.connections import (
 from streaming.server.gate import Gate, Visitor
 from streaming.server.http import Asked, Refusal, read_request, respond
 from streaming.server.output import Output
+from streaming.server.page import Page
 from streaming.server.peer import Peer
 from streaming.server.process import (
     bound_malloc,
@@ -63,8 +64,8 @@ class Server:
     """One listening socket, its peers and what they share.
 
     ``async with Server(settings, codecs) as server: ... server.url``; leaving drains.
-    ``clock``: monotonic seconds. Raises OSError or ValueError for a token file or a certificate
-    that cannot be used.
+    ``clock``: monotonic seconds. Raises OSError or ValueError for a token file, a certificate or
+    the folder of a page that cannot be used.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Server:
         self.runtime = Runtime(settings, codecs, clock)
         self._gate = Gate(settings, clock, lambda: self.capacity)
         self._tls = None if settings.tls_cert is None else server_context(settings)
+        self._page = None if settings.page is None else Page(settings.page)
         self._peers: dict[Peer, asyncio.Task[Any] | None] = {}
         self._listening: WebSocketServer | None = None
         self._checker: asyncio.Task[None] | None = None
@@ -97,6 +99,16 @@ class Server:
         scheme = "ws" if self._tls is None else "wss"
         host = self.settings.host or "localhost"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    @property
+    def page_url(self) -> str | None:
+        """Where a browser on this machine finds the page; None where there is none."""
+        if self._page is None:
+            return None
+        url = self.url.replace("ws", "http", 1)
+        for anywhere in ("//0.0.0.0:", "//[::]:"):
+            url = url.replace(anywhere, "//localhost:")
+        return f"{url}/"
 
     @property
     def sessions(self) -> int:
@@ -198,13 +210,17 @@ class Server:
             asked = read_request(request)
         except ValueError as error:
             return Refusal(400, f"malformed request: {error}").response()
-        answer = socket.visitor.check(asked) or self._answer(socket.visitor, asked)
+        is_visit = self._page is not None and self._page.is_visit(asked)
+        refusal = socket.visitor.check(asked, is_visit)
+        answer = refusal or self._answer(socket.visitor, asked)
         return answer.response() if isinstance(answer, Refusal) else answer
 
     def _answer(self, visitor: Visitor, asked: Asked) -> Response | Refusal | None:
         """The answer to a request that is in order; None lets it become a WebSocket."""
         if asked.path in ("/healthz", "/metrics"):
             return self._tell(visitor, asked)
+        if self._page is not None and self._page.has(asked):
+            return self._page.answer(asked)
         if not asked.is_upgrade or asked.subprotocols.isdisjoint(VERSIONS):
             upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": ", ".join(VERSIONS)}
             return Refusal(
@@ -253,6 +269,7 @@ class Server:
             "models": list(runtime.codecs),
             "identities": [str(codec.identity) for codec in runtime.codecs.values()],
             "voices": runtime.voice_names,
+            "about_voices": runtime.about_voices,
             "sessions": self.runtime.occupancy.computing,
             "listeners": self.runtime.occupancy.listeners,
             "unknown": self.runtime.occupancy.unknown,
@@ -288,8 +305,8 @@ class Server:
 
 def run(settings: ServerSettings) -> int:
     """Serves until SIGTERM or Ctrl-C (or the end of stdin, if so set), then drains; a second one
-    ends it at once. Prints one line with the URL when ready. Returns the exit status: 0, or 1 when
-    it could not start."""
+    ends it at once. Prints a line with the URL when ready, and one with that of the page. Returns
+    the exit status: 0, or 1 when it could not start."""
     open_standard_descriptors()
     bound_malloc()
     raise_descriptors()
@@ -342,6 +359,8 @@ async def _serve(server: Server, output: Output) -> int:
     gc.collect()
     gc.freeze()
     output.say(_ready_line(server))
+    if server.page_url is not None:
+        output.say(f"page at {server.page_url} for browsers")
     journal.event("serving", url=server.url, sessions=server.capacity)
     await told.wait()
     output.say(f"finishing {server.sessions} sessions; once more to leave at once")

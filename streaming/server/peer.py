@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Coroutine
+from functools import partial
 
 from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed
@@ -283,6 +284,7 @@ class Peer:
                 hello,
                 Broadcast(codec.identity, codec.latency, layers, agreed.coder, agreed.pauses),
             )
+        self._session.timbre_of = partial(self._runtime.timbre_of, codec)
         ready = self._session.open(
             codec.identity, codec.latency, layers, resume=resume, coder=coder, pauses=pauses
         )

@@ -18,14 +18,14 @@ import numpy as np
 
 import facodec
 from facodec.codec import Codec
-from facodec.config import HOP, SAMPLE_RATE
+from facodec.config import HOP, LARGEST_TIMBRE, SAMPLE_RATE
 from facodec.names import ANONYMOUS, is_anonymous
 from facodec.streams.lanes import prepare_thread
 from streaming.engine.capacity import Measured, Slowness, measure
 from streaming.engine.engine import Engine
 from streaming.engine.pipeline import MakePipeline, plan
 from streaming.engine.streams import Outcome, Stream
-from streaming.server.known_voices import Voices, draw_anonymous
+from streaming.server.known_voices import Voices, about_voices, draw_anonymous
 from streaming.server.metrics import Metrics
 from streaming.server.occupancy import Occupancy
 from streaming.server.pace import Pool
@@ -33,7 +33,7 @@ from streaming.server.recorder import Recorder, RoomRecorder
 from streaming.server.rooms import Broadcast, Room, Rooms
 from streaming.server.settings import ServerSettings
 from streaming.wire.media import Sound
-from streaming.wire.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError
+from streaming.wire.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError, Voice
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 FULL = 1.0 + 1e-9
 """Load of a machine that holds just what it was measured to hold, and the rounding of the sum."""
 SAMPLE_BYTES = 4
+SEMITONES = 12
+"""Of an octave."""
 HEARD_FRAMES = 511
 """Of a recording that is heard at the start: every size of the blocks it is heard in comes once."""
 SWITCH_INTERVAL = 0.0001
@@ -114,6 +116,8 @@ class Runtime:
         for codec in codecs.values():
             for name in sorted(codec.voices.keys() & self.voices.names):
                 log.warning("voice %r of %s hides that of %s", name, settings.voices, codec.name)
+        bundled = {name for codec in codecs.values() for name in codec.voices}
+        self.about_voices = about_voices(bundled - {*self.voices.names})
         self.measured: dict[str, Measured] = {}
         self.slowness = Slowness(clock(), settings.threads)
         self.engine = Engine(settings.threads, prepare_thread, clock, observe=self._observe)
@@ -160,6 +164,19 @@ class Runtime:
         bundled = (name for codec in self.codecs.values() for name in codec.voices)
         drawn = {ANONYMOUS} if any(codec.speakers for codec in self.codecs.values()) else ()
         return sorted({*self.voices.names, *bundled, *drawn})
+
+    def timbre_of(self, codec: Codec, voice: Voice) -> np.ndarray:
+        """Timbre (256,) of a model's that a client's voice means. Raises ProtocolError."""
+        if isinstance(voice.data, str) and is_anonymous(voice.data):
+            timbre: np.ndarray | None = draw_anonymous(codec, voice.data, None)
+        else:
+            timbre = self.voices.find(voice.data, codec.voices, codec.identity)
+        if timbre is None or not voice.shift or not codec.model.follows_source:
+            return voice.vector() if timbre is None else timbre
+        # There a timbre says how high its owner speaks, in octaves.
+        shifted = np.array(timbre, np.float32)
+        shifted[-1] += voice.shift / SEMITONES
+        return np.clip(shifted, -LARGEST_TIMBRE, LARGEST_TIMBRE)
 
     def plan(self, hello: Hello) -> tuple[Codec, Plan]:
         """The model and the pipeline that a hello asks for. Raises ProtocolError, also when the

@@ -59,6 +59,8 @@ class ServerSettings:
     until_eof: bool = False
     log_level: str = "info"
     log_json: bool = False
+    page: str | None = None
+    """Folder of the page that browsers are shown; none where it is None."""
     warnings: tuple[str, ...] = ()
     """Sentences about how the server was asked to run, to be logged when it starts."""
 

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
+import os
+import socket
 import ssl
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
 
 from streaming.server.settings import ServerSettings
+
+DAYS = 365
+"""For which an own certificate is good."""
+LEFT = 86_400
+"""Seconds for which it still has to be, or another is made."""
+NOWHERE = ("192.0.2.1", 9)
+"""An address that only exists in documents (RFC 5737); nothing is sent there."""
 
 
 def server_context(settings: ServerSettings) -> ssl.SSLContext:
@@ -25,3 +39,64 @@ def server_context(settings: ServerSettings) -> ssl.SSLContext:
 
 def _no_password() -> str:
     raise ValueError("the TLS key is locked by a password: give one that is not")
+
+
+def own_names() -> list[str]:
+    """What other machines may call this one: names and addresses."""
+    name = socket.gethostname().lower().partition(".")[0]
+    found = ["localhost", name, f"{name}.local", "127.0.0.1", "::1"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(NOWHERE)
+            found.append(probe.getsockname()[0])
+        except OSError:
+            pass  # no network, so no address there
+    return list(dict.fromkeys(found))
+
+
+def own_certificate(folder: Path, names: Sequence[str]) -> Path:
+    """A PEM file with a self-signed certificate for these names and addresses and its key, kept in
+    ``folder`` and made by ``openssl`` where there is none that is good. Raises ValueError."""
+    path = folder / f"self-signed-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:12]}.pem"
+    check = ["openssl", "x509", "-in", str(path), "-noout", "-checkend", str(LEFT)]
+    try:
+        if path.exists() and subprocess.run(check, capture_output=True).returncode == 0:
+            return path
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}.new")
+        fresh.touch(mode=0o600)
+        made = subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
+                *("ec_paramgen_curve:P-256", "-nodes", "-days", str(DAYS)),
+                *("-keyout", str(fresh), "-out", f"{fresh}.cert", "-subj", f"/CN={names[0]}"),
+                *("-addext", f"subjectAltName={','.join(map(_alternative, names))}"),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        if made.returncode:
+            raise ValueError(f"openssl made no certificate: {made.stderr.strip()[-200:]}")
+        certificate = Path(f"{fresh}.cert")
+        fresh.write_text(fresh.read_text() + certificate.read_text())
+        certificate.unlink()
+        fresh.replace(path)
+    except FileNotFoundError:
+        raise ValueError("a certificate of our own is made with openssl: install that") from None
+    except OSError as error:
+        raise ValueError(f"cannot keep a certificate in {folder}: {error.strerror}") from None
+    return path
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of the certificate in a PEM file, as browsers show it."""
+    text = path.read_text()
+    data = ssl.PEM_cert_to_DER_cert(text[text.index("-----BEGIN CERTIFICATE") :])
+    return hashlib.sha256(data).digest().hex(":").upper()
+
+
+def _alternative(name: str) -> str:
+    try:
+        return f"IP:{ipaddress.ip_address(name)}"
+    except ValueError:
+        return f"DNS:{name}"

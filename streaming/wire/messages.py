@@ -55,6 +55,8 @@ MAX_FRAMES_PER_MESSAGE = 80
 VOICE_ESTIMATE_BYTES = 2 * TIMBRE_DIM
 VOICE_EXACT_BYTES = 4 * TIMBRE_DIM
 MAX_NAME = 64
+MAX_SHIFT = 12.0
+"""Most semitones that a voice is moved by."""
 MAX_STAMP_EVERY = 1024
 STAMP_EVERY = 16
 """Packets for one with stamps, where a hello of version 2 does not say."""
@@ -207,14 +209,16 @@ class Codes:
 
 @dataclass(frozen=True)
 class Voice:
-    """A timbre that holds from here on: 512 bytes of float16 (a running estimate) or 1024 bytes
-    of float32 (an exact voice), little-endian. ``identity``: the model it belongs to, where the
-    client says it."""
+    """A timbre that holds from here on: 512 bytes of float16 (a running estimate), 1024 bytes of
+    float32 (an exact voice), little-endian, or from a client the name of one that the server knows.
+    ``identity``: the model it belongs to, where the client says it."""
 
-    data: bytes
+    data: bytes | str
     identity: str | None = None
     alike: float | None = None
     """Of an enrolment: likeness of the voices in its parts, a cosine; None where not known."""
+    shift: float | None = None
+    """Semitones that the voice is to speak higher than it does."""
 
     @classmethod
     def estimate(cls, vector: np.ndarray) -> Voice:
@@ -224,14 +228,16 @@ class Voice:
     @classmethod
     def exact(cls, vector: np.ndarray) -> Voice:
         """vector (256,) -> the exact form."""
-        return cls(np.asarray(vector, dtype="<f4").tobytes())
+        return cls(exact_voice(vector))
 
     @property
     def is_exact(self) -> bool:
-        return len(self.data) == VOICE_EXACT_BYTES
+        return isinstance(self.data, str) or len(self.data) == VOICE_EXACT_BYTES
 
     def vector(self) -> np.ndarray:
-        """(256,) float32."""
+        """(256,) float32. Raises ProtocolError("bad-voice") where it is only named."""
+        if isinstance(self.data, str):
+            raise ProtocolError("bad-voice", f"expected the voice {self.data!r} itself, got a name")
         return voice_vector(self.data)
 
 
@@ -341,6 +347,11 @@ TYPE_NAMES: Mapping[type, str] = {
     Hello: "hello", Audio: "audio", Codes: "codes", Voice: "voice", Clock: "clock", End: "end",
     Ready: "ready", Error: "error", Done: "done", Noise: "noise",
 }  # fmt: skip
+
+
+def exact_voice(vector: np.ndarray) -> bytes:
+    """vector (256,) -> its exact form, 1024 bytes."""
+    return np.asarray(vector, dtype="<f4").tobytes()
 
 
 def voice_vector(data: bytes) -> np.ndarray:

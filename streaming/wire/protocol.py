@@ -28,6 +28,7 @@ from streaming.wire.messages import (
     MAX_FRAMES_PER_MESSAGE,
     MAX_FRAMES_PER_PACKET,
     MAX_NAME,
+    MAX_SHIFT,
     MAX_STAMP_EVERY,
     MAX_TOKEN,
     NOISE_BYTES,
@@ -64,6 +65,7 @@ from streaming.wire.messages import (
     Voice,
     VoiceForm,
     codes_size,
+    exact_voice,
     pcm_from_bytes,
     pcm_to_bytes,
     voice_vector,
@@ -80,6 +82,7 @@ __all__ = [
     "MAX_FRAMES_PER_MESSAGE",
     "MAX_FRAMES_PER_PACKET",
     "MAX_NAME",
+    "MAX_SHIFT",
     "MAX_STAMP_EVERY",
     "MAX_TOKEN",
     "NOISE_BYTES",
@@ -119,6 +122,7 @@ __all__ = [
     "decode_client",
     "decode_server",
     "encode",
+    "exact_voice",
     "pcm_from_bytes",
     "pcm_to_bytes",
     "voice_vector",
@@ -268,6 +272,17 @@ def _read_voice(get: FieldReader) -> Voice:
     return voice
 
 
+def _read_wanted_voice(get: FieldReader) -> Voice:
+    voice = Voice(
+        get.name_or_data("data", VOICE_EXACT_BYTES),
+        get.optional(get.identity, "identity"),
+        shift=get.optional(get.between, "shift", -MAX_SHIFT, MAX_SHIFT),
+    )
+    if isinstance(voice.data, bytes):
+        voice.vector()
+    return voice
+
+
 def _read_clock(get: FieldReader) -> Clock:
     return Clock(t0=get.number("t0"), t1=get.optional(get.number, "t1"))
 
@@ -333,6 +348,7 @@ _MEDIA_READERS: Mapping[str, _Reader] = {
 _CLIENT_READERS: Mapping[str, _Reader] = {
     "hello": _read_hello,
     **_MEDIA_READERS,
+    "voice": _read_wanted_voice,
     "end": _read_end,
 }
 _SERVER_READERS: Mapping[str, _Reader] = {

@@ -9,6 +9,7 @@ The shell around it feeds :meth:`ServerSession.receive`, sends what :meth:`Serve
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
@@ -42,6 +43,7 @@ from streaming.wire.protocol import (
     Ready,
     Stamps,
     Voice,
+    exact_voice,
 )
 
 __getattr__ = renamed.attributes(__name__, {"Session": f"{__name__}.ServerSession"})
@@ -136,6 +138,8 @@ class ServerSession:
         self._waiting_since: float | None = None
         self._packets: Packetizer | None = None
         self._model: ModelIdentity | None = None
+        self.timbre_of: Callable[[Voice], np.ndarray] | None = None
+        """Timbre (256,) that a voice means; without it names are not understood."""
         self._framing = framing or Framing()
         self._agreed: Agreed | None = None
         self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
@@ -227,7 +231,8 @@ class ServerSession:
                 f"{protocol.VOICE_EXACT_BYTES} bytes, got {len(voice.data)}",
             )
         need_own_voice(voice, self._model)
-        return Arrived(Timbre(voice.vector(), exact=voice.is_exact), None)
+        timbre = voice.vector() if self.timbre_of is None else self.timbre_of(voice)
+        return Arrived(Timbre(timbre, exact=voice.is_exact), None)
 
     def _on_media(self, message: protocol.ClientMessage, now: float) -> Event:
         wanted, _ = self.hello.formats()
@@ -377,7 +382,7 @@ class ServerSession:
             decode=totals.decode,
             queue_max=totals.queue_max,
             reason=reason,
-            talker=None if talker is None else Voice.exact(talker.timbre).data,
+            talker=None if talker is None else exact_voice(talker.timbre),
             pitch=None if talker is None else talker.pitch,
         )
         return [*messages, (self._framing.to_client(done), 0)]

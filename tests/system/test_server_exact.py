@@ -157,6 +157,27 @@ def test_six_sessions_of_mixed_roles_and_two_that_go_wrong(
     assert (refused.error.code, refused.close_code) == ("bad-message", 1007)
 
 
+def test_a_voice_may_be_named_and_moved_in_pitch_while_somebody_talks(
+    raw: Any, server: Any, live: Codec, hello: np.ndarray
+) -> None:
+    clip = hello[: 2 * SAMPLE_RATE]
+    higher = np.array(live.voices["rowan"])
+    higher[-1] += 5 / 12  # octaves
+    exact = {"identity": str(live.identity)}
+
+    def heard(*voices: Voice) -> Any:
+        hello_ = Hello("convert", voice="hazel")
+        return raw.run(raw.session(server.url, hello_, [*voices, *raw.audio(clip)]))
+
+    assert_equal_audio(heard(Voice("rowan")).samples, live.convert(clip, live.voices["rowan"]))
+    moved = live.convert(clip, higher)
+    assert_equal_audio(heard(Voice("rowan", shift=5.0)).samples, moved)
+    given = Voice(Voice.exact(live.voices["rowan"]).data, **exact, shift=5)
+    assert_equal_audio(heard(given).samples, moved)
+    assert heard(Voice("nobody")).error.code == "unknown-voice"
+    assert heard(Voice("rowan", shift=99.0)).error.code == "bad-field"
+
+
 def test_enrolled_voice_is_the_offline_voice(
     raw: Any, server: Any, live: Codec, reply: np.ndarray
 ) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from clients.cli import PAGE
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
@@ -122,5 +123,27 @@ def test_who_does_not_speak_the_protocol_gets_426(raw: Any, untrained: Codec) ->
             newer = raw.connect(server.url, subprotocols=["facodec.v1", "facodec.v2"])
             async with newer as socket:
                 assert socket.subprotocol == "facodec.v2"
+
+    raw.run(scenario())
+
+
+def test_the_page_is_there_before_any_token(raw: Any, untrained: Codec) -> None:
+    settings = ServerSettings(port=0, max_sessions=4, tokens=("secret",), page=str(PAGE))
+    follows = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+    async def scenario() -> None:
+        async with Server(settings, {"live": untrained}) as server:
+            assert server.page_url == server.url.replace("ws", "http") + "/"
+            status, headers, body = await get(server.url, "/")
+            assert status == 200 and "<title>" in body and "default-src" in str(headers)
+            stranger = {"Sec-Fetch-Site": "cross-site", **follows}
+            assert (await get(server.url, "/", **stranger))[0] == 200
+            assert (await get(server.url, "/healthz?token=guess", **stranger))[0] == 403
+            assert (await get(server.url, "/", Host="evil.example", **stranger))[0] == 403
+            assert (await get(server.url, "/", **{"Sec-Fetch-Site": "cross-site"}))[0] == 403
+            assert (await get(server.url, "/nothing.js"))[0] == 426
+            heard = await raw.session(server.url, Hello("encode"))
+            assert heard.error.code == "unauthorized"
+            assert (await raw.session(server.url, Hello("encode", token="secret"))).ready
 
     raw.run(scenario())

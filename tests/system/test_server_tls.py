@@ -24,6 +24,7 @@ from clients.library.connection import connect
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
+from streaming.server.tls import fingerprint, own_certificate, own_names
 from streaming.wire.protocol import Hello
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,26 @@ async def echo(url: str, samples: np.ndarray, **options: Any) -> int:
         await session.send_audio(samples)
         await session.finish(PATIENCE)
         return sum([len(packet.samples) async for packet in session])  # type: ignore[union-attr]
+
+
+def test_a_certificate_of_our_own_is_made_once_and_fits(tmp_path: Path, untrained: Codec) -> None:
+    tool("openssl")
+    folder = tmp_path / "facodec"
+    path = own_certificate(folder, ["localhost", "127.0.0.1", "::1"])
+    assert path.stat().st_mode & 0o077 == 0 and [path] == list(folder.iterdir())
+    before = fingerprint(path)
+    assert re.fullmatch("([0-9A-F]{2}:){31}[0-9A-F]{2}", before)
+    assert own_certificate(folder, ["localhost", "127.0.0.1", "::1"]) == path
+    assert fingerprint(path) == before
+    assert own_certificate(folder, ["localhost"]) != path
+    assert {"localhost", "127.0.0.1"} <= set(own_names())
+
+    async def scenario() -> None:
+        settings = ServerSettings(port=0, max_sessions=4, tls_cert=str(path))
+        async with Server(settings, {"live": untrained}) as server:
+            assert await echo(server.url, np.zeros(400, np.float32), ca=str(path)) == 400
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
 
 
 def test_wss(raw: Any, untrained: Codec, certificate: tuple[str, str]) -> None:

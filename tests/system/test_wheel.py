@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from urllib.request import urlopen
 from zipfile import ZipFile
 
 import numpy as np
@@ -22,6 +23,7 @@ from packaging.requirements import Requirement
 
 import facodec
 from clients.audio.files import read_audio
+from clients.cli import PAGE
 from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +87,11 @@ def server(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         assert process.stdin is not None and process.stdout is not None
         found = re.search(r"ws://\S+", process.stdout.readline())
         assert found is not None, process.stderr and process.stderr.read()
+        page = process.stdout.readline().split()[2]
+        assert page == found[0].replace("ws", "http", 1) + "/"
+        for name in sorted(path.name for path in PAGE.iterdir() if path.name != "index.html"):
+            with urlopen(page + name, timeout=TIMEOUT) as answer:
+                assert answer.read() == (PAGE / name).read_bytes()
         yield found[0]
         process.stdin.close()
         assert process.wait(TIMEOUT) == 0
