@@ -174,6 +174,8 @@ def test_a_voice_may_be_named_and_moved_in_pitch_while_somebody_talks(
     assert_equal_audio(heard(Voice("rowan", shift=5.0)).samples, moved)
     given = Voice(Voice.exact(live.voices["rowan"]).data, **exact, shift=5)
     assert_equal_audio(heard(given).samples, moved)
+    nobody = live.anonymous_voice(seed=7)
+    assert_equal_audio(heard(Voice("anonymous.7")).samples, live.convert(clip, nobody))
     assert heard(Voice("nobody")).error.code == "unknown-voice"
     assert heard(Voice("rowan", shift=99.0)).error.code == "bad-field"
 

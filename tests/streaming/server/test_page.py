@@ -9,9 +9,11 @@ import pytest
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from clients.cli import PAGE
 from streaming.server.http import Asked, Refusal, read_request
 from streaming.server.page import LARGEST, Page
+
+
+PAGE = Path(__file__).parents[3] / "clients" / "web"
 
 
 def asked(path: str, **headers: str) -> Asked:
