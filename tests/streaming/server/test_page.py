@@ -12,7 +12,6 @@ from websockets.http11 import Request, Response
 from streaming.server.http import Asked, Refusal, read_request
 from streaming.server.page import LARGEST, Page
 
-
 PAGE = Path(__file__).parents[3] / "clients" / "web"
 
 
