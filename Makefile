@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Set TORCH='torch' for the newest build, or to a wheel of your own.
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
-# How many variants run at a time.
+# How many tests, or variants, run at a time.
 JOBS ?= 2
 
 .PHONY: help run test check variants serve dist clean
@@ -24,7 +24,7 @@ serve: .venv/run.stamp
 	$(BIN)/facodec serve
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: .venv/test.stamp
 	$(BIN)/ruff check .
