@@ -152,6 +152,8 @@ def words_for(key: str, args: argparse.Namespace) -> tuple[str, ...]:
         words = (*words, "--threads", str(args.threads))
     if part != "latency":
         words = (*words, "--seed", str(args.seed))
+    if part == "wire" and args.data is not None:
+        words = (*words, "--data", str(args.data))
     if key == "load" and args.load_seconds:
         words = (*words, "--seconds", str(args.load_seconds))
     return (*words, "--quick") if args.quick else words

@@ -1,4 +1,8 @@
-"""``facodec``: one entry point, each subcommand imported when it is used."""
+"""``facodec``: one entry point, each subcommand imported when it is used.
+
+This is the composition root: the one module that knows of commands by their modules' names, on
+whatever floor they lie. No other module here knows what a command imports.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,8 @@ COMMANDS = {
     "train-entropy": "learn the tables of the entropy coder for a model's codes",
     "export": "write a model as ONNX graphs",
 }
+ELSEWHERE = {"serve": "streaming.server.command", "bench": "benchmarks.command"}
+"""Modules of commands that do not lie in ``clients.commands``."""
 OURS = {"benchmarks", "clients", "facodec", "streaming"}
 INTERRUPTED = 130
 """Exit status after a second Ctrl-C, as shells have it."""
@@ -53,9 +59,14 @@ def _main(words: list[str]) -> int:
     except OSError as error:  # libraries below end the process over it, or worse
         print(f"facodec: the current folder cannot be used: {error.strerror}", file=sys.stderr)
         return 1
-    module = import_module(f"clients.commands.{words[0].replace('-', '_')}")
+    module = import_module(module_of(words[0]))
     parser = _parser(words[0], module)
     return _run(parser, module, parser.parse_args(words[1:]))
+
+
+def module_of(command: str) -> str:
+    """Name of a command's module, which has ``EXAMPLES``, ``add_arguments`` and ``run``."""
+    return ELSEWHERE.get(command, f"clients.commands.{command.replace('-', '_')}")
 
 
 def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.Namespace) -> int:
@@ -72,6 +83,9 @@ def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.
     except ClientError as error:
         print(f"{parser.prog}: {error}{advice(error, options)}", file=sys.stderr)
         return error.exit_code
+    except argparse.ArgumentError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
     except FileError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1

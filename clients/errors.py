@@ -55,7 +55,7 @@ class Forbidden(ConnectError):
 
 
 class WrongProtocol(ConnectError):
-    """What answers there does not speak facodec.v1."""
+    """What answers there does not speak the protocol."""
 
 
 class ServerError(ClientError):

@@ -66,6 +66,12 @@ def add_codec(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--local", action="store_true", help="encode and decode here, so that only codes travel"
     )
+    group.add_argument(
+        "--no-pauses",
+        dest="pauses",
+        action="store_false",
+        help="with --local: send frames in which nobody speaks too",
+    )
 
 
 def add_seed(parser: argparse._ActionsContainer) -> None:

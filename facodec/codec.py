@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,16 +18,18 @@ from torch import Tensor, nn
 
 from facodec.arrays import Audio, Codes, Timbre, as_array, as_samples, check_timbre
 from facodec.bitstream import check_codes
-from facodec.bundled.loudness import Loudness, forgets_level
+from facodec.bundled.levels import levelled, speech_level
+from facodec.bundled.loudness import Loudness
 from facodec.bundled.model import LiveModel
-from facodec.config import ABSENT, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE, Latency
+from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE, Latency
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
+from facodec.link.entropy import FrameCoder, load_tables
 from facodec.model import CodecModel, Steps
 from facodec.streams.batching import Work, run_alone
 from facodec.streams.conversion import octaves_of
 from facodec.streams.converter import Conversion, Converted, ConverterLine
 from facodec.streams.lanes import Lanes, as_numpy
-from facodec.streams.lines import DecoderLine, EncoderLine
+from facodec.streams.lines import DecoderLine, EncoderLine, filled
 from facodec.weights.hashing import identity_of
 
 DECODE = "decode them with the model they were encoded with (--model)"
@@ -45,7 +48,7 @@ class Codec:
     """A model behind a plain interface. Offline calls here; streams from the ``*_stream`` methods.
 
     ``backend``: of its streams, as :meth:`facodec.model.CodecModel.steps` takes it.
-    ``identity``: where it was worked out before.
+    ``identity``: where it was worked out before. ``folder``: of the weights.
 
     Codes and timbres that it gives carry its identity; those of another model are refused with a
     :class:`facodec.identity.ModelMismatch`, while plain arrays are taken to be its own.
@@ -63,8 +66,9 @@ class Codec:
         voices: Mapping[str, Timbre] | None = None,
         backend: str = "auto",
         identity: ModelIdentity | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.model, self._backend = model, backend
+        self.model, self._backend, self._folder = model, backend, folder
         if identity is not None:
             self.identity = identity
         self.voices = {name: self._own(voice) for name, voice in (voices or {}).items()}
@@ -78,6 +82,11 @@ class Codec:
         """Which model its codes and timbres belong to, with the weights it has when this is first
         asked for."""
         return identity_of(cast(nn.Module, self.model))
+
+    @cached_property
+    def coder(self) -> FrameCoder:
+        """Makes packets of its codes smaller, where there are tables beside the weights."""
+        return FrameCoder(load_tables(self._folder, self.identity) if self._folder else None)
 
     @cached_property
     def steps(self) -> Steps:
@@ -112,12 +121,8 @@ class Codec:
 
     def forgets(self, codes: Codes) -> bool:
         """Whether a decoder that has heard just these frames (K, n) speaks what follows, but for
-        rounding, as if it had heard those before them too: see :meth:`DecoderStream.skip`. Those
-        before them and what follows have as many codes a frame."""
-        memory = self.model.decoder_memory
-        if memory is None or codes.shape[1] < memory:
-            return False
-        return not self.says_level or forgets_level(codes)
+        rounding, as if it had heard those before them too, all with as many codes a frame."""
+        return self.lanes.forgets(codes)
 
     @torch.inference_mode()
     def encode(self, audio: ArrayLike | Tensor) -> Frames:
@@ -143,8 +148,12 @@ class Codec:
     @torch.inference_mode()
     def voice(self, audio: ArrayLike | Tensor) -> Timbre:
         """Timbre (256,) of the speaker in audio (N,): three seconds or more are best. A ValueError
-        where the bundled model hears no speech."""
-        return self._own(as_numpy(self.model.voice(self._audio(audio))))
+        where the bundled model hears no speech; its level does not matter to that."""
+        heard = self._audio(audio)
+        if self.says_level:
+            samples = cast(Audio, as_numpy(heard[0]))
+            heard = self._audio(levelled(samples, speech_level(samples)))
+        return self._own(as_numpy(self.model.voice(heard)))
 
     @torch.inference_mode()
     def talkers_alike(self, audio: ArrayLike | Tensor) -> float | None:
@@ -216,10 +225,8 @@ class Codec:
 
     def tensor_codes(self, codes: ArrayLike | Tensor) -> Tensor:
         """Checked codes (K, n) -> (1, 6, n) for the model, layers left out marked absent."""
-        checked = torch.from_numpy(np.ascontiguousarray(self.check_codes(codes)))
-        filled = torch.full((1, CODE_LAYERS, checked.shape[1]), ABSENT, dtype=torch.long)
-        filled[0, : checked.shape[0]] = checked
-        return filled.to(self.device)
+        whole = np.ascontiguousarray(filled(self.check_codes(codes)))
+        return torch.tensor(whole).unsqueeze(0).to(self.device)
 
     def check_codes(self, codes: ArrayLike | Tensor) -> Codes:
         """Checked codes (K, n) of this model, as a plain array. Raises ValueError."""
@@ -305,19 +312,15 @@ class DecoderStream:
 
     @timbre.setter
     def timbre(self, timbre: ArrayLike | Tensor) -> None:
-        self._timbre = self._codec.check_voice(timbre).copy()
+        self._timbre: Timbre = self._codec.check_voice(timbre).copy()
 
     def push(self, codes: ArrayLike | Tensor) -> Audio:
         """codes (K, n), K = 3..6, n >= 0 -> the samples (200 m,) that became complete."""
         return run_alone(self._line.push(self._codec.check_codes(codes), self._timbre))
 
     def skip(self, codes: ArrayLike | Tensor) -> None:
-        """Go past the first frames (K, n) of a stream, unheard and in no time. The
-        sound of what follows is as it would have been from where :meth:`Codec.forgets` holds for
-        the frames pushed since; until there it is not to be used. Raises ValueError for a model
-        that cannot."""
-        if self._codec.model.decoder_memory is None:
-            raise ValueError(f"frames of model {self._codec.name} cannot be skipped")
+        """Go past the first frames (K, n) unheard: what follows is right from where
+        :meth:`Codec.forgets` holds for the frames since. A ValueError for a model that cannot."""
         self._line.skip(self._codec.check_codes(codes))
 
     def flush(self) -> Audio:

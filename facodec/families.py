@@ -102,7 +102,7 @@ def _live(folder: Path, device: str, backend: str) -> Codec:
 
     network = _read_live(folder)
     identity = identity_of(network)
-    codec = Codec(network.to(device), load_voices(folder, identity), backend, identity)
+    codec = Codec(network.to(device), load_voices(folder, identity), backend, identity, folder)
     if backend == "native":
         codec.steps  # noqa: B018 - says at once where it cannot be had
     return codec
@@ -144,7 +144,7 @@ def _codec_of_graphs(graphs: Path, weights: Path) -> Codec:
             graphs, model.name,
         )  # fmt: skip
     voices = load_voices(weights, model.identity)
-    return Codec(model, voices, model.backend, model.identity)
+    return Codec(model, voices, model.backend, model.identity, weights)
 
 
 def _need_cpu(device: str) -> None:

@@ -184,7 +184,7 @@ class Replacement(RawIOBase):
         return self._open.read(size)
 
     def readinto(self, buffer: Any) -> int:
-        return cast(Any, self._open).readinto(buffer)
+        return cast(int, cast(Any, self._open).readinto(buffer))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         return self._open.seek(offset, whence)
@@ -306,10 +306,10 @@ def _opened(path: Path, buffering: int) -> BinaryIO:
 
 def _open_to_read(path: Path, buffering: int) -> BinaryIO:
     if path == STANDARD:
-        return cast(BinaryIO, os.fdopen(os.dup(0), "rb", buffering))
+        return os.fdopen(os.dup(0), "rb", buffering)
     if path.is_dir():
         raise FileError(f"{shown(path)} is a folder, not a file")
-    return cast(BinaryIO, path.open("rb", buffering))
+    return path.open("rb", buffering)
 
 
 def _spooled(pipe: BinaryIO, path: Path) -> BinaryIO:

@@ -53,6 +53,15 @@ def base_directory(variable: str, under_home: str) -> Path:
     return home / under_home
 
 
+def personal_folder(variable: str, under_home: str, name: str) -> Path | None:
+    """``facodec/NAME`` in a base directory, see :func:`base_directory`; None for a user without a
+    home. Nothing is made."""
+    try:
+        return base_directory(variable, under_home) / "facodec" / name
+    except OSError:
+        return None
+
+
 def _resolved(folder: Path) -> Path:
     try:
         return folder.resolve()

@@ -1,14 +1,15 @@
-"""Old names of public modules, which import their new ones for one version, with a
-DeprecationWarning."""
+"""Old names of public modules, and of names in them, which stand for the new ones for one version,
+with a DeprecationWarning."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 MOVED: dict[str, str] = {
     "benchmarks.activity": "benchmarks.speech.activity",
@@ -77,4 +78,19 @@ class OldNames:
 def install() -> None:
     """Lets old names be imported, from now on."""
     if not any(isinstance(finder, OldNames) for finder in sys.meta_path):
-        sys.meta_path.insert(0, OldNames())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, OldNames())
+
+
+def attributes(module: str, moved: Mapping[str, str]) -> Callable[[str], Any]:
+    """Returns the ``__getattr__`` of a module: ``moved`` maps old names in it to the full new ones.
+
+    AttributeError for any other name."""
+
+    def find(name: str) -> Any:
+        if name not in moved:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        home, _, new = moved[name].rpartition(".")
+        warnings.warn(f"{module}.{name} is now {moved[name]}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(home), new)
+
+    return find

@@ -27,7 +27,7 @@ on the way, and two to start it."""
 GUESSES = 20.0
 """Token guesses a second from one address."""
 FREE = 1.5
-"""Seconds until the slots of clients that are dead are free."""
+"""Seconds until the places of clients that are dead are free."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _to_many(word: str) -> Beside:
 
 
 async def dead_flooders(arena: Arena) -> Facts:
-    """Clients that flood all free slots, and are killed."""
+    """Clients that flood all free places, and are killed."""
     attackers = await arena.start("flood-unread", 6)
     await asyncio.sleep(arena.seconds / 2)
     await attackers.kill()
@@ -130,7 +130,7 @@ async def dead_flooders(arena: Arena) -> Facts:
     took = time.monotonic() - killed
     for wire in held:
         wire.abort()
-    return [Check("slots held by the dead", took, FREE, "s", beyond=len(held) < 6)], {}
+    return [Check("places held by the dead", took, FREE, "s", beyond=len(held) < 6)], {}
 
 
 async def deaf_listener(arena: Arena) -> Facts:
@@ -173,7 +173,7 @@ async def guess_tokens(arena: Arena) -> Facts:
 PINGED_MIB = 4.0
 """What the unread answers to one client's pings may fill: what the system's buffers hold."""
 SMALL = ("--max-sessions", "10")
-"""Six slots beside the four undisturbed sessions."""
+"""Six places beside the four undisturbed sessions."""
 LARGE = ("--max-sessions", "28")
 
 ATTACKS: Sequence[Attack] = (

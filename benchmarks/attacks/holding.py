@@ -1,4 +1,4 @@
-"""Attackers that hold what others need: slots, rooms, names, connections."""
+"""Attackers that hold what others need: places, rooms, names, connections."""
 
 from __future__ import annotations
 

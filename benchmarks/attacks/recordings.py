@@ -108,6 +108,6 @@ def _older(version: int, codes: np.ndarray) -> bytes:
         "model": MODEL.name, "identity": str(MODEL), "layers": len(codes),
         "frames": codes.shape[1], "samples": 7_900, "timbre": VOICE.astype("<f4").tobytes(),
     }  # fmt: skip
-    packed = msgpack.packb(header)
+    packed: bytes = msgpack.packb(header)
     data = b"FACODEC" + bytes([version]) + LENGTH.pack(len(packed)) + packed + pack(codes)
     return data + (checksum(data) if version == 2 else b"")

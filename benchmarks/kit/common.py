@@ -62,7 +62,10 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterabl
     """The items, with a bar on standard error where that is a terminal."""
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, total=total, leave=False, file=sys.stderr, disable=None)
+    bar: Iterable[T] = tqdm(
+        items, desc=what, total=total, leave=False, file=sys.stderr, disable=None
+    )
+    return bar
 
 
 def say(sentence: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from facodec.config import HOP, SAMPLE_RATE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     Seconds = NDArray[np.float64]
 
 Figures = dict[str, float]
+HOP_MS = HOP / SAMPLE_RATE * 1000
 LEAST_ROUNDS = 3
 """Rounds that are run even when they take longer than the time allowed."""
 TURN = 4
@@ -88,3 +91,13 @@ def time_in_turns(
                 calls[name]()
                 times[name].append(clock() - start)
     return {name: np.array(times[name]) for name in calls}
+
+
+def most_streams(ticks: list[dict[str, Any]]) -> dict[str, int]:
+    """Most streams whose tick was within a hop at the 99th percentile, by model and precision."""
+    most: dict[str, int] = {}
+    for tick in ticks:
+        name = f"{tick['model']} {tick['precision']}"
+        fits = tick["replayed_ms"]["p99"] <= HOP_MS
+        most[name] = max(most.get(name, 0), tick["streams"] if fits else 0)
+    return most

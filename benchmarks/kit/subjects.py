@@ -116,6 +116,7 @@ class Subject:
         audio = self._audio[self._next()]
         if self._fixed is not None:
             return self._fixed[0](audio)
+        codes: Tensor
         codes, self._encoding = self._model.encoder_step(audio.to(self._device), self._encoding)
         return codes.cpu()
 
@@ -126,6 +127,7 @@ class Subject:
         if self._fixed is not None:
             return self._fixed[1](codes)
         moved = codes.to(self._device)
+        audio: Tensor
         audio, self._decoding = self._model.decoder_step(moved, self._timbre, self._decoding)
         return audio.cpu()
 

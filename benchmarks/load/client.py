@@ -57,7 +57,7 @@ async def generate(
         else:
             talker = make(index, tally)
         try:
-            await loop.create_connection(lambda made=talker: made, host, port, ssl=tls)  # type: ignore[misc]
+            await loop.create_connection(lambda made=talker: made, host, port, ssl=tls)
         except OSError:
             tally.outcomes["no connection"] += 1
             continue

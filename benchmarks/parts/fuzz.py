@@ -4,6 +4,7 @@ be read or refused with a sentence; nothing else, in bounded time and memory."""
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import random
 import signal
@@ -17,10 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.kit.common import Result, progress, run_part, whole_number
 from benchmarks.kit.present import Table
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EXAMPLES = """\
   facodec bench fuzz                                every door, 2,000 inputs each
@@ -247,7 +251,29 @@ def _sound(folder: Path) -> Door:
         soundfile.write(path, np.stack([speech, speech], 1), rate, subtype=subtype)
         examples.append((suffix, path.read_bytes()))
     chain = [(suffix, data * 2) for suffix, data in examples if suffix != ".aiff"]
-    return Door(examples + chain, read_audio, (FileError,))
+    return Door(examples + chain + _recorded(speech.astype(np.float32)), read_audio, (FileError,))
+
+
+def _recorded(speech: np.ndarray) -> list[tuple[str, bytes]]:
+    """What phones and browsers record, where PyAV is installed."""
+    try:
+        import av
+    except ImportError:
+        return []
+    examples = []
+    for suffix, kind, codec in (
+        (".m4a", "mp4", "aac"), (".webm", "webm", "libopus"),
+        (".aac", "adts", "aac"),
+    ):  # fmt: skip
+        file = io.BytesIO()
+        with av.open(file, "w", format=kind) as container:
+            stream: Any = container.add_stream(codec, rate=48000, layout="mono")
+            frame = av.AudioFrame.from_ndarray(speech[None], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 48000, 0
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        examples.append((suffix, file.getvalue()))
+    return examples
 
 
 def _codes(folder: Path) -> Door:

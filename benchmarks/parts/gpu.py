@@ -24,6 +24,7 @@ from benchmarks.kit.common import (
     whole_numbers,
 )
 from benchmarks.kit.present import Cell, Chart, Table
+from benchmarks.kit.statistics import HOP_MS, most_streams
 
 EXAMPLES = """\
   facodec bench gpu                            on CUDA, both models, up to 4096 streams
@@ -33,7 +34,6 @@ EXAMPLES = """\
 MODELS = ("live", "ns3")
 BATCHES = [1, 8, 64, 256, 512, 1024, 2048, 4096]
 CPU_BATCHES = [1, 4]
-HOP_MS = 12.5
 PRECISIONS = ("float32", "tf32", "bf16")
 HEARD_SECONDS = 2.0
 
@@ -219,16 +219,6 @@ def run_through(steps: Any, samples: Any, codes: Any) -> tuple[Any, Any]:
             parts.append(part)
         audio = torch.cat((*parts, steps.decoder_flush(timbre, state)), dim=1)
     return made, audio[0].cpu().numpy()
-
-
-def most_streams(ticks: list[dict[str, Any]]) -> dict[str, int]:
-    """Most streams whose tick was within a hop at the 99th percentile, by model and precision."""
-    most: dict[str, int] = {}
-    for tick in ticks:
-        name = f"{tick['model']} {tick['precision']}"
-        fits = tick["replayed_ms"]["p99"] <= HOP_MS
-        most[name] = max(most.get(name, 0), tick["streams"] if fits else 0)
-    return most
 
 
 def tables(result: Result) -> list[Table]:

@@ -45,7 +45,7 @@ class _Reads(TorchDispatchMode):
     """Notes which of some tensors an operation takes as its input."""
 
     def __init__(self, of: dict[int, int]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._of = of
         self.touched: set[int] = set()
 

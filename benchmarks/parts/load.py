@@ -23,6 +23,7 @@ from benchmarks.kit.common import (
     whole_number,
 )
 from benchmarks.kit.present import Chart, Table
+from benchmarks.kit.statistics import HOP_MS
 
 if TYPE_CHECKING:
     from benchmarks.kit.processes import RunningServer
@@ -35,7 +36,6 @@ EXAMPLES = """\
 The server is started here with --threads and --device; the load generator shares its machine.
 A server that wants a token gets that of $FACODEC_TOKEN; $FACODEC_CA holds for wss://.
 """
-HOP_MS = 12.5
 """The deadline: a server that is slower than this at the 99th percentile falls behind."""
 ATTEMPTS = 2
 FIRST_LEVEL, MOST_LEVEL = 1, 512

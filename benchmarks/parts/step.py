@@ -19,6 +19,7 @@ from benchmarks.kit.common import (
     whole_numbers,
 )
 from benchmarks.kit.present import Cell, Chart, Table
+from benchmarks.kit.statistics import HOP_MS
 from facodec.families import BACKENDS
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ HOPS, QUICK_HOPS = [1, 2, 4], [1, 4]
 SIDES = ("encode", "decode")
 CALIBRATION = "calibration"
 QUANTILES = ("p50", "p95", "p99")
-HOP_MS = 12.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

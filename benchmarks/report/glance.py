@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.kit.present import Cell, Table
-from facodec.config import HOP, SAMPLE_RATE
+from benchmarks.kit.statistics import HOP_MS, most_streams
 
 Results = dict[str, Any]
 """The results of a report's parts, by key."""
 Value = float | None
-HOP_MS = HOP / SAMPLE_RATE * 1000
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,6 @@ def gpu_tick(results: Results) -> Value:
 
 def gpu_streams(results: Results) -> Value:
     """Most full-size streams whose tick fitted into a hop."""
-    from benchmarks.parts.gpu import most_streams
-
     ticks = results.get("gpu", {}).get("ticks", [])
     ours = [tick for tick in ticks if tick["model"] == "ns3" and tick["captured"]]
     return float(max(most_streams(ours).values())) if ours else None

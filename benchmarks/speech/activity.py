@@ -15,6 +15,8 @@ from facodec.link.comfort import BYTES, Describer
 
 AUDIBLE = 30.0
 """dB below its loud frames that a frame of clean speech still counts as speech."""
+P56_HOLD = 16
+"""Hops, 200 ms, by which speech is prolonged in its activity as ITU-T P.56 measures it."""
 KINDS = ("white", "pink", "babble")
 
 
@@ -26,15 +28,16 @@ class Mix:
     speech: NDArray[np.bool_]
 
 
-def conversation(clips: Sequence[Audio], activity: float, seed: int = 0) -> Mix:
+def conversation(clips: Sequence[Audio], activity: float, seed: int = 0, hold: int = 0) -> Mix:
     """Clips with pauses of random length between them, so that about ``activity`` is speech; the
-    labels are by the energy of each clip's frames."""
+    labels are by the energy of each clip's frames. ``hold``: hops after speech that count for the
+    activity too: :data:`P56_HOLD` is how it is commonly measured."""
     r = np.random.default_rng(seed)
     parts, labels = [], []
     for clip in clips:
         whole = clip[: len(clip) // HOP * HOP]
         speech = energetic(whole)
-        pause = int(speech.sum() / activity - len(speech))
+        pause = int(held(speech, hold).sum() / activity - len(speech))
         pause = max(0, round(pause * r.uniform(0.5, 1.5)))
         parts += [np.zeros(pause * HOP, np.float32), whole]
         labels += [np.zeros(pause, bool), speech]
@@ -45,6 +48,14 @@ def energetic(clip: Audio) -> NDArray[np.bool_]:
     """Hops of clean speech within :data:`AUDIBLE` dB of its loud ones."""
     levels = decibel(_powers(clip).sum(axis=1))
     return np.asarray(levels > np.quantile(levels, 0.95) - AUDIBLE)
+
+
+def held(speech: NDArray[np.bool_], hold: int) -> NDArray[np.bool_]:
+    """Hops (n,) of speech, and ``hold`` after each."""
+    since = np.arange(len(speech)) - np.maximum.accumulate(
+        np.where(speech, np.arange(len(speech)), -hold - 1)
+    )
+    return since <= hold
 
 
 def with_noise(mix: Mix, noise: Audio, snr: float) -> Mix:

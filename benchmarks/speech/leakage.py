@@ -131,7 +131,8 @@ def _pooled(
 def _histogram(codes: Numbers) -> Features:
     """codes (L, n) -> square roots of the share of each code (1024 L,), layer after layer."""
     counts = np.stack([np.bincount(layer, minlength=CODEBOOK_SIZE) for layer in codes])
-    return np.sqrt(counts / codes.shape[1]).astype(np.float32).ravel()
+    roots: Features = np.sqrt(counts / codes.shape[1]).astype(np.float32)
+    return roots.ravel()
 
 
 def _moments(values: Features) -> Features:

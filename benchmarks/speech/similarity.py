@@ -42,7 +42,8 @@ def similarity(one: Embedding, other: Embedding) -> float:
 
 def similarity_matrix(rows: list[Embedding], columns: list[Embedding]) -> NDArray[np.float32]:
     """Similarity (R, C) of every row to every column."""
-    return np.stack(rows) @ np.stack(columns).T
+    similarity: NDArray[np.float32] = np.stack(rows) @ np.stack(columns).T
+    return similarity
 
 
 @cache

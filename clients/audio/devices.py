@@ -66,7 +66,8 @@ def portaudio() -> ModuleType:
     except OSError as error:
         raise DeviceError(NO_PORTAUDIO) from error
     silence_alsa()
-    return sounddevice
+    module: ModuleType = sounddevice
+    return module
 
 
 @cache

@@ -42,7 +42,9 @@ class LiveResampler:
         windows = sliding_window_view(waiting, 2 * self._reach)[: len(samples)]
         count = -(-(len(samples) * self._up - self._phase) // self._down)
         ticks = self._phase + self._down * np.arange(max(0, count))
-        out = np.einsum("nk,nk->n", windows[ticks // self._up], self._bank[ticks % self._up])
+        out: np.ndarray = np.einsum(
+            "nk,nk->n", windows[ticks // self._up], self._bank[ticks % self._up]
+        )
         self._phase += self._down * max(0, count) - self._up * len(samples)
         self._waiting = waiting[len(samples) :]
         return out.astype(np.float32)
@@ -60,4 +62,5 @@ def _filter_bank(up: int, down: int, reach: int, half: float) -> np.ndarray:
     inside = np.clip(1 - (distance / half) ** 2, 0, None)
     window = np.i0(KAISER_BETA * np.sqrt(inside)) * (inside > 0)
     taps = np.sinc(cutoff * distance) * window
-    return (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
+    bank: np.ndarray = (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
+    return bank

@@ -52,7 +52,18 @@ class VoicePacket:
     alike: float | None = None
 
 
-Packet: TypeAlias = AudioPacket | CodesPacket | VoicePacket
+@dataclass(frozen=True, eq=False)
+class PausePacket:
+    """``frames`` frames from ``seq`` on that were not sent, as nobody speaks in them. ``noise``:
+    how what follows them sounds (:class:`facodec.link.comfort.Description`), empty where that is
+    as before. Only where a session asked for pauses."""
+
+    seq: int
+    frames: int
+    noise: bytes
+
+
+Packet: TypeAlias = AudioPacket | CodesPacket | VoicePacket | PausePacket
 
 
 @dataclass

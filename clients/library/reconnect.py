@@ -28,7 +28,7 @@ class Backoff:
         """Seconds until the next attempt, not before ``advice``; None: give up."""
         if self._failures >= self._attempts:
             return None
-        delay = min(self._longest, self._first * 2**self._failures)
+        delay: float = min(self._longest, self._first * 2**self._failures)
         self._failures += 1
         return delay if advice is None else max(delay, min(advice, self._longest))
 

@@ -19,7 +19,7 @@ from clients.errors import (
     WrongProtocol,
 )
 from clients.library.addresses import without_secrets
-from streaming.wire.protocol import SUBPROTOCOL
+from streaming.wire.protocol import VERSIONS
 
 
 def explain_handshake(url: str, error: InvalidHandshake) -> ConnectError:
@@ -51,7 +51,7 @@ def explain_handshake(url: str, error: InvalidHandshake) -> ConnectError:
         )
     if status == 426:
         return WrongProtocol(
-            f"the server at {url} does not speak {SUBPROTOCOL}{says}: "
+            f"the server at {url} does not speak {' or '.join(VERSIONS)}{says}: "
             "use versions of facodec that fit each other"
         )
     return WrongProtocol(f"the server at {url} refused the connection (HTTP {status}{says})")

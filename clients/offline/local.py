@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,15 +13,17 @@ import numpy as np
 
 import facodec
 from clients.errors import ClientError
-from clients.library.packets import CodesPacket, VoicePacket
+from clients.library.packets import CodesPacket, PausePacket, VoicePacket
 from facodec.arrays import check_timbre
 from facodec.codec import Codec
+from facodec.config import MIN_LAYERS
 from facodec.identity import belonging
 from facodec.streams.batching import Work, run_alone
 from facodec.streams.lanes import prepare_thread
 from facodec.streams.lines import NEUTRAL, DecoderLine
 from facodec.streams.talkers import Spoken, TalkerLine
-from streaming.wire.media import Frames, Media, Sound, Timbre
+from streaming.wire.media import Frames, Media, Pause, Sound, Timbre
+from streaming.wire.session import REMEMBERED
 
 T = TypeVar("T")
 
@@ -97,12 +100,23 @@ class LocalDecoder:
         self._local = local
         self._line = DecoderLine(local.codec.lanes, seed)
         self._timbre = NEUTRAL
+        self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
 
-    async def push(self, packet: CodesPacket | VoicePacket) -> Computed:
+    async def push(self, packet: CodesPacket | VoicePacket | PausePacket) -> Computed:
         if isinstance(packet, VoicePacket):
             self._timbre = check_timbre(packet.timbre)
             return Computed([], 0.0)
-        return await self._sound(self._line.push(packet.codes, self._timbre))
+        frames = self._frames(packet)
+        if not frames.frames:  # a pause that begins
+            return Computed([], 0.0)
+        return await self._sound(self._line.push(frames.codes, self._timbre))
+
+    def _frames(self, packet: CodesPacket | PausePacket) -> Frames:
+        if isinstance(packet, PausePacket):
+            return Pause(packet.seq, packet.frames, self._newest, MIN_LAYERS, None)
+        frames = Frames(packet.codes)
+        self._newest.append(frames)
+        return frames
 
     async def flush(self) -> Computed:
         return await self._sound(self._line.flush(self._timbre))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.errors import ClientError
+from facodec.bundled.levels import levelled
 from facodec.config import SAMPLE_RATE
 from facodec.files import shown
 from facodec.sound.reading import AudioReader
@@ -44,9 +45,6 @@ SEVERAL = 0.78
 :data:`facodec.bundled.talkers.SEVERAL`, which this does not import: it needs no PyTorch."""
 LONGEST, PART = 60, 5
 """Seconds used of a recording, and of the parts that are chosen from a longer one."""
-QUIET, NORMAL = -36.0, -26.0
-"""dB of full scale: speech that is quieter than the first is brought to the second, as the model
-takes quiet speech for another voice."""
 TINY = 1e-12
 
 
@@ -121,7 +119,7 @@ def read_reference(path: Path) -> Reference:
             "more of one person talking"
         )
     remarks = [f"{shown(path)}: {remark}" for remark in measured.remarks()]
-    return Reference(_levelled(samples, measured.level), remarks)
+    return Reference(levelled(samples, measured.level), remarks)
 
 
 def several_people(alike: float | None) -> str | None:
@@ -191,13 +189,6 @@ def measure(samples: Samples) -> Measured:
         pitch=float(12 * np.percentile(np.abs(octaves - np.median(octaves)), 75)),
         movement=float(shapes[voiced].std(axis=0).mean()),
     )
-
-
-def _levelled(samples: Samples, level: float) -> Samples:
-    if level >= QUIET:
-        return samples
-    gain = 10 ** ((NORMAL - level) / 20)
-    return samples * np.float32(min(gain, 1 / max(float(np.abs(samples).max()), TINY)))
 
 
 def _frames(samples: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

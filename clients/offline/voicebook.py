@@ -16,7 +16,7 @@ from clients.library.connection import connect
 from clients.library.packets import VoicePacket
 from clients.offline.references import read_reference, several_people
 from facodec.files import Replacement, need_folder, need_writable, shown
-from facodec.folders import base_directory
+from facodec.folders import personal_folder
 from facodec.identity import ModelIdentity, model_of
 from facodec.names import RULE, composed, is_name
 from facodec.profiles import SUFFIX, profile_bytes, read_notes, read_profile
@@ -129,12 +129,8 @@ class Profiles:
 
 
 def user_folder() -> Path | None:
-    """``$XDG_CONFIG_HOME/facodec/voices``, by the XDG base directory specification; None for a user
-    without a home."""
-    try:
-        return base_directory("XDG_CONFIG_HOME", ".config") / "facodec" / "voices"
-    except OSError:
-        return None
+    """``$XDG_CONFIG_HOME/facodec/voices``; None for a user without a home."""
+    return personal_folder("XDG_CONFIG_HOME", ".config", "voices")
 
 
 def check_name(name: str) -> None:

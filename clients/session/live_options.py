@@ -31,6 +31,8 @@ class LiveOptions:
     """How high who converts speaks, Hz."""
     local: bool = False
     fast: bool = False
+    pauses: bool = True
+    """Whether frames in which nobody speaks are left out, where both ends encode and decode."""
     reconnect: bool = False
     input: Path | None = None
     output: Path | None = None
@@ -51,6 +53,12 @@ class LiveOptions:
     def packet_wait(self) -> float:
         """Seconds that the first frame of a packet waits for the last."""
         return (self.frames_per_packet - 1) * HOP / SAMPLE_RATE
+
+    @property
+    def may_pause(self) -> bool:
+        """Whether frames may be left out: not of a file whose result is to be exact, nor of what
+        the server converts."""
+        return self.pauses and not self.fast and self.role != "convert"
 
     @property
     def plays(self) -> bool:

@@ -16,10 +16,12 @@ from clients.audio.files import AudioWriter
 from clients.audio.microphone import Block
 from clients.errors import ClientError, ConnectionLost
 from clients.library.addresses import without_secrets
-from clients.library.connection import OPEN_TIMEOUT, Session, connect
-from clients.library.packets import AudioPacket, Packet, Times, VoicePacket
+from clients.library.connection import Session, connect
+from clients.library.packets import AudioPacket, CodesPacket, Packet, Times
 from clients.library.reconnect import keep_connected
+from clients.library.socket import OPEN_TIMEOUT
 from clients.session.live_options import LiveOptions
+from clients.session.pausing import SpeechGate, paced
 from clients.session.status import Progress, Reporter, Sampler
 from clients.session.talkers import SourceTalker
 from clients.session.tape import Tape
@@ -58,6 +60,7 @@ class LiveRun:
         self._tape: Tape | None = None
         self._recording: AudioWriter | None = None
         self._feed: Feed | None = None
+        self._gate: SpeechGate | None = None
         self._connections = 0
         self._resume: str | None = None
         self._in_session = False
@@ -167,6 +170,10 @@ class LiveRun:
             pitch=wanted.pitch,
             talker=self._talker.for_server,
             identity=None if self._local is None else self._local.codec.identity,
+            # A file read fast is to come out as the codec gives it, to the last bit.
+            voices="exact" if wanted.fast else "compact",
+            coder=None if self._local is None else self._local.codec.coder,
+            pauses=self._local is not None and wanted.may_pause,
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
             wire=self.progress.wire,
         )
@@ -231,6 +238,7 @@ class LiveRun:
         else:
             self._feed.start_afresh()
             encoder = None
+            self._gate = SpeechGate() if session.pauses else None
             if self._local is not None:
                 encoder = self._local.encoder(self._options.layers, self._talker.for_encoder)
             async for block in self._packets(self._feed):
@@ -266,6 +274,8 @@ class LiveRun:
         if encoder is None:
             await session.send_audio(block.samples, block.captured)
         else:
+            if self._gate is not None:
+                self._gate.hear(block.samples)
             computed = await encoder.push(block.samples)
             computing = computed.seconds
             await self._send_codes(session, computed, block.captured)
@@ -287,7 +297,16 @@ class LiveRun:
             if isinstance(item, Timbre) and not given:
                 await session.send_voice(item.vector, exact=item.exact)
             elif isinstance(item, Frames):
-                await session.send_codes(item.codes, captured)
+                await self._send_frames(session, item.codes, captured)
+
+    async def _send_frames(
+        self, session: Session, codes: np.ndarray, captured: float | None
+    ) -> None:
+        speech, noise = (True, b"") if self._gate is None else self._gate.judge(codes)
+        if speech:
+            await session.send_codes(codes, captured)
+        else:
+            await session.send_pause(codes.shape[1], noise)
 
     # ------------------------------------------------------------------ down
 
@@ -295,11 +314,15 @@ class LiveRun:
         decoder = None
         if self._local is not None and self._options.plays:
             decoder = self._local.decoder(self._options.seed)
-        async for packet in session:
+        async for packet in paced(session) if self._plays_live(session) else session:
             await self._take(session, packet, decoder)
         if decoder is not None:
             self._play(_sound(await decoder.flush()))
         return session.totals
+
+    def _plays_live(self, session: Session) -> bool:
+        """Whether pauses are to be heard as time passes, and not when they are told."""
+        return session.pauses and self._sink is not None and self._sink.counters is not None
 
     async def _take(self, session: Session, packet: Packet, decoder: LocalDecoder | None) -> None:
         computing = 0.0
@@ -314,7 +337,7 @@ class LiveRun:
         else:
             return
         wait = self._play(samples)
-        if not isinstance(packet, VoicePacket) and not self._options.fast:
+        if isinstance(packet, (AudioPacket, CodesPacket)) and not self._options.fast:
             self._enter(session, packet.times, computing, wait)
 
     def _play(self, samples: np.ndarray) -> float | None:

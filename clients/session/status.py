@@ -61,6 +61,8 @@ class Snapshot:
     level_db: float
     up_kbps: float
     down_kbps: float
+    headers_kbps: tuple[float, float]
+    """What headers add to these, up and down."""
     sound_kbps: tuple[float, float]
     """Sound alone, up and down, without the messages around it."""
     codes_kbps: tuple[float, float]
@@ -84,15 +86,19 @@ class Snapshot:
             self._media(),
             f"lag {self.lag_ms:.0f} ms",
             f"underruns {self.underruns}",
+            f"wire {self.up_kbps:.1f}/{self.down_kbps:.1f} kbit/s",
+            f"with headers {self._all(0):.0f}/{self._all(1):.0f}",
             f"sum {self.brief}",
             f"frames {self.frames_in}/{self.frames_out}",
-            f"wire {self.up_kbps:.0f}/{self.down_kbps:.0f} kbit/s",
         )
         for part in fields:
             if len(line) + 2 + len(part) > width:
                 break
             line = f"{line}  {part}"
         return line
+
+    def _all(self, way: int) -> float:
+        return (self.up_kbps, self.down_kbps)[way] + self.headers_kbps[way]
 
     def _media(self) -> str:
         """Rates of what goes out and comes in, each with what it is."""
@@ -113,6 +119,7 @@ class Snapshot:
             "level_db": round(self.level_db, 1),
             "up_kbps": round(self.up_kbps, 2),
             "down_kbps": round(self.down_kbps, 2),
+            "headers_kbps": [round(rate, 2) for rate in self.headers_kbps],
             "sound_kbps": [round(rate, 2) for rate in self.sound_kbps],
             "codes_kbps": [round(rate, 2) for rate in self.codes_kbps],
             "frames_in": self.frames_in,
@@ -143,6 +150,10 @@ class Sampler:
             level_db=progress.level.take(),
             up_kbps=8 * (wire.bytes_up - before.bytes_up) * kilobits,
             down_kbps=8 * (wire.bytes_down - before.bytes_down) * kilobits,
+            headers_kbps=(
+                8 * HEADER_BYTES * (wire.messages_up - before.messages_up) * kilobits,
+                8 * HEADER_BYTES * (wire.messages_down - before.messages_down) * kilobits,
+            ),
             sound_kbps=(
                 (wire.sound_bits_up - before.sound_bits_up) * kilobits,
                 (wire.sound_bits_down - before.sound_bits_down) * kilobits,

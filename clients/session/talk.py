@@ -100,6 +100,7 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
             local=local is not None,
             reconnect=options.reconnect,
             fast=getattr(options, "fast", False),
+            pauses=getattr(options, "pauses", True),
             input=getattr(options, "input", None),
             output=getattr(options, "output", None),
             device_in=getattr(options, "device_in", None),

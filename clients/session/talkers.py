@@ -11,7 +11,7 @@ import numpy as np
 from clients.audio.endpoints import Source
 from clients.errors import ServerError
 from facodec.files import FileError, shown, why, write_bytes
-from facodec.folders import PRIVATE, base_directory
+from facodec.folders import PRIVATE, personal_folder
 from facodec.identity import ModelIdentity, ModelMismatch, model_of
 from facodec.profiles import SUFFIX, profile_bytes, read_profile
 
@@ -142,12 +142,8 @@ class SourceTalker:
 
 
 def state_folder() -> Path | None:
-    """``$XDG_STATE_HOME/facodec/talkers``, by the XDG base directory specification; None for a user
-    without a home."""
-    try:
-        return base_directory("XDG_STATE_HOME", ".local/state") / "facodec" / "talkers"
-    except OSError:
-        return None
+    """``$XDG_STATE_HOME/facodec/talkers``; None for a user without a home."""
+    return personal_folder("XDG_STATE_HOME", ".local/state", "talkers")
 
 
 def _digest(microphone: str) -> str:

@@ -59,7 +59,7 @@ class Tape:
             return 0
         if not isinstance(packet, CodesPacket):
             return 0
-        frames = packet.codes.shape[1]
+        frames = int(packet.codes.shape[1])
         captured = packet.times.captured
         start = self._timeline.place(packet.seq, frames, captured, self._clock())
         if self._timeline.full:

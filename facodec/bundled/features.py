@@ -98,4 +98,5 @@ class CausalFeatures(nn.Module):
         power = torch.fft.rfft(windowed, 2 * PITCH_WINDOW).abs().square()
         correlation = torch.fft.irfft(power)[..., : MAX_LAG + 1] / self.window_correlation
         energy = correlation[..., :1] + ENERGY_FLOOR * PITCH_WINDOW
-        return (correlation / energy)[..., MIN_LAG:]
+        strength: Tensor = (correlation / energy)[..., MIN_LAG:]
+        return strength

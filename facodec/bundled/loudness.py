@@ -151,4 +151,4 @@ class Loudness(NamedTuple):
 
 
 def _gain(decibel: float) -> float:
-    return 10.0 ** (min(max(decibel, -MOST), MOST) / 20.0)
+    return math.pow(10.0, min(max(decibel, -MOST), MOST) / 20.0)

@@ -66,14 +66,17 @@ def minimum_phase(log_magnitude: Tensor) -> Tensor:
     fold = torch.zeros(N_FFT, dtype=log_magnitude.dtype)
     fold[0] = fold[N_FFT // 2] = 1.0
     fold[1 : N_FFT // 2] = 2.0
-    return torch.fft.rfft(cepstrum * fold).imag
+    phase: Tensor = torch.fft.rfft(cepstrum * fold).imag
+    return phase
 
 
 def noise_table(seed: int = 20_240_305) -> Tensor:
     """STFT frames (NOISE_FRAMES, BINS) of one endless loop of unit white noise."""
     samples = np.random.Generator(np.random.PCG64(seed)).standard_normal(NOISE_FRAMES * SUBHOP)
     looped = torch.from_numpy(np.concatenate((samples, samples[:SUBHOP]))).float()
-    return torch.fft.rfft(looped.unfold(0, WINDOW, SUBHOP) * torch.hann_window(WINDOW), N_FFT)
+    windowed = looped.unfold(0, WINDOW, SUBHOP) * torch.hann_window(WINDOW)
+    frames: Tensor = torch.fft.rfft(windowed, N_FFT)
+    return frames
 
 
 class Synthesizer(nn.Module):

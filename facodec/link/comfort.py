@@ -124,7 +124,7 @@ class ComfortNoise:
         gains = np.sqrt(10.0 ** (self._levels / 10.0) / _OF_WHITE)
         spectrum = np.fft.rfft(self._random.standard_normal(WINDOW)) * (gains @ MEMBERS)
         noise = np.fft.irfft(spectrum, WINDOW) * np.sqrt(HANN)
-        out = (self._tail + noise[:HOP]).astype(np.float32)
+        out: Audio = (self._tail + noise[:HOP]).astype(np.float32)
         self._tail = noise[HOP:]
         return out
 

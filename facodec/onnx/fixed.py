@@ -163,7 +163,8 @@ class FixedFir(nn.Module):
         taps = self.taps.maximum(first.clamp_max(self.top)).minimum(last.clamp_min(0))
         _, size = self.matrix.shape
         windows = samples.index_select(1, taps).unflatten(1, (self.blocks, size))
-        return (self.matrix @ windows).flatten(1, 2)[:, : self.outputs]
+        outputs: Tensor = (self.matrix @ windows).flatten(1, 2)[:, : self.outputs]
+        return outputs
 
 
 class FixedChain(Fixed):

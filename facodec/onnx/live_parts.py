@@ -50,7 +50,8 @@ def inverse_transform(n_fft: int) -> Tensor:
     """Matrix (2 bins, n_fft): the way back from what :func:`transform` gives."""
     bins = n_fft // 2 + 1
     eye = torch.eye(bins, dtype=torch.complex128)
-    return torch.fft.irfft(torch.cat((eye, 1j * eye)), n_fft).float()
+    matrix: Tensor = torch.fft.irfft(torch.cat((eye, 1j * eye)), n_fft).float()
+    return matrix
 
 
 class GraphFeatures(nn.Module):
@@ -91,7 +92,8 @@ class GraphFeatures(nn.Module):
         by_lag = products.index_select(2, self.diagonals).unflatten(-1, (LAG_BLOCK, -1)).sum(2)
         correlation = by_lag / self.window_correlation
         energy = correlation[..., :1] + ENERGY_FLOOR * PITCH_WINDOW
-        return (correlation / energy)[..., MIN_LAG:]
+        strength: Tensor = (correlation / energy)[..., MIN_LAG:]
+        return strength
 
 
 class GraphSynthesizer(nn.Module):

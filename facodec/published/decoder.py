@@ -75,4 +75,5 @@ class Decoder(nn.Module):
     def condition(self, embedding: Tensor, timbre: Tensor) -> Tensor:
         """embedding (B, T, 256) normalised, then scaled and moved by the timbre (B, 256)."""
         gain, shift = self.timbre_linear(timbre).unsqueeze(1).chunk(2, dim=-1)
-        return F.layer_norm(embedding, embedding.shape[-1:]) * gain + shift
+        moved: Tensor = F.layer_norm(embedding, embedding.shape[-1:]) * gain + shift
+        return moved

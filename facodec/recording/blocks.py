@@ -60,7 +60,7 @@ class Header:
         fields |= {"rate": SAMPLE_RATE, "hop": HOP, "bits": CODE_BITS}
         if self.started is not None:
             fields["started"] = self.started
-        packed = msgpack.packb(fields)
+        packed: bytes = msgpack.packb(fields)
         content = MAGIC + LENGTH.pack(len(packed)) + packed
         return content + checksum(content)
 
@@ -153,7 +153,7 @@ class Coded:
 
     @property
     def end(self) -> int:
-        return self.start + self.codes.shape[1] * HOP
+        return self.start + int(self.codes.shape[1]) * HOP
 
 
 @dataclass(frozen=True, eq=False)

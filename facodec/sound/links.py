@@ -33,12 +33,13 @@ NOWHERE = -8
 
 
 def find_links(file: BinaryIO) -> list[tuple[int, int]]:
-    """Start and end, in bytes, of each sound file in ``file``; one for nearly all files."""
+    """Start and end, in bytes, of each sound file in ``file``; one for nearly all files, and never
+    more than :data:`MOST_LINKS` and one."""
     size = os.fstat(file.fileno()).st_size
     if not size:
         return []
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        starts = [0, *_later_starts(data, size)][:MOST_LINKS]
+        starts = [0, *_later_starts(data, size)]
     return list(zip(starts, [*starts[1:], size], strict=True))
 
 

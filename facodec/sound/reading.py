@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from facodec.config import HOP, LOUDEST, SAMPLE_RATE
 from facodec.files import FileError, open_input, shown, why
 from facodec.sound import containers
-from facodec.sound.links import Window, find_links
+from facodec.sound.links import MOST_LINKS, Window, find_links
 
 Samples = NDArray[np.float32]
 
@@ -159,7 +159,7 @@ class Resampler:
         return np.asarray(self._stream.resample_chunk(samples, last=last), np.float32)
 
 
-class _Sequential(soundfile.SoundFile):
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
     """A sound file read from its beginning to its end: soundfile seeks after each read where it
     can, which fails at the end of a file whose header does not say how long it is."""
 
@@ -172,6 +172,8 @@ def _open_parts(file: BinaryIO, path: Path) -> Iterator[Iterator[tuple[Samples, 
     links = find_links(file)
     if not links:
         raise FileError(f"{shown(path)} is empty (0 bytes)")
+    if len(links) > MOST_LINKS:
+        raise FileError(f"{shown(path)} consists of more than {MOST_LINKS} sound files: divide it")
     first = Window(file, *links[0])
     try:
         opened = _Sequential(first)

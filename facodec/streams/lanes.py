@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facodec.bundled.loudness import forgets_level
 from facodec.config import HOP
 from facodec.model import CodecModel, State, Steps, StepsInPlace
 from facodec.states import state_bytes
@@ -132,10 +133,20 @@ class Lanes:
     @torch.inference_mode()
     def skip(self, lane: Slot, codes: Codes) -> None:
         """Lets a decoder go past codes (6, n), n > 0, of its beginning unheard, see
-        :meth:`facodec.model.Steps.decoder_skip`."""
+        :meth:`facodec.model.Steps.decoder_skip`. Raises ValueError for a model that cannot."""
+        if self._model.decoder_memory is None:
+            raise ValueError(f"frames of model {self._model.name} cannot be skipped")
         state = self._decoders.gather([lane], 1)
         after = self._steps.decoder_skip(self._batch(codes[None], 1), state)
         self._decoders.put([lane], after)
+
+    def forgets(self, codes: Codes) -> bool:
+        """Whether a decoder that has heard just these codes (K, n) goes on as if it had heard
+        those before them too, all with as many codes a frame."""
+        memory = self._model.decoder_memory
+        if memory is None or codes.shape[1] < memory:
+            return False
+        return not self.says_level or forgets_level(codes)
 
     @torch.inference_mode()
     def flush_decoder(self, lane: Slot, timbre: Timbres) -> Audio:

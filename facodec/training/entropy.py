@@ -57,7 +57,7 @@ def learn(corpus: CodedCorpus, model: ModelIdentity, steps: int, seed: int = 0) 
         at = torch.randint(len(codes), (BATCH,))
         loss = predictor(_past(codes, place[at], at), codes[at]).mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
     return predictor.tables(model)

@@ -47,7 +47,8 @@ def block(layer: CausalBlock, x: Tensor, condition: Condition | None = None) -> 
     y = F.layer_norm(y, y.shape[-1:], layer.norm.weight, layer.norm.bias)
     if condition is not None:
         y = y * (1.0 + condition[0]) + condition[1]
-    return x + layer.scale * layer.project(gelu(layer.expand(y)))
+    out: Tensor = x + layer.scale * layer.project(gelu(layer.expand(y)))
+    return out
 
 
 def stack(layers: CausalStack, x: Tensor) -> Tensor:

@@ -130,7 +130,8 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         self._average()
-        return losses.numbers()
+        numbers: dict[str, float] = losses.numbers()
+        return numbers
 
     def log(self, values: dict[str, float]) -> None:
         """Append one line to the run's log."""

@@ -62,7 +62,7 @@ def _candidates(windows: Tensor) -> tuple[Tensor, Tensor]:
 def _correlate(x: Tensor) -> Tensor:
     """Autocorrelation over that at lag 0, at lags of 1 / UPSAMPLING samples."""
     power = torch.fft.rfft(x, 2 * PITCH_WINDOW).abs().square()
-    correlation = torch.fft.irfft(power, 2 * PITCH_WINDOW * UPSAMPLING)
+    correlation: Tensor = torch.fft.irfft(power, 2 * PITCH_WINDOW * UPSAMPLING)
     return correlation / (correlation[:, :1] + 1e-12)
 
 

@@ -51,7 +51,7 @@ class SpeakerAdversary(nn.Module):
     def forward(self, content: Tensor, speaker: Tensor, reversal: float) -> Tensor:
         """content (B, T, dim), speaker (B,) -> mean cross-entropy; its gradient reaches
         ``content`` times ``-reversal``."""
-        hidden = self.frame(_Reverse.apply(content, reversal))
+        hidden = self.frame(_Reverse.apply(content, reversal))  # type: ignore[no-untyped-call]
         pooled = torch.cat((hidden.mean(1), hidden.float().std(1).to(hidden)), dim=-1)
         return F.cross_entropy(self.name(pooled).float(), speaker)
 
@@ -78,7 +78,8 @@ class VoiceCritic(nn.Module):
             hidden = F.leaky_relu(layer(hidden), CRITIC_SLOPE)
         hidden = hidden.transpose(1, 2)
         fits = (hidden * self.voice(timbre).unsqueeze(1)).sum(-1)
-        return (self.real(hidden).squeeze(-1) + fits).float()
+        score: Tensor = (self.real(hidden).squeeze(-1) + fits).float()
+        return score
 
 
 class _Reverse(torch.autograd.Function):

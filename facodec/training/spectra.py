@@ -30,7 +30,7 @@ class _Spectrum(torch.autograd.Function):
 def spectrum(x: Tensor, size: int | None = None) -> Tensor:
     """Signals (..., n), zeros up to an even ``size`` -> (..., size / 2 + 1, 2), real and imaginary
     parts of their discrete Fourier transform."""
-    result: Tensor = _Spectrum.apply(x, size or x.shape[-1])
+    result: Tensor = _Spectrum.apply(x, size or x.shape[-1])  # type: ignore[no-untyped-call]
     return result
 
 

@@ -93,7 +93,8 @@ def principal_components(vectors: Tensor, count: int) -> Tensor:
     word is to mean as much as an absent one."""
     power = vectors.double().t() @ vectors.double()
     _, directions = torch.linalg.eigh(power)
-    return directions[:, -count:].flip(1).t().to(vectors.dtype)
+    largest: Tensor = directions[:, -count:].flip(1).t().to(vectors.dtype)
+    return largest
 
 
 def place_words(chain: SharedQuantizer, vectors: Tensor, random: torch.Generator) -> None:

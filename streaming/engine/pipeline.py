@@ -185,6 +185,8 @@ class Decode:
             return []
         if not isinstance(item, Frames):
             raise TypeError(f"wanted codes, got {type(item).__name__}")
+        if not item.frames:  # a pause that begins
+            return []
         return self._sound(self._decoder.push(item.codes, self._timbre))
 
     def finish(self) -> Work[list[Media]]:
@@ -250,7 +252,7 @@ class ConvertFrames:
         if isinstance(item, Sound):
             raise TypeError("wanted codes, got sound")
         if isinstance(item, Frames):
-            return self._convert(item.codes)
+            return self._convert(item.codes) if item.frames else []
         if item.exact:
             return self._announcing.aim(item.vector)
         return self._announcing.hear(item.vector)

@@ -75,7 +75,7 @@ class Stretcher:
 
     def flush(self) -> Audio:
         """The rest, at speed 1; the stretcher is as new."""
-        rest = self._held[self._natural :].copy()
+        rest: Audio = self._held[self._natural :].copy()
         if self._tail is not None:
             count = min(len(rest), STEP)
             rest[:count] *= _RISE[:count]
@@ -99,7 +99,7 @@ class Stretcher:
 
     def _window(self, at: int) -> Audio:
         window = self._held[at : at + WINDOW]
-        out = window[:STEP].copy()
+        out: Audio = window[:STEP].copy()
         if self._tail is not None:
             out = out * _RISE + self._tail
         self._tail = window[STEP:] * _FALL

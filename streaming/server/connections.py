@@ -17,7 +17,7 @@ from streaming.server.addresses import parse_address
 from streaming.server.gate import Gate, Visitor
 from streaming.server.http import RequestParser
 from streaming.server.pace import Allowance
-from streaming.server.socket import Wire
+from streaming.server.socket import ServerSocket
 
 ARRIVALS_RATE, ARRIVALS_BURST = 100.0, 100.0
 """Connections a second whose requests are read at once: each costs a millisecond or two, which
@@ -70,7 +70,7 @@ class Arrivals(Allowance):
             del self._by_address[connection.arrived_from]
 
 
-class Connection(Wire):
+class Connection(ServerSocket):
     """A client's connection that knows its :class:`Visitor`.
 
     ``arrivals``: what all connections of a server share. ``on_refusal``: is told of every refusal's
@@ -173,7 +173,7 @@ class Handshake(asyncio.Protocol):
         await asyncio.sleep(wait)
         transport: asyncio.Transport | None = None
         with suppress(OSError):  # any end of TLS is one, a connection that went as well
-            transport = await connection.loop.start_tls(  # type: ignore[assignment]
+            transport = await connection.loop.start_tls(
                 raw,
                 self,
                 self._context,

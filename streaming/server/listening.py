@@ -44,7 +44,7 @@ from streaming.server.runtime import Runtime, load_codecs, prepare_process
 from streaming.server.settings import ServerSettings
 from streaming.server.socket import MAX_QUEUE
 from streaming.server.tls import server_context
-from streaming.wire.protocol import SUBPROTOCOL
+from streaming.wire.protocol import VERSIONS
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Server:
                 on_refusal=self._on_refusal,
                 max_size=self.settings.max_message * FLOOD,
             ),
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            subprotocols=[Subprotocol(name) for name in VERSIONS],
             process_request=self._on_request,  # type: ignore[arg-type]
             server_header=None,
             max_queue=MAX_QUEUE,
@@ -183,13 +183,13 @@ class Server:
         socket.has_arrived()
         peer = Peer(socket, self.runtime, socket.visitor)
         self._peers[peer] = asyncio.current_task()
-        self.runtime.slots.enter(peer)
+        self.runtime.occupancy.enter(peer)
         try:
             if self.runtime.draining:
                 peer.shut_down()
             await peer.run()
         finally:
-            self.runtime.slots.leave(peer)
+            self.runtime.occupancy.leave(peer)
             del self._peers[peer]
 
     def _on_request(self, socket: Connection, request: Request) -> Response | None:
@@ -205,11 +205,13 @@ class Server:
         """The answer to a request that is in order; None lets it become a WebSocket."""
         if asked.path in ("/healthz", "/metrics"):
             return self._tell(visitor, asked)
-        if not asked.is_upgrade or SUBPROTOCOL not in asked.subprotocols:
-            upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": SUBPROTOCOL}
-            return Refusal(426, f"speak WebSocket with subprotocol {SUBPROTOCOL}", upgrade)
+        if not asked.is_upgrade or asked.subprotocols.isdisjoint(VERSIONS):
+            upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": ", ".join(VERSIONS)}
+            return Refusal(
+                426, f"speak WebSocket with subprotocol {' or '.join(VERSIONS)}", upgrade
+            )
         refusal = visitor.show(asked.token)
-        if refusal is None and (self.runtime.draining or self.runtime.slots.are_taken):
+        if refusal is None and (self.runtime.draining or self.runtime.occupancy.are_taken):
             refusal = Refusal(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
         return refusal
 
@@ -251,9 +253,9 @@ class Server:
             "models": list(runtime.codecs),
             "identities": [str(codec.identity) for codec in runtime.codecs.values()],
             "voices": runtime.voice_names,
-            "sessions": self.runtime.slots.computing,
-            "listeners": self.runtime.slots.listeners,
-            "unknown": self.runtime.slots.unknown,
+            "sessions": self.runtime.occupancy.computing,
+            "listeners": self.runtime.occupancy.listeners,
+            "unknown": self.runtime.occupancy.unknown,
             "capacity": self.capacity,
             "load": round(runtime.engine.load, 4),
             "slowness": round(runtime.slowness.value, 3),
@@ -269,9 +271,9 @@ class Server:
     def _prometheus(self) -> str:
         runtime = self.runtime
         gauges = {
-            "sessions": runtime.slots.computing,
-            "listeners": runtime.slots.listeners,
-            "unknown": runtime.slots.unknown,
+            "sessions": runtime.occupancy.computing,
+            "listeners": runtime.occupancy.listeners,
+            "unknown": runtime.occupancy.unknown,
             "capacity": self.capacity,
             "load": runtime.engine.load,
             "slowness": runtime.slowness.value,

@@ -6,44 +6,35 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
 
 from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed
 
 from facodec.config import MIN_LAYERS
 from streaming.engine.streams import Outcome, Stream
+from streaming.server.ending import Ending, error_event, say_goodbye
 from streaming.server.gate import Visitor
 from streaming.server.journal import SessionJournal
-from streaming.server.liveness import Liveness
+from streaming.server.liveness import Pulse
 from streaming.server.outbox import Outbox
 from streaming.server.pace import FanOut, Pace
+from streaming.server.portions import Portions
+from streaming.server.relaying import coder_for, may_pause
 from streaming.server.rooms import Broadcast, Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
-from streaming.server.socket import Wire
-from streaming.wire import protocol
+from streaming.server.socket import ServerSocket
+from streaming.wire.agreed import agree
 from streaming.wire.belonging import need_own_hello
-from streaming.wire.media import Media, Talker, split
+from streaming.wire.framing import framing_of
+from streaming.wire.media import Media, Talker
 from streaming.wire.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
-from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, Session
+from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, ServerSession
 
 log = logging.getLogger(__name__)
 
-GOODBYE = 2.0
-"""Seconds a failed client has to take its error event before its socket is cut."""
 PAUSE = 0.1
 """Seconds after which a paused reader looks again at limits that move with time."""
-
-
-@dataclass(frozen=True)
-class _Ending:
-    """How the connection is to be closed; ``last`` goes out in place of all that still waits."""
-
-    close_code: int
-    reason: str = ""
-    last: bytes | None = None
 
 
 class Peer:
@@ -52,21 +43,23 @@ class Peer:
     ``visitor``: where the client comes from and what it may do.
     """
 
-    def __init__(self, socket: Wire, runtime: Runtime, visitor: Visitor) -> None:
+    def __init__(self, socket: ServerSocket, runtime: Runtime, visitor: Visitor) -> None:
         settings = runtime.settings
         self._socket = socket
         self._runtime = runtime
         self._visitor = visitor
         started = runtime.clock()
-        self._session = Session(
-            runtime.new_identity(), runtime.limits, settings.hello_timeout, started
+        self._session = ServerSession(
+            runtime.new_identity(),
+            runtime.limits,
+            settings.hello_timeout,
+            started,
+            framing_of(socket.subprotocol),
         )
         self._journal = SessionJournal(self._session.identity, visitor.address, runtime.clock)
         self._pace = Pace(runtime.pool, settings.message_rate, runtime.clock)
-        self._fan_out = FanOut(runtime.pool, runtime.clock)
-        self._portions: deque[Arrived] = deque()
-        self._liveness = Liveness(settings.ping_interval, started)
-        self._heard = 0
+        self._portions = Portions(FanOut(runtime.pool, runtime.clock), self._on_event)
+        self._pulse = Pulse(socket, settings, started)
         self._outbox = Outbox(runtime.clock, self._send_now)
         self._backlog = settings.backlog * FRAMES_PER_SECOND
         self._outbox_limit = settings.outbox * FRAMES_PER_SECOND
@@ -74,12 +67,11 @@ class Peer:
         self._room: Room | None = None
         self._room_deadline: float | None = None
         self._done_reason: DoneReason = "end"
+        self._pause_timer: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
-        self._ending: asyncio.Future[_Ending] = asyncio.get_running_loop().create_future()
+        self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.wants: Format = "pcm"
-
-    # ------------------------------------------------------------------------------- life and end
 
     async def run(self) -> None:
         """Serves the client until its session has ended and the socket is closed."""
@@ -90,7 +82,7 @@ class Peer:
             ending = await self._ending
             self._reader.cancel()
             self._leave()
-            await self._say_goodbye(ending, writer)
+            await say_goodbye(ending, self._socket, self._outbox, writer)
         finally:
             self._leave()
             self._reader.cancel()
@@ -109,7 +101,8 @@ class Peer:
         try:
             self._session.check(now)
             self._check_room(now)
-            self._check_liveness(now)
+            listens = self._session.is_open and self._session.hello.role == "subscribe"
+            self._pulse.check(now, listens=listens, in_room=self._room is not None)
         except ProtocolError as error:
             self._fail(error)
 
@@ -122,47 +115,25 @@ class Peer:
         """Ends a connection that has said nothing yet, at once."""
         error = ProtocolError("overloaded", "too many connections wait for their hello")
         self._fail(error)
-        self._socket.drop(_event(error), error.close_code)
-
-    def _check_liveness(self, now: float) -> None:
-        """Pings, and what follows where nothing answers or somebody has hung up."""
-        socket = self._socket
-        listens = self._session.is_open and self._session.hello.role == "subscribe"
-        # A listener has little to say; that it takes what it is sent, only its pongs show.
-        heard, self._heard = self._heard, socket.pongs if listens else socket.received
-        reading = socket.read_since_last_look()
-        if not reading and socket.has_hung_up(reset=self._room is not None):
-            socket.transport.abort()
-            return
-        if self._liveness.look(now, answered=self._heard != heard, reading=reading):
-            socket.ask()
-        settings = self._runtime.settings
-        patience = settings.outbox if listens else settings.ping_timeout
-        if self._liveness.silent(now) <= patience:
-            return
-        if listens:
-            raise ProtocolError("too-slow", f"answered no ping for {patience:g} s")
-        # Half a connection: nothing that is written arrives. What it sent is its listeners'.
-        socket.transport.abort()
+        self._socket.drop(error_event(error), error.close_code)
 
     def shut_down(self) -> None:
         """Finishes what has arrived, then says done and closes: the server is going away."""
         self._done_reason = "shutdown"
         if not self._session.is_open:
-            self._end(_Ending(1001, "server shutting down"))
+            self._end(Ending(1001, "server shutting down"))
         elif self._stream is not None:
             if self._reader is not None:
                 self._reader.cancel()
-            while self._portions:
-                self._on_event(self._portions.popleft())
+            self._portions.hurry()
             self._stream.end()
 
     def cut(self) -> None:
         """Drops the connection without a word."""
-        self._end(_Ending(1001, "cut"))
+        self._end(Ending(1001, "cut"))
         self._socket.transport.abort()
 
-    def _end(self, ending: _Ending) -> None:
+    def _end(self, ending: Ending) -> None:
         if not self._ending.done():
             self._ending.set_result(ending)
 
@@ -170,7 +141,7 @@ class Peer:
         if self._ending.done():
             return
         self._runtime.metrics.errors[error.code] += 1
-        self._end(_Ending(error.close_code, error.code, _event(error)))
+        self._end(Ending.of(error))
 
     async def _guard(self, work: Coroutine[None, None, None]) -> None:
         """Turns whatever ends the reader or the writer into the end of the session."""
@@ -189,13 +160,13 @@ class Peer:
         if self._room is not None and self._stream is not None and not self._ending.done():
             self._stream.end()
         else:
-            self._end(_Ending(1000, "hang-up"))
+            self._end(Ending(1000, "hang-up"))
 
     def _on_lost(self, _: object) -> None:
         """The connection is closed. A reader that waits for space in a queue would not see it; only
         what a publisher has sent is still read to its end."""
         if self._room is None or self._stream is None:
-            self._end(_Ending(1000, "hang-up"))
+            self._end(Ending(1000, "hang-up"))
 
     def _leave(self) -> None:
         """Gives back what the session holds of the engine and of a room."""
@@ -212,21 +183,6 @@ class Peer:
             self._runtime.rooms.close(name, "shutdown" if shutdown else "publisher-left")
         else:
             self._runtime.rooms.leave(name, room, self)
-
-    async def _say_goodbye(self, ending: _Ending, writer: asyncio.Future[None]) -> None:
-        patience: float | None = None
-        if ending.last is not None:
-            self._socket.make_room()
-            self._outbox.clear()
-            self._outbox.put(ending.last)
-            patience = GOODBYE
-        emptied = asyncio.ensure_future(self._outbox.emptied())
-        await asyncio.wait({emptied, writer}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        emptied.cancel()
-        with contextlib.suppress(ConnectionClosed):
-            await self._socket.close(ending.close_code, ending.reason)
-
-    # ------------------------------------------------------------------------- the two directions
 
     def _send_now(self, data: bytes) -> bool:
         if self._socket.waiting:
@@ -245,22 +201,10 @@ class Peer:
             data = await self._socket.recv()
             event = self._session.receive(data, clock())
             if isinstance(event, Arrived) and self._room is not None and self._room.listeners:
-                await self._publish(event, self._room)
+                await self._portions.publish(event, self._room.listeners)
             else:
                 self._on_event(event)
             await self._pace.spend(len(data))
-
-    async def _publish(self, event: Arrived, room: Room) -> None:
-        """Passes media on in portions, as each goes to all who listen."""
-        parts = split(event.item, self._fan_out.portion(room.listeners))
-        self._portions.extend(replace(event, item=part) for part in parts)
-        while self._portions:
-            await self._fan_out.spend(self._portions[0].item.frames, room.listeners)
-            # None is left where the server shuts down meanwhile.
-            if self._portions:
-                self._on_event(self._portions.popleft())
-            if self._portions:
-                await asyncio.sleep(0)
 
     async def _wait_for_space(self) -> None:
         """Stops the reading of the socket while this session has enough queued, so that TCP
@@ -288,11 +232,26 @@ class Peer:
         elif isinstance(event, Opened):
             self._on_hello(event.hello)
         elif isinstance(event, Arrived) and self._stream is not None:
+            if event.before is not None:
+                self._stream.submit(event.before)
             self._stream.submit(event.item, event.t)
+            self._watch_pause()
         elif isinstance(event, Ended):
             self._on_client_end()
 
-    # ---------------------------------------------------------------------------------- the session
+    def _watch_pause(self) -> None:
+        """While a client leaves out frames, puts others in their place as time passes."""
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._pause_timer = None
+        if self._stream is None:
+            return
+        made, wait = self._session.pause_due(self._runtime.clock())
+        if made is not None:
+            self._stream.submit(made)
+        if wait is not None:
+            loop = asyncio.get_running_loop()
+            self._pause_timer = loop.call_later(wait, self._watch_pause)
 
     def _on_hello(self, hello: Hello) -> None:
         self._visitor.authorize(hello)
@@ -303,7 +262,7 @@ class Peer:
             # First: the place of the connection that was lost is this one's.
             self._room = self._runtime.rooms.replace(hello.room, self, hello.resume)
         self._visitor.admit(hello)
-        self._runtime.slots.admit(self, listens=listens)
+        self._runtime.occupancy.admit(self, listens=listens)
         if listens:
             self._join(hello)
         else:
@@ -317,9 +276,17 @@ class Peer:
         # Conversion drops the detail layers: they speak of the talker who was.
         layers = MIN_LAYERS if converts_codes else hello.layers
         resume = None
+        coder, pauses = coder_for(hello, codec), may_pause(hello, codec)
         if hello.role == "publish" and hello.room is not None:
-            resume = self._open_room(hello, Broadcast(codec.identity, codec.latency, layers))
-        self._outbox.put(self._session.open(codec.identity, codec.latency, layers, resume=resume))
+            agreed = agree(hello, coder, pauses=pauses)
+            resume = self._open_room(
+                hello,
+                Broadcast(codec.identity, codec.latency, layers, agreed.coder, agreed.pauses),
+            )
+        ready = self._session.open(
+            codec.identity, codec.latency, layers, resume=resume, coder=coder, pauses=pauses
+        )
+        self._outbox.put(ready)
         self._stream = self._runtime.open_stream(make, self._on_outcome)
 
     def _open_room(self, hello: Hello, broadcast: Broadcast) -> str:
@@ -362,7 +329,7 @@ class Peer:
             self._outbox.put(data, frames)
         self._runtime.metrics.frames_in += self._session.totals.frames_in
         going = reason == "shutdown"
-        self._end(_Ending(1001, "server shutting down") if going else _Ending(1000))
+        self._end(Ending(1001, "server shutting down") if going else Ending(1000))
 
     def _put_media(self, item: Media, stamps: Stamps | None) -> None:
         for data, frames in self._session.send(item, stamps):
@@ -374,8 +341,6 @@ class Peer:
         self._runtime.metrics.queue.add(outcome.queue_max)
         self._runtime.metrics.compute.add(outcome.encode + outcome.decode)
 
-    # ------------------------------------------------------------------------ a listener in a room
-
     def _join(self, hello: Hello) -> None:
         self.wants = hello.formats()[1] or "pcm"
         name = hello.room or ""
@@ -386,10 +351,10 @@ class Peer:
         """The publisher has come back over another connection."""
         self._room = None
         self._leave()
-        self._runtime.slots.leave(self)
+        self._runtime.occupancy.leave(self)
         self._visitor.end_session()
         (*_, (done, _)) = self._session.finish("replaced")
-        self._end(_Ending(1000, "replaced", done))
+        self._end(Ending(1000, "replaced", done))
 
     def _check_room(self, now: float) -> None:
         waits = self._room_deadline is not None and not self._session.is_open
@@ -408,7 +373,12 @@ class Peer:
             self._fail(error)
             return
         ready = self._session.open(
-            broadcast.model, broadcast.latency, broadcast.layers, first_frame
+            broadcast.model,
+            broadcast.latency,
+            broadcast.layers,
+            first_frame,
+            coder=broadcast.coder,
+            pauses=broadcast.pauses,
         )
         self._outbox.put(ready)
 
@@ -425,7 +395,3 @@ class Peer:
 
     def on_failure(self, error: ProtocolError) -> None:
         self._fail(error)
-
-
-def _event(error: ProtocolError) -> bytes:
-    return protocol.encode(protocol.Error(error.code, error.sentence))

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from facodec.config import HOP, SAMPLE_RATE, Latency
 from facodec.identity import ModelIdentity
+from facodec.link.entropy import FrameCoder
 from streaming.engine.streams import Outcome, Stream
 from streaming.wire.media import Media, Sound, Timbre
 from streaming.wire.protocol import DoneReason, Format, ProtocolError, Stamps
@@ -23,11 +24,14 @@ AHEAD = 1.0
 
 @dataclass(frozen=True)
 class Broadcast:
-    """What a publisher sends: the model and its delay, and the layers of each frame."""
+    """What a publisher sends: the model and its delay, the layers of each frame, with what they are
+    coded, and whether frames may be left out in pauses."""
 
     model: ModelIdentity
     latency: Latency
     layers: int
+    coder: FrameCoder | None = None
+    pauses: bool = False
 
 
 class Listener(Protocol):

@@ -26,11 +26,11 @@ from streaming.engine.pipeline import MakePipeline, plan
 from streaming.engine.streams import Outcome, Stream
 from streaming.server.known_voices import Voices
 from streaming.server.metrics import Metrics
+from streaming.server.occupancy import Occupancy
 from streaming.server.pace import Pool
 from streaming.server.recorder import Recorder, RoomRecorder
 from streaming.server.rooms import Broadcast, Room, Rooms
 from streaming.server.settings import ServerSettings
-from streaming.server.slots import Slots
 from streaming.wire.media import Sound
 from streaming.wire.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError
 
@@ -122,7 +122,7 @@ class Runtime:
         self.rooms = Rooms(
             self._make_room, settings.max_rooms, settings.max_subscribers, self._record
         )
-        self.slots = Slots(self.places, settings.max_listeners, settings.max_unknown)
+        self.occupancy = Occupancy(self.places, settings.max_listeners, settings.max_unknown)
         self.pool = Pool(clock)
         self.metrics = Metrics()
         self.draining = False
@@ -227,6 +227,7 @@ class Runtime:
         prepare_thread()
         for name, codec in self.codecs.items():
             self.measured[name] = measure(codec)
+            codec.coder  # noqa: B018 - its tables take a while to prepare
             hello = Hello("loopback", model=name)
             pipeline = self._plan(hello)[1].make()
             pipeline.push(Sound(np.zeros(SAMPLE_RATE // 4, np.float32)))

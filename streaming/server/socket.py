@@ -45,7 +45,7 @@ TCP_CLOSED, TCP_CLOSE_WAIT = 7, 8
 """States in Linux' ``tcp_info``: reset, and the other end has sent its last byte."""
 
 
-class Wire(ServerConnection):
+class ServerSocket(ServerConnection):
     """One WebSocket; what :func:`websockets.asyncio.server.serve` makes of a connection."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -39,6 +39,12 @@ class FieldReader:
             raise self._wrong(name, "a finite number", value)
         return float(value)
 
+    def truth(self, name: str) -> bool:
+        value = self._get(name, None)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false", value)
+        return value
+
     def between(self, name: str, low: float, high: float) -> float:
         value = self.number(name)
         if not low <= value <= high:

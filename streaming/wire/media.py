@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import TypeAlias
 
 import numpy as np
 
 from facodec.config import HOP
+from facodec.link.entropy import FrameCoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,65 @@ class Frames:
     @property
     def frames(self) -> float:
         return float(self.codes.shape[1])
+
+
+class Coded(Frames):
+    """Frames as a packet of an entropy coder, which is taken apart only where the codes are asked
+    for. ``data``: the packet; ``layers`` and ``count``: of its codes (K, n)."""
+
+    def __init__(self, data: bytes, layers: int, count: int, coder: FrameCoder) -> None:
+        self.data, self.coder = data, coder
+        self._layers, self._count = layers, count
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        return self.coder.decode(self.data, self._layers, self._count)
+
+    @property
+    def frames(self) -> float:
+        return float(self._count)
+
+
+class Pause(Frames):
+    """``count`` frames from ``first`` on that were not sent, as nobody speaks in them: codes (K, n)
+    that sound like what came ``before``, made where they are asked for.
+
+    ``noise``: what is to be told of how it sounds after them, see
+    :class:`streaming.wire.protocol.Noise`; None: nothing.
+    """
+
+    def __init__(
+        self, first: int, count: int, before: Sequence[Frames], layers: int, noise: bytes | None
+    ) -> None:
+        self.noise = noise
+        self._first, self._count = first, count
+        self._before, self._layers = tuple(before), layers
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        from facodec.link.pauses import MEMORY, pause_frames
+
+        parts = [item.codes for item in self._before]
+        known = np.concatenate(parts or [np.zeros((self._layers, 0), np.int64)], axis=1)
+        return pause_frames(known[:, -MEMORY:], self._first, self._count)
+
+    @property
+    def frames(self) -> float:
+        return float(self._count)
+
+    def parts(self, most: int) -> list[Pause]:
+        """The same pause in pieces of at most ``most`` frames, the last of which tells."""
+        starts = range(0, self._count, most) or (0,)
+        return [
+            Pause(
+                self._first + at,
+                min(most, self._count - at),
+                self._before,
+                self._layers,
+                self.noise if at == starts[-1] else None,
+            )
+            for at in starts
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +134,8 @@ def load(item: Media) -> float:
 
 def split(item: Media, most: int) -> list[Media]:
     """The item in pieces of at most ``most`` frames each; nothing for empty media."""
+    if isinstance(item, Pause):
+        return list(item.parts(most))
     if 0 < item.frames <= most:
         return [item]
     if isinstance(item, Sound):
@@ -93,7 +157,7 @@ def join(items: list[Media]) -> list[Media]:
         if isinstance(same[0], Sound):
             samples = [item.samples for item in same if isinstance(item, Sound)]
             joined.append(Sound(np.concatenate(samples)))
-        elif isinstance(same[0], Frames):
+        elif type(same[0]) is Frames:
             codes = [item.codes for item in same if isinstance(item, Frames)]
             joined.append(Frames(np.concatenate(codes, axis=1)))
         else:

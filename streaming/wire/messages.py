@@ -1,4 +1,4 @@
-"""The messages of ``facodec.v1`` as types, its errors, and sound and voices as wire bytes.
+"""The messages of the protocol as types, its errors, and sound and voices as wire bytes.
 
 docs/protocol.md explains each field; :mod:`streaming.wire.protocol` turns messages into bytes and
 back.
@@ -16,19 +16,25 @@ from facodec.config import CODE_BITS, CODE_LAYERS, LARGEST_TIMBRE, TIMBRE_DIM
 from streaming.wire.tokens import MAX_TOKEN as MAX_TOKEN
 
 VERSION = 1
+"""Of a hello and a ready that do not say another: what the first subprotocol speaks."""
 SUBPROTOCOL = "facodec.v1"
+COMPACT_SUBPROTOCOL = "facodec.v2"
+VERSIONS: Mapping[str, int] = {COMPACT_SUBPROTOCOL: 2, SUBPROTOCOL: 1}
+"""Subprotocols, the preferred one first, and the version that each stands for."""
 
 Role: TypeAlias = Literal[
     "encode", "decode", "loopback", "convert", "publish", "subscribe", "enroll"
 ]
 Format: TypeAlias = Literal["pcm", "codes"]
 PcmFormat: TypeAlias = Literal["f32", "s16"]
+VoiceForm: TypeAlias = Literal["exact", "compact"]
 
 ROLES: tuple[Role, ...] = (
     "encode", "decode", "loopback", "convert", "publish", "subscribe", "enroll",
 )  # fmt: skip
 FORMATS: tuple[Format, ...] = ("pcm", "codes")
 PCM_FORMATS: tuple[PcmFormat, ...] = ("f32", "s16")
+VOICE_FORMS: tuple[VoiceForm, ...] = ("exact", "compact")
 
 FORMATS_OF: Mapping[Role, tuple[tuple[Format | None, Format | None], ...]] = {
     "encode": (("pcm", "codes"),),
@@ -48,6 +54,10 @@ MAX_FRAMES_PER_MESSAGE = 80
 VOICE_ESTIMATE_BYTES = 2 * TIMBRE_DIM
 VOICE_EXACT_BYTES = 4 * TIMBRE_DIM
 MAX_NAME = 64
+MAX_STAMP_EVERY = 1024
+STAMP_EVERY = 16
+"""Packets for one with stamps, where a hello of version 2 does not say."""
+NOISE_BYTES = 5
 MAX_COUNT = 2**53
 
 CLOSE_CODES: Mapping[str, int] = {
@@ -128,6 +138,14 @@ class Hello:
     """What ``ready`` gave an earlier publisher of the room, which this one replaces."""
     identity: str | None = None
     """The model that the client's codes and its voice belong to, ``live@3f9a1c5b7d20``."""
+    voices: VoiceForm | None = None
+    """How voices travel in version 2; None: exact."""
+    stamps: int | None = None
+    """In version 2, packets from the server for one that carries stamps; None: 16."""
+    coder: str | None = None
+    """Identity of the entropy coder's tables that the client has."""
+    pauses: bool | None = None
+    """Whether frames may be missing both ways where nobody speaks."""
 
     def formats(self) -> tuple[Format | None, Format | None]:
         """(input, output) with what was omitted filled in from the role.
@@ -211,6 +229,16 @@ class Voice:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """In place of frames in which nobody speaks, in version 2: all before frame ``seq`` that were
+    not sent are a pause. ``data``: how the noise in it sounds
+    (:class:`facodec.link.comfort.Description`), empty where that is as before."""
+
+    seq: int
+    data: bytes = b""
+
+
+@dataclass(frozen=True)
 class Clock:
     """Asks for the server's clock: client's ``t0`` comes back with the server's ``t1``, in s."""
 
@@ -259,6 +287,12 @@ class Ready:
     """For a publisher: with it in ``hello`` its room is its own again after a lost connection."""
     identity: str | None = None
     """The model that codes and voices of this session belong to."""
+    voices: VoiceForm | None = None
+    coder: str | None = None
+    pauses: bool | None = None
+    """What of the hello's wishes for the wire holds."""
+    first: int | None = None
+    """Of a listener in version 2: index of the first frame that it gets."""
 
 
 @dataclass(frozen=True)
@@ -292,13 +326,13 @@ class Done:
     """His median pitch, Hz."""
 
 
-ClientMessage: TypeAlias = Hello | Audio | Codes | Voice | Clock | End
-ServerMessage: TypeAlias = Ready | Audio | Codes | Voice | Clock | Error | Done
+ClientMessage: TypeAlias = Hello | Audio | Codes | Voice | Noise | Clock | End
+ServerMessage: TypeAlias = Ready | Audio | Codes | Voice | Noise | Clock | Error | Done
 Message: TypeAlias = ClientMessage | ServerMessage
 
 TYPE_NAMES: Mapping[type, str] = {
     Hello: "hello", Audio: "audio", Codes: "codes", Voice: "voice", Clock: "clock", End: "end",
-    Ready: "ready", Error: "error", Done: "done",
+    Ready: "ready", Error: "error", Done: "done", Noise: "noise",
 }  # fmt: skip
 
 
@@ -329,7 +363,7 @@ def pcm_to_bytes(samples: np.ndarray, pcm: PcmFormat) -> bytes:
     """float samples (n,), full scale 1.0 -> wire bytes; s16 is rounded and clipped."""
     if pcm == "f32":
         return np.asarray(samples, dtype="<f4").tobytes()
-    scaled = np.asarray(samples, dtype=np.float32) * np.float32(32768.0)
+    scaled: np.ndarray = np.asarray(samples, dtype=np.float32) * np.float32(32768.0)
     np.rint(scaled, out=scaled)  # exact: what float32 cannot hold to a unit is clipped anyway
     return np.clip(scaled, -32768, 32767, out=scaled).astype("<i2").tobytes()
 
@@ -343,4 +377,5 @@ def pcm_from_bytes(data: bytes, pcm: PcmFormat) -> np.ndarray:
         )
     if pcm == "f32":
         return np.frombuffer(data, dtype="<f4").astype(np.float32)
-    return np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768.0)
+    samples: np.ndarray = np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768.0)
+    return samples

@@ -7,34 +7,56 @@ import numpy as np
 from facodec import bitstream
 from facodec.config import HOP
 from streaming.wire import protocol
-from streaming.wire.media import Frames, Media, Sound, Timbre
-from streaming.wire.protocol import Audio, Codes, PcmFormat, Stamps, Voice
+from streaming.wire.agreed import Agreed
+from streaming.wire.framing import Framing
+from streaming.wire.media import Coded, Frames, Media, Pause, Sound, Timbre
+from streaming.wire.protocol import Audio, Codes, Noise, PcmFormat, Stamps, Voice
 
 
 class Packetizer:
     """``size`` frames a packet (the last may be shorter), numbered from ``first_frame`` on.
 
-    It holds back less than ``size`` frames, so it is bounded by construction.
+    It holds back less than ``size`` frames, so it is bounded by construction. ``framing`` and
+    ``agreed``: of the connection.
     """
 
-    def __init__(self, size: int, pcm: PcmFormat, first_frame: int = 0) -> None:
+    def __init__(
+        self,
+        size: int,
+        pcm: PcmFormat,
+        first_frame: int = 0,
+        framing: Framing | None = None,
+        agreed: Agreed | None = None,
+    ) -> None:
         self.frames_out = 0
         self._size = size
         self._pcm: PcmFormat = pcm
         self._seq = first_frame
+        self._framing = framing or Framing()
+        self._agreed = agreed or Agreed()
+        self._voices = VoiceBudget() if self._agreed.compact else None
         self._held: Sound | Frames | None = None
         self._stamps: Stamps | None = None
+        self._since_stamps = self._agreed.stamp_every
 
     def add(self, item: Media, stamps: Stamps | None) -> list[tuple[bytes, int]]:
         """(message, frames in it) for every packet the item completes. Sound comes in whole
         hops. A timbre holds for what follows, so it sends what came before it first."""
         if isinstance(item, Timbre):
-            voice = (Voice.exact if item.exact else Voice.estimate)(item.vector)
-            return [*self.flush(), (protocol.encode(Voice(voice.data, alike=item.alike)), 0)]
+            if self._voices is None:
+                return self._announce(item)
+            self._voices.wish(item)
+            return []
+        due = None if self._voices is None else self._voices.due(self.frames_out)
+        packets = [] if due is None else self._announce(due)
+        self._stamps = stamps if self._agreed.stamp_every == 1 else stamps or self._stamps
+        if isinstance(item, Pause) and self._agreed.pauses:
+            return [*packets, *self.flush(), *self._skip(item)]
+        if isinstance(item, Coded) and self._agreed.coder is not None:
+            return [*packets, *self.flush(), self._packet(item)]
         held = _append(self._held, item)
-        self._stamps = stamps
         whole = int(held.frames) // self._size * self._size
-        packets = [
+        packets += [
             self._packet(_part(held, start, start + self._size))
             for start in range(0, whole, self._size)
         ]
@@ -46,17 +68,70 @@ class Packetizer:
         held, self._held = self._held, None
         return [] if held is None else [self._packet(held)]
 
+    def _announce(self, item: Timbre) -> list[tuple[bytes, int]]:
+        voice = (Voice.exact if item.exact else Voice.estimate)(item.vector)
+        message = Voice(voice.data, alike=item.alike)
+        return [*self.flush(), (self._framing.to_client(message), 0)]
+
+    def _skip(self, item: Pause) -> list[tuple[bytes, int]]:
+        self._seq += int(item.frames)
+        self.frames_out += int(item.frames)
+        if item.noise is None:
+            return []
+        return [(self._framing.to_client(Noise(self._seq, item.noise)), 0)]
+
     def _packet(self, item: Sound | Frames) -> tuple[bytes, int]:
-        frames = int(item.frames)
+        frames, stamps = int(item.frames), self._due_stamps()
         message: Audio | Codes
         if isinstance(item, Sound):
             data = protocol.pcm_to_bytes(item.samples, self._pcm)
-            message = Audio(self._seq, data, stamps=self._stamps)
+            message = Audio(self._seq, data, stamps=stamps)
         else:
-            message = Codes(self._seq, frames, bitstream.pack(item.codes), stamps=self._stamps)
+            message = Codes(self._seq, frames, self._packed(item), stamps=stamps)
         self._seq += frames
         self.frames_out += frames
-        return protocol.encode(message), frames
+        return self._framing.to_client(message), frames
+
+    def _packed(self, item: Frames) -> bytes:
+        coder = self._agreed.coder
+        if coder is None:
+            return bitstream.pack(item.codes)
+        return item.data if isinstance(item, Coded) else coder.encode(item.codes)
+
+    def _due_stamps(self) -> Stamps | None:
+        self._since_stamps += 1
+        if self._since_stamps < self._agreed.stamp_every or self._stamps is None:
+            return None
+        stamps, self._since_stamps = self._stamps, 0
+        if self._agreed.stamp_every > 1:
+            self._stamps = None
+        return stamps
+
+
+class VoiceBudget:
+    """Lets voices go out so seldom that they cost little: two in the first second of a stream, and
+    after it one in 2.5 s, which is 0.4 kbit/s. The newest waits for its turn."""
+
+    def __init__(self) -> None:
+        self._wished: Timbre | None = None
+        self._next = 0
+
+    def wish(self, item: Timbre) -> None:
+        """This is the voice from here on."""
+        self._wished = item
+
+    def due(self, frame: int) -> Timbre | None:
+        """What may go out before this frame, if anything."""
+        if self._wished is None or frame < self._next:
+            return None
+        wished, self._wished = self._wished, None
+        in_first = frame < FIRST_SECOND
+        self._next = min(frame + EARLY_GAP, FIRST_SECOND) if in_first else frame + LATER_GAP
+        return wished
+
+
+FIRST_SECOND, EARLY_GAP, LATER_GAP = 80, 40, 200
+"""Frames of the first second, and from one voice to the next in it and after it."""
 
 
 def _append(held: Sound | Frames | None, item: Sound | Frames) -> Sound | Frames:

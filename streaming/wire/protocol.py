@@ -1,6 +1,7 @@
-"""The protocol ``facodec.v1``: messages to bytes and back, checked. No sockets, no clocks.
+"""Messages as msgpack and back, checked. No sockets, no clocks.
 
-Every WebSocket message is binary and holds one msgpack map with the key ``type``. Both sides use
+All messages of ``facodec.v1``, and those of ``facodec.v2`` that hold no media
+(:mod:`streaming.wire.framing`): each is a msgpack map with the key ``type``. Both sides use
 :func:`encode`; a server reads with :func:`decode_client`, a client with :func:`decode_server`.
 Unknown fields are ignored, unknown types are a :class:`ProtocolError`. docs/protocol.md explains
 each field and shows each message byte by byte.
@@ -19,6 +20,7 @@ from facodec.config import CODE_LAYERS, HIGHEST_PITCH, LOWEST_PITCH, MIN_LAYERS
 from streaming.wire.fields import FieldError, FieldReader
 from streaming.wire.messages import (
     CLOSE_CODES,
+    COMPACT_SUBPROTOCOL,
     DONE_REASONS,
     FORMATS,
     FORMATS_OF,
@@ -26,14 +28,19 @@ from streaming.wire.messages import (
     MAX_FRAMES_PER_MESSAGE,
     MAX_FRAMES_PER_PACKET,
     MAX_NAME,
+    MAX_STAMP_EVERY,
     MAX_TOKEN,
+    NOISE_BYTES,
     PCM_FORMATS,
     ROLES,
+    STAMP_EVERY,
     SUBPROTOCOL,
     TYPE_NAMES,
     VERSION,
+    VERSIONS,
     VOICE_ESTIMATE_BYTES,
     VOICE_EXACT_BYTES,
+    VOICE_FORMS,
     Audio,
     ClientMessage,
     Clock,
@@ -47,6 +54,7 @@ from streaming.wire.messages import (
     LatencyInfo,
     Limits,
     Message,
+    Noise,
     PcmFormat,
     ProtocolError,
     Ready,
@@ -54,6 +62,7 @@ from streaming.wire.messages import (
     ServerMessage,
     Stamps,
     Voice,
+    VoiceForm,
     codes_size,
     pcm_from_bytes,
     pcm_to_bytes,
@@ -63,6 +72,7 @@ from streaming.wire.shape import check_shape
 
 __all__ = [
     "CLOSE_CODES",
+    "COMPACT_SUBPROTOCOL",
     "DONE_REASONS",
     "FORMATS",
     "FORMATS_OF",
@@ -70,14 +80,19 @@ __all__ = [
     "MAX_FRAMES_PER_MESSAGE",
     "MAX_FRAMES_PER_PACKET",
     "MAX_NAME",
+    "MAX_STAMP_EVERY",
     "MAX_TOKEN",
+    "NOISE_BYTES",
     "PCM_FORMATS",
     "ROLES",
+    "STAMP_EVERY",
     "SUBPROTOCOL",
     "TYPE_NAMES",
     "VERSION",
+    "VERSIONS",
     "VOICE_ESTIMATE_BYTES",
     "VOICE_EXACT_BYTES",
+    "VOICE_FORMS",
     "Audio",
     "ClientMessage",
     "Clock",
@@ -91,6 +106,7 @@ __all__ = [
     "LatencyInfo",
     "Limits",
     "Message",
+    "Noise",
     "PcmFormat",
     "ProtocolError",
     "Ready",
@@ -98,6 +114,7 @@ __all__ = [
     "ServerMessage",
     "Stamps",
     "Voice",
+    "VoiceForm",
     "codes_size",
     "decode_client",
     "decode_server",
@@ -113,9 +130,14 @@ def encode(message: Message) -> bytes:
     return cast(bytes, msgpack.packb({"type": TYPE_NAMES[type(message)], **_plain(message)}))
 
 
-def decode_client(data: bytes) -> ClientMessage:
+def decode_client(data: bytes, version: int = VERSION) -> ClientMessage:
     """What a client sent. Raises ProtocolError for anything a client may not send."""
-    return cast(ClientMessage, _decode(data, _CLIENT_READERS))
+    message = cast(ClientMessage, _decode(data, _CLIENT_READERS))
+    if isinstance(message, Hello) and message.version != version:
+        raise ProtocolError(
+            "bad-version", f"this is version {version}, got version {message.version}"
+        )
+    return message
 
 
 def decode_server(data: bytes) -> ServerMessage:
@@ -161,9 +183,6 @@ def _decode(data: bytes, readers: Mapping[str, _Reader]) -> Message:
 
 
 def _read_hello(get: FieldReader) -> Hello:
-    version = get.integer("version", 0, MAX_COUNT)
-    if version != VERSION:
-        raise ProtocolError("bad-version", f"this is version {VERSION}, got version {version}")
     hello = Hello(
         role=cast(Role, get.choice("role", ROLES)),
         input=cast("Format | None", get.optional(get.choice, "input", FORMATS)),
@@ -180,9 +199,18 @@ def _read_hello(get: FieldReader) -> Hello:
         pitch=get.optional(get.between, "pitch", LOWEST_PITCH, HIGHEST_PITCH),
         talker=_read_named_voice(get, "talker"),
         identity=get.optional(get.identity, "identity"),
+        version=get.integer("version", 0, MAX_COUNT),
+        voices=_read_voice_form(get),
+        stamps=get.optional(get.integer, "stamps", 1, MAX_STAMP_EVERY),
+        coder=get.optional(get.text, "coder", MAX_NAME),
+        pauses=get.optional(get.truth, "pauses"),
     )
     hello.formats()
     return hello
+
+
+def _read_voice_form(get: FieldReader) -> VoiceForm | None:
+    return cast("VoiceForm | None", get.optional(get.choice, "voices", VOICE_FORMS))
 
 
 def _read_named_voice(get: FieldReader, name: str) -> bytes | str | None:
@@ -269,6 +297,10 @@ def _read_ready(get: FieldReader) -> Ready:
         ),
         resume=get.optional(get.text, "resume", MAX_TOKEN),
         identity=get.optional(get.identity, "identity"),
+        voices=_read_voice_form(get),
+        coder=get.optional(get.text, "coder", MAX_NAME),
+        pauses=get.optional(get.truth, "pauses"),
+        first=get.optional(get.integer, "first", 0, MAX_COUNT),
     )
 
 

@@ -1,26 +1,33 @@
 """One session on the server as a state machine: messages in, events out. No sockets, no codec.
 
-The shell around it feeds :meth:`Session.receive`, sends what :meth:`Session.open`,
-:meth:`Session.send` and :meth:`Session.finish` return, and calls :meth:`Session.check` with the
-time now and then. Whatever breaks the protocol raises :class:`ProtocolError`.
+The shell around it feeds :meth:`ServerSession.receive`, sends what :meth:`ServerSession.open`,
+:meth:`ServerSession.send` and :meth:`ServerSession.finish` return, and calls
+:meth:`ServerSession.check` with the time now and then. Whatever breaks the protocol raises
+:class:`ProtocolError`.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
 
 import numpy as np
 
-from facodec import bitstream
+from facodec import bitstream, renamed
 from facodec.config import HOP, LOUDEST, SAMPLE_RATE, Latency
 from facodec.identity import ModelIdentity
+from facodec.link.entropy import FrameCoder
 from streaming.wire import protocol
+from streaming.wire.agreed import Agreed, agree
 from streaming.wire.belonging import need_own_voice
-from streaming.wire.media import Frames, Media, Sound, Talker, Timbre
+from streaming.wire.framing import Framing
+from streaming.wire.media import Coded, Frames, Media, Pause, Sound, Talker, Timbre
 from streaming.wire.packets import Packetizer
+from streaming.wire.pausing import PauseClock
 from streaming.wire.protocol import (
+    VERSION,
     Audio,
     Clock,
     Codes,
@@ -30,29 +37,36 @@ from streaming.wire.protocol import (
     Hello,
     LatencyInfo,
     Limits,
+    Noise,
     ProtocolError,
     Ready,
     Stamps,
     Voice,
 )
 
+__getattr__ = renamed.attributes(__name__, {"Session": f"{__name__}.ServerSession"})
+
+REMEMBERED = 12
+"""Packets of codes that a pause is made to sound like, of which the newest frames count."""
 ROLES_WITHOUT_VOICE = ("subscribe", "enroll")
 """Roles that have no use for a ``voice``."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The client said hello; answer with :meth:`Session.open` or refuse with an error."""
+    """The client said hello; answer with :meth:`ServerSession.open` or refuse with an error."""
 
     hello: Hello
 
 
 @dataclass(frozen=True)
 class Arrived:
-    """Media for the model. ``t``: the client's capture stamp, s on its own clock."""
+    """Media for the model. ``t``: the client's capture stamp, s on its own clock. ``before``: a
+    pause that came to its end with it."""
 
     item: Media
     t: float | None
+    before: Pause | None = None
 
 
 @dataclass(frozen=True)
@@ -96,15 +110,21 @@ class Totals:
         self.decode += decode
 
 
-class Session:
+class ServerSession:
     """The server's side of one connection.
 
     ``identity``: the session id. ``hello_timeout``: seconds from ``started`` that the client has
     for its hello; after that ``limits.idle_timeout`` holds whenever the server waits for it.
+    ``framing``: of its subprotocol.
     """
 
     def __init__(
-        self, identity: str, limits: Limits, hello_timeout: float, started: float = 0.0
+        self,
+        identity: str,
+        limits: Limits,
+        hello_timeout: float,
+        started: float = 0.0,
+        framing: Framing | None = None,
     ) -> None:
         self.identity = identity
         self.totals = Totals()
@@ -116,6 +136,10 @@ class Session:
         self._waiting_since: float | None = None
         self._packets: Packetizer | None = None
         self._model: ModelIdentity | None = None
+        self._framing = framing or Framing()
+        self._agreed: Agreed | None = None
+        self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
+        self._pause_clock = PauseClock()
 
     @property
     def hello(self) -> Hello:
@@ -150,13 +174,13 @@ class Session:
                 f"a message holds at most {self._limits.max_message} bytes, got {len(data)}",
             )
         self.totals.bytes_in += len(data)
-        message = protocol.decode_client(data)
+        message = self._framing.from_client(data, now)
         if isinstance(message, Hello):
             return self._on_hello(message)
         if self._state is _State.NEW:
             raise _unexpected(message, "before hello")
         if isinstance(message, Clock):
-            return Reply(self._count(protocol.encode(Clock(message.t0, now))))
+            return Reply(self._count(self._framing.to_client(Clock(message.t0, now))))
         if self._state is _State.ENDED:
             raise _unexpected(message, "after end")
         if isinstance(message, End):
@@ -164,7 +188,7 @@ class Session:
             return Ended()
         if isinstance(message, Voice):
             return self._on_voice(message)
-        return self._on_media(message)
+        return self._on_media(message, now)
 
     def listen(self, now: float) -> None:
         """The server starts to wait for the client: its silence counts from here."""
@@ -205,12 +229,17 @@ class Session:
         need_own_voice(voice, self._model)
         return Arrived(Timbre(voice.vector(), exact=voice.is_exact), None)
 
-    def _on_media(self, message: protocol.ClientMessage) -> Event:
+    def _on_media(self, message: protocol.ClientMessage, now: float) -> Event:
         wanted, _ = self.hello.formats()
         if isinstance(message, Audio) and wanted == "pcm":
             return Arrived(self._sound(message), message.t)
         if isinstance(message, Codes) and wanted == "codes":
-            return Arrived(self._frames(message), message.t)
+            before = self._pause(message.seq, None, now)
+            return Arrived(self._frames(message), message.t, before)
+        if isinstance(message, Noise) and wanted == "codes" and self._pauses:
+            pause = self._pause(message.seq, message.data, now)
+            assert pause is not None
+            return Arrived(pause, None)
         raise _unexpected(message, f"where the input is {wanted or 'nothing'}")
 
     def _sound(self, message: Audio) -> Sound:
@@ -229,17 +258,54 @@ class Session:
         return Sound(samples)
 
     def _frames(self, message: Codes) -> Frames:
-        self._expect_seq(message.seq, self.totals.frames_in)
-        layers = self.hello.layers
-        wanted = protocol.codes_size(layers, message.n)
-        if len(message.data) != wanted:
+        layers, count, size = self.hello.layers, message.n, len(message.data)
+        wanted = protocol.codes_size(layers, count)
+        coder = None if self._agreed is None else self._agreed.coder
+        if size != wanted and (coder is None or size > wanted):
             raise ProtocolError(
-                "bad-size",
-                f"{message.n} frames of {layers} layers take {wanted} bytes, got "
-                f"{len(message.data)}",
+                "bad-size", f"{count} frames of {layers} layers take {wanted} bytes, got {size}"
             )
-        self.totals.frames_in += message.n
-        return Frames(bitstream.unpack(message.data, layers=layers, frames=message.n))
+        self.totals.frames_in += count
+        frames: Frames
+        if coder is not None:
+            frames = Coded(message.data, layers, count, coder)
+        else:
+            frames = Frames(bitstream.unpack(message.data, layers=layers, frames=count))
+        if self._pauses:
+            self._newest.append(frames)
+            self._pause_clock.on_speech(count)
+        return frames
+
+    @property
+    def _pauses(self) -> bool:
+        return self._agreed is not None and self._agreed.pauses
+
+    def pause_due(self, now: float) -> tuple[Pause | None, float | None]:
+        """What of a pause is to be made by now though it was not told yet, so that who takes a
+        frame for every hop does not wait; and the seconds until there may be more, None while there
+        is no pause."""
+        if not self._pauses or self._state is not _State.OPEN:
+            return None, None
+        first = self.totals.frames_in + self._pause_clock.ahead
+        count = self._pause_clock.due(now)
+        made = Pause(first, count, self._newest, self.hello.layers, None) if count else None
+        return made, self._pause_clock.wait(now)
+
+    def _pause(self, seq: int, noise: bytes | None, now: float) -> Pause | None:
+        """The frames before ``seq`` that were not sent, as far as they were not made before."""
+        first = self.totals.frames_in
+        if noise is None and (not self._pauses or seq == first):
+            self._expect_seq(seq, first)
+            return None
+        if not first <= seq <= first + self._limits.max_frames:
+            raise ProtocolError(
+                "bad-seq",
+                f"a pause from frame {first} on is told every {self._limits.max_frames} frames, "
+                f"got seq {seq}",
+            )
+        self.totals.frames_in = seq
+        missing = self._pause_clock.on_pause(seq - first, now)
+        return Pause(seq - missing, missing, self._newest, self.hello.layers, noise)
 
     @staticmethod
     def _expect_seq(got: int, wanted: int) -> None:
@@ -255,14 +321,21 @@ class Session:
         layers: int,
         first_frame: int = 0,
         resume: str | None = None,
+        coder: FrameCoder | None = None,
+        *,
+        pauses: bool = False,
     ) -> bytes:
         """Accepts the hello: ``ready``. ``first_frame``: seq of the first frame to be sent.
-        ``resume``: with which a publisher may replace this session."""
+        ``resume``: with which a publisher may replace this session. ``coder``: with which codes
+        may be coded; ``pauses``: whether frames may be left out."""
         if self._state is _State.OPENING:
             self._state = _State.OPEN
         self._model = model
         hello = self.hello
-        self._packets = Packetizer(hello.frames_per_packet, hello.pcm, first_frame)
+        agreed = self._agreed = agree(hello, coder, pauses=pauses)
+        self._packets = Packetizer(
+            hello.frames_per_packet, hello.pcm, first_frame, self._framing, agreed
+        )
         ready = Ready(
             session=self.identity,
             model=model.name,
@@ -273,8 +346,14 @@ class Session:
             limits=self._limits,
             resume=resume,
             identity=str(model) if model.weights else None,
+            version=self._framing.version,
+            voices="compact" if agreed.compact else None,
+            coder=None if agreed.coder is None else agreed.coder.identity,
+            pauses=agreed.pauses or None,
+            first=first_frame if first_frame and self._framing.version > VERSION else None,
         )
-        return self._count(protocol.encode(ready))
+        self._framing.compact_voices = agreed.compact
+        return self._count(self._framing.to_client(ready))
 
     def send(self, item: Media, stamps: Stamps | None = None) -> list[tuple[bytes, int]]:
         """Media for the client as messages, each with the frames in it; what does not fill a
@@ -301,7 +380,7 @@ class Session:
             talker=None if talker is None else Voice.exact(talker.timbre).data,
             pitch=None if talker is None else talker.pitch,
         )
-        return [*messages, (protocol.encode(done), 0)]
+        return [*messages, (self._framing.to_client(done), 0)]
 
     def _count(self, data: bytes) -> bytes:
         self.totals.bytes_out += len(data)

@@ -34,6 +34,23 @@ def test_modules_of_a_package_that_was_moved_are_not_loaded_twice() -> None:
     assert states is import_module("facodec.bundled.steps.states")
 
 
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("clients.library.connection", "AudioPacket", "clients.library.packets.AudioPacket"),
+        ("streaming.wire.session", "Session", "streaming.wire.session.ServerSession"),
+        ("clients.library.connection", "MAX_PACKETS", "clients.library.session.MAX_PACKETS"),
+    ],
+)
+def test_an_old_name_in_a_module_is_the_new_one(module: str, old: str, new: str) -> None:
+    home, _, name = new.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=f"^{module}.{old} is now {new}$"):
+        found = getattr(import_module(module), old)
+    assert found is getattr(import_module(home), name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = import_module(module).nothing
+
+
 def test_an_old_name_is_told_where_it_is_imported() -> None:
     program = (
         "from facodec import reading\nfrom facodec.reading import read_audio\nreading.read_audio"

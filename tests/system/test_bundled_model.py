@@ -27,9 +27,9 @@ def test_quality_and_the_ladder(live: Codec, speech_folder: Path) -> None:
     rows = measure(live, clips(speech_folder, 10), ladder=True)
     full, lowest = rows["live 4.8"], rows["live 2.4"]
     assert full["stoi"] >= 0.87 and full["estoi"] >= 0.75 and full["log_mel"] <= 0.29, full
-    assert full["pesq"] >= 2.05, full  # 2.15 over the whole folder
+    assert full["pesq"] >= 2.05, full  # 2.27 over the whole folder
     assert abs(full["level_db"]) <= 1.0 and full["floor_db"] <= 3.0 and full["clicks"] == 0, full
-    assert lowest["stoi"] >= 0.78, lowest  # 0.81 over the whole folder
+    assert lowest["stoi"] >= 0.78, lowest  # 0.82 over the whole folder
     assert [row["stoi"] for row in rows.values()] == sorted(
         (row["stoi"] for row in rows.values()), reverse=True
     )
@@ -42,8 +42,8 @@ def test_conversion_sounds_like_the_target(live: Codec, speech_folder: Path) -> 
         made = convert_pair(live, read([pair.source]), reference)
         rows.append(judge_pair(pair, made, reference).rows[CONVERTED])
     row = summarise(rows)
-    assert row["to_target"] >= 0.65 and row["closer"] >= 0.7, row  # 0.87 of 100 pairs
-    assert row["pitch_within"] >= 0.9, row
+    assert row["to_target"] >= 0.65 and row["closer"] >= 0.7, row  # 0.83 of 60 pairs
+    assert row["pitch_within"] >= 14 / 16, row  # 0.97 of 60 other pairs
 
 
 @pytest.mark.usefixtures("word_tools")

@@ -78,7 +78,7 @@ def peers(server: Server) -> list[Peer]:
     return list(server._peers)
 
 
-def only_wire(server: Server) -> wire.Wire:
+def only_wire(server: Server) -> wire.ServerSocket:
     (peer,) = peers(server)
     return peer._socket
 
@@ -92,7 +92,7 @@ def serving(codec: Codec, **settings: Any) -> Server:
     return Server(ServerSettings(**{"port": 0, "max_sessions": 64, **settings}), {"live": codec})
 
 
-# ------------------------------------------------------------------------------------------- slots
+# ------------------------------------------------------------------------------------------ places
 
 
 def test_waiting_listeners_keep_no_publisher_out_of_his_room(raw: Any, untrained: Codec) -> None:
@@ -133,7 +133,7 @@ def test_who_says_nothing_gives_way_to_who_does(raw: Any, untrained: Codec) -> N
             client = raw.client(owner)
             await client.send(Hello("encode"))
             await client.until(Ready)
-            assert (server.runtime.slots.unknown, server.runtime.slots.computing) == (3, 1)
+            assert (server.runtime.occupancy.unknown, server.runtime.occupancy.computing) == (3, 1)
             for socket in (owner, *squatters):
                 await socket.close()
 

@@ -112,12 +112,15 @@ def test_who_does_not_speak_the_protocol_gets_426(raw: Any, untrained: Codec) ->
     async def scenario() -> None:
         async with Server(ServerSettings(port=0, max_sessions=64), {"live": untrained}) as server:
             status, headers, body = await get(server.url, "/")
-            assert status == 426 and "facodec.v1" in body
-            assert headers["Sec-WebSocket-Protocol"] == "facodec.v1"
+            assert status == 426 and "facodec.v2 or facodec.v1" in body
+            assert headers["Sec-WebSocket-Protocol"] == "facodec.v2, facodec.v1"
             assert (await refusal(raw, server.url, subprotocols=None))[0] == 426
             assert (await refusal(raw, server.url, subprotocols=["chat"]))[0] == 426
             heard_both = raw.connect(server.url, subprotocols=["chat", "facodec.v1"])
             async with heard_both as socket:
                 assert socket.subprotocol == "facodec.v1"
+            newer = raw.connect(server.url, subprotocols=["facodec.v1", "facodec.v2"])
+            async with newer as socket:
+                assert socket.subprotocol == "facodec.v2"
 
     raw.run(scenario())

@@ -132,7 +132,8 @@ class Kept:
         total = torch.addcmul(self.bias, past[0], self.past_filter[0])
         for frame, weight in zip(past[1:], self.past_filter[1:], strict=True):
             total.addcmul_(frame, weight)
-        return total.split(self.widths, dim=1)
+        shares: tuple[Tensor, ...] = total.split(self.widths, dim=1)
+        return shares
 
     def newest(self, inputs: list[Tensor]) -> Tensor:
         """The blocks' inputs (B, width) as they are kept: a frame (B, widths)."""

@@ -115,7 +115,8 @@ class Recorded:
 
         arguments = (*inputs, *parts, *packed, *(() if rows is None else (rows,)))
         try:
-            return record(flat, arguments)
+            graph: Graph | None = record(flat, arguments)
+            return graph
         finally:
             self._shelf.use([])
 

@@ -21,6 +21,7 @@ from clients.errors import UsageError
 from clients.offline.recordings import encode_file
 from facodec import files
 from facodec.files import FileError, Replacement, open_input, read_bytes, shown, write_bytes
+from facodec.sound import links, reading
 from facodec.sound.reading import AudioReader
 
 HELLO = Path(__file__).parents[2] / "data" / "hello.flac"
@@ -95,6 +96,17 @@ def test_all_links_of_a_chain_are_read(suffix: str, tmp_path: Path) -> None:
     chained.write_bytes(b"".join((tmp_path / f"{n}{suffix}").read_bytes() for n in "aba"))
     parts = [read_audio(tmp_path / f"{name}{suffix}") for name in "aba"]
     np.testing.assert_array_equal(read_audio(chained), np.concatenate(parts))
+
+
+def test_more_links_than_are_read_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "MOST_LINKS", 2)
+    monkeypatch.setattr(reading, "MOST_LINKS", 2)
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 16000)
+    (tmp_path / "chain.wav").write_bytes(3 * (tmp_path / "a.wav").read_bytes())
+    with pytest.raises(FileError, match="more than 2 sound files"):
+        read_audio(tmp_path / "chain.wav")
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])

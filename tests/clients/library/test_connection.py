@@ -28,7 +28,8 @@ from clients.errors import (
     WrongProtocol,
 )
 from clients.library.addresses import check_address
-from clients.library.connection import AudioPacket, CodesPacket, VoicePacket, connect
+from clients.library.connection import connect
+from clients.library.packets import AudioPacket, CodesPacket, VoicePacket
 from clients.library.refusals import explain_failure, explain_handshake
 from facodec.codec import Codec
 from streaming.server.listening import Server
@@ -261,7 +262,7 @@ def test_an_unknown_host() -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "sentence"),
     [
-        (426, WrongProtocol, "does not speak facodec.v1 .speak better."),
+        (426, WrongProtocol, "does not speak facodec.v2 or facodec.v1 .speak better."),
         (401, NotAuthorized, "wants a token .speak better."),
         (503, ServerFull, "full .speak better.: try again later"),
         (403, Forbidden, "does not let this client in .speak better."),
@@ -275,33 +276,32 @@ def test_refusals_before_the_upgrade(status: int, kind: type[ClientError], sente
         with_refusal(response, just_connect)
 
 
-def test_a_server_that_dies_while_it_is_connected_to_may_come_back() -> None:
-    async def work() -> None:
-        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.close()
+async def connect_to(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> None:
+    """Connects to what is no WebSocket server."""
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await just_connect(f"ws://127.0.0.1:{port}")
 
-        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            await just_connect(f"ws://127.0.0.1:{port}")
+
+def test_a_server_that_dies_while_it_is_connected_to_may_come_back() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
 
     with pytest.raises(ServerUnreachable, match="went away before it answered"):
-        run(work())
+        run(connect_to(hang_up))
 
 
 def test_what_is_no_websocket_server() -> None:
-    async def work() -> None:
-        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"220 mail.example ESMTP\r\n")
-            await writer.drain()
-            writer.close()
-
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            await just_connect(f"ws://127.0.0.1:{port}")
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await writer.drain()
+        writer.close()
 
     with pytest.raises(ConnectError, match="no facodec server"):
-        run(work())
+        run(connect_to(answer))
 
 
 def test_a_sender_learns_that_the_server_shuts_down() -> None:

@@ -13,8 +13,9 @@ import pytest
 import soundfile
 
 from clients.errors import ConnectionLost
-from clients.library import connection
-from clients.library.connection import CodesPacket, connect
+from clients.library import session, socket
+from clients.library.connection import connect
+from clients.library.packets import CodesPacket
 from clients.session.live_options import LiveOptions
 from clients.session.run import LiveRun
 from clients.session.status import Reporter
@@ -79,8 +80,8 @@ def run(work: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "SILENCE", 1.0)
-    monkeypatch.setattr(connection, "PING_INTERVAL", 0.1)
+    monkeypatch.setattr(session, "SILENCE", 1.0)
+    monkeypatch.setattr(socket, "PING_INTERVAL", 0.1)
 
 
 def test_a_server_that_has_gone_deaf_is_noticed(untrained: Codec) -> None:
@@ -89,7 +90,7 @@ def test_a_server_that_has_gone_deaf_is_noticed(untrained: Codec) -> None:
         async with Server(settings, {"live": untrained}) as server, Relay(server.url) as relay:
             session = connect(relay.url, role="subscribe", room="a", ready_timeout=None)
             opening = asyncio.ensure_future(session.__aenter__())
-            while not server.runtime.slots.listeners:
+            while not server.runtime.occupancy.listeners:
                 await asyncio.sleep(0.005)
             relay.go_deaf()
             with pytest.raises(ConnectionLost, match="nothing came from the server for 1 s"):

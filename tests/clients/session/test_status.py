@@ -69,6 +69,7 @@ def test_rates_are_those_since_the_last_snapshot() -> None:
     sampler = Sampler(state)
     first = sampler.take(11.0)
     assert first.up_kbps == pytest.approx(6.0)
+    assert first.headers_kbps == (pytest.approx(37.12), 0.0)
     assert first.lag_ms == pytest.approx(62.5)
     assert (first.frames_in, first.frames_out) == (80, 75)
     state.wire.bytes_up += 1500
@@ -89,12 +90,19 @@ def test_the_line_tells_sound_from_codes() -> None:
 
 
 def test_the_line_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "140")
     line, terminal, pipe = Sampler(progress()).take(11.0), Terminal(), io.StringIO()
     Reporter(errors=terminal, out=io.StringIO()).show(line)
     Reporter(errors=pipe, out=io.StringIO()).show(line)
     assert terminal.getvalue().startswith("\r") and "\n" not in terminal.getvalue()
-    words = ("wire 6/0 kbit/s", "frames 80/75", "lag 62 ms", "underruns 0", "sum 10/10 ms", "[####")
+    words = (
+        "wire 6.0/0.0 kbit/s",
+        "with headers 43/0",
+        "lag 62 ms",
+        "underruns 0",
+        "sum 10/10 ms",
+        "[####",
+    )
     for word in words:
         assert word in terminal.getvalue()
     assert pipe.getvalue() == ""

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from facodec.bundled import prosody
-from facodec.bundled.conditioning import REMEMBERED, Conditioning, run
+from facodec.bundled.conditioning import REMEMBERED, TAKEN, Conditioning, run
+from facodec.bundled.features import MEL_BANDS, MEL_WINDOW, CausalFeatures, mel_filterbank
 from facodec.bundled.talker import LONG, SHORT, VoiceStatistics, remember
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
@@ -65,6 +66,22 @@ def test_conditioning_over_hops_equals_its_recursion() -> None:
     found, found_after = conditioning(audio, state)
     torch.testing.assert_close(found, wanted.float(), rtol=0, atol=1e-6)
     torch.testing.assert_close(found_after, after, rtol=0, atol=1e-9)
+
+
+def test_the_lowest_log_mels_get_back_what_conditioning_takes() -> None:
+    """Of noise, which has as much at all frequencies; speech and its rooms differ a little."""
+    audio = 0.05 * torch.randn(1, 800 * HOP, generator=torch.Generator().manual_seed(2))
+    conditioning, features = Conditioning(), CausalFeatures()
+    conditioned, _ = conditioning(audio, conditioning.initial_state(1))
+    given_back = features(conditioned)[0]
+    gains = features.mel_basis.sum(0) / mel_filterbank(MEL_BANDS, MEL_WINDOW).sum(0)
+    features.mel_basis = mel_filterbank(MEL_BANDS, MEL_WINDOW)
+    change = (given_back - features(audio)[0]).mean((0, 1))
+    assert change[:2].abs().max() < 0.1 and change[2:].abs().max() < 0.02
+    wanted = torch.ones(MEL_BANDS)
+    wanted[: len(TAKEN)] = 10 ** torch.tensor(TAKEN)
+    torch.testing.assert_close(gains, wanted)
+    assert len(TAKEN) == 5 and (gains[:5].diff() < 0).all()
 
 
 @pytest.mark.parametrize("disturbance", ["offset .05", "offset .3", "50 Hz", "60 Hz", "50.05 Hz"])

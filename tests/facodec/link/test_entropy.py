@@ -113,6 +113,29 @@ def test_speech_comes_back_bit_for_bit(coder: FrameCoder, spoken: np.ndarray, fr
         assert np.array_equal(coder.decode(data, *packet.shape), packet)
 
 
+@pytest.mark.parametrize("learned", [True, False])
+def test_c_and_python_give_the_same_bytes(
+    learned: bool, tables: EntropyTables, spoken: np.ndarray
+) -> None:
+    chosen = tables if learned else drawn(3)
+    fast, plain = FrameCoder(chosen), FrameCoder(chosen, native=False)
+    if not fast.is_fast:
+        pytest.skip("missing: a C compiler")
+    random = np.random.default_rng(1).integers(0, 1024, (6, 24))
+    for packet in (*packets(spoken, 8)[:6], spoken[:3, 40:44], random, random[:4]):
+        data = plain.encode(packet)
+        assert fast.encode(packet) == data
+        assert np.array_equal(fast.decode(data, *packet.shape), packet)
+        assert np.array_equal(fast.cost(packet), plain.cost(packet))
+
+
+def test_any_bytes_are_decoded_alike(tables: EntropyTables) -> None:
+    fast, plain = FrameCoder(tables), FrameCoder(tables, native=False)
+    for seed in range(20):
+        data = np.random.default_rng(seed).bytes(seed)
+        assert np.array_equal(fast.decode(data, 6, 4), plain.decode(data, 6, 4))
+
+
 def test_speech_of_eight_frames_a_packet_takes_a_sixth_less(
     coder: FrameCoder, spoken: np.ndarray
 ) -> None:
@@ -171,8 +194,8 @@ def test_bytes_are_the_same_on_every_processor() -> None:
 
 def test_predictions_do_not_depend_on_the_order_of_sums(spoken: np.ndarray) -> None:
     tables = drawn()
-    float32 = FrameCoder(tables)._predictor.shares(spoken[:, :8])  # type: ignore[union-attr]
-    wide = FrameCoder(tables)._predictor
+    float32 = FrameCoder(tables, native=False)._predictor.shares(spoken[:, :8])  # type: ignore[union-attr]
+    wide = FrameCoder(tables, native=False)._predictor
     for name in ("_embeddings", "_past", "_thresholds", "_words", "_biases"):
         setattr(wide, name, getattr(wide, name).astype(np.float64))
     assert wide is not None

@@ -25,6 +25,7 @@ from facodec.training.perturb import perturb
 from facodec.training.report import averaged_model, read_log, write_page
 from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, VoiceCritic, frozen
 from facodec.weights.timbres import voices_identity
+from tests.facodec.training.speech import two_speakers
 
 TINY = TrainConfig(
     steps=24,
@@ -43,12 +44,8 @@ TINY = TrainConfig(
 def folder(tmp_path_factory: pytest.TempPathFactory, hello: np.ndarray, reply: np.ndarray) -> Path:
     """Two speakers; one recording is at 24 kHz and in stereo, one is too short."""
     folder = tmp_path_factory.mktemp("speech")
-    for speaker, audio in (("she", hello), ("he", reply)):
-        (folder / speaker).mkdir()
-        soundfile.write(folder / speaker / "a.flac", audio[:40_000], 16_000)
-        soundfile.write(folder / speaker / "b.wav", audio[40_000:], 16_000)
+    two_speakers(folder, hello, reply)
     soundfile.write(folder / "she" / "c.wav", np.stack((hello, hello), 1)[:48_000], 24_000)
-    soundfile.write(folder / "she" / "short.wav", hello[:300], 16_000)
     return folder
 
 

@@ -23,6 +23,7 @@ from facodec.training.config import TrainConfig
 from facodec.training.decoding import CodedSampler, DecoderObjective
 from facodec.training.loop import LOG, Trainer
 from facodec.training.report import read_log
+from tests.facodec.training.speech import two_speakers
 
 SMALL = TrainConfig(
     steps=12, stage="decoder", batch=2, frames=60, warmup=1, learning_rate=1e-3, average=0.5
@@ -37,11 +38,7 @@ def codec() -> Codec:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, hello: np.ndarray, reply: np.ndarray) -> Path:
     folder = tmp_path_factory.mktemp("speech")
-    for speaker, audio in (("she", hello), ("he", reply)):
-        (folder / speaker).mkdir()
-        soundfile.write(folder / speaker / "a.flac", audio[:40_000], 16_000)
-        soundfile.write(folder / speaker / "b.wav", audio[40_000:], 16_000)
-    soundfile.write(folder / "she" / "short.wav", hello[:300], 16_000)
+    two_speakers(folder, hello, reply)
     return folder
 
 

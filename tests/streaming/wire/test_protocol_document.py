@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from streaming.wire import protocol
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+TYPES = (Path(__file__).parents[3] / "docs" / "protocol.d.ts").read_text()
 EXAMPLE = re.compile(
     r"```json (?P<side>client|server)\n(?P<json>.*?)```\n"
     r"```hex (?P<size>\d+) bytes\n(?P<hex>.*?)```",
@@ -45,7 +47,7 @@ def test_example(example: dict[str, str]) -> None:
 
 def test_every_message_has_an_example() -> None:
     shown = {json.loads(example["json"])["type"] for example in EXAMPLES}
-    assert shown == set(protocol.TYPE_NAMES.values())
+    assert shown == set(protocol.TYPE_NAMES.values()) - {"noise"}  # which is never msgpack
     assert DOCUMENT.count("```hex") == len(EXAMPLES)
 
 
@@ -58,3 +60,14 @@ def test_every_role_is_listed_with_its_formats() -> None:
     for role, pairs in protocol.FORMATS_OF.items():
         text = ", ".join(f"{i or 'nothing'} -> {o or 'nothing'}" for i, o in pairs)
         assert f"| `{role}` | {text} |" in DOCUMENT
+
+
+@pytest.mark.parametrize("kind", protocol.TYPE_NAMES)
+def test_the_types_for_typescript_know_every_field(kind: type) -> None:
+    name = {protocol.Error: "ServerError"}.get(kind, kind.__name__)
+    found = re.search(rf"export interface {name} {{(.*?)(?:\n}}|}}\n)", TYPES, re.DOTALL)
+    assert found is not None
+    named = set(re.findall(r"(\w+)\??:", re.sub(r"/\*.*?\*/", "", found[1], flags=re.DOTALL)))
+    nested = set(re.findall(r"(\w+)\??:", " ".join(re.findall(r"{(.*?)}", found[1], re.DOTALL))))
+    assert {field.name for field in fields(kind)} | {"type"} == named - nested
+    assert f'type: "{protocol.TYPE_NAMES[kind]}"' in found[1]

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from facodec import bitstream
 from facodec.config import Latency
 from facodec.identity import ModelIdentity
+from facodec.link.entropy import FrameCoder
 from streaming.wire import protocol
-from streaming.wire.media import Frames, Sound, Timbre
+from streaming.wire.agreed import Agreed, agree
+from streaming.wire.framing import CompactFraming
+from streaming.wire.media import Frames, Pause, Sound, Timbre
 from streaming.wire.packets import Packetizer
 from streaming.wire.protocol import (
     Audio,
@@ -17,25 +22,26 @@ from streaming.wire.protocol import (
     End,
     Hello,
     Limits,
+    Noise,
     ProtocolError,
     Ready,
     Stamps,
     Voice,
 )
-from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, Session
+from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, ServerSession
 
 LIVE = ModelIdentity("live", "0123456789ab")
 LIMITS = Limits(max_message=100_000, max_frames=80, backlog=2.0, idle_timeout=60.0)
 
 
-def opened(hello: Hello) -> Session:
-    session = Session("s1", LIMITS, hello_timeout=5.0)
+def opened(hello: Hello) -> ServerSession:
+    session = ServerSession("s1", LIMITS, hello_timeout=5.0)
     assert isinstance(send(session, hello), Opened)
     session.open(LIVE, Latency(200, 200), hello.layers)
     return session
 
 
-def send(session: Session, message: protocol.ClientMessage, now: float = 0.0) -> Event:
+def send(session: ServerSession, message: protocol.ClientMessage, now: float = 0.0) -> Event:
     return session.receive(protocol.encode(message), now)
 
 
@@ -43,7 +49,7 @@ def pcm(count: int, value: float = 0.0) -> bytes:
     return np.full(count, value, "<f4").tobytes()
 
 
-def refused(session: Session, message: protocol.ClientMessage | bytes | str) -> str:
+def refused(session: ServerSession, message: protocol.ClientMessage | bytes | str) -> str:
     data = protocol.encode(message) if not isinstance(message, (bytes, str)) else message
     with pytest.raises(ProtocolError) as caught:
         session.receive(data, 0.0)
@@ -51,7 +57,7 @@ def refused(session: Session, message: protocol.ClientMessage | bytes | str) -> 
 
 
 def test_a_whole_conversation() -> None:
-    session = Session("s1", LIMITS, hello_timeout=5.0)
+    session = ServerSession("s1", LIMITS, hello_timeout=5.0)
     assert send(session, Hello("encode")) == Opened(Hello("encode"))
     ready = protocol.decode_server(session.open(LIVE, Latency(200, 150), 6))
     assert isinstance(ready, Ready)
@@ -72,7 +78,7 @@ def test_a_whole_conversation() -> None:
 
 
 def test_clock_is_answered_from_hello_on() -> None:
-    session = Session("s1", LIMITS, hello_timeout=5.0)
+    session = ServerSession("s1", LIMITS, hello_timeout=5.0)
     assert refused(session, Clock(1.5)) == "unexpected-message"
     send(session, Hello("subscribe", room="a"))
     answer = send(session, Clock(1.5), now=7.0)
@@ -116,15 +122,15 @@ def test_what_a_role_does_not_take(hello: Hello, message: object, code: str) -> 
 
 
 def test_nothing_before_hello_and_nothing_after_end() -> None:
-    assert refused(Session("s1", LIMITS, 5.0), Audio(0, b"")) == "unexpected-message"
-    assert refused(Session("s1", LIMITS, 5.0), Hello("publish")) == "bad-field"
+    assert refused(ServerSession("s1", LIMITS, 5.0), Audio(0, b"")) == "unexpected-message"
+    assert refused(ServerSession("s1", LIMITS, 5.0), Hello("publish")) == "bad-field"
     session = opened(Hello("encode"))
     send(session, End())
     assert refused(session, Audio(0, b"")) == "unexpected-message"
     assert refused(session, End()) == "unexpected-message"
 
 
-def timed_out(session: Session, now: float) -> str | None:
+def timed_out(session: ServerSession, now: float) -> str | None:
     try:
         session.check(now)
     except ProtocolError as error:
@@ -133,14 +139,14 @@ def timed_out(session: Session, now: float) -> str | None:
 
 
 def test_the_deadline_of_hello_runs_from_the_start_whatever_comes() -> None:
-    session = Session("s1", LIMITS, hello_timeout=5.0, started=100.0)
+    session = ServerSession("s1", LIMITS, hello_timeout=5.0, started=100.0)
     session.listen(104.0)
     assert timed_out(session, 104.9) is None
     assert timed_out(session, 105.1) == "hello-timeout"
 
 
 def test_silence_is_timed_only_while_the_server_waits() -> None:
-    session = Session("s1", LIMITS, hello_timeout=5.0)
+    session = ServerSession("s1", LIMITS, hello_timeout=5.0)
     send(session, Hello("encode"), now=4.0)
     assert timed_out(session, 1000.0) is None
     session.listen(1000.0)
@@ -179,3 +185,82 @@ def test_a_voice_sends_what_came_before_it_first() -> None:
     assert isinstance(first, Codes) and isinstance(voice, Voice)
     assert np.array_equal(bitstream.unpack(first.data, 6, first.n), codes)
     assert not voice.is_exact
+
+
+def pausing(hello: Hello) -> tuple[ServerSession, CompactFraming]:
+    """A session of version 2 that takes pauses, and its client's end of the wire."""
+    session = ServerSession("s1", LIMITS, 5.0, framing=CompactFraming())
+    client = CompactFraming()
+    session.receive(client.to_server(replace(hello, version=2, pauses=True)), 0.0)
+    session.open(LIVE, Latency(200, 200), hello.layers, pauses=True)
+    return session, client
+
+
+def test_frames_may_be_left_out_where_that_was_agreed() -> None:
+    session, client = pausing(Hello("loopback", "codes", "codes"))
+    codes = bitstream.pack(np.arange(48).reshape(6, 8))
+
+    def say(message: protocol.ClientMessage, now: float) -> Arrived:
+        event = session.receive(client.to_server(message), now)
+        assert isinstance(event, Arrived)
+        return event
+
+    assert say(Codes(0, 8, codes), 0.1).before is None
+    begins = say(Noise(16, bytes(5)), 0.2).item
+    assert isinstance(begins, Pause) and (begins.frames, begins.noise) == (8, bytes(5))
+    assert session.pause_due(0.25) == (None, pytest.approx(0.06))
+    made, wait = session.pause_due(0.52)
+    assert made is not None and made.frames == 24 and wait == pytest.approx(0.09)
+    speech = say(Codes(48, 8, codes), 0.53)
+    assert speech.before is not None and speech.before.frames == 8  # 24 of 32 were made
+    assert session.pause_due(9.0) == (None, None)
+    assert session.totals.frames_in == 56
+
+
+def test_a_pause_that_came_late_shortens_the_next() -> None:
+    session, client = pausing(Hello("loopback", "codes", "codes"))
+    session.receive(client.to_server(Noise(1)), 0.0)
+    made, _ = session.pause_due(0.5)
+    assert made is not None and made.frames == 39
+    for seq, wanted in ((31, 0), (51, 11)):
+        event = session.receive(client.to_server(Noise(seq)), 0.5)
+        assert isinstance(event, Arrived) and event.item.frames == wanted
+
+
+@pytest.mark.parametrize("seq", [89, 5000])
+def test_a_pause_is_told_at_least_once_a_second(seq: int) -> None:
+    session, client = pausing(Hello("loopback", "codes", "codes"))
+    session.receive(client.to_server(Codes(0, 8, bytes(60))), 0.0)
+    for message in (Noise(seq), Codes(seq, 1, bytes(8))):
+        with pytest.raises(ProtocolError, match="is told every 80 frames"):
+            session.receive(client.to_server(message), 0.0)
+
+
+def test_nobody_leaves_out_frames_unasked() -> None:
+    session = ServerSession("s1", LIMITS, 5.0, framing=CompactFraming())
+    client = CompactFraming()
+    hello = replace(Hello("loopback", "codes", "codes"), version=2)
+    session.receive(client.to_server(hello), 0.0)
+    session.open(LIVE, Latency(200, 200), 6, pauses=True)
+    for message, code in ((Codes(3, 1, bytes(8)), "bad-seq"), (Noise(3), "unexpected-message")):
+        with pytest.raises(ProtocolError) as caught:
+            session.receive(client.to_server(message), 0.0)
+        assert caught.value.code == code
+
+
+def test_more_bytes_than_plain_codes_are_refused_with_a_coder_too() -> None:
+    coder = FrameCoder(None)
+    session = ServerSession("s1", LIMITS, 5.0, framing=CompactFraming())
+    client = CompactFraming()
+    session.receive(client.to_server(replace(Hello("publish", "codes", room="a"), version=2)), 0.0)
+    session.open(LIVE, Latency(200, 200), 6, coder=coder)
+    with pytest.raises(ProtocolError) as caught:
+        session.receive(client.to_server(Codes(0, 1, bytes(9))), 0.0)
+    assert caught.value.code == "bad-size"
+
+
+def test_an_enrolled_voice_is_never_rounded() -> None:
+    wishes = {"version": 2, "voices": "compact"}
+    assert agree(replace(Hello("encode"), **wishes)).compact  # type: ignore[arg-type]
+    assert not agree(replace(Hello("enroll"), **wishes)).compact  # type: ignore[arg-type]
+    assert agree(Hello("encode", voices="compact", pauses=True)) == Agreed()

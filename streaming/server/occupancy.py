@@ -23,8 +23,8 @@ class Guest(Protocol):
         """It has to go at once: somebody newer needs its place."""
 
 
-class Slots:
-    """The places of one server. ``computing``: sessions that the machine holds, now.
+class Occupancy:
+    """Who occupies the places of one server. ``computing``: sessions that the machine holds, now.
     ``listeners``: people in all rooms. ``unknown``: connections that have not said hello."""
 
     def __init__(self, computing: Callable[[], int], listeners: int, unknown: int) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from streaming.server.slots import Slots
+from streaming.server.occupancy import Occupancy
 from streaming.wire.protocol import ProtocolError
 
 
@@ -18,32 +18,32 @@ class Visitor:
 
 
 def test_listeners_and_sessions_are_counted_apart() -> None:
-    slots = Slots(lambda: 1, listeners=2, unknown=9)
+    occupancy = Occupancy(lambda: 1, listeners=2, unknown=9)
     visitors = [Visitor() for _ in range(5)]
     for visitor in visitors:
-        slots.enter(visitor)
+        occupancy.enter(visitor)
     for visitor in visitors[:2]:
-        slots.admit(visitor, listens=True)
+        occupancy.admit(visitor, listens=True)
     with pytest.raises(ProtocolError, match=r"overloaded.*all 2 places for listeners"):
-        slots.admit(visitors[2], listens=True)
-    slots.admit(visitors[2], listens=False)
+        occupancy.admit(visitors[2], listens=True)
+    occupancy.admit(visitors[2], listens=False)
     with pytest.raises(ProtocolError, match=r"overloaded.*all 1 sessions"):
-        slots.admit(visitors[3], listens=False)
-    assert (slots.computing, slots.listeners, slots.unknown) == (1, 2, 2)
-    assert slots.are_taken
-    slots.leave(visitors[2])
-    slots.leave(visitors[2])
-    slots.admit(visitors[3], listens=False)
+        occupancy.admit(visitors[3], listens=False)
+    assert (occupancy.computing, occupancy.listeners, occupancy.unknown) == (1, 2, 2)
+    assert occupancy.are_taken
+    occupancy.leave(visitors[2])
+    occupancy.leave(visitors[2])
+    occupancy.admit(visitors[3], listens=False)
     assert not any(visitor.went for visitor in visitors)
 
 
 def test_the_oldest_without_a_token_gives_way() -> None:
-    slots = Slots(lambda: 1, listeners=1, unknown=3)
+    occupancy = Occupancy(lambda: 1, listeners=1, unknown=3)
     owner, *strangers = Visitor(trusted=True), *(Visitor() for _ in range(5))
     for visitor in (owner, *strangers):
-        slots.enter(visitor)
+        occupancy.enter(visitor)
     assert [visitor.went for visitor in strangers] == [True, True, True, False, False]
-    assert not owner.went and slots.unknown == 3
+    assert not owner.went and occupancy.unknown == 3
     for visitor in (Visitor(trusted=True) for _ in range(3)):
-        slots.enter(visitor)
-    assert owner.went and slots.unknown == 3
+        occupancy.enter(visitor)
+    assert owner.went and occupancy.unknown == 3

@@ -1,10 +1,10 @@
-"""``facodec bench``: hands over to the benchmarks."""
+"""``facodec bench``, as ``clients.cli`` finds it: what goes wrong becomes a sentence."""
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import cli as benchmarks
+from benchmarks import cli
 
 EXAMPLES = """\
   facodec bench quality --help
@@ -12,13 +12,14 @@ EXAMPLES = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    benchmarks.add_arguments(parser)
+    cli.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the benchmarks. Raises ClientError where one cannot be measured."""
     from clients.errors import ClientError
 
     try:
-        return benchmarks.run(arguments)
+        return cli.run(arguments)
     except (ValueError, OSError) as error:
         raise ClientError(str(error)) from error

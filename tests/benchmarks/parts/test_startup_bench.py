@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.kit import processes
+from benchmarks.kit.statistics import most_streams
 from benchmarks.kit.subjects import plain_model
 from benchmarks.parts import gpu, limits, startup
 from benchmarks.registry import parse
@@ -116,7 +117,7 @@ def test_the_gpu_part_runs_without_one() -> None:
     assert exact["codes_changed"] == 0 and exact["snr_db"] is None
     assert "no CUDA here" in result["notes"][0]
     assert [table.name for table in gpu.tables(result)] == ["gpu", "precision"]
-    assert set(gpu.most_streams(result["ticks"])) == {"live float32", "live tf32"}
+    assert set(most_streams(result["ticks"])) == {"live float32", "live tf32"}
 
 
 def test_no_cuda_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:

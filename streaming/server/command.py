@@ -1,4 +1,4 @@
-"""``facodec serve``."""
+"""``facodec serve``, as ``clients.cli`` finds it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from clients.errors import UsageError
+    """Runs a server until it is stopped. Raises ArgumentError for settings out of range."""
     from facodec.extras import need
 
     try:
         chosen = settings.from_arguments(options)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise argparse.ArgumentError(None, str(error)) from error
     need("server")
     from streaming.server import listening as server
 

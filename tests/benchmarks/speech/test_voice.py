@@ -59,7 +59,7 @@ from facodec.config import SAMPLE_RATE
 from tests.exactness import assert_equal_audio
 
 Audio = NDArray[np.float32]
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 SPEAKERS, UTTERANCES = 6, 8
 
 pytestmark = pytest.mark.usefixtures("bench_tools")

@@ -1,0 +1,58 @@
+"""The client's WebSocket: opening one, by way of a proxy and TLS; counting what comes in."""
+
+from __future__ import annotations
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as websocket_connect
+from websockets.exceptions import InvalidHandshake, ProxyError
+
+from clients.library.addresses import proxy_for
+from clients.library.certificates import client_context
+from clients.library.refusals import explain_failure, explain_handshake
+from streaming.wire import protocol
+
+OPEN_TIMEOUT = 10.0
+CLOSE_TIMEOUT = 2.0
+PING_INTERVAL = 5.0
+MAX_MESSAGE = 1 << 20
+
+
+class ClientSocket(ClientConnection):
+    """A WebSocket that counts what comes in: ``received`` reads so far, whatever they bring."""
+
+    received = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.received += 1
+        super().data_received(data)
+
+
+async def open_socket(url: str, token: str | None, ca: str | None) -> ClientSocket:
+    """Connects to a server, up to the upgrade to a WebSocket. Raises ConnectError, and UsageError
+    for certificates that cannot be used."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    tls = client_context(url, ca)
+    proxy = proxy_for(url)
+    try:
+        socket = await websocket_connect(
+            url,
+            create_connection=ClientSocket,
+            proxy=proxy,
+            subprotocols=list(protocol.VERSIONS),  # type: ignore[arg-type]
+            additional_headers=headers,
+            ssl=tls,
+            compression=None,
+            open_timeout=OPEN_TIMEOUT,
+            close_timeout=CLOSE_TIMEOUT,
+            ping_interval=PING_INTERVAL,
+            ping_timeout=None,  # watched by Session; a pong may wait in line behind media
+            max_size=MAX_MESSAGE,
+        )
+    except ProxyError as error:
+        raise explain_failure(url, proxy, error) from error
+    except InvalidHandshake as error:
+        raise explain_handshake(url, error) from error
+    except Exception as error:  # also ImportError and what else a proxy of any kind brings
+        raise explain_failure(url, proxy, error) from error
+    assert isinstance(socket, ClientSocket)
+    return socket

@@ -1,0 +1,95 @@
+"""How a session's messages become bytes and back: what client and server agreed on for the wire."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from facodec import bitstream
+from facodec.link.entropy import FrameCoder
+from streaming.wire import binary
+from streaming.wire.framing import framing_of
+from streaming.wire.media import Timbre
+from streaming.wire.packets import VoiceBudget
+from streaming.wire.protocol import (
+    STAMP_EVERY,
+    SUBPROTOCOL,
+    VERSION,
+    ClientMessage,
+    Hello,
+    Ready,
+    ServerMessage,
+    Voice,
+)
+
+
+class ClientWire:
+    """The client's half of one connection's wire. ``subprotocol``: that the server chose;
+    ``coder``: with which codes may be coded, if it has the same tables."""
+
+    def __init__(self, subprotocol: str | None, coder: FrameCoder | None = None) -> None:
+        self.subprotocol = subprotocol or SUBPROTOCOL
+        self._framing = framing_of(subprotocol)
+        self._offered = coder
+        self._coder: FrameCoder | None = None
+        self._voices: VoiceBudget | None = None
+        self._since_stamp = STAMP_EVERY
+        self.pauses = False
+        """Whether frames may be left out where nobody speaks."""
+
+    def hello(self, hello: Hello) -> Hello:
+        """The hello, with what only this wire knows."""
+        offered = self._offered.identity if self._offered is not None else ""
+        return replace(hello, version=self._framing.version, coder=offered or None)
+
+    def agree(self, ready: Ready) -> None:
+        """The server has said what holds of the hello's wishes."""
+        if self._offered is not None and ready.coder == self._offered.identity:
+            self._coder = self._offered
+        if ready.voices == "compact":
+            self._voices = VoiceBudget()
+            self._framing.compact_voices = True
+        self.pauses = bool(ready.pauses)
+
+    def encode(self, message: ClientMessage) -> bytes:
+        return self._framing.to_server(message)
+
+    def decode(self, data: bytes, now: float | None) -> ServerMessage:
+        """``now``: the server's clock, s. Raises ProtocolError."""
+        return self._framing.from_server(data, now)
+
+    def pack(self, codes: np.ndarray) -> bytes:
+        """Codes (K, n) as the data of a message."""
+        return bitstream.pack(codes) if self._coder is None else self._coder.encode(codes)
+
+    def unpack(self, data: bytes, layers: int, frames: int) -> np.ndarray:
+        """Inverse of :meth:`pack`: codes (layers, frames). Raises ValueError."""
+        if self._coder is None:
+            return bitstream.unpack(data, layers=layers, frames=frames)
+        return self._coder.decode(data, layers, frames)
+
+    def estimate(self, vector: np.ndarray) -> bool:
+        """Whether an estimate (256,) may be sent now; if not, :meth:`due_estimate` gives it."""
+        if self._voices is None:
+            return True
+        self._voices.wish(Timbre(vector, exact=False))
+        return False
+
+    def due_estimate(self, frame: int) -> Voice | None:
+        """The estimate that is to go before this frame."""
+        due = None if self._voices is None else self._voices.due(frame)
+        return None if due is None else Voice.estimate(due.vector)
+
+    @staticmethod
+    def ticks(stamp: float) -> int:
+        """What of a stamp, s, is sure to come back."""
+        return round(stamp / binary.TICK) % binary.TICKS
+
+    def stamps_codes(self) -> bool:
+        """Whether the next packet of codes is to carry a stamp."""
+        self._since_stamp += 1
+        if self._framing.version > VERSION and self._since_stamp < STAMP_EVERY:
+            return False
+        self._since_stamp = 0
+        return True

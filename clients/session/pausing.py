@@ -1,0 +1,103 @@
+"""Pauses of a live command: which frames are left out, and when the noise in their place is due."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
+import numpy as np
+
+from clients.library.packets import CodesPacket, Packet, PausePacket
+from facodec.config import HOP
+from streaming.wire.pausing import PauseClock
+
+
+class SpeechGate:
+    """Says which frames made here are worth sending."""
+
+    def __init__(self) -> None:
+        from facodec.link.activity import VoiceActivity
+        from facodec.link.comfort import Describer
+
+        self._activity, self._describer = VoiceActivity(), Describer()
+        self._samples = np.zeros(0, np.float32)
+
+    def hear(self, samples: np.ndarray) -> None:
+        """Samples (n,) whose frames are still to come."""
+        self._samples = np.concatenate([self._samples, samples])
+
+    def judge(self, codes: np.ndarray) -> tuple[bool, bytes]:
+        """Whether to send the next frames, codes (K, n), as there is speech in one of them; and
+        if not, what is to be told of the noise in them, empty where it is as before."""
+        count = codes.shape[1]
+        heard, self._samples = self._samples[: count * HOP], self._samples[count * HOP :]
+        hops = np.pad(heard, (0, count * HOP - len(heard))).reshape(count, HOP)
+        active, powers = False, []
+        for hop, prosody in zip(hops, codes[0].tolist(), strict=True):
+            active = self._activity.push(hop, prosody) or active
+            powers.append(self._activity.powers)
+        told = [self._describer.push(each, active) for each in powers]
+        described = [each for each in told if each is not None]
+        return active, described[-1].to_bytes() if described else b""
+
+
+class PausePacer:
+    """Turns pauses, which are told once a second, into pieces at the pace of speech."""
+
+    def __init__(self) -> None:
+        self._clock = PauseClock()
+        self._seq = 0
+
+    def take(self, packet: Packet, now: float) -> list[Packet]:
+        """What is to be heard now that a packet has come."""
+        if isinstance(packet, CodesPacket):
+            self._clock.on_speech(packet.codes.shape[1])
+        if not isinstance(packet, PausePacket):
+            return [packet]
+        missing = self._clock.on_pause(packet.frames, now)
+        self._seq = packet.seq + packet.frames
+        return [PausePacket(self._seq - missing, missing, packet.noise)]
+
+    def due(self, now: float) -> PausePacket | None:
+        """What of a pause is to be heard by now."""
+        first = self._seq + self._clock.ahead
+        count = self._clock.due(now)
+        return PausePacket(first, count, b"") if count else None
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until something may be due; None while there is no pause."""
+        return self._clock.wait(now)
+
+
+async def paced(
+    packets: AsyncIterator[Packet], clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Packet]:
+    """The packets, and between them the pauses as their time comes."""
+    pacer = PausePacer()
+    coming: asyncio.Task[Packet] | None = None
+    try:
+        while True:
+            if coming is None:
+                coming = asyncio.ensure_future(_next(packets))
+            await asyncio.wait({coming}, timeout=pacer.wait(clock()))
+            if coming.done():
+                arrived, coming = coming, None
+                try:
+                    packet = arrived.result()
+                except StopAsyncIteration:
+                    return
+                for each in pacer.take(packet, clock()):
+                    yield each
+            elif (piece := pacer.due(clock())) is not None:
+                yield piece
+    finally:
+        if coming is not None:
+            coming.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await coming
+
+
+async def _next(packets: AsyncIterator[Packet]) -> Packet:
+    return await packets.__anext__()

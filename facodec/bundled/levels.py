@@ -1,0 +1,35 @@
+"""Level of a recording that a voice is enrolled from: the model takes quiet speech for another
+voice, so what is too quiet is brought to a usual level first."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+QUIET, NORMAL = -36.0, -26.0
+"""dB of full scale: speech that is quieter than the first is brought to the second."""
+FRAME = 640
+"""Samples, 40 ms, of a frame."""
+RANGE = 0.01
+"""Share of the power of the loudest frames from which on a frame counts as speech."""
+TINY = 1e-12
+
+Samples = NDArray[np.float32]
+
+
+def speech_level(samples: Samples) -> float:
+    """Level in dB of full scale of the loud frames of samples (n,), offset aside."""
+    padded = np.pad(samples, (0, -len(samples) % FRAME)).reshape(-1, FRAME)
+    powers = padded.var(axis=1, dtype=np.float64) if len(padded) else np.zeros(1)
+    loud = powers[powers >= RANGE * np.percentile(powers, 95)]
+    return float(10.0 * np.log10(loud.mean() + TINY))
+
+
+def levelled(samples: Samples, level: float) -> Samples:
+    """Samples (n,) whose speech has this level, brought to a usual one if they are quiet."""
+    if level >= QUIET:
+        return samples
+    gain = 10 ** ((NORMAL - level) / 20)
+    loudest = max(float(np.abs(samples).max(initial=0.0)), TINY)
+    brought: Samples = samples * np.float32(min(gain, 1 / loudest))
+    return brought

@@ -1,0 +1,38 @@
+"""What both ends of a session agree on about its wire, beyond what it carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facodec.link.entropy import FrameCoder
+from streaming.wire.protocol import STAMP_EVERY, VERSION, Hello
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """How media go down a session's wire; by default as in version 1.
+
+    ``compact``: voices in their short form, by a budget. ``stamp_every``: packets for one with
+    stamps. ``coder``: makes packets of codes smaller. ``pauses``: frames may be left out where
+    nobody speaks.
+    """
+
+    compact: bool = False
+    stamp_every: int = 1
+    coder: FrameCoder | None = None
+    pauses: bool = False
+
+
+def agree(hello: Hello, coder: FrameCoder | None = None, *, pauses: bool = True) -> Agreed:
+    """What a hello gets of what it wishes for. ``coder``: what its codes may be coded with here.
+    ``pauses``: whether the model's frames can stand for a pause."""
+    if hello.version == VERSION:
+        return Agreed()
+    fits = coder is not None and bool(coder.identity) and coder.identity == hello.coder
+    return Agreed(
+        # An enrolment is there for its voice, exact.
+        compact=hello.voices == "compact" and hello.role != "enroll",
+        stamp_every=hello.stamps or STAMP_EVERY,
+        coder=coder if fits else None,
+        pauses=pauses and bool(hello.pauses) and "codes" in hello.formats(),
+    )

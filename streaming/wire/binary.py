@@ -1,0 +1,156 @@
+"""Media messages of ``facodec.v2``, byte by byte.
+
+The first byte tells the kind: 1 to 80 is codes, and so many frames of them; 0x80 and above is no
+media message but a msgpack map. Numbers are little-endian, sound lies at a multiple of four bytes,
+and stamps come last, so that a payload may be taken as it lies. docs/protocol.md shows each.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from facodec.config import HOP, SAMPLE_RATE
+from streaming.wire.messages import MAX_FRAMES_PER_MESSAGE, NOISE_BYTES, ProtocolError, Stamps
+
+AUDIO, ESTIMATE, CHOSEN, NOISE = 0x60, 0x61, 0x62, 0x63
+MSGPACK = 0x80
+"""First byte from which on a message is msgpack."""
+SEQ_STEPS = 1 << 15
+"""Frames after which the sequence numbers on the wire start again: 410 s."""
+STAMPED = SEQ_STEPS
+"""Bit beside the sequence number that says that stamps follow the payload."""
+TICK = 4 / SAMPLE_RATE
+"""Seconds of a unit of ``t``: four samples."""
+TICKS = 1 << 16
+"""Units after which ``t`` starts again: 16.4 s."""
+EARLY = 1.0
+"""Seconds that a stamp may seem to come from the future: two clocks never agree."""
+_CODES, _AUDIO, _NOISE = struct.Struct("<BH"), struct.Struct("<BBH"), struct.Struct("<BH")
+_UP, _DOWN = struct.Struct("<H"), struct.Struct("<HBBB")
+
+
+@dataclass(frozen=True)
+class Media:
+    """A media message taken apart. ``kind``: :data:`AUDIO`, :data:`NOISE`, or 0 for ``frames``
+    frames of codes; ``seq``: the index of its frame, modulo :data:`SEQ_STEPS`."""
+
+    kind: int
+    frames: int
+    seq: int
+    data: bytes
+    stamps: bytes
+
+
+def join_codes(frames: int, seq: int, data: bytes, stamps: bytes) -> bytes:
+    """A message of codes. Three bytes beside them."""
+    return _CODES.pack(frames, _numbered(seq, stamps)) + data + stamps
+
+
+def join_audio(seq: int, data: bytes, stamps: bytes) -> bytes:
+    """A message of sound, which begins at its fifth byte."""
+    return _AUDIO.pack(AUDIO, 0, _numbered(seq, stamps)) + data + stamps
+
+
+def join_noise(seq: int, data: bytes) -> bytes:
+    """A message in place of all frames before ``seq`` that were not sent."""
+    return _NOISE.pack(NOISE, seq % SEQ_STEPS) + data
+
+
+def take_apart(message: bytes, *, up: bool) -> Media:
+    """A message of codes, sound or noise. ``up``: from a client, whose stamps are shorter.
+    Raises ProtocolError."""
+    kind = message[0]
+    if 1 <= kind <= MAX_FRAMES_PER_MESSAGE:
+        head, frames = _CODES, kind
+    elif kind in (AUDIO, NOISE):
+        head, frames = _AUDIO if kind == AUDIO else _NOISE, 0
+    else:
+        raise ProtocolError("unknown-type", f"no media message begins with byte {kind:#04x}")
+    if len(message) < head.size:
+        raise _cut_short(head.size, message)
+    number = head.unpack_from(message)[-1]
+    size = (_UP if up else _DOWN).size if number & STAMPED else 0
+    end = len(message) - size
+    if end < head.size:
+        raise _cut_short(head.size + size, message)
+    found = Media(
+        0 if frames else kind, frames, number % SEQ_STEPS, message[head.size : end], message[end:]
+    )
+    if kind == NOISE and (size or len(found.data) not in (0, NOISE_BYTES)):
+        raise ProtocolError(
+            "bad-size",
+            f"a pause is told in 3 bytes, or {3 + NOISE_BYTES} with its noise, got {len(message)}",
+        )
+    return found
+
+
+def whole_number(low: int, least: int, steps: int) -> int:
+    """The number from ``least`` on that is ``low`` modulo ``steps``."""
+    return least + (low - least) % steps
+
+
+def join_time(t: float | None) -> bytes:
+    """A client's stamp, s on the server's clock; nothing for None."""
+    return b"" if t is None else _UP.pack(round(t / TICK) % TICKS)
+
+
+def take_time(data: bytes, now: float) -> float | None:
+    """The latest time that a stamp can mean at ``now``, s; None for no stamp."""
+    return _past(_UP.unpack(data)[0], now) if data else None
+
+
+def join_stamps(stamps: Stamps | None) -> bytes:
+    """A server's stamps; nothing for None, or where nobody stamped the input."""
+    if stamps is None or stamps.t is None:
+        return b""
+    parts = map(short_duration, (stamps.queue, stamps.encode, stamps.decode))
+    return _DOWN.pack(round(stamps.t / TICK) % TICKS, *parts)
+
+
+def take_stamps(data: bytes, now: float | None) -> Stamps | None:
+    """Inverse of :func:`join_stamps`; without a clock, ``t`` cannot be told."""
+    if not data:
+        return None
+    t, *parts = _DOWN.unpack(data)
+    return Stamps(None if now is None else _past(t, now), *map(duration, parts))
+
+
+def short_duration(seconds: float) -> int:
+    """A duration in one byte, to 3 %: samples up to 15, above them four bits and an exponent."""
+    samples = min(max(0, round(seconds * SAMPLE_RATE)), LONGEST)
+    exponent = max(0, samples.bit_length() - 5)
+    samples += (1 << exponent) >> 1  # to the nearest
+    exponent = max(0, samples.bit_length() - 5)
+    mantissa = samples >> exponent
+    return min(255, mantissa if mantissa < 16 else 16 * (exponent + 1) + mantissa - 16)
+
+
+def duration(byte: int) -> float:
+    """Inverse of :func:`short_duration`, seconds."""
+    samples = byte if byte < 16 else (16 + byte % 16) << (byte // 16 - 1)
+    return samples / SAMPLE_RATE
+
+
+LONGEST = 31 << 14
+"""Samples of the longest duration in a byte: 32 s."""
+
+
+def hops_of(samples: int) -> int:
+    """Whole hops in so many samples."""
+    return samples // HOP
+
+
+def _numbered(seq: int, stamps: bytes) -> int:
+    return seq % SEQ_STEPS | (STAMPED if stamps else 0)
+
+
+def _past(low: int, now: float) -> float:
+    latest = int((now + EARLY) / TICK)
+    return (latest - (latest - low) % TICKS) * TICK
+
+
+def _cut_short(wanted: int, message: bytes) -> ProtocolError:
+    return ProtocolError(
+        "bad-size", f"a media message of this kind has {wanted} bytes or more, got {len(message)}"
+    )

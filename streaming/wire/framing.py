@@ -1,0 +1,149 @@
+"""Messages to bytes and back for one connection, in the version that both ends agreed on.
+
+``facodec.v1`` puts every message in msgpack; ``facodec.v2`` keeps that for control and puts media
+in a few bytes of their own (:mod:`streaming.wire.binary`), whose short numbers only make sense in
+the order in which they come: each end keeps one :class:`Framing` for as long as it is connected.
+"""
+
+from __future__ import annotations
+
+from streaming.wire import binary, protocol
+from streaming.wire.compact import COMPACT_BYTES, compact_voice, voice_from_compact
+from streaming.wire.protocol import (
+    Audio,
+    ClientMessage,
+    Codes,
+    Message,
+    Noise,
+    ProtocolError,
+    Ready,
+    ServerMessage,
+    Voice,
+)
+
+IN_MSGPACK = (Audio, Codes, Noise)
+"""Messages of version 1, or of none, that version 2 has other bytes for."""
+
+
+def framing_of(subprotocol: str | None) -> Framing:
+    """The framing of a subprotocol, by default the first one's."""
+    version = protocol.VERSIONS.get(subprotocol or protocol.SUBPROTOCOL, protocol.VERSION)
+    return CompactFraming() if version > protocol.VERSION else Framing()
+
+
+class Framing:
+    """Version 1: all is msgpack, nothing depends on what came before."""
+
+    version = protocol.VERSION
+    compact_voices = False
+    """Whether voices are sent in their compact form from here on."""
+
+    def to_server(self, message: ClientMessage) -> bytes:
+        """A client's message."""
+        return protocol.encode(message)
+
+    def to_client(self, message: ServerMessage) -> bytes:
+        """A server's message."""
+        return protocol.encode(message)
+
+    def from_client(self, data: bytes, now: float) -> ClientMessage:
+        """What a client sent. ``now``: the server's clock, s. Raises ProtocolError for anything a
+        client may not send."""
+        return protocol.decode_client(data)
+
+    def from_server(self, data: bytes, now: float | None) -> ServerMessage:
+        """What a server sent. ``now``: its clock, s, None where it is not known. Raises
+        ProtocolError for anything a server may not send."""
+        return protocol.decode_server(data)
+
+
+class CompactFraming(Framing):
+    """Version 2. There is one form for each message: sound and codes in msgpack are refused."""
+
+    version = 2
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def to_server(self, message: ClientMessage) -> bytes:
+        if isinstance(message, (Audio, Codes)):
+            return _joined(message, binary.join_time(message.t))
+        return self._joined_rest(message)
+
+    def to_client(self, message: ServerMessage) -> bytes:
+        if isinstance(message, (Audio, Codes)):
+            return _joined(message, binary.join_stamps(message.stamps))
+        return self._joined_rest(message)
+
+    def from_client(self, data: bytes, now: float) -> ClientMessage:
+        if not data or data[0] >= binary.MSGPACK:
+            message = protocol.decode_client(data, self.version)
+            _check_control(message)
+            return message
+        if data[0] in (binary.ESTIMATE, binary.CHOSEN):
+            return _voice(data)
+        media = binary.take_apart(data, up=True)
+        if media.kind == binary.NOISE:
+            return self._noise(media)
+        seq, t = self._seq(media), binary.take_time(media.stamps, now)
+        if media.kind == binary.AUDIO:
+            return Audio(seq, media.data, t)
+        return Codes(seq, media.frames, media.data, t)
+
+    def from_server(self, data: bytes, now: float | None) -> ServerMessage:
+        if not data or data[0] >= binary.MSGPACK:
+            message = protocol.decode_server(data)
+            _check_control(message)
+            if isinstance(message, Ready):
+                self._next = message.first or 0
+            return message
+        if data[0] in (binary.ESTIMATE, binary.CHOSEN):
+            return _voice(data)
+        media = binary.take_apart(data, up=False)
+        if media.kind == binary.NOISE:
+            return self._noise(media)
+        seq, stamps = self._seq(media), binary.take_stamps(media.stamps, now)
+        if media.kind == binary.AUDIO:
+            return Audio(seq, media.data, stamps=stamps)
+        return Codes(seq, media.frames, media.data, stamps=stamps)
+
+    def _seq(self, media: binary.Media) -> int:
+        seq = binary.whole_number(media.seq, self._next, binary.SEQ_STEPS)
+        self._next = seq + media.frames
+        return seq
+
+    def _noise(self, media: binary.Media) -> Noise:
+        return Noise(self._seq(media), media.data)
+
+    def _joined_rest(self, message: Message) -> bytes:
+        if isinstance(message, Noise):
+            return binary.join_noise(message.seq, message.data)
+        plain = isinstance(message, Voice) and message.identity is None and message.alike is None
+        if self.compact_voices and plain:
+            assert isinstance(message, Voice)
+            kind = binary.CHOSEN if message.is_exact else binary.ESTIMATE
+            return bytes([kind]) + compact_voice(message.vector())
+        return protocol.encode(message)
+
+
+def _joined(message: Audio | Codes, stamps: bytes) -> bytes:
+    if isinstance(message, Codes):
+        return binary.join_codes(message.n, message.seq, message.data, stamps)
+    return binary.join_audio(message.seq, message.data, stamps)
+
+
+def _voice(data: bytes) -> Voice:
+    if len(data) != 1 + COMPACT_BYTES:
+        raise ProtocolError(
+            "bad-voice", f"a compact voice takes {1 + COMPACT_BYTES} bytes, got {len(data)}"
+        )
+    vector = voice_from_compact(data[1:])
+    voice = Voice.exact(vector) if data[0] == binary.CHOSEN else Voice.estimate(vector)
+    voice.vector()
+    return voice
+
+
+def _check_control(message: Message) -> None:
+    if isinstance(message, IN_MSGPACK):
+        kind = protocol.TYPE_NAMES[type(message)]
+        raise ProtocolError("unknown-type", f"{kind!r} is no msgpack message in version 2")

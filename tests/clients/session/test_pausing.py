@@ -1,0 +1,155 @@
+"""What is left out of a talk, and when a listener hears noise in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clients.library.packets import CodesPacket, Packet, PausePacket, Times
+from clients.session.pausing import PausePacer, SpeechGate, paced
+from facodec.codec import Codec
+from facodec.config import HOP
+from facodec.link.bands import BandMeter, decibel
+from facodec.link.comfort import BYTES
+from facodec.link.pauses import MEMORY, pause_frames
+from streaming.wire.pausing import MOST_AHEAD
+
+HOP_S = HOP / 16000
+
+
+def codes(seq: int, frames: int = 8) -> CodesPacket:
+    return CodesPacket(seq, np.zeros((6, frames), np.int64), Times(0.0))
+
+
+def pause(seq: int, frames: int) -> PausePacket:
+    return PausePacket(seq, frames, b"")
+
+
+def frames_of(packets: list[Packet]) -> int:
+    return sum(p.codes.shape[1] if isinstance(p, CodesPacket) else p.frames for p in packets)  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def talk(hello: np.ndarray) -> np.ndarray:
+    """Speech, 3 s of faint noise, speech; with the noise under all of it."""
+    noise = np.random.default_rng(0).standard_normal(len(hello) * 2 + 48_000)
+    whole = np.concatenate([hello, np.zeros(48_000, np.float32), hello]) + 1e-3 * noise
+    return whole[: len(whole) // 1600 * 1600].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def judged(live: Codec, talk: np.ndarray) -> tuple[np.ndarray, list[tuple[bool, bytes]]]:
+    spoken, gate = np.asarray(live.encode(talk).codes), SpeechGate()
+    found = []
+    for at in range(0, spoken.shape[1], 8):
+        gate.hear(talk[at * HOP : (at + 8) * HOP])
+        found.append(gate.judge(spoken[:, at : at + 8]))
+    return spoken, found
+
+
+def test_speech_is_sent_and_silence_is_described(
+    hello: np.ndarray, judged: tuple[np.ndarray, list[tuple[bool, bytes]]]
+) -> None:
+    _, found = judged
+    sent = np.repeat([speech for speech, _ in found], 8)
+    middle = slice(len(hello) // HOP + 40, len(hello) // HOP + 230)
+    assert not sent[middle].any() and 0.4 < sent.mean() < 0.9
+    told = [noise for speech, noise in found if not speech]
+    assert {len(noise) for noise in told} == {0, BYTES} and told.count(b"") > len(told) / 2
+
+
+def test_a_pause_sounds_as_loud_as_what_it_stands_for(
+    live: Codec, hello: np.ndarray, talk: np.ndarray,
+    judged: tuple[np.ndarray, list[tuple[bool, bytes]]],
+) -> None:  # fmt: skip
+    """No switching is heard: the noise goes on at its level, within 3 dB."""
+    spoken, found = judged
+    begin = next(
+        8 * at for at, (speech, _) in enumerate(found) if not speech and 8 * at > len(hello) // HOP
+    )
+    end = next(8 * at for at, (speech, _) in enumerate(found) if speech and 8 * at > begin)
+    heard = spoken.copy()
+    heard[:, begin:end] = pause_frames(spoken[:, begin - MEMORY : begin], begin, end - begin)
+    timbre = live.encode(talk).timbre
+    levels = {}
+    for name, each in (("sent", spoken), ("left out", heard)):
+        meter, sound = BandMeter(), live.decode(each, timbre)
+        powers = [
+            meter.push(hop).sum() for hop in sound[: len(sound) // HOP * HOP].reshape(-1, HOP)
+        ]
+        around = np.array(powers[begin - 10 : begin]), np.array(powers[begin + 10 : end - 5])
+        levels[name] = [float(decibel(part.mean(keepdims=True))[0]) for part in around]
+    before, after = levels["left out"]
+    assert abs(after - before) < 3.0 and abs(after - levels["sent"][1]) < 3.0
+
+
+def test_no_frame_of_a_pause_is_voiced_or_loud() -> None:
+    before = np.array([[8 * 40 + 5, 2, 8 * 3 + 2, 3], *([[1, 2, 3, 4]] * 5)])
+    made = pause_frames(before, 7, 100)
+    assert set(made[0].tolist()) == {2} and set(made[1].tolist()) == {2, 3}
+    assert np.array_equal(pause_frames(before, 10, 97), made[:, 3:])
+    assert pause_frames(before[:, :0], 0, 3).shape == (6, 3)
+
+
+def test_a_pause_is_heard_as_its_time_comes() -> None:
+    pacer = PausePacer()
+    assert frames_of(pacer.take(codes(0), 0.0)) == 8 and pacer.wait(0.0) is None
+    assert frames_of(pacer.take(pause(8, 8), 0.1)) == 8  # as a packet of codes would have
+    wait = pacer.wait(0.1)
+    assert wait is not None and 0.1 <= wait < 0.12  # nothing before a packet's time is over
+    assert pacer.due(0.1 + wait - 1e-3) is None
+    piece = pacer.due(0.2 + 7.9 * HOP_S)
+    assert piece is not None and piece.seq == 16 and piece.frames in (7, 8)
+    told = pacer.take(pause(16, 80), 0.1 + 80 * HOP_S)
+    assert frames_of(told) == 80 - piece.frames
+    (end, speech) = [*pacer.take(pause(96, 0), 1.2), *pacer.take(codes(96), 1.2)]
+    assert frames_of([end]) == 0 and speech.seq == 96 and pacer.wait(9.0) is None  # type: ignore[union-attr]
+
+
+def test_what_was_played_too_early_is_not_played_again() -> None:
+    pacer = PausePacer()
+    pacer.take(codes(0, 1), 0.0)
+    pacer.take(pause(1, 0), 0.0)
+    early = pacer.due(0.5)
+    assert early is not None and early.frames > 30
+    assert frames_of(pacer.take(pause(1, 30), 0.5)) == 0
+    assert frames_of(pacer.take(pause(31, 20), 0.5)) == 20 - (early.frames - 30)
+
+
+def test_a_connection_that_says_nothing_more_does_not_hiss_for_ever() -> None:
+    pacer = PausePacer()
+    pacer.take(pause(0, 8), 0.0)
+    piece = pacer.due(60.0)
+    assert piece is not None and piece.frames == MOST_AHEAD and pacer.due(90.0) is None
+    assert pacer.wait(90.0) is None
+
+
+def test_packets_pass_in_order_and_the_end_is_the_end() -> None:
+    async def source() -> AsyncIterator[Packet]:
+        yield codes(0)
+        yield pause(8, 8)
+        yield codes(16)
+
+    async def scenario() -> list[Any]:
+        return [packet async for packet in paced(source())]
+
+    heard = asyncio.run(scenario())
+    assert [type(packet) for packet in heard] == [CodesPacket, PausePacket, CodesPacket]
+    assert frames_of(heard) == 24
+
+
+def test_what_the_source_raises_comes_through() -> None:
+    async def source() -> AsyncIterator[Packet]:
+        yield codes(0)
+        raise ConnectionError("gone")
+
+    async def scenario() -> None:
+        async for _ in paced(source()):
+            pass
+
+    with pytest.raises(ConnectionError, match="gone"):
+        asyncio.run(scenario())
