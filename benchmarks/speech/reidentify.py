@@ -80,8 +80,8 @@ def changes(codec: Codec, pieces: Sequence[Piece], seed: int) -> dict[str, Chang
     def known(number: int) -> Timbre:
         """Talker of a piece, by the next one of his."""
         own = np.flatnonzero(speakers == speakers[number]).tolist()
-        talker: Timbre = talkers[own[(own.index(number) + 1) % len(own)]]
-        return talker
+        next_one: Timbre = talkers[own[(own.index(number) + 1) % len(own)]]
+        return next_one
 
     def plain(audio: Audio, number: int) -> Audio:
         spoken = codec.encode(audio)
