@@ -1,4 +1,4 @@
-"""What goes wrong for a user: one sentence each, that says what to do."""
+"""Errors for users: one sentence each, that says what to do."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Forbidden(ConnectError):
 
 
 class WrongProtocol(ConnectError):
-    """What answers there does not speak the protocol."""
+    """The server there does not speak the protocol."""
 
 
 class ServerError(ClientError):

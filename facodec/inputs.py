@@ -1,4 +1,4 @@
-"""What comes into a codec and goes out of it: arrays and tensors, checked, of its own model."""
+"""Inputs and outputs of a codec: arrays and tensors, checked, of its own model."""
 
 from __future__ import annotations
 

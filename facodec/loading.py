@@ -32,7 +32,8 @@ def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = 
 
 
 def weights_folder(model: str | Path) -> Path:
-    """Where the weights of a model are, by name or folder; a ValueError where there are none."""
+    """Returns the folder of a model's weights, by name or folder. Raises ValueError where there are
+    none."""
     folder = bundled_path() if str(model) == BUNDLED_MODEL else Path(model)
     if not folder.is_dir():
         raise ValueError(

@@ -51,13 +51,13 @@ def tensors_of(state: Any) -> Iterator[Tensor]:
 
 
 def with_tensors(state: S, tensors: Iterator[Tensor]) -> S:
-    """The same state with other tensors, in the order of :func:`tensors_of`."""
+    """Returns the state with other tensors, in the order of :func:`tensors_of`."""
     return cast(S, _with_tensors(state, tensors))
 
 
 def phase_of(state: Any) -> Hashable:
-    """What the states of streams that share a batch have in common: everything but the batch
-    and the contents of the tensors."""
+    """Key of states whose streams may share a batch: everything but the batch and the contents of
+    the tensors."""
     if isinstance(state, Tensor):
         return state.shape[1:]
     if isinstance(state, tuple):
@@ -87,7 +87,7 @@ def _with_tensors(part: Any, tensors: Iterator[Tensor]) -> Any:
 
 @cache
 def _names(kind: type) -> tuple[str, ...]:
-    """Of a dataclass's fields."""
+    """Names of a dataclass's fields."""
     return tuple(field.name for field in fields(kind))
 
 

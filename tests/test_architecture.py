@@ -29,7 +29,7 @@ C_CALLERS = (
 """Rooms that may go through it: the steps in C, the entropy coder's inner loop, and what measures a
 CPU with a loop of its own."""
 OPEN_TO_CLIENTS = ("streaming.playout", "streaming.wire")
-"""What clients may know of the server: the wire and the playout."""
+"""Rooms of the server that clients may know: the wire and the playout."""
 
 T = TypeVar("T")
 Arrow = tuple[str, str]
@@ -71,13 +71,13 @@ def strings(path: Path) -> frozenset[str]:
 
 @cache
 def imports() -> dict[str, frozenset[str]]:
-    """What each module names in its import statements: modules of the house, and others as they
-    are written."""
+    """Names in the import statements of each module: modules of the house, and others as they are
+    written."""
     return {name: frozenset(imports_of(path)) for name, path in modules().items()}
 
 
 def imports_of(path: Path) -> Iterable[str]:
-    """What a file names in its import statements."""
+    """Yields the names in a file's import statements."""
     for node in _statements(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

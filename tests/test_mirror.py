@@ -26,7 +26,7 @@ from tests.test_architecture import (
 
 TESTS = ROOT / "tests"
 MAKES_SPEECH = "benchmarks.speech"
-"""What of a higher floor tests may use: it finds, makes and judges speech."""
+"""A room of a higher floor that tests may use: it finds, makes and judges speech."""
 OUTSIDE = {"FACODEC_SPEECH", "FACODEC_TESTS_REQUIRE_ALL", "FACODEC_TEST_THREADS"}
 """Variables that tests read: where speech is, whether anything may be skipped, threads."""
 TESTED_THROUGH: dict[str, str] = {

@@ -32,7 +32,8 @@ def save(path: Path, found: Ratios) -> None:
 
 
 def load(path: Path) -> Ratios:
-    """What :func:`save` kept. Raises ValueError for anything else, OSError where there is none."""
+    """Reads the file of :func:`save`. Raises ValueError for anything else, OSError where there is
+    none."""
     try:
         value = json.loads(path.read_text())
         if value["format"] != FORMAT:

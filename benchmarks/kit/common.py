@@ -1,4 +1,4 @@
-"""What the parts of the benchmark share: options, running one, saying what came out."""
+"""Steps that all parts of the benchmark share: options, running one, saying what came out."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ async def listen(load: Load, speech: NDArray[np.float32], out: Path) -> Tally:
 
 
 def hello(token: str | None = None) -> Hello:
-    """What each of them asks for."""
+    """The hello of each session."""
     return Hello("loopback", "pcm", "pcm", pcm="s16", voice=NEUTRAL, token=token)
 
 
@@ -132,7 +132,7 @@ def inexact(folder: Path, speech: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def speech() -> NDArray[np.float32]:
-    """What they say (n,) float32, n a multiple of the hop."""
+    """Speech of the sessions (n,) float32, n a multiple of the hop."""
     import soundfile
 
     from clients.offline.voicebook import BUNDLED

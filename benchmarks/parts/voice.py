@@ -177,7 +177,7 @@ def add_words(report: Report, codec: Codec, pairs: list[Pair]) -> None:
 def add_leakage(
     report: Report, codec: Codec, found: list[Utterance], probe_data: Path | None
 ) -> None:
-    """What codes tell beyond their task into ``report["leakage"]``; a note for what is left
+    """Adds what codes tell beyond their task as ``report["leakage"]``; a note for what is left
     out."""
     from benchmarks.speech import leakage
     from benchmarks.speech.speakers import find_utterances, read

@@ -1,4 +1,4 @@
-"""What each code stream tells beyond its task: the speaker from content, the pitch from content,
+"""Leakage of each code stream beyond its task: the speaker from content, the pitch from content,
 and whether prosody codes alone give the pitch."""
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from facodec import Codec
 
 FEWEST_UTTERANCES = 4
-"""Of a speaker that takes part in the probe."""
+"""Utterances of a speaker that takes part in the probe, at least."""
 MOST_UTTERANCES = 8
 MOST_SPEAKERS = 60
 SEGMENT = 3 * SAMPLE_RATE // HOP

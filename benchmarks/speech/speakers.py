@@ -23,7 +23,7 @@ GROWN_UP = 16
 REFERENCE_SECONDS = 3.0
 """A voice is given by one utterance, or by as many as make up this length."""
 LONGEST_SECONDS = 10.0
-"""Of a source or a reference; what comes later is cut off."""
+"""Length of a source or a reference; the rest is cut off."""
 
 
 @dataclass(frozen=True)

@@ -319,5 +319,5 @@ class ClientSession:
 
 
 def _bits(message: Codes, layers: int) -> int:
-    """Of the codes in a message, which may be entropy coded."""
+    """Bits of the codes in a message, which may be entropy coded."""
     return min(8 * len(message.data), CODE_BITS * layers * message.n)

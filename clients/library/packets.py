@@ -1,4 +1,4 @@
-"""What a session hands out, and what it counts."""
+"""Packets that a session hands out, and its counts."""
 
 from __future__ import annotations
 

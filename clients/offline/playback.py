@@ -26,7 +26,7 @@ Audio = np.ndarray
 
 @dataclass(frozen=True)
 class Part:
-    """What is to be heard of a recording, and how: from the sample ``start`` to ``end``, None being
+    """A part of a recording to be heard, and how: from the sample ``start`` to ``end``, None being
     its end; ``voice`` (256,) in place of its own; ``layers``: codes a frame at most. ``hidden``:
     nothing else is to tell of the talker either, so that frames are converted into the voice."""
 

@@ -214,8 +214,8 @@ def progress(what: str, seconds: float | None = None) -> tqdm[NoReturn]:
 
 
 def timbre_of(voice: str, codec: Codec, talker: np.ndarray | None = None) -> np.ndarray:
-    """What ``--voice`` means without a server: a recording, a saved voice, a bundled one, or one
-    of nobody, far from the ``talker`` (256,)."""
+    """Returns the timbre that ``--voice`` means without a server: a recording, a saved voice, a
+    bundled one, or one of nobody, far from the ``talker`` (256,)."""
     if is_anonymous(voice):
         try:
             return codec.anonymous_voice(talker, anonymous_seed(voice))

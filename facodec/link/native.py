@@ -29,7 +29,7 @@ class _Layout(ctypes.Structure):
 
 
 class NativePredictor:
-    """The same shares as those of the Python code, to the last bit, in a third of the time.
+    """Computes the shares of the Python code, to the last bit, in a third of the time.
 
     Arrays float32: ``embeddings`` (6, 1025, d), ``past`` (12 d, 6 h), ``present`` (6, 6, d, h),
     ``thresholds`` (6, h), ``words`` (6, h, 1024), ``biases`` (6, 1024); ``shares`` int32 (1024,).

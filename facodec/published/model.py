@@ -76,7 +76,7 @@ class Ns3Model(nn.Module):
 
     @property
     def latency(self) -> Latency:
-        """What a stream truly waits for, as it hears and speaks in whole hops."""
+        """True delays of a stream, as it hears and speaks in whole hops."""
         return Latency(
             encoder=_whole_hops(HOP + self.encoder_lookahead),
             decoder=_whole_hops(self.decoder_lookahead),

@@ -36,8 +36,8 @@ DECODER_PRODUCTS: dict[str, Pack] = {
 }
 PRECISIONS = ("auto", *DECODER_PRODUCTS)
 EXACT = "float32"
-"""What ``auto`` takes: the fastest that keeps the codes, and streams equal to offline calls to
-1e-5 of full scale."""
+"""The precision of ``auto``: the fastest that keeps the codes, and streams equal to offline calls
+to 1e-5 of full scale."""
 
 
 def prepare(model: Ns3Model, precision: str = "auto") -> Ns3Model:

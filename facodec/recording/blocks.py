@@ -186,7 +186,7 @@ def end_block(number: int, samples: int) -> bytes:
 
 
 def read_content(head: Head, content: bytes) -> Coded | Spoken | None:
-    """What a block holds, None for one without content. Raises ValueError."""
+    """Reads the content of a block, None for one without. Raises ValueError."""
     if head.kind == FRAMES:
         return Coded(head.start, unpack(content, head.detail, head.frames))
     if head.kind == VOICE:

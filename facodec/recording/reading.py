@@ -30,8 +30,8 @@ from facodec.recording.scan import Item, Scan, Window
 
 @dataclass(frozen=True)
 class Survey:
-    """Where things lie in a recording, in samples: the frames without a gap around a place begin
-    at ``stretch``; the last frame ends at ``end``, 0 where that cannot be known beforehand."""
+    """Positions in a recording, in samples: the frames without a gap around a place begin at
+    ``stretch``; the last frame ends at ``end``, 0 where that cannot be known beforehand."""
 
     stretch: int = 0
     end: int = 0

@@ -69,7 +69,7 @@ def clock(samples: int) -> str:
 
 
 class Window:
-    """What comes next in a file or pipe. ``offset``: bytes taken so far."""
+    """View of the next bytes in a file or pipe. ``offset``: bytes taken so far."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -158,8 +158,8 @@ class Scan:
         self.blocks = 0
 
     def items(self, wanted: Wanted) -> Iterator[Item]:
-        """What the wanted blocks hold, in their order; others are passed over, unread where that
-        can be and then unchecked."""
+        """Yields the contents of the wanted blocks, in their order; others are passed over, unread
+        where that can be and then unchecked."""
         for item in self._run(wanted):
             if not isinstance(item, Head):
                 yield item

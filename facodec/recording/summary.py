@@ -1,4 +1,4 @@
-"""What is in a recording, told in numbers and sentences."""
+"""Summary of a recording in numbers and sentences."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Summary:
         }
 
     def lines(self) -> list[str]:
-        """The same for people."""
+        """Lines of the summary for people."""
         layers = " and ".join(map(str, sorted(self.layers))) or "no"
         spoken = self.frames * HOP
         rate = CODE_BITS * SAMPLE_RATE / HOP / 1000 * max(self.layers, default=0)

@@ -1,4 +1,4 @@
-"""What a conversion knows of its source, as more and more is heard: the timbre that converted codes
+"""Knowledge of a conversion's source, as more and more is heard: the timbre that converted codes
 are decoded with, and the pitch that they are moved from."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ not been heard for long. Between two of them it stays, to the bit: a melody keep
 SETTLED, ENOUGH = 120, 8
 """Voiced frames after which a talker counts as known, and before which nothing is believed."""
 GLIDE_SHARE, GLIDE_MOST = 0.1, 0.15 / 12.0
-"""Of the way to the running estimate that is gone in a pause, and octaves at most."""
+"""Share of the way to the running estimate that is gone in a pause, and octaves at most."""
 HOLD, HELD = 8, 0.5
 """Voiced frames within a pitch class that make a held note, and the share of these among the voiced
 from which on it is song: which tells nothing of how high somebody speaks."""
@@ -90,7 +90,7 @@ class ConvertedVoice:
         return self._frames % VOICE_INTERVAL == 0
 
     def follow(self, source: NDArray[np.float32] | None, frames: int) -> None:
-        """The same, told before each step of so many frames; only every
+        """Follows the estimates, told before each step of so many frames; only every
         :data:`VOICE_INTERVAL` frames it is looked at. None: nothing is known yet."""
         if source is not None and self.is_time_to_look:
             self.hear(source)
@@ -171,7 +171,7 @@ class SourcePitch:
         return self._octaves or 0.0
 
     def _move(self, estimate: NDArray[np.float32]) -> None:
-        """Where there is nothing to be heard of it."""
+        """Moves the source where nothing is to be heard of it."""
         there = float(estimate[-1])
         if self._octaves is None or self._voiced < ENOUGH:
             return

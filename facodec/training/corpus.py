@@ -74,7 +74,7 @@ class _Prepared:
 
 
 def _prepare(path: Path, text: str | None) -> _Prepared | str | None:
-    """What is packed of a file: nothing if it is too short, and a sentence if it is damaged."""
+    """Prepares a file for packing: None if it is too short, and a sentence if it is damaged."""
     torch.set_num_threads(1)
     try:
         samples = read_speech(path)

@@ -80,8 +80,8 @@ def _past(codes: Tensor, place: Tensor, at: Tensor) -> Tensor:
 
 
 class Predictor(nn.Module):
-    """What :mod:`facodec.link.entropy` computes in whole numbers, as something that can be
-    learned."""
+    """The predictor of :mod:`facodec.link.entropy`, which computes in whole numbers, in a form that
+    can be learned."""
 
     def __init__(self) -> None:
         super().__init__()

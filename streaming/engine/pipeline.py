@@ -1,4 +1,4 @@
-"""What each role does with the codec: media in, media out. Runs in a model thread.
+"""Pipelines of the roles: media in, media out. Runs in a model thread.
 
 A pipeline is a chain of stages; each stage is one small class with :meth:`Stage.feed` and
 :meth:`Stage.finish`. Results depend on the stream alone, not on how it was cut into packets.
@@ -28,7 +28,7 @@ from streaming.wire.protocol import Format, Hello, ProtocolError
 
 @dataclass
 class Result:
-    """What a pipeline made of some input, and the seconds it took by kind of stage: those of the
+    """Output of a pipeline for some input, and the seconds it took by kind of stage: those of the
     steps it had a part in, shared with other streams or not."""
 
     media: list[Media] = field(default_factory=list)
@@ -52,10 +52,10 @@ class Stage(Protocol):
     decodes: bool
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
-        """What comes out because the item went in."""
+        """Takes an item and returns what comes out because of it."""
 
     def finish(self) -> list[Media] | Work[list[Media]]:
-        """What was still owed at the end of the stream."""
+        """Returns what is still owed at the end of the stream."""
 
 
 class Pipeline:

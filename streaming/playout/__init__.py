@@ -1,1 +1,1 @@
-"""What plays sound out on time: a jitter buffer, and a ring of samples."""
+"""Playing sound out on time: a jitter buffer, and a ring of samples."""

@@ -135,7 +135,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode_client(data: bytes, version: int = VERSION) -> ClientMessage:
-    """What a client sent. Raises ProtocolError for anything a client may not send."""
+    """Decodes a client's message. Raises ProtocolError for anything a client may not send."""
     message = cast(ClientMessage, _decode(data, _CLIENT_READERS))
     if isinstance(message, Hello) and message.version != version:
         raise ProtocolError(
@@ -145,7 +145,7 @@ def decode_client(data: bytes, version: int = VERSION) -> ClientMessage:
 
 
 def decode_server(data: bytes) -> ServerMessage:
-    """What a server sent. Raises ProtocolError for anything a server may not send."""
+    """Decodes a server's message. Raises ProtocolError for anything a server may not send."""
     return cast(ServerMessage, _decode(data, _SERVER_READERS))
 
 

@@ -95,7 +95,7 @@ class _State(Enum):
 
 @dataclass
 class Totals:
-    """What went through a session; see :class:`streaming.wire.protocol.Done`."""
+    """Totals of a session; see :class:`streaming.wire.protocol.Done`."""
 
     samples_in: int = 0
     frames_in: int = 0
@@ -286,9 +286,9 @@ class ServerSession:
         return self._agreed is not None and self._agreed.pauses
 
     def pause_due(self, now: float) -> tuple[Pause | None, float | None]:
-        """What of a pause is to be made by now though it was not told yet, so that who takes a
-        frame for every hop does not wait; and the seconds until there may be more, None while there
-        is no pause."""
+        """Returns the part of a pause to be made by now though it was not told yet, so that who
+        takes a frame for every hop does not wait; and the seconds until there may be more, None
+        while there is no pause."""
         if not self._pauses or self._state is not _State.OPEN:
             return None, None
         first = self.totals.frames_in + self._pause_clock.ahead

@@ -38,7 +38,7 @@ class NativeStep:
 
     function: ClassVar[str]
     arguments: ClassVar[int]
-    """Of its function, after the rows and their number."""
+    """Number of its function's arguments after the rows and their number."""
 
     def __init__(self, library: ctypes.CDLL, constants: Structure, owned: Sequence[object]) -> None:
         self._call = library[self.function]

@@ -1,4 +1,4 @@
-"""What is timed is what streams compute, and the figures are put together rightly."""
+"""Benchmarks time what streams compute, and the figures are put together rightly."""
 
 from __future__ import annotations
 

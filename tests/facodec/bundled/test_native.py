@@ -179,7 +179,7 @@ def test_vectors_of_any_width_give_the_numbers_of_pytorch(
 def test_real_speech_differs_by_rounding_alone(
     live: Codec, speech_folder: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Where two words are as near as float32 can tell, either may be taken."""
+    """Codes differ only in ties of two codewords within float32 precision."""
     length = 3 * SAMPLE_RATE
     whole = np.stack([c[:length] for _, c in clips(speech_folder) if len(c) >= length])
     heard = torch.from_numpy(whole.reshape(len(whole), -1, HOP)).transpose(0, 1)

@@ -282,7 +282,7 @@ def test_a_full_disk_leaves_whole_blocks(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_through_a_pipe_both_ways(tmp_path: Path) -> None:
-    """What has been written can be read before more comes."""
+    """Blocks that have been written can be read before more come."""
     path = tmp_path / "pipe.fac"
     os.mkfifo(path)
     seen, ended = threading.Event(), []
