@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from facodec import renamed
+
+__getattr__ = renamed.attributes(__name__, {"AudioFileError": "facodec.files.FileError"})
+
 
 class ClientError(Exception):
     """A sentence for the user, without a traceback; the command exits with ``exit_code``."""

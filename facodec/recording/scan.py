@@ -18,9 +18,9 @@ from facodec.recording.blocks import (
     HEAD,
     MARK,
     MOST_BLOCK_FRAMES,
-    Coded,
+    FramesBlock,
     Head,
-    Spoken,
+    VoiceBlock,
     checksum,
     read_content,
 )
@@ -138,7 +138,7 @@ def _regular_size(file: BinaryIO) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-Item = Coded | Spoken | Lost
+Item = FramesBlock | VoiceBlock | Lost
 Wanted = Callable[[Head], bool]
 
 
@@ -176,7 +176,7 @@ class Scan:
         while data := window.ahead(HEAD):
             begun = window.offset
             head, why = self._head(data)
-            content: Coded | Spoken | None = None
+            content: FramesBlock | VoiceBlock | None = None
             if head is not None:
                 content, why = self._take(head, wanted)
             if head is not None and not why:
@@ -206,7 +206,7 @@ class Scan:
         """Whether its time can come next; the last frame need not be sound to its end."""
         return head.start > self.end - HOP if head.kind == END else head.start >= self.end
 
-    def _take(self, head: Head, wanted: Wanted) -> tuple[Coded | Spoken | None, str]:
+    def _take(self, head: Head, wanted: Wanted) -> tuple[FramesBlock | VoiceBlock | None, str]:
         """The content and "", or why there is none; the window is past a block that is whole."""
         window = self._window
         if not wanted(head):

@@ -97,7 +97,7 @@ class Pipeline:
 
 
 @runtime_checkable
-class Listener(Protocol):
+class HearingStage(Protocol):
     """A stage of a pipeline that hears who is talking."""
 
     heard: Heard
@@ -105,7 +105,7 @@ class Listener(Protocol):
 
 def talker_of(stages: Iterable[object]) -> Talker | None:
     """Who the first of the stages that listens has heard."""
-    listening = (stage.heard.talker for stage in stages if isinstance(stage, Listener))
+    listening = (stage.heard.talker for stage in stages if isinstance(stage, HearingStage))
     found = next(listening, None)
     return None if found is None else Talker(*found)
 
