@@ -198,6 +198,11 @@ def test_only_steps_go_through_the_door_of_c() -> None:
     assert [one for one in callers if not is_in(one, C_CALLERS)] == []
 
 
+def test_every_folder_of_modules_is_a_package() -> None:
+    folders = {path.parent for path in modules().values()}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
 def test_modules_are_short() -> None:
     lines = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
     check((name for name, count in lines.items() if count > LONGEST_MODULE), LONG_MODULES)

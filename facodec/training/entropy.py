@@ -20,13 +20,12 @@ from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, MIN_LAYERS
 from facodec.identity import ModelIdentity
 from facodec.link.entropy import (
     HIDDEN_SHIFT,
-    LAGS,
     LARGEST_WEIGHT,
     NONE,
-    SHARES,
     SLOPE,
     EntropyTables,
 )
+from facodec.link.native import LAGS, SHARES
 from facodec.training.coded import CodedCorpus
 
 DEPTH, HIDDEN = 24, 32
