@@ -212,7 +212,7 @@ def _time(text: str) -> int:
     """Samples from ``80``, ``1:20`` or ``1:02:03.5``."""
     found = _TIME.fullmatch(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"wanted a time like 80, 1:20 or 1:02:03.5, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a time like 80, 1:20 or 1:02:03.5, got {text}")
     hours, minutes, seconds = (float(part or 0) for part in found.groups())
     return round(((hours * 60 + minutes) * 60 + seconds) * SAMPLE_RATE)
 
@@ -223,5 +223,7 @@ def _between(text: str, low: int, high: int) -> int:
     except ValueError:
         value = low - 1
     if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"wanted a whole number from {low} to {high}, got {text}")
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from {low} to {high}, got {text}"
+        )
     return value

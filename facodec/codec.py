@@ -200,7 +200,7 @@ class Codec(Inputs):
         stream = self.converter_stream(timbre, seed, pitch, talker, steer)
         samples = as_samples(audio)
         if not len(samples):
-            raise ValueError("audio is empty: wanted at least one sample")
+            raise ValueError("expected at least one sample of audio, got none")
         return np.concatenate((stream.push(samples), stream.flush()))
 
     @torch.inference_mode()

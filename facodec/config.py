@@ -89,7 +89,7 @@ class Ns3Config:
 
     def __post_init__(self) -> None:
         if math.prod(self.strides) != HOP:
-            raise ValueError(f"got strides {self.strides}, wanted ones whose product is {HOP}")
+            raise ValueError(f"expected strides whose product is {HOP}, got {self.strides}")
 
     @classmethod
     def small(cls) -> Ns3Config:

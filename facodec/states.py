@@ -25,7 +25,7 @@ def stack_states(states: Sequence[S]) -> S:
     as during start-up, or a different plain value.
     """
     if not states:
-        raise ValueError("got no state to stack, wanted at least one")
+        raise ValueError("expected at least one state to stack, got none")
     return states[0] if len(states) == 1 else _join(states)
 
 
@@ -34,7 +34,7 @@ def unstack_state(state: S) -> list[S]:
     keeping one does not keep the batch."""
     batch = {tensor.shape[0] for tensor in tensors_of(state)}
     if len(batch) != 1:
-        raise ValueError(f"got tensors of batch sizes {sorted(batch)}, wanted a single size")
+        raise ValueError(f"expected tensors of one batch size, got {sorted(batch)}")
     return [_row(state, i) for i in range(batch.pop())]
 
 

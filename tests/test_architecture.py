@@ -217,6 +217,28 @@ def test_the_page_on_the_architecture_lists_these_breaches() -> None:
     assert set(re.findall(r"`(.+?)`", longer)) == set(LONG_MODULES)
 
 
+def rows_of_rooms() -> dict[str, str]:
+    """Of each room, by its dotted name, the words on what it knows."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    found = {}
+    for floor, table in re.findall(r"\| room of `(\w+)` (.+?)\n\n", text, re.DOTALL):
+        for named, knows in re.findall(r"^\| (.+?) \| .+ \| (.+) \|$", table, re.MULTILINE):
+            found |= {f"{floor}.{name}": knows for name in re.findall(r"`(\w+)/?`", named)}
+    return found
+
+
+def test_the_page_on_the_architecture_shows_every_room_and_what_it_knows() -> None:
+    rows = rows_of_rooms()
+    rooms = {room(name) for name in modules() if name not in FLOORS}
+    packages = {name for name in rooms if modules()[name].name == "__init__.py"}
+    assert packages <= rows.keys()
+    for one, other in between_rooms(arrows()):
+        if one in packages and other in packages and "all rooms" not in rows[one]:
+            floor, _, name = other.partition(".")
+            bare = rf"\b{floor}`?(?:;| \||$)|what a command starts"
+            assert re.search(rf"\b{name}\b|{bare}", rows[one]), f"{one} knows {other}"
+
+
 def test_a_circle_is_found() -> None:
     tree = {("a", "b"), ("a", "c"), ("b", "c"), ("c", "d")}
     assert not circle(tree)

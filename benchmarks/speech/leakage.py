@@ -72,7 +72,7 @@ def lacking(found: Sequence[Utterance]) -> str | None:
     if count >= 2:
         return None
     return (
-        f"{count} speaker(s) with {FEWEST_UTTERANCES} or more utterances: wanted at least 2 "
+        f"expected at least 2 speakers with {FEWEST_UTTERANCES} or more utterances, got {count} "
         "(--probe-data names another folder)"
     )
 

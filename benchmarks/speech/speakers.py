@@ -99,8 +99,8 @@ def make_pairs(utterances: Sequence[Utterance], count: int, seed: int = 0) -> li
     couples = [(s, t) for s, t in permutations(sorted(speakers), 2) if t in targets]
     if not couples:
         raise ValueError(
-            f"got {len(speakers)} speaker(s), {len(targets)} of them with {REFERENCE_SECONDS:g} s "
-            "of speech: wanted two speakers, one of them with that much"
+            f"expected two speakers, one of them with {REFERENCE_SECONDS:g} s of speech, "
+            f"got {len(speakers)}, {len(targets)} of them with that much"
         )
     pairs: list[Pair] = []
     while len(pairs) < count:

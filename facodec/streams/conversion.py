@@ -192,7 +192,7 @@ NOTHING_HEARD = 0.02
 def octaves_of(hertz: float) -> float:
     """Octaves from the reference; a ValueError for what is no pitch of this codec."""
     if not LOWEST <= hertz <= HIGHEST:
-        raise ValueError(f"pitch of {hertz:g} Hz: wanted {LOWEST:g} to {HIGHEST:g}")
+        raise ValueError(f"expected a pitch of {LOWEST:g} to {HIGHEST:g} Hz, got {hertz:g}")
     return math.log2(hertz / PITCH_REFERENCE)
 
 

@@ -56,7 +56,7 @@ def find_files(folder: Path) -> list[Path]:
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not found:
         wanted = ", ".join(sorted(SUFFIXES))
-        raise ValueError(f"no speech below {shown(folder)}: wanted files ending in {wanted}")
+        raise ValueError(f"no speech below {shown(folder)}: expected files ending in {wanted}")
     return found
 
 

@@ -129,7 +129,7 @@ class Encode:
         if isinstance(item, Timbre):
             return [item]
         if not isinstance(item, Sound):
-            raise TypeError(f"wanted sound, got {type(item).__name__}")
+            raise TypeError(f"expected sound, got {type(item).__name__}")
         return self._media(self._line.push(item.samples))
 
     def finish(self) -> Work[list[Media]]:
@@ -185,7 +185,7 @@ class Decode:
             self._timbre = check_timbre(item.vector)
             return []
         if not isinstance(item, Frames):
-            raise TypeError(f"wanted codes, got {type(item).__name__}")
+            raise TypeError(f"expected codes, got {type(item).__name__}")
         if not item.frames:  # a pause that begins
             return []
         return self._sound(self._decoder.push(item.codes, self._timbre))
@@ -221,7 +221,7 @@ class ConvertSound:
         if isinstance(item, Timbre):
             return self._announcing.aim(item.vector)
         if not isinstance(item, Sound):
-            raise TypeError(f"wanted sound, got {type(item).__name__}")
+            raise TypeError(f"expected sound, got {type(item).__name__}")
         return self._media(self._line.push(item.samples))
 
     def finish(self) -> Work[list[Media]]:
@@ -253,7 +253,7 @@ class ConvertFrames:
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Sound):
-            raise TypeError("wanted codes, got sound")
+            raise TypeError("expected codes, got sound")
         if isinstance(item, Frames):
             return self._convert(item.codes) if item.frames else []
         if item.exact:
@@ -283,7 +283,7 @@ class Enroll:
 
     def feed(self, item: Media) -> list[Media]:
         if not isinstance(item, Sound):
-            raise TypeError(f"wanted sound, got {type(item).__name__}")
+            raise TypeError(f"expected sound, got {type(item).__name__}")
         start, self._heard = self._heard, self._heard + len(item.samples)
         if self._heard > len(self._sound):
             raise ProtocolError("too-long", f"enrol a voice with at most {self._longest:g} s")

@@ -102,7 +102,7 @@ class ProtocolError(Exception):
     """A message or a session that breaks the protocol.
 
     ``code``: one of :data:`CLOSE_CODES`, stable, for programs. ``sentence``: for people; says
-    what was got and what was wanted.
+    what was expected and what came.
     """
 
     def __init__(self, code: str, sentence: str) -> None:

@@ -178,7 +178,8 @@ def _decode(data: bytes, readers: Mapping[str, _Reader]) -> Message:
     kind = value["type"]
     if kind not in readers:
         raise ProtocolError(
-            "unknown-type", f"unknown message type {kind[:MAX_NAME]!r}, wanted {', '.join(readers)}"
+            "unknown-type",
+            f"unknown message type {kind[:MAX_NAME]!r}: expected {', '.join(readers)}",
         )
     try:
         return readers[kind](FieldReader(kind, value))

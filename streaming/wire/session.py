@@ -227,7 +227,7 @@ class ServerSession:
         if self.hello.formats()[0] == "pcm" and not voice.is_exact:
             raise ProtocolError(
                 "bad-voice",
-                f"the voice in PCM is estimated here: wanted an exact one of "
+                f"the voice in PCM is estimated here: expected an exact one of "
                 f"{protocol.VOICE_EXACT_BYTES} bytes, got {len(voice.data)}",
             )
         need_own_voice(voice, self._model)

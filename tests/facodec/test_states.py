@@ -57,7 +57,7 @@ def test_nothing_does_not_stack() -> None:
 
 
 def test_unequal_batches_do_not_unstack() -> None:
-    with pytest.raises(ValueError, match="batch sizes"):
+    with pytest.raises(ValueError, match="one batch size"):
         unstack_state(Outer((Inner(torch.zeros(2, 1, 1)),), torch.zeros(3)))
 
 

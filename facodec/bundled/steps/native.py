@@ -77,14 +77,14 @@ class NativeStep:
         if failed < 0:
             raise MemoryError("no memory for a step")
         if failed:
-            raise ValueError(f"got a code that is none, wanted 0 to {CODEBOOK_SIZE - 1}")
+            raise ValueError(f"expected codes in 0..{CODEBOOK_SIZE - 1}, got others")
 
     @staticmethod
     def _plain(tensor: Tensor, kind: torch.dtype, *shape: int) -> Tensor:
         """The tensor as C may read it: of this type and shape, row after row."""
         if tensor.dtype != kind or tensor.shape != shape:
             found = f"{tuple(tensor.shape)} of {tensor.dtype}"
-            raise ValueError(f"got {found}, wanted {shape} of {kind}")
+            raise ValueError(f"expected {shape} of {kind}, got {found}")
         return tensor.contiguous()
 
 

@@ -51,7 +51,7 @@ SERVER_MESSAGES = [
     Codes(3, 2, bytes(15), stamps=Stamps()),
     Voice(bytes(512)),
     Clock(1.0, 2.0),
-    Error("bad-seq", "wanted 3, got 4"),
+    Error("bad-seq", "expected 3, got 4"),
     Done(1, 2, 3, 4, 0.5, 0.6, 0.7, "publisher-left"),
     Done(1, 2, talker=bytes(1024), pitch=118.5),
 ]
