@@ -70,7 +70,7 @@ class Check:
 
 
 def of_tries(what: str, welcome: int, tries: int) -> Check:
-    """So many of the tries must succeed: nine in ten, as one may meet a moment's full queue."""
+    """Check that nine in ten of the tries succeed, as one may meet a moment's full queue."""
     return Check(what, welcome, -(-9 * tries // 10), f"of {tries}", least=True)
 
 

@@ -107,7 +107,7 @@ class SourceTalker:
         return known if self._encodes and not isinstance(known, str) else None
 
     def meet(self, source: Source | None) -> None:
-        """This is where the sound comes from: only a microphone's talkers are remembered."""
+        """Takes the source of the sound: only a microphone's talkers are remembered."""
         if self._memory is None or source is None or not source.live:
             return
         self._microphone = source.name

@@ -83,7 +83,7 @@ class Powers(NamedTuple):
     frames: float = 0.0
 
     def heard(self, coded: float, hop: Audio, memory: float) -> Powers:
-        """With a voiced frame more."""
+        """Returns the sums with a voiced frame more."""
         share = 1.0 - 1.0 / memory
         spoken = float(hop @ hop) / HOP + SILENCE
         return Powers(
@@ -91,7 +91,7 @@ class Powers(NamedTuple):
         )
 
     def faded(self, memory: float) -> Powers:
-        """With a frame more in which there is nothing to compare."""
+        """Returns the sums with a frame more in which there is nothing to compare."""
         share = 1.0 - 1.0 / memory
         return Powers(self.coded * share, self.spoken * share, self.frames * share)
 

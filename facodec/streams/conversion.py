@@ -75,7 +75,7 @@ class ConvertedVoice:
         self.vector = self._steer(self._source, self.target)
 
     def hear(self, source: NDArray[np.float32]) -> None:
-        """This is now known of the source (256,)."""
+        """Takes what is now known of the source (256,)."""
         self._pitch.hear(source)
         if self._pitch.trusts_talker:
             return
@@ -138,7 +138,7 @@ class SourcePitch:
         return self._settled and self._voiced < SETTLED
 
     def hear(self, estimate: NDArray[np.float32]) -> None:
-        """This is now the running timbre (256,) of the source."""
+        """Takes the source's running timbre (256,)."""
         self._estimate = estimate
         self._known = self._known or abs(float(estimate[-1])) > NOTHING_HEARD
         sure = self._settled and self._voiced >= SETTLED

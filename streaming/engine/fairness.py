@@ -69,7 +69,7 @@ class Leftover:
         self._spare = max(-MEMORY, self._spare - seconds)
 
     def spend(self, seconds: float) -> None:
-        """And so long for who catches up."""
+        """Books the seconds that the model has computed for who catches up."""
         if self._spare > 0.0:
             self._spare -= seconds
         else:

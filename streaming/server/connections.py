@@ -60,7 +60,8 @@ class Arrivals(Allowance):
         self._by_address.setdefault(connection.arrived_from, {})[connection] = None
 
     def leave(self, connection: Connection) -> None:
-        """It has become a WebSocket, or has gone; safe to call again."""
+        """Gives up the place of a connection that has become a WebSocket, or has gone. Safe to call
+        again."""
         if connection not in self._all:
             return
         del self._all[connection]
@@ -118,7 +119,7 @@ class Connection(ServerSocket):
         return wait
 
     def has_arrived(self) -> None:
-        """It is a WebSocket now."""
+        """Notes that the connection is a WebSocket now."""
         self._arrivals.leave(self)
 
     def give_up(self) -> None:

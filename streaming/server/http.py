@@ -36,7 +36,7 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def response(self) -> Response:
-        """As the HTTP response to send."""
+        """Returns the HTTP response to send."""
         return respond(self.status, self.sentence + "\n", "text/plain", self.headers)
 
 

@@ -117,7 +117,7 @@ class VoiceBudget:
         self._next = 0
 
     def wish(self, item: Timbre) -> None:
-        """This is the voice from here on."""
+        """Takes the voice from here on."""
         self._wished = item
 
     def due(self, frame: int) -> Timbre | None:

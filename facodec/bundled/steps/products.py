@@ -61,7 +61,7 @@ class Shelf:
         self._packed: list[Tensor] = []
 
     def product(self, matrix: Tensor, bias: Tensor | None = None) -> Product:
-        """A new one."""
+        """Registers and returns a Product that is packed together with the others."""
         self._products.append(Product(matrix, bias))
         return self._products[-1]
 
