@@ -218,7 +218,7 @@ def test_the_page_on_the_architecture_lists_these_breaches() -> None:
 
 
 def rows_of_rooms() -> dict[str, str]:
-    """Of each room, by its dotted name, the words on what it knows."""
+    """Words on what each room knows, by its dotted name."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     found = {}
     for floor, table in re.findall(r"\| room of `(\w+)` (.+?)\n\n", text, re.DOTALL):

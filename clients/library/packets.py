@@ -15,8 +15,8 @@ NO_STAMPS = Stamps()
 @dataclass(frozen=True)
 class Times:
     """Times at which a packet's newest input was captured and sent, and at which it arrived: our
-    monotonic clock, s. ``sent`` is None where another client sent it. ``stamps``: what the server measured.
-    """
+    monotonic clock, s. ``sent`` is None where another client sent it. ``stamps``: what the server
+    measured."""
 
     arrived: float
     captured: float | None = None
