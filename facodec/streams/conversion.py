@@ -171,7 +171,7 @@ class SourcePitch:
         return self._octaves or 0.0
 
     def _move(self, estimate: NDArray[np.float32]) -> None:
-        """Moves the source where nothing is to be heard of it."""
+        """Moves the pitch towards an estimate (256,) where no move is to be heard."""
         there = float(estimate[-1])
         if self._octaves is None or self._voiced < ENOUGH:
             return
