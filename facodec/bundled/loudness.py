@@ -27,8 +27,8 @@ MEMORY = 160.0
 PRIOR = 3.0
 """Voiced frames for which nothing is wrong, to begin with."""
 DETAIL_MEMORY, DETAIL_PRIOR = 24.0, 10.0
-"""Frames of any kind, with detail codes, in place of :data:`MEMORY` and :data:`PRIOR`: a note is soon
-over."""
+"""Frames of any kind, with detail codes, in place of :data:`MEMORY` and :data:`PRIOR`: a note is
+soon over."""
 RIGHT, WRONG = 5.0, 8.0
 """dB that a level with detail codes may differ by without a gain, and from which on it gets all of
 it. A held note may lie anywhere within a step."""

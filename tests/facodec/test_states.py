@@ -52,7 +52,7 @@ def test_streams_in_different_phases_do_not_stack(other: Outer) -> None:
 
 
 def test_nothing_does_not_stack() -> None:
-    with pytest.raises(ValueError, match="no state"):
+    with pytest.raises(ValueError, match="at least one state to stack, got none"):
         stack_states([])
 
 

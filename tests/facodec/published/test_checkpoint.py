@@ -129,7 +129,7 @@ def test_wrong_shape_of_a_normed_weight_is_named(tmp_path: Path, small_ns3: Ns3M
     files = official(small_ns3)
     files[ENCODER]["block.0.weight_v"] = torch.ones(2, 1, 5)
     with pytest.raises(
-        CheckpointError, match=r"block\.0\.weight: expected \(2, 1, 7\), got \(2, 1, 5"
+        CheckpointError, match=r"block\.0\.weight: expected \(2, 1, 7.*, got \(2, 1, 5"
     ):
         load_ns3(write(tmp_path, files), SMALL)
 
