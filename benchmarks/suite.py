@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from benchmarks.report import page as report
 
     if args.threads < 1:
-        raise ValueError(f"got {args.threads} threads, wanted at least 1")
+        raise ValueError(f"expected at least 1 thread, got {args.threads}")
     made: Report = {
         "format": report.FORMAT,
         "machine": machine.describe(args.threads, args.seed),

@@ -37,7 +37,7 @@ COMMANDS = {
 ELSEWHERE = {"serve": "streaming.server.command", "bench": "benchmarks.command"}
 """Modules of commands that do not lie in ``clients.commands``."""
 PAGE = Path(__file__).parent / "web"
-"""What ``serve`` shows to browsers."""
+"""Folder that ``serve`` shows to browsers."""
 OURS = {"benchmarks", "clients", "facodec", "streaming"}
 INTERRUPTED = 130
 """Exit status after a second Ctrl-C, as shells have it."""

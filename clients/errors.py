@@ -1,6 +1,10 @@
-"""What goes wrong for a user: one sentence each, that says what to do."""
+"""Errors for users: one sentence each, that says what to do."""
 
 from __future__ import annotations
+
+from facodec import renamed
+
+__getattr__ = renamed.attributes(__name__, {"AudioFileError": "facodec.files.FileError"})
 
 
 class ClientError(Exception):
@@ -55,7 +59,7 @@ class Forbidden(ConnectError):
 
 
 class WrongProtocol(ConnectError):
-    """What answers there does not speak the protocol."""
+    """The server there does not speak the protocol."""
 
 
 class ServerError(ClientError):

@@ -36,7 +36,7 @@ def add_server(parser: argparse.ArgumentParser, *, serve: bool = True) -> None:
 
 
 def add_trust(parser: argparse._ActionsContainer) -> None:
-    """What a server is shown, and what it has to show."""
+    """Adds the options of trust: the client's token and the server's certificate."""
     parser.add_argument(
         "--token",
         help=f"where the server wants one (default ${TOKEN_VARIABLE}, which does not show it to "
@@ -135,7 +135,7 @@ def add_voice(parser: argparse.ArgumentParser, text: str, *, required: bool = Fa
 
 
 def add_part(parser: argparse.ArgumentParser) -> None:
-    """What is to be heard of a recording, and how."""
+    """Adds the options for a part of a recording and how it is heard."""
     parser.add_argument(
         "--from", dest="start", type=_time, default=0, metavar="TIME",
         help="where to begin: 80, 1:20 or 1:02:03.5 (default: at the beginning)",
@@ -212,7 +212,7 @@ def _time(text: str) -> int:
     """Samples from ``80``, ``1:20`` or ``1:02:03.5``."""
     found = _TIME.fullmatch(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"wanted a time like 80, 1:20 or 1:02:03.5, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a time like 80, 1:20 or 1:02:03.5, got {text}")
     hours, minutes, seconds = (float(part or 0) for part in found.groups())
     return round(((hours * 60 + minutes) * 60 + seconds) * SAMPLE_RATE)
 
@@ -223,5 +223,7 @@ def _between(text: str, low: int, high: int) -> int:
     except ValueError:
         value = low - 1
     if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"wanted a whole number from {low} to {high}, got {text}")
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from {low} to {high}, got {text}"
+        )
     return value

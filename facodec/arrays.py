@@ -19,11 +19,11 @@ def check_timbre(timbre: ArrayLike | Tensor) -> Timbre:
     """Checked timbre (256,) as float32: finite and not absurd; else a ValueError."""
     array = np.asarray(as_array(timbre), dtype=np.float32)
     if array.shape != (TIMBRE_DIM,):
-        raise ValueError(f"timbre of shape {array.shape}: wanted ({TIMBRE_DIM},)")
+        raise ValueError(f"expected a timbre of shape ({TIMBRE_DIM},), got {array.shape}")
     largest = float(np.abs(array).max())
     if not largest <= LARGEST_TIMBRE:
         raise ValueError(
-            f"timbre reaches {largest:g}: wanted finite numbers up to {LARGEST_TIMBRE:g}"
+            f"expected a timbre of finite numbers up to {LARGEST_TIMBRE:g}, got {largest:g}"
         )
     return array
 
@@ -32,16 +32,18 @@ def as_samples(audio: ArrayLike | Tensor) -> Audio:
     """Checked audio as float32 (n,): mono, finite, about full scale 1; else a ValueError."""
     array = as_array(audio)
     if array.ndim != 1:
-        raise ValueError(f"audio of shape {array.shape}: wanted one channel, (samples,)")
+        raise ValueError(f"expected audio of one channel, (samples,), got {array.shape}")
     if not np.issubdtype(array.dtype, np.floating):
         if array.size == 0:
             return np.zeros(0, dtype=np.float32)
-        raise ValueError(f"audio of type {array.dtype}: wanted floats of full scale 1.0")
+        raise ValueError(f"expected audio in floats of full scale 1.0, got {array.dtype}")
     samples = array.astype(np.float32, copy=False)
     if not np.isfinite(samples).all():
-        raise ValueError("audio holds NaN or infinity: wanted finite samples")
+        raise ValueError("expected finite samples of audio, got NaN or infinity")
     if samples.size and float(np.abs(samples).max()) > LOUDEST:
-        raise ValueError(f"audio reaches {float(np.abs(samples).max()):.4g}: wanted full scale 1.0")
+        raise ValueError(
+            f"expected audio of full scale 1.0, got {float(np.abs(samples).max()):.4g}"
+        )
     return samples
 
 

@@ -21,11 +21,13 @@ def check_codes(codes: NDArray[np.integer]) -> Codes:
     """codes (K, n), K = 3..6, values 0..1023, as int64; anything else is a ValueError."""
     array = np.asarray(codes)
     if array.ndim != 2 or not MIN_LAYERS <= array.shape[0] <= CODE_LAYERS:
-        raise ValueError(f"codes of shape {array.shape}: wanted (K, frames) with K = 3..6 layers")
+        raise ValueError(
+            f"expected codes (K, frames) with K = 3..6 layers, got shape {array.shape}"
+        )
     if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"codes of type {array.dtype}: wanted integers")
+        raise ValueError(f"expected codes as integers, got {array.dtype}")
     if array.size and (array.min() < 0 or array.max() >= CODEBOOK_SIZE):
-        raise ValueError(f"codes from {array.min()} to {array.max()}: wanted 0..1023")
+        raise ValueError(f"expected codes in 0..1023, got {array.min()} to {array.max()}")
     return array.astype(np.int64, copy=False)
 
 

@@ -1,4 +1,4 @@
-"""What users call: a codec, and streams of it that take any chunk length.
+"""A codec, and streams of it that take any chunk length: the face for users.
 
 Arrays go in as numpy or tensors and come out as numpy: audio and timbre float32, codes int64.
 """
@@ -200,16 +200,16 @@ class Codec(Inputs):
         stream = self.converter_stream(timbre, seed, pitch, talker, steer)
         samples = as_samples(audio)
         if not len(samples):
-            raise ValueError("audio is empty: wanted at least one sample")
+            raise ValueError("expected at least one sample of audio, got none")
         return np.concatenate((stream.push(samples), stream.flush()))
 
     @torch.inference_mode()
     def convert_codes(
         self, codes: ArrayLike | Tensor, source: ArrayLike | Tensor | None, target: ArrayLike
     ) -> Codes:
-        """What conversion into ``target`` (256,) makes of codes (K, n) spoken with timbre
-        ``source`` (256,), None where unknown: codes (3, n), the detail left out, to be decoded
-        with what :meth:`convert_timbre` gives."""
+        """Converts into ``target`` (256,) codes (K, n) spoken with timbre ``source`` (256,), None
+        where unknown: codes (3, n), the detail left out, to be decoded with what
+        :meth:`convert_timbre` gives."""
         here = None if source is None else self.tensor_timbre(source)
         there = self.tensor_timbre(target)
         converted = self.model.convert_codes(self.tensor_codes(codes), here, there)

@@ -78,7 +78,7 @@ class Ns3Config:
     encoder_channels: int = 32
     decoder_channels: int = 1024
     strides: tuple[int, ...] = (2, 4, 5, 5)
-    """Of the encoder; the decoder takes them backwards."""
+    """Strides of the encoder; the decoder takes them backwards."""
     dilations: tuple[int, ...] = (1, 3, 9)
     latent_dim: int = TIMBRE_DIM
     timbre_layers: int = 4
@@ -89,7 +89,7 @@ class Ns3Config:
 
     def __post_init__(self) -> None:
         if math.prod(self.strides) != HOP:
-            raise ValueError(f"got strides {self.strides}, wanted ones whose product is {HOP}")
+            raise ValueError(f"expected strides whose product is {HOP}, got {self.strides}")
 
     @classmethod
     def small(cls) -> Ns3Config:

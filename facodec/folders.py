@@ -1,5 +1,5 @@
-"""Where a user's files go; in the cache, folders that nobody else can write to, since what lies
-there is trusted, and run."""
+"""Folders of a user's files; those in the cache nobody else can write to, since what lies there is
+trusted, and run."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ DIGITS = 12
 LONGEST_IDENTITY = 64 + 1 + DIGITS
 _FORM = re.compile(rf"([A-Za-z0-9][A-Za-z0-9._-]{{0,63}})(?:@([0-9a-f]{{{DIGITS}}}))?")
 AGAIN = "enrol the voice again with this model, or choose the model it was made with (--model)"
-"""What helps where a voice is another model's."""
+"""Advice where a voice is another model's."""
 
 
 class ModelMismatch(ValueError):

@@ -1,4 +1,4 @@
-"""What comes into a codec and goes out of it: arrays and tensors, checked, of its own model."""
+"""Inputs and outputs of a codec: arrays and tensors, checked, of its own model."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ class Inputs:
     def _audio(self, audio: ArrayLike | Tensor) -> Tensor:
         samples = as_samples(audio)
         if not len(samples):
-            raise ValueError("audio is empty: wanted at least one sample")
+            raise ValueError("expected at least one sample of audio, got none")
         padded = np.pad(samples, (0, -len(samples) % HOP))
         return torch.from_numpy(padded).unsqueeze(0).to(self.device)

@@ -25,18 +25,19 @@ def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = 
     was looked for.
     """
     if backend not in BACKENDS:
-        raise ValueError(f"got backend {backend!r}, wanted one of {', '.join(BACKENDS)}")
+        raise ValueError(f"expected a backend of {', '.join(BACKENDS)}, got {backend!r}")
     _check_device(device)
     folder = weights_folder(model)
     return family_of(folder).load(folder, device, backend)
 
 
 def weights_folder(model: str | Path) -> Path:
-    """Where the weights of a model are, by name or folder; a ValueError where there are none."""
+    """Returns the folder of a model's weights, by name or folder. Raises ValueError where there are
+    none."""
     folder = bundled_path() if str(model) == BUNDLED_MODEL else Path(model)
     if not folder.is_dir():
         raise ValueError(
-            f"no model {str(model)!r}: wanted {BUNDLED_MODEL!r} or a folder with the weights"
+            f"no model {str(model)!r}: expected {BUNDLED_MODEL!r} or a folder with the weights"
         )
     return folder
 

@@ -51,8 +51,8 @@ class CodecModel(Protocol):
         """codes (B, 6, T), timbre (B, 256) -> audio (B, 200 T)."""
 
     def convert_codes(self, codes: Tensor, source: Tensor | None, target: Tensor) -> Tensor:
-        """What conversion does to codes (B, 6, n) spoken with timbre ``source`` (B, 256)
-        before they are decoded in the voice of timbre ``target`` (B, 256)."""
+        """Converts codes (B, 6, n) spoken with timbre ``source`` (B, 256) to be decoded in the
+        voice of timbre ``target`` (B, 256)."""
 
     def convert_timbre(self, source: Tensor | None, target: Tensor) -> Tensor:
         """The timbre (B, 256) that converted codes are decoded with."""

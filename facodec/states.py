@@ -25,7 +25,7 @@ def stack_states(states: Sequence[S]) -> S:
     as during start-up, or a different plain value.
     """
     if not states:
-        raise ValueError("got no state to stack, wanted at least one")
+        raise ValueError("expected at least one state to stack, got none")
     return states[0] if len(states) == 1 else _join(states)
 
 
@@ -34,7 +34,7 @@ def unstack_state(state: S) -> list[S]:
     keeping one does not keep the batch."""
     batch = {tensor.shape[0] for tensor in tensors_of(state)}
     if len(batch) != 1:
-        raise ValueError(f"got tensors of batch sizes {sorted(batch)}, wanted a single size")
+        raise ValueError(f"expected tensors of one batch size, got {sorted(batch)}")
     return [_row(state, i) for i in range(batch.pop())]
 
 
@@ -51,13 +51,13 @@ def tensors_of(state: Any) -> Iterator[Tensor]:
 
 
 def with_tensors(state: S, tensors: Iterator[Tensor]) -> S:
-    """The same state with other tensors, in the order of :func:`tensors_of`."""
+    """Returns the state with other tensors, in the order of :func:`tensors_of`."""
     return cast(S, _with_tensors(state, tensors))
 
 
 def phase_of(state: Any) -> Hashable:
-    """What the states of streams that share a batch have in common: everything but the batch
-    and the contents of the tensors."""
+    """Key of states whose streams may share a batch: everything but the batch and the contents of
+    the tensors."""
     if isinstance(state, Tensor):
         return state.shape[1:]
     if isinstance(state, tuple):
@@ -87,7 +87,7 @@ def _with_tensors(part: Any, tensors: Iterator[Tensor]) -> Any:
 
 @cache
 def _names(kind: type) -> tuple[str, ...]:
-    """Of a dataclass's fields."""
+    """Names of a dataclass's fields."""
     return tuple(field.name for field in fields(kind))
 
 

@@ -1,4 +1,4 @@
-"""What tests of all folders share: clips, and the codecs to try."""
+"""Fixtures that tests of all folders share: clips, and the codecs to try."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def speech_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def bench_tools() -> None:
-    """What ``pip install facodec-live[bench]`` brings, parts of which need a compiler."""
+    """Tools that ``pip install facodec-live[bench]`` brings, parts of which need a compiler."""
     wanted = ("pesq", "pystoi", "matplotlib", "pocketsphinx", "resemblyzer")
     absent = [name for name in wanted if find_spec(name) is None]
     if absent:

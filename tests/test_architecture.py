@@ -29,7 +29,7 @@ C_CALLERS = (
 """Rooms that may go through it: the steps in C, the entropy coder's inner loop, and what measures a
 CPU with a loop of its own."""
 OPEN_TO_CLIENTS = ("streaming.playout", "streaming.wire")
-"""What clients may know of the server: the wire and the playout."""
+"""Rooms of the server that clients may know: the wire and the playout."""
 
 T = TypeVar("T")
 Arrow = tuple[str, str]
@@ -71,13 +71,13 @@ def strings(path: Path) -> frozenset[str]:
 
 @cache
 def imports() -> dict[str, frozenset[str]]:
-    """What each module names in its import statements: modules of the house, and others as they
-    are written."""
+    """Names in the import statements of each module: modules of the house, and others as they are
+    written."""
     return {name: frozenset(imports_of(path)) for name, path in modules().items()}
 
 
 def imports_of(path: Path) -> Iterable[str]:
-    """What a file names in its import statements."""
+    """Yields the names in a file's import statements."""
     for node in _statements(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -198,6 +198,11 @@ def test_only_steps_go_through_the_door_of_c() -> None:
     assert [one for one in callers if not is_in(one, C_CALLERS)] == []
 
 
+def test_every_folder_of_modules_is_a_package() -> None:
+    folders = {path.parent for path in modules().values()}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
 def test_modules_are_short() -> None:
     lines = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
     check((name for name, count in lines.items() if count > LONGEST_MODULE), LONG_MODULES)
@@ -210,6 +215,27 @@ def test_the_page_on_the_architecture_lists_these_breaches() -> None:
     assert set(rows) == {*ARROWS_UP, *CLIENTS_IN_THE_SERVER, *CIRCLES}
     longer = text.partition("lines. Longer are ")[2].partition("\n\n")[0]
     assert set(re.findall(r"`(.+?)`", longer)) == set(LONG_MODULES)
+
+
+def rows_of_rooms() -> dict[str, str]:
+    """Words on what each room knows, by its dotted name."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    found = {}
+    for floor, table in re.findall(r"\| room of `(\w+)` (.+?)\n\n", text, re.DOTALL):
+        for named, knows in re.findall(r"^\| (.+?) \| .+ \| (.+) \|$", table, re.MULTILINE):
+            found |= {f"{floor}.{name}": knows for name in re.findall(r"`(\w+)/?`", named)}
+    return found
+
+
+def test_the_page_on_the_architecture_shows_what_each_room_knows() -> None:
+    rows = rows_of_rooms()
+    rooms = {room(name) for name in modules() if name not in FLOORS}
+    packages = {name for name in rooms if modules()[name].name == "__init__.py"}
+    for one, other in between_rooms(arrows()):
+        if one in packages and other in packages and "all rooms" not in rows[one]:
+            floor, _, name = other.partition(".")
+            bare = rf"\b{floor}`?(?:;| \||$)|what a command starts"
+            assert re.search(rf"\b{name}\b|{bare}", rows[one]), f"{one} knows {other}"
 
 
 def test_a_circle_is_found() -> None:

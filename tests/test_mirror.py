@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from tests.test_architecture import (
 
 TESTS = ROOT / "tests"
 MAKES_SPEECH = "benchmarks.speech"
-"""What of a higher floor tests may use: it finds, makes and judges speech."""
+"""A room of a higher floor that tests may use: it finds, makes and judges speech."""
 OUTSIDE = {"FACODEC_SPEECH", "FACODEC_TESTS_REQUIRE_ALL", "FACODEC_TEST_THREADS"}
 """Variables that tests read: where speech is, whether anything may be skipped, threads."""
 TESTED_THROUGH: dict[str, str] = {
@@ -144,3 +146,19 @@ def test_tests_look_at_nothing_outside_the_repository() -> None:
             assert name in OUTSIDE, f"{path}: {name}"
         looked = {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
         assert not looked & {"home", "expanduser", "getcwd", "cwd"}, path
+
+
+@pytest.mark.parametrize(
+    ("module", "use"),
+    [
+        ("facodec.bitstream", "from facodec.bitstream import pack; pack(None)"),
+        ("clients.library.packets", "import clients.library.packets"),
+    ],
+)
+def test_a_module_is_broken_on_purpose(module: str, use: str) -> None:
+    program = f"from tests.breaking import install; install({module!r}); {use}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("RuntimeError: broken on purpose\n")

@@ -70,7 +70,7 @@ class Outcome:
 
 
 def features() -> set[str]:
-    """What this CPU can do, in Linux's words; nothing where it is no x86 one."""
+    """Features of this CPU, in Linux's words; empty where it is not x86."""
     info = Path("/proc/cpuinfo")
     if platform.machine() != "x86_64" or not info.exists():
         return set()

@@ -194,7 +194,7 @@ def _plant(foreign: Path, place: Path, link: bool) -> None:
 
 
 def _backend(environment: dict[str, str]) -> str:
-    """What ``facodec serve`` says it computes with; empty where it does not start."""
+    """The backend that ``facodec serve`` reports; empty where it does not start."""
     process = subprocess.Popen(
         [*CLI, "serve", "--port", "0", "--max-sessions", "1"], text=True, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,

@@ -102,7 +102,8 @@ class Attackers:
         self._process = process
 
     async def counts(self, patience: float) -> dict[str, float]:
-        """What they counted, once they have ended; empty where they do not within patience."""
+        """Returns the attackers' counts, once they have ended; empty where they do not within
+        patience."""
         try:
             told, _ = await asyncio.wait_for(self._process.communicate(), patience)
             return dict(json.loads(told))
@@ -125,8 +126,8 @@ class Attackers:
 
 @dataclass
 class Arena:
-    """What an attack may use. ``seconds``: how long each is to take. ``memory``: (monotonic s,
-    resident MiB) of the server over time."""
+    """Means of an attack. ``seconds``: how long each is to take. ``memory``: (monotonic s, resident
+    MiB) of the server over time."""
 
     server: RunningServer
     seconds: float
@@ -205,7 +206,7 @@ class Arena:
         return None
 
     async def health(self) -> dict[str, Any]:
-        """What /healthz tells the owner; empty where it does not answer."""
+        """The owner's answer from /healthz; empty where it does not answer."""
         status, body = await get(self.owner, "/healthz")
         try:
             return dict(json.loads(body)) if status else {}

@@ -171,7 +171,7 @@ async def guess_tokens(arena: Arena) -> Facts:
 
 
 PINGED_MIB = 4.0
-"""What the unread answers to one client's pings may fill: what the system's buffers hold."""
+"""Bound on the unread answers to one client's pings: the system's buffers."""
 SMALL = ("--max-sessions", "10")
 """Six places beside the four undisturbed sessions."""
 LARGE = ("--max-sessions", "28")

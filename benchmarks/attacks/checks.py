@@ -1,4 +1,4 @@
-"""What an attack is judged by: figures, each beside its bound."""
+"""Figures that an attack is judged by, each beside its bound."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROWTH_MIB = 64.0
 """Bound of what an attack makes the server grow by: the queues of the sessions it may have."""
 
 COMMON = ("lag p99", "sessions that end well", "frames lost or changed", "server grows")
-"""What is bounded beside every attack."""
+"""Names of the checks that stand beside every attack."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Check:
 
 
 def of_tries(what: str, welcome: int, tries: int) -> Check:
-    """So many of the tries must succeed: nine in ten, as one may meet a moment's full queue."""
+    """Check that nine in ten of the tries succeed, as one may meet a moment's full queue."""
     return Check(what, welcome, -(-9 * tries // 10), f"of {tries}", least=True)
 
 

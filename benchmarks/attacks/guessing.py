@@ -13,7 +13,7 @@ from benchmarks.attacks.job import PAUSE, Job
 from benchmarks.attacks.wire import PATIENCE, Wire, exchange, framed, handshake
 
 SESSIONS_SPOILT = 0.5
-"""Of the connections with garbage, those that begin as good sessions."""
+"""Share of the connections with garbage that begin as good sessions."""
 
 
 async def guess_tokens(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""What an attacker is told to do, and counts while it does."""
+"""The orders and counts of an attacker."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ MODEL = ModelIdentity("live", "0123456789ab")
 VOICE = np.full(256, 0.1, np.float32)
 _SIZE = struct.Struct("<H")
 _SIZE_AT, _CHECKED = 12, 22
-"""Where the size lies in the beginning of a block, and the bytes of it that are checked."""
+"""Offset of the size in the head of a block, and the number of bytes that are checked."""
 
 
 def whole_files(folder: Path) -> list[tuple[str, bytes]]:
@@ -58,7 +58,7 @@ def streams(folder: Path) -> list[tuple[str, bytes]]:
 
 
 def read_stream(path: Path) -> object:
-    """What ``info``, ``decode --from`` and ``listen --append`` do with a file. Raises FileError for
+    """Reads a file as ``info``, ``decode --from`` and ``listen --append`` do. Raises FileError for
     one that is not whole."""
     if path.suffix == SEALED:
         path.write_bytes(sealed(path.read_bytes()))
@@ -82,7 +82,7 @@ def read_stream(path: Path) -> object:
 
 
 def sealed(data: bytes) -> bytes:
-    """The same with checksums that fit, so that what they protect is looked at too."""
+    """Returns the recording with checksums that fit, so that what they protect is looked at too."""
     out = bytearray(data)
     start = len(MAGIC) + LENGTH.size
     if len(out) >= start:

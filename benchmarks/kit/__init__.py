@@ -1,1 +1,1 @@
-"""What parts of the benchmark share: options, statistics, the machine, processes."""
+"""Tools that parts of the benchmark share: options, statistics, the machine, processes."""

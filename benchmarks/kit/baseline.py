@@ -32,11 +32,12 @@ def save(path: Path, found: Ratios) -> None:
 
 
 def load(path: Path) -> Ratios:
-    """What :func:`save` kept. Raises ValueError for anything else, OSError where there is none."""
+    """Reads the file of :func:`save`. Raises ValueError for anything else, OSError where there is
+    none."""
     try:
         value = json.loads(path.read_text())
         if value["format"] != FORMAT:
-            raise ValueError(f"format {value['format']}, wanted {FORMAT}")
+            raise ValueError(f"expected format {FORMAT}, got {value['format']}")
         return {str(name): float(ratio) for name, ratio in value["to_calibration"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no baseline of facodec bench step: {error}") from error
@@ -47,10 +48,10 @@ def compare(found: Ratios, kept: Ratios, tolerance: float) -> dict[str, Any]:
 
     Raises ValueError for a tolerance that is not above 1, or where nothing can be compared."""
     if not tolerance > 1:
-        raise ValueError(f"got a tolerance of {tolerance:g}, wanted more than 1")
+        raise ValueError(f"expected a tolerance of more than 1, got {tolerance:g}")
     common = [name for name in found if name in kept]
     if not common:
-        raise ValueError("the baseline holds none of the cases measured: wanted the same options")
+        raise ValueError("expected a baseline of the same options, got none of the cases measured")
     cases = {
         name: {"kept": kept[name], "found": found[name], "change": found[name] / kept[name]}
         for name in common

@@ -1,4 +1,4 @@
-"""What the parts of the benchmark share: options, running one, saying what came out."""
+"""Steps that all parts of the benchmark share: options, running one, saying what came out."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def say(sentence: str) -> None:
 def whole_number(text: str) -> int:
     """For argparse: 1, 2, 3, ..."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text}, wanted a whole number from 1 up")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text}")
     return int(text)
 
 
@@ -92,7 +92,7 @@ def duration(text: str) -> float:
     except ValueError:
         value = 0.0
     if not value > 0:
-        raise argparse.ArgumentTypeError(f"got {text}, wanted seconds, more than 0")
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, got {text}")
     return value
 
 

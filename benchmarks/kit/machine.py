@@ -86,9 +86,10 @@ class Calibration:
 
 
 def rates(seconds: float = 0.5) -> dict[str, Any]:
-    """What one call can reach here with torch's present threads: GB/s of reading weights of some
-    sizes (matrix times vector) and GFLOP/s of a large product, float32 and bfloat16; with one
-    thread, float32 is what the CPU computes in its registers, where there is a C compiler.
+    """Measures the rates that one call can reach here with torch's present threads: GB/s of reading
+    weights of some sizes (matrix times vector) and GFLOP/s of a large product, float32 and
+    bfloat16; with one thread, float32 is what the CPU computes in its registers, where there is a C
+    compiler.
 
     ``seconds`` is spent on each; the fastest repetition counts, as the limit is sought."""
     import torch

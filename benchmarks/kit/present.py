@@ -1,4 +1,4 @@
-"""What every part of the benchmark gives to be looked at: tables and charts, free of any format."""
+"""Results of a part of the benchmark: tables and charts, free of any format."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ CLI = (sys.executable, "-m", "clients.cli")
 
 @dataclass(frozen=True)
 class Usage:
-    """Of a process since it started: CPU seconds, and now: resident MiB and threads."""
+    """Use of the machine by a process: CPU seconds since it started; resident MiB and threads
+    now."""
 
     cpu: float
     memory: float
@@ -48,7 +49,7 @@ class RunningServer:
         return None if self.pid is None else usage(self.pid)
 
     def health(self) -> dict[str, Any]:
-        """What /healthz answers. Raises OSError where nothing does."""
+        """Returns the answer of /healthz. Raises OSError where nothing does."""
         answer: dict[str, Any] = json.loads(self.get("/healthz"))
         return answer
 

@@ -29,7 +29,7 @@ def percentiles(values: ArrayLike) -> Figures:
 
     array = np.asarray(values, dtype=np.float64)
     if not array.size:
-        raise ValueError("got no values, wanted at least one to take percentiles of")
+        raise ValueError("expected at least one value to take percentiles of, got none")
     p50, p95, p99 = np.percentile(array, (50, 95, 99))
     return {"p50": float(p50), "p95": float(p95), "p99": float(p99), "count": float(array.size)}
 
@@ -42,7 +42,7 @@ def paired_ratio(values: ArrayLike, reference: ArrayLike) -> Figures:
 
     above, below = np.asarray(values, np.float64), np.asarray(reference, np.float64)
     if above.shape != below.shape or not above.size:
-        raise ValueError(f"got {above.size} values and {below.size} references, wanted pairs")
+        raise ValueError(f"expected pairs, got {above.size} values and {below.size} references")
     p5, p50, p95 = np.percentile(above / below, (5, 50, 95))
     return {"p5": float(p5), "p50": float(p50), "p95": float(p95)}
 

@@ -1,4 +1,5 @@
-"""What ``facodec bench step`` times: one side of a model, streams in a batch, hops in a call."""
+"""Subjects that ``facodec bench step`` times: one side of a model, streams in a batch, hops in a
+call."""
 
 from __future__ import annotations
 
@@ -138,7 +139,7 @@ class Subject:
 
     @property
     def states(self) -> tuple[State, State]:
-        """Of the encoder and of the decoder, for the whole batch."""
+        """States of the encoder and of the decoder, for the whole batch."""
         return self._encoding, self._decoding
 
     def _fix(self) -> tuple[FixedStep, FixedStep]:

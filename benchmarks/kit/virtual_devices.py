@@ -189,7 +189,8 @@ class Talk:
 
 
 def find(pattern: Audio, among: Audio) -> tuple[int, float]:
-    """Where in ``among`` the pattern is, and the normalised correlation there."""
+    """Returns the offset in ``among`` where the pattern is, and the normalised correlation
+    there."""
     size = len(among) + len(pattern)
     spectrum = np.fft.rfft(among, size) * np.conj(np.fft.rfft(pattern, size))
     products = np.fft.irfft(spectrum, size)[: len(among) - len(pattern) + 1]

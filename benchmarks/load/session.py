@@ -36,7 +36,7 @@ TCP_COUNTS = struct.Struct("=120xQQII8xII")
 
 @dataclass(frozen=True)
 class Load:
-    """What each session does. ``settle``: seconds at the start whose times are not counted (frames
+    """Work of each session. ``settle``: seconds at the start whose times are not counted (frames
     always are). ``send`` off: a session that is open and says nothing. ``stamped``: whether packets
     carry the time, without which the server's own times are not told."""
 
@@ -57,7 +57,7 @@ class Load:
 
 @dataclass
 class Tally:
-    """What all sessions of a generator saw together.
+    """Observations of all sessions of a generator together.
 
     ``server``: queue + encode + decode of each packet, by the server's stamps. ``turnaround``: from
     when a packet was due until its answer was here. ``late``: how late the generator itself sent.
@@ -97,7 +97,7 @@ class Tally:
 
 
 def times_from_json(text: str) -> np.ndarray:
-    """What :meth:`Tally.to_json` made of one of its arrays, seconds (n,) float32."""
+    """Reads one array of :meth:`Tally.to_json`: seconds (n,) float32."""
     return np.frombuffer(base64.b64decode(text), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What real speech costs on the wire: from an encoder here, through a room, to a listener here."""
+"""Cost of real speech on the wire: from an encoder here, through a room, to a listener here."""
 
 from __future__ import annotations
 

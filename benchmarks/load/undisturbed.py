@@ -55,7 +55,7 @@ class Media16(Media):
         return np.frombuffer(sent, "<i2").astype(np.float32) / 32768.0
 
 
-class Listener(Talker):
+class PatientListener(Talker):
     """A session that keeps what it hears, and when: ``lags`` holds (due, lag) pairs in s, of each
     frame from when its packet was due to be sent until it was back."""
 
@@ -82,12 +82,12 @@ async def listen(load: Load, speech: NDArray[np.float32], out: Path) -> Tally:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    listeners: list[Listener] = []
+    listeners: list[PatientListener] = []
     files: list[IO[bytes]] = []
 
     def make(index: int, tally: Tally) -> Talker:
         files.append(open(out / f"heard-{index}.s16", "wb"))  # noqa: SIM115
-        listeners.append(Listener(load, Media16(load.hello, speech), tally, files[-1]))
+        listeners.append(PatientListener(load, Media16(load.hello, speech), tally, files[-1]))
         return listeners[-1]
 
     try:
@@ -101,7 +101,7 @@ async def listen(load: Load, speech: NDArray[np.float32], out: Path) -> Tally:
 
 
 def hello(token: str | None = None) -> Hello:
-    """What each of them asks for."""
+    """The hello of each session."""
     return Hello("loopback", "pcm", "pcm", pcm="s16", voice=NEUTRAL, token=token)
 
 
@@ -132,7 +132,7 @@ def inexact(folder: Path, speech: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def speech() -> NDArray[np.float32]:
-    """What they say (n,) float32, n a multiple of the hop."""
+    """Speech of the sessions (n,) float32, n a multiple of the hop."""
     import soundfile
 
     from clients.offline.voicebook import BUNDLED

@@ -109,7 +109,7 @@ def _beside(attack: Attack, seconds: float, seed: int, told: dict[str, Any]) -> 
 
 
 async def _scene(place: Arena, attack: Beside) -> tuple[float, Facts, float]:
-    """What the attack gives, between when it began and ended (monotonic s)."""
+    """Runs the attack: when it began, its facts, when it ended (monotonic s)."""
     async with place.watched():
         await asyncio.sleep(0.3)
         began = time.perf_counter()
@@ -118,7 +118,7 @@ async def _scene(place: Arena, attack: Beside) -> tuple[float, Facts, float]:
 
 
 def _common_checks(told: dict[str, Any], growth: float) -> list[Any]:
-    """What every attack is judged by. ``growth``: MiB that the server may grow by."""
+    """Checks that every attack is judged by. ``growth``: MiB that the server may grow by."""
     from benchmarks.attacks.arena import SESSIONS
     from benchmarks.attacks.checks import LAG_MS, TIMES_BEFORE, Check, share
 

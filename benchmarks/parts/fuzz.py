@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def tables(result: Result) -> list[Table]:
-    """What came of each door, and its failures."""
+    """Tables of each door's outcomes and failures."""
     heads = ["door", "inputs", "read", "refused", "failed", "slowest s", "growth MB", "seconds"]
     rows = [
         [one["door"], one["inputs"], one["taken"], one["refused"], len(one["failures"]),
@@ -255,7 +255,7 @@ def _sound(folder: Path) -> Door:
 
 
 def _recorded(speech: np.ndarray) -> list[tuple[str, bytes]]:
-    """What phones and browsers record, where PyAV is installed."""
+    """Recordings as phones and browsers make them, where PyAV is installed."""
     try:
         import av
     except ImportError:

@@ -126,9 +126,9 @@ def measure_tick(
 
 
 def load_steps(model: str, precision: str, device: str) -> Any:
-    """What computes the streams, on the device. With bf16 the matrix products of the published
-    model's decoder, where most of the weights are, are done in it; the bundled model, which is
-    small, stays in float32."""
+    """Returns the steps of the streams, on the device. With bf16 the matrix products of the
+    published model's decoder, where most of the weights are, are done in it; the bundled model,
+    which is small, stays in float32."""
     from benchmarks.kit.subjects import load_codec, plain_model
     from facodec.codec import Codec
     from facodec.published.layers import Conv, ConvTranspose

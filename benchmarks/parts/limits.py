@@ -34,7 +34,7 @@ REDUCED = {
     ("live", "decode"): ("float16",),
     ("ns3", "decode"): ("bf16", "int8"),
 }
-"""Where a backend has smaller weights: the encoder's of ``ns3`` stay, for the codes' sake."""
+"""Backends with smaller weights: the encoder's of ``ns3`` stay, for the codes' sake."""
 SMALL_CACHE_MB, LARGE_CACHE_MB = 1.0, 24.0
 """Weights up to the first are taken to be read as fast as a core's own cache gives them, up to the
 second as the last cache does, and beyond as memory does, which are measured at the sizes in

@@ -64,7 +64,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
     from benchmarks.kit.processes import RunningServer, running_server
 
     if args.frames_per_packet > 8:
-        raise ValueError(f"frames a packet: got {args.frames_per_packet}, wanted 1 to 8")
+        raise ValueError(f"frames a packet: expected 1 to 8, got {args.frames_per_packet}")
     levels: list[dict[str, Any]] = []
     result.update(
         what={

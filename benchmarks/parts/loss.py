@@ -35,7 +35,7 @@ def gilbert(packets: int, rate: float, burst: float, seed: int) -> NDArray[np.bo
 
 
 def concealed(codec: Codec, frames: Frames, lost: NDArray[np.bool_]) -> Audio:
-    """What is heard of frames where ``lost`` (n,) are concealed."""
+    """Decodes frames with the ``lost`` ones (n,) concealed."""
     decoder = codec.decoder_stream(frames.timbre)
     concealing = ConcealingDecoder(decoder.push)
     pushed = (None if gone else frames.codes[:, t : t + 1] for t, gone in enumerate(lost))
@@ -43,7 +43,7 @@ def concealed(codec: Codec, frames: Frames, lost: NDArray[np.bool_]) -> Audio:
 
 
 def silenced(codec: Codec, frames: Frames, lost: NDArray[np.bool_]) -> Audio:
-    """What is heard where nothing but a faded gap stands for the frames that are ``lost`` (n,)."""
+    """Decodes frames with a faded gap in place of the ``lost`` ones (n,)."""
     decoder = codec.decoder_stream(frames.timbre)
     hops = [np.zeros(0, np.float32)]
     for t, gone in enumerate(lost):

@@ -37,7 +37,7 @@ TOLD_EVERY = 30.0
 LOOK = 1.0
 """Seconds between two looks at the server's memory."""
 WARM_UP_SHARE, WARM_UP_MOST = 0.2, 300.0
-"""Of the time, and seconds: memory counts from then on."""
+"""Warm-up as a share of the time, and at most, s: memory counts from then on."""
 SHORTEST_FIT = 240.0
 """Seconds after the warm-up that a slope can be told of."""
 SLOPE_MIB_H = 16.0

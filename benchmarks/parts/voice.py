@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text}, wanted a whole number from 1 up")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text}")
     return int(text)
 
 
@@ -109,7 +109,7 @@ def _steer(codec: Codec, share: float) -> None:
     from facodec.bundled.model import LiveModel
 
     if not isinstance(codec.model, LiveModel):
-        raise ValueError(f"--steer: got model {codec.name}, wanted the bundled one or its like")
+        raise ValueError(f"--steer: expected the bundled model or its like, got {codec.name}")
     codec.model.steer = share
 
 
@@ -177,7 +177,7 @@ def add_words(report: Report, codec: Codec, pairs: list[Pair]) -> None:
 def add_leakage(
     report: Report, codec: Codec, found: list[Utterance], probe_data: Path | None
 ) -> None:
-    """What codes tell beyond their task into ``report["leakage"]``; a note for what is left
+    """Adds what codes tell beyond their task as ``report["leakage"]``; a note for what is left
     out."""
     from benchmarks.speech import leakage
     from benchmarks.speech.speakers import find_utterances, read

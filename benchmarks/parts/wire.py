@@ -117,7 +117,7 @@ def measure_speech(url: str, data: Path | None, seconds: float) -> list[dict[str
 
 
 def small_talk(said: Sequence[np.ndarray], samples: int) -> tuple[np.ndarray, float]:
-    """So many samples of a conversation in a quiet room, one side of it: as few of the clips as
+    """One side of a conversation in a quiet room, so many samples: as few of the clips as
     fill them, with pauses; and the share of it that is active as P.56 measures it."""
     from benchmarks.speech.activity import P56_HOLD, conversation, held, noise, with_noise
 

@@ -100,7 +100,7 @@ def text(report: Report) -> str:
 
 
 def highlights(report: Report) -> list[str]:
-    """What most people want to know, a sentence each."""
+    """Returns the main results, a sentence each."""
     lines: list[str] = []
     parts = {key: part["result"] for key, part in _measured(report).items()}
     for key in ("step", "step_ns3"):

@@ -1,4 +1,4 @@
-"""What each code stream tells beyond its task: the speaker from content, the pitch from content,
+"""Leakage of each code stream beyond its task: the speaker from content, the pitch from content,
 and whether prosody codes alone give the pitch."""
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from facodec import Codec
 
 FEWEST_UTTERANCES = 4
-"""Of a speaker that takes part in the probe."""
+"""Utterances of a speaker that takes part in the probe, at least."""
 MOST_UTTERANCES = 8
 MOST_SPEAKERS = 60
 SEGMENT = 3 * SAMPLE_RATE // HOP
@@ -47,7 +47,7 @@ STREAMS = {"prosody codes": PROSODY, "content codes": CONTENT, "detail codes": D
 
 
 @dataclass(frozen=True)
-class Coded:
+class EncodedUtterance:
     """An utterance, its codes (6, T), and the pitch (T,) at each frame's start in Hz."""
 
     audio: Audio
@@ -72,18 +72,18 @@ def lacking(found: Sequence[Utterance]) -> str | None:
     if count >= 2:
         return None
     return (
-        f"{count} speaker(s) with {FEWEST_UTTERANCES} or more utterances: wanted at least 2 "
+        f"expected at least 2 speakers with {FEWEST_UTTERANCES} or more utterances, got {count} "
         "(--probe-data names another folder)"
     )
 
 
-def encode_speakers(codec: Codec, chosen: list[list[Utterance]]) -> list[Coded]:
+def encode_speakers(codec: Codec, chosen: list[list[Utterance]]) -> list[EncodedUtterance]:
     numbered = [(speaker, one) for speaker, own in enumerate(chosen) for one in own]
     coded = []
     for number, (speaker, one) in enumerate(tqdm(numbered, desc="encoding", leave=False)):
         audio = read([one])
         codes = codec.encode(audio).codes
-        coded.append(Coded(audio, codes, pitch_at_starts(audio), number, speaker))
+        coded.append(EncodedUtterance(audio, codes, pitch_at_starts(audio), number, speaker))
     return coded
 
 
@@ -93,7 +93,7 @@ def pitch_at_starts(audio: Audio) -> NDArray[np.float32]:
     return track_pitch(filled[: len(filled) - HOP // 2])
 
 
-def measure_speaker(codec: Codec, coded: list[Coded]) -> dict[str, float]:
+def measure_speaker(codec: Codec, coded: list[EncodedUtterance]) -> dict[str, float]:
     """Accuracy of the speaker probe by what it is given, and of naming the commonest speaker."""
     rows: dict[str, list[Features]] = {}
     labels, utterances = [], []
@@ -120,7 +120,7 @@ def _segments(frames: int) -> list[slice]:
 
 
 def _pooled(
-    codec: Codec, one: Coded, latents: dict[str, Features], part: slice
+    codec: Codec, one: EncodedUtterance, latents: dict[str, Features], part: slice
 ) -> dict[str, Features]:
     pooled = {name: _histogram(one.codes[layers, part]) for name, layers in STREAMS.items()}
     pooled.update((name, _moments(latent[part])) for name, latent in latents.items())
@@ -141,7 +141,7 @@ def _moments(values: Features) -> Features:
 
 
 @torch.inference_mode()
-def _latents(codec: Codec, one: Coded) -> dict[str, Features]:
+def _latents(codec: Codec, one: EncodedUtterance) -> dict[str, Features]:
     """Frame by frame: log-mels, which tell all there is, and of the live model the content
     latent before quantization."""
     audio = torch.from_numpy(np.pad(one.audio, (HISTORY, 0))).unsqueeze(0)
@@ -154,7 +154,7 @@ def _latents(codec: Codec, one: Coded) -> dict[str, Features]:
     return {name: value[0].cpu().numpy() for name, value in values.items()}
 
 
-def measure_pitch_leakage(coded: list[Coded]) -> dict[str, dict[str, float]]:
+def measure_pitch_leakage(coded: list[EncodedUtterance]) -> dict[str, dict[str, float]]:
     """Code stream -> correlation of true pitch with the pitch a small network reads from it."""
     results = {}
     for name, layers in STREAMS.items():

@@ -70,7 +70,7 @@ def measure_reidentification(codec: Codec, pieces: Sequence[Piece], seed: int = 
 
 
 def changes(codec: Codec, pieces: Sequence[Piece], seed: int) -> dict[str, Change]:
-    """What is done to pieces, by name: each gets a voice of its own, as sessions do."""
+    """Returns changes of pieces by name: each piece gets a voice of its own, as sessions do."""
     rng = np.random.default_rng(seed)
     bundled = list(codec.voices.values())
     talkers = [codec.voice(piece.audio) for piece in pieces]

@@ -24,7 +24,7 @@ QUIETEST = 1e-5
 def embed(audio: Audio) -> Embedding:
     """audio (N,) at 16 kHz -> embedding (256,) of unit length; ValueError if it is silent."""
     if not len(audio) or float(np.sqrt(np.square(audio).mean())) < QUIETEST:
-        raise ValueError("audio is silent: wanted speech, to compare voices")
+        raise ValueError("expected speech, to compare voices, got silence")
     library, encoder = _speaker_encoder()
     clipped = np.clip(audio, -1.0, 1.0)
     level = library.hparams.audio_norm_target_dBFS

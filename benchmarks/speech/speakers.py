@@ -23,7 +23,7 @@ GROWN_UP = 16
 REFERENCE_SECONDS = 3.0
 """A voice is given by one utterance, or by as many as make up this length."""
 LONGEST_SECONDS = 10.0
-"""Of a source or a reference; what comes later is cut off."""
+"""Length of a source or a reference; the rest is cut off."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def make_pairs(utterances: Sequence[Utterance], count: int, seed: int = 0) -> li
     couples = [(s, t) for s, t in permutations(sorted(speakers), 2) if t in targets]
     if not couples:
         raise ValueError(
-            f"got {len(speakers)} speaker(s), {len(targets)} of them with {REFERENCE_SECONDS:g} s "
-            "of speech: wanted two speakers, one of them with that much"
+            f"expected two speakers, one of them with {REFERENCE_SECONDS:g} s of speech, "
+            f"got {len(speakers)}, {len(targets)} of them with that much"
         )
     pairs: list[Pair] = []
     while len(pairs) < count:

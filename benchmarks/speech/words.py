@@ -55,7 +55,7 @@ class Target:
 
 
 def missing_tools() -> str | None:
-    """What is lacking to measure words, as a sentence; None when all is there."""
+    """Says in a sentence which tools are missing to measure words; None when all is there."""
     if not shutil.which("flite"):
         return "flite is not installed (Debian: apt-get install flite)"
     spoken = subprocess.run(["flite", "-lv"], capture_output=True, text=True).stdout.split()

@@ -1,1 +1,1 @@
-"""Where a client's sound comes from and goes to: devices and files."""
+"""Sources and sinks of a client's sound: devices and files."""

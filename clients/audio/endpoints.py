@@ -1,4 +1,4 @@
-"""Where sound comes from and goes to: devices or files, behind one face each."""
+"""Sources and sinks of sound: devices or files, behind one face each."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Sink(Protocol):
 
     @property
     def counters(self) -> PlayoutCounters | None:
-        """What the playout buffer did; None for a file, which has none."""
+        """Counters of the playout buffer; None for a file, which has none."""
 
     def start(self) -> None: ...
 

@@ -14,8 +14,8 @@ WAITING = 8
 """Blocks between pump and sender. Policy when full: the pump waits, so a file waits too, and a
 microphone's own ring decides what is lost."""
 TOO_LATE = 0.5
-"""What a microphone heard longer ago than this, in s, is not sent any more: nobody wants to hear
-what was said during an outage all at once."""
+"""Age, s, beyond which a microphone's sound is not sent any more: nobody wants to hear what was
+said during an outage all at once."""
 
 
 class Feed:

@@ -179,7 +179,7 @@ def _is_same(output: Path, other: Path, stream: int) -> bool:
 
 
 def _status(path: Path, stream: int) -> os.stat_result | None:
-    """Of the file, None where there is none yet."""
+    """Status of the file, None where there is none yet."""
     if path == STANDARD:
         return os.fstat(stream)
     return path.stat() if path.exists() else None

@@ -36,7 +36,8 @@ class Block:
 
 
 class CaptureRing:
-    """What the audio callback writes and the pump reads, with the time of the newest sample."""
+    """Samples that the audio callback writes and the pump reads, with the time of the newest
+    sample."""
 
     def __init__(self, rate: int) -> None:
         self.rate = rate

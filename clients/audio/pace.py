@@ -10,7 +10,7 @@ instead of sending everything that was missed at once."""
 
 
 class Pacer:
-    """When the samples of a file would have been heard, had somebody spoken them."""
+    """Times at which a file's samples would have been heard, had somebody spoken them."""
 
     def __init__(self, start: float, rate: int = SAMPLE_RATE) -> None:
         """``start``: time (s) at which the first sample is spoken."""

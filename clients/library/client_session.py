@@ -145,7 +145,7 @@ class ClientSession:
         need_model("the codes were", model_of(codes), self.identity, BOTH_ENDS)
         codes = codes[: self.hello.layers]
         if len(codes) < max(self.hello.layers, MIN_LAYERS):
-            raise ValueError(f"wanted {self.hello.layers} layers of codes, got {len(codes)}")
+            raise ValueError(f"expected {self.hello.layers} layers of codes, got {len(codes)}")
         for start in range(0, codes.shape[1], self.ready.limits.max_frames):
             part = codes[:, start : start + self.ready.limits.max_frames]
             count = part.shape[1]
@@ -319,5 +319,5 @@ class ClientSession:
 
 
 def _bits(message: Codes, layers: int) -> int:
-    """Of the codes in a message, which may be entropy coded."""
+    """Bits of the codes in a message, which may be entropy coded."""
     return min(8 * len(message.data), CODE_BITS * layers * message.n)

@@ -1,4 +1,4 @@
-"""What the server's clock shows, estimated from question and answer."""
+"""Estimate of the server's clock from question and answer."""
 
 from __future__ import annotations
 

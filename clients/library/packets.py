@@ -1,4 +1,4 @@
-"""What a session hands out, and what it counts."""
+"""Packets that a session hands out, and its counts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NO_STAMPS = Stamps()
 
 @dataclass(frozen=True)
 class Times:
-    """When a packet's newest input was captured and sent, and when it arrived: our monotonic
-    clock, s. ``sent`` is None where another client sent it. ``stamps``: what the server measured.
-    """
+    """Times at which a packet's newest input was captured and sent, and at which it arrived: our
+    monotonic clock, s. ``sent`` is None where another client sent it. ``stamps``: what the server
+    measured."""
 
     arrived: float
     captured: float | None = None

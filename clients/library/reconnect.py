@@ -21,7 +21,7 @@ class Backoff:
         self._failures = 0
 
     def reset(self) -> None:
-        """It worked."""
+        """Notes that the connection worked."""
         self._failures = 0
 
     def wait(self, advice: float | None = None) -> float | None:

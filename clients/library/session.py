@@ -318,7 +318,8 @@ class Session:
         return self._state.receive(data)
 
     async def _reader_has_finished(self) -> None:
-        """What the server said last may still wait to be read: its error explains the close."""
+        """Lets the reader finish: the server's last message may still wait, whose error explains
+        the close."""
         if self._reader is not None:
             await asyncio.wait([self._reader], timeout=CLOSE_TIMEOUT)
 

@@ -83,7 +83,7 @@ class ClientWire:
 
     @staticmethod
     def ticks(stamp: float) -> int:
-        """What of a stamp, s, is sure to come back."""
+        """Part of a stamp, s, that is sure to come back."""
         return round(stamp / binary.TICK) % binary.TICKS
 
     def stamps_codes(self) -> bool:

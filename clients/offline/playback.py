@@ -15,7 +15,7 @@ import numpy as np
 
 from facodec.codec import Codec, DecoderStream
 from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM
-from facodec.recording.blocks import Coded, Spoken
+from facodec.recording.blocks import FramesBlock, VoiceBlock
 from facodec.recording.reading import Recording, survey
 from facodec.recording.scan import Lost
 
@@ -26,7 +26,7 @@ Audio = np.ndarray
 
 @dataclass(frozen=True)
 class Part:
-    """What is to be heard of a recording, and how: from the sample ``start`` to ``end``, None being
+    """A part of a recording to be heard, and how: from the sample ``start`` to ``end``, None being
     its end; ``voice`` (256,) in place of its own; ``layers``: codes a frame at most. ``hidden``:
     nothing else is to tell of the talker either, so that frames are converted into the voice."""
 
@@ -67,9 +67,9 @@ def _stretches(
     for item in recording.items(first):
         if isinstance(item, Lost):
             tell(item)
-        elif isinstance(item, Spoken):
+        elif isinstance(item, VoiceBlock):
             own = item.timbre
-        elif isinstance(item, Coded):
+        elif isinstance(item, FramesBlock):
             timbre = own if part.voice is None else part.voice
             if stretch is None or not stretch.continues(item):
                 if stretch is not None:
@@ -87,7 +87,7 @@ def _stretches(
 class _Stretch:
     """Frames that follow each other without a gap, as sound from the part's start on."""
 
-    def __init__(self, codec: Codec, begin: Coded, part: Part, timbre: np.ndarray) -> None:
+    def __init__(self, codec: Codec, begin: FramesBlock, part: Part, timbre: np.ndarray) -> None:
         self._codec = codec
         self._part = part
         self._layers = len(begin.codes)
@@ -99,7 +99,7 @@ class _Stretch:
         self._held: deque[tuple[np.ndarray, np.ndarray]] = deque()
         """Frames before the part, with their voice, that the decoder has not been given yet."""
 
-    def continues(self, item: Coded) -> bool:
+    def continues(self, item: FramesBlock) -> bool:
         return item.start == self._end and len(item.codes) == self._layers
 
     def push(self, codes: np.ndarray, timbre: np.ndarray) -> tuple[int, Audio]:

@@ -17,7 +17,7 @@ from facodec.config import HOP
 from facodec.sound.reading import read_audio
 
 SENTENCE = BUNDLED["slt"]
-"""What every voice says."""
+"""The sentence that every voice says."""
 
 
 def sentence_in(voice: str, model: str | None = None) -> np.ndarray:

@@ -32,7 +32,7 @@ from facodec.config import SAMPLE_RATE, TIMBRE_DIM
 from facodec.files import STANDARD, Replacement, need_writable, shown
 from facodec.identity import ModelIdentity, model_of, need_model
 from facodec.names import anonymous_seed, is_anonymous
-from facodec.recording.blocks import Header, Spoken, voice_block
+from facodec.recording.blocks import Header, VoiceBlock, voice_block
 from facodec.recording.reading import Recording, survey
 from facodec.recording.scan import Lost, clock
 from facodec.recording.writing import BlockWriter
@@ -165,7 +165,7 @@ def _first_voice(source: Path) -> np.ndarray | None:
         return None
     with Recording(source) as recording:
         first = next(iter(recording.items(0)), None)
-    return first.timbre if isinstance(first, Spoken) else None
+    return first.timbre if isinstance(first, VoiceBlock) else None
 
 
 def _codec_of(made: ModelIdentity, source: Path, model: str | None) -> Codec:
@@ -214,8 +214,8 @@ def progress(what: str, seconds: float | None = None) -> tqdm[NoReturn]:
 
 
 def timbre_of(voice: str, codec: Codec, talker: np.ndarray | None = None) -> np.ndarray:
-    """What ``--voice`` means without a server: a recording, a saved voice, a bundled one, or one
-    of nobody, far from the ``talker`` (256,)."""
+    """Returns the timbre that ``--voice`` means without a server: a recording, a saved voice, a
+    bundled one, or one of nobody, far from the ``talker`` (256,)."""
     if is_anonymous(voice):
         try:
             return codec.anonymous_voice(talker, anonymous_seed(voice))

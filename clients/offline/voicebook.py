@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ENROL_TIMEOUT = 60.0
 NOBODY = "none"
-"""What ``--talker`` takes for nobody, and therefore no name of a voice."""
+"""The value of ``--talker`` for nobody, and therefore no name of a voice."""
 Tell = Callable[[str], None]
 
 
@@ -93,8 +93,8 @@ class Profiles:
         return self._profile(path) if path.exists() else None
 
     def check_new(self, name: str, *, replace: bool) -> Path:
-        """Where a voice of this name is kept. Raises UsageError where it cannot have it or there
-        is one that must not be replaced, FileError where it cannot be written."""
+        """Returns the file for a new voice of this name. Raises UsageError where it cannot have it
+        or there is one that must not be replaced, FileError where it cannot be written."""
         check_name(name)
         if self.folder is None:
             raise ClientError("expected a home or $XDG_CONFIG_HOME to save in, got neither")
@@ -228,8 +228,8 @@ async def resolve(
     token: str | None,
     ca: str | None = None,
 ) -> np.ndarray | str | None:
-    """What ``--voice`` means: a recording, enrolled by the server; a saved voice; a bundled one;
-    a name that the server may know; or a voice of nobody, from now on with its seed."""
+    """Resolves ``--voice``: a recording, enrolled by the server; a saved voice; a bundled one; a
+    name that the server may know; or a voice of nobody, from now on with its seed."""
     if voice is None:
         return None
     if is_anonymous(voice):

@@ -1,4 +1,4 @@
-"""Where the milliseconds go: a bounded sample of durations for each stage of the way."""
+"""Ledger of latency: a bounded sample of durations for each stage of the way."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from streaming.wire.protocol import Role
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """What a live command was asked for. Without a file the device is used; roles without input
-    or output leave theirs alone."""
+    """Options of a live command. Without a file the device is used; roles without input or output
+    leave theirs alone."""
 
     url: str
     role: Role

@@ -51,7 +51,7 @@ class PausePacer:
         self._seq = 0
 
     def take(self, packet: Packet, now: float) -> list[Packet]:
-        """What is to be heard now that a packet has come."""
+        """Takes a packet and returns what is to be heard now."""
         if isinstance(packet, CodesPacket):
             self._clock.on_speech(packet.codes.shape[1])
         if not isinstance(packet, PausePacket):
@@ -61,7 +61,7 @@ class PausePacer:
         return [PausePacket(self._seq - missing, missing, packet.noise)]
 
     def due(self, now: float) -> PausePacket | None:
-        """What of a pause is to be heard by now."""
+        """Returns the part of a pause that is to be heard by now."""
         first = self._seq + self._clock.ahead
         count = self._clock.due(now)
         return PausePacket(first, count, b"") if count else None

@@ -38,7 +38,7 @@ JSON_EVERY = 1.0
 FLUSH_DEADLINE = 30.0
 """Seconds the server has to send what it still owes after the end of the input."""
 STOP_DEADLINE = 5.0
-"""The same after Ctrl-C, when somebody waits."""
+"""Seconds for the end after Ctrl-C, when somebody waits."""
 
 
 class LiveRun:

@@ -1,4 +1,4 @@
-"""What a live command shows while it runs and at its end: for people, or as JSON lines."""
+"""Status of a live command while it runs and at its end: for people, or as JSON lines."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Snapshot:
     up_kbps: float
     down_kbps: float
     headers_kbps: tuple[float, float]
-    """What headers add to these, up and down."""
+    """Rate of headers beside these, up and down."""
     sound_kbps: tuple[float, float]
     """Sound alone, up and down, without the messages around it."""
     codes_kbps: tuple[float, float]
@@ -77,8 +77,8 @@ class Snapshot:
     brief: str
 
     def as_line(self, width: int) -> str:
-        """What fits into ``width`` columns, the most important first: a line that is broken by the
-        terminal cannot be written over."""
+        """Returns as much as fits into ``width`` columns, the most important first: a line that is
+        broken by the terminal cannot be written over."""
         filled = round((self.level_db + METER_DB) / METER_DB * METER_WIDTH)
         meter = "#" * max(0, min(METER_WIDTH, filled))
         line, *fields = (

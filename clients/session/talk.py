@@ -126,8 +126,8 @@ async def _voice(
 async def _talker(
     options: argparse.Namespace, live: LiveOptions, local: LocalCodec | None, reporter: Reporter
 ) -> SourceTalker:
-    """What is known of who talks. Raises UsageError for a name that only a server knows where the
-    estimates are made here."""
+    """Returns the talker as far as known. Raises UsageError for a name that only a server knows
+    where the estimates are made here."""
     if getattr(options, "talker", voices.NOBODY) == voices.NOBODY:
         return SourceTalker()
     if is_anonymous(options.talker):

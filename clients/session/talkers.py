@@ -97,17 +97,17 @@ class SourceTalker:
 
     @property
     def for_server(self) -> np.ndarray | str | None:
-        """What the server is to begin with: timbre (256,), a name that it knows, or None."""
+        """The talker that the server begins with: timbre (256,), a name that it knows, or None."""
         return None if self._encodes else self._known
 
     @property
     def for_encoder(self) -> np.ndarray | None:
-        """What the encoder here is to begin with: timbre (256,) or None."""
+        """The talker that the encoder here begins with: timbre (256,) or None."""
         known = self._known
         return known if self._encodes and not isinstance(known, str) else None
 
     def meet(self, source: Source | None) -> None:
-        """This is where the sound comes from: only a microphone's talkers are remembered."""
+        """Takes the source of the sound: only a microphone's talkers are remembered."""
         if self._memory is None or source is None or not source.live:
             return
         self._microphone = source.name

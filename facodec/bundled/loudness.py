@@ -27,7 +27,8 @@ MEMORY = 160.0
 PRIOR = 3.0
 """Voiced frames for which nothing is wrong, to begin with."""
 DETAIL_MEMORY, DETAIL_PRIOR = 24.0, 10.0
-"""The same with detail codes, in frames of any kind: a note is soon over."""
+"""Frames of any kind, with detail codes, in place of :data:`MEMORY` and :data:`PRIOR`: a note is
+soon over."""
 RIGHT, WRONG = 5.0, 8.0
 """dB that a level with detail codes may differ by without a gain, and from which on it gets all of
 it. A held note may lie anywhere within a step."""
@@ -83,7 +84,7 @@ class Powers(NamedTuple):
     frames: float = 0.0
 
     def heard(self, coded: float, hop: Audio, memory: float) -> Powers:
-        """With a voiced frame more."""
+        """Returns the sums with a voiced frame more."""
         share = 1.0 - 1.0 / memory
         spoken = float(hop @ hop) / HOP + SILENCE
         return Powers(
@@ -91,7 +92,7 @@ class Powers(NamedTuple):
         )
 
     def faded(self, memory: float) -> Powers:
-        """With a frame more in which there is nothing to compare."""
+        """Returns the sums with a frame more in which there is nothing to compare."""
         share = 1.0 - 1.0 / memory
         return Powers(self.coded * share, self.spoken * share, self.frames * share)
 

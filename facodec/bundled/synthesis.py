@@ -33,7 +33,7 @@ TOP_HARMONIC = 7_900.0
 
 @dataclass(frozen=True)
 class SynthesisState:
-    """What the synthesis remembers. Tensors are batch first.
+    """State of the synthesis. Tensors are batch first.
 
     phase (B,) float64 cycles; pitch (B,) float64 Hz, the last voiced one; voiced (B,) bool;
     pulses (B, 100) the newest excitation; noise (B,) int64 position in the noise table;

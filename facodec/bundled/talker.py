@@ -19,7 +19,7 @@ LONG, SHORT = 2400.0, 64.0
 PRIOR_FRAMES = 8.0
 """Voiced frames the average voice counts for in a running timbre estimate."""
 PITCH_PRIOR_FRAMES = 2.0
-"""The same for the pitch, of which few frames tell more."""
+"""Frames that the average pitch counts for: few frames tell more of a pitch than of a timbre."""
 PITCH_REFERENCE = 150.0
 """Hz; the last entry of a timbre vector is the speaker's median pitch in octaves from here."""
 STRANGER, SAME = 0.75, 0.85
@@ -55,7 +55,7 @@ class VoiceStatistics:
 
 @dataclass(frozen=True)
 class Memories:
-    """The same frames in a memory of :data:`LONG` frames, and in one of :data:`SHORT`."""
+    """Memories of the same frames, :data:`LONG` and :data:`SHORT` frames long."""
 
     long: VoiceStatistics
     short: VoiceStatistics

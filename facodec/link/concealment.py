@@ -116,4 +116,4 @@ class ConcealingDecoder:
 
 
 FORGET = 10.0 ** (0.01 / 10.0)
-"""What the quietest moment rises by in a hop: 0.8 dB a second."""
+"""Factor by which the quietest moment rises in a hop: 0.8 dB a second."""

@@ -25,21 +25,17 @@ from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, MIN_LAYERS
 from facodec.files import FileError, read_bytes, shown, write_bytes
 from facodec.identity import ModelIdentity
 from facodec.link import arithmetic
-from facodec.link.native import NativePredictor, native_predictor
+from facodec.link.native import LAGS, SHARES, NativePredictor, native_predictor
 
 TABLES = "entropy.safetensors"
 LARGEST_FILE = 1 << 20
 LARGEST_WEIGHT = 127
-LAGS = 2
-"""Frames before the coded one that a prediction looks at, none of them outside the packet."""
 NONE = CODEBOOK_SIZE
 """In place of a code that is not there: before the packet, or of a layer left out."""
 HIDDEN_SHIFT = 64.0
 """Sums of the first products per unit of a hidden number, which are 0..127."""
 SLOPE = 16.0
 """Sums of the second products per step of the table of shares, which is 1/64 of a nat."""
-SHARES = 1024
-"""Entries of the table that turns the distance from the likeliest code into a share."""
 LARGEST_SUM = 1 << 24
 
 Floats = NDArray[np.float32]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,15 @@ from facodec.config import CODE_LAYERS, CODEBOOK_SIZE
 from facodec.link import arithmetic
 from facodec.native import compiled
 
+log = logging.getLogger(__name__)
+
 SOURCES = Path(__file__).parent / "predictor"
 MOST_HIDDEN = 256
 """Hidden numbers of a layer that the C code has room for."""
+LAGS = 2
+"""Frames before the coded one that a prediction looks at, none of them outside the packet."""
+SHARES = 1024
+"""Entries of the table that turns the distance from the likeliest code into a share."""
 Shares = list[tuple[int, int, int]]
 
 
@@ -29,7 +36,7 @@ class _Layout(ctypes.Structure):
 
 
 class NativePredictor:
-    """The same shares as those of the Python code, to the last bit, in a third of the time.
+    """Computes the shares of the Python code, to the last bit, in a third of the time.
 
     Arrays float32: ``embeddings`` (6, 1025, d), ``past`` (12 d, 6 h), ``present`` (6, 6, d, h),
     ``thresholds`` (6, h), ``words`` (6, h, 1024), ``biases`` (6, 1024); ``shares`` int32 (1024,).
@@ -61,7 +68,7 @@ class NativePredictor:
     def read(self, message: arithmetic.Decoder, layers: int, frames: int) -> Codes:
         """Codes (K, n) of a message."""
         library, at = self._library, self._at
-        past = np.full((2, CODE_LAYERS), CODEBOOK_SIZE, np.int64)
+        past = np.full((LAGS, CODE_LAYERS), CODEBOOK_SIZE, np.int64)
         sums = np.empty(CODE_LAYERS * self._hidden, np.float32)
         ends = np.empty(CODEBOOK_SIZE, np.int32)
         past_at, sums_at, ends_at = (array.ctypes.data for array in (past, sums, ends))
@@ -93,6 +100,21 @@ _ANSWERING = ("predictor_ends", "predictor_find")
 def native_predictor(**arrays: NDArray[np.generic]) -> NativePredictor | None:
     """The predictor with these arrays, None where it cannot be had."""
     library = compiled.library(SOURCES)
-    if library is None or arrays["present"].shape[-1] > MOST_HIDDEN:
+    if library is None or not _fits(library) or arrays["present"].shape[-1] > MOST_HIDDEN:
         return None
     return NativePredictor(library, **arrays)
+
+
+def _fits(library: ctypes.CDLL) -> bool:
+    """Whether a library computes with the sizes of Python; a warning says where it does not."""
+    expected = (ctypes.sizeof(_Layout), MOST_HIDDEN, SHARES, LAGS)
+    found = (ctypes.c_int64 * len(expected))()
+    library.predictor_sizes.restype = None
+    library.predictor_sizes(found)
+    if tuple(found) == expected:
+        return True
+    log.warning(
+        "the entropy coder goes without compiled code: expected sizes %s, got %s",
+        expected, tuple(found),
+    )  # fmt: skip
+    return False

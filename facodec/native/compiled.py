@@ -94,7 +94,7 @@ def library(folder: Path) -> ctypes.CDLL | None:
 
 @dataclass(frozen=True)
 class _Build:
-    """What makes a library. ``prefix``: the start of its file's name, another for other sources,
+    """Recipe of a library. ``prefix``: the start of its file's name, another for other sources,
     another compiler or another processor."""
 
     name: str
@@ -170,7 +170,7 @@ def _from_cache(build: _Build, kept: Path) -> ctypes.CDLL | None:
 
 
 def _fault(path: Path, wanted: str) -> str | None:
-    """What speaks against running a file from the cache, whose hash should be ``wanted``."""
+    """Says what speaks against running a file from the cache, whose hash should be ``wanted``."""
     info = path.lstat()
     if not stat.S_ISREG(info.st_mode):
         return "is no plain file"
@@ -199,7 +199,7 @@ def _hash(path: Path) -> str:
 
 
 def _processor() -> bytes:
-    """What the instructions of a library for this machine depend on."""
+    """Identity of the processor, on which a library's instructions depend."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")

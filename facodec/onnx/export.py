@@ -50,8 +50,8 @@ def export(
     """
     if precision not in PRECISIONS or hops < 1:
         raise ValueError(
-            f"got precision {precision!r} and {hops} hops a call, "
-            f"wanted one of {', '.join(PRECISIONS)} and at least 1"
+            f"expected a precision of {', '.join(PRECISIONS)} and at least 1 hop a call, "
+            f"got {precision!r} and {hops}"
         )
     for package in ("onnx", "onnxscript"):
         needed(package)
@@ -219,5 +219,5 @@ def _initial(value: Tensor) -> float | int | bool:
     """The number that all of a state begins with."""
     first: float | int | bool = value.flatten()[0].item() if value.numel() else 0
     if not bool((value == first).all()):
-        raise ValueError("got a state that begins with several values, wanted one")
+        raise ValueError("expected a state that begins with one value, got several")
     return first

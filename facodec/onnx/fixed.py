@@ -36,7 +36,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the chain a signal is: ``per_frame`` samples a frame, ``count`` samples a call,
+    """Place of a signal in the chain: ``per_frame`` samples a frame, ``count`` samples a call,
     ``delay`` samples behind the start of the chain."""
 
     per_frame: int

@@ -1,4 +1,4 @@
-"""What of each model becomes a graph: modules of tensors in and tensors out."""
+"""Parts of each model that become graphs: modules of tensors in and tensors out."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class LiveTalker(nn.Module):
         short_second: Tensor,
         short_pitches: Tensor,
     ) -> Tensor:
-        """What the encoder's state gathers under ``voice`` -> timbre (B, 256)."""
+        """Sums that the encoder's state gathers under ``voice`` -> timbre (B, 256)."""
         voice = Memories(
             VoiceStatistics(weight, first, second, pitches),
             VoiceStatistics(short_weight, short_first, short_second, short_pitches),

@@ -119,7 +119,7 @@ class GraphSynthesizer(nn.Module):
         correction: Tensor,
         state: SynthesisState,
     ) -> tuple[Tensor, SynthesisState]:
-        """As the module it stands in for, with T = hops."""
+        """Runs the module that this one stands in for, with T = hops."""
         pulses, state = self._pulses(pitch.double(), state)
         excitation = torch.cat((state.pulses, pulses), dim=1)
         windows = excitation.index_select(1, self.windows).unflatten(1, (-1, WINDOW))

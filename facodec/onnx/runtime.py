@@ -287,7 +287,7 @@ def load_exported(folder: Path) -> OnnxLive | OnnxNs3:
         raise ValueError(f"cannot read an exported model from {folder}: {error}") from error
     if found != FORMAT or hops != 1:
         raise ValueError(
-            f"{folder}: got format {found!r} for {hops} hops a call, wanted {FORMAT!r} for 1"
+            f"{folder}: expected format {FORMAT!r} for 1 hop a call, got {found!r} for {hops}"
         )
     return make(folder, description)
 

@@ -110,7 +110,7 @@ def _find(directory: Path, stem: str) -> Path:
             return path
     if not directory.is_dir():
         raise CheckpointError(
-            f"{shown(directory)}: no such directory, wanted one that holds {stem}.bin"
+            f"{shown(directory)}: no such directory, expected one that holds {stem}.bin"
         )
     names = " or ".join(path.name for path in candidates)
     there = ", ".join(sorted(shown(p.name) for p in directory.iterdir())[:10]) or "nothing"
@@ -144,7 +144,7 @@ def _problems(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list
         if name in found:
             if found[name].shape != target.shape:
                 got, want = tuple(found[name].shape), tuple(target.shape)
-                lines.append(f"wrong shape: {name} is {got}, wanted {want}")
+                lines.append(f"wrong shape: {name}: expected {want}, got {got}")
             continue
         halves |= pair
         if len(pair) == 2:

@@ -42,7 +42,7 @@ def synthesis(config: Ns3Config) -> Chain:
 
 
 class Decoder(nn.Module):
-    """What ``ns3_facodec_decoder`` holds, by parameters named as in it."""
+    """The decoder of ``ns3_facodec_decoder``, its parameters named as there."""
 
     def __init__(self, config: Ns3Config) -> None:
         super().__init__()

@@ -76,7 +76,7 @@ class Ns3Model(nn.Module):
 
     @property
     def latency(self) -> Latency:
-        """What a stream truly waits for, as it hears and speaks in whole hops."""
+        """True delays of a stream, as it hears and speaks in whole hops."""
         return Latency(
             encoder=_whole_hops(HOP + self.encoder_lookahead),
             decoder=_whole_hops(self.decoder_lookahead),
@@ -113,7 +113,7 @@ class Ns3Model(nn.Module):
     def voice(self, audio: Tensor) -> Tensor:
         """Timbre (256,) of the speaker heard in audio (1, 200 T), T >= 1."""
         if audio.shape[0] != 1 or not audio.shape[1]:
-            raise ValueError(f"got audio {tuple(audio.shape)}, wanted (1, N) with N > 0")
+            raise ValueError(f"expected audio (1, N) with N > 0, got {tuple(audio.shape)}")
         timbre: Tensor = self.decoder.timbre_encoder(self.latent(audio))[0]
         return timbre
 
@@ -202,13 +202,13 @@ def _none(audio: Tensor) -> Tensor:
 def _check_audio(audio: Tensor) -> None:
     if audio.ndim != 2 or audio.shape[1] % HOP:
         raise ValueError(
-            f"got audio {tuple(audio.shape)}, wanted (B, N) with N whole hops of {HOP}"
+            f"expected audio (B, N) with N whole hops of {HOP}, got {tuple(audio.shape)}"
         )
 
 
 def _check_frames(codes: Tensor, timbre: Tensor) -> None:
     if codes.ndim != 3 or codes.shape[1] != CODE_LAYERS:
-        raise ValueError(f"got codes {tuple(codes.shape)}, wanted (B, {CODE_LAYERS}, T)")
+        raise ValueError(f"expected codes (B, {CODE_LAYERS}, T), got {tuple(codes.shape)}")
     if timbre.shape != (codes.shape[0], TIMBRE_DIM):
         wanted = (codes.shape[0], TIMBRE_DIM)
-        raise ValueError(f"got timbre {tuple(timbre.shape)}, wanted {wanted}")
+        raise ValueError(f"expected a timbre {wanted}, got {tuple(timbre.shape)}")

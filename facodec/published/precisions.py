@@ -36,8 +36,8 @@ DECODER_PRODUCTS: dict[str, Pack] = {
 }
 PRECISIONS = ("auto", *DECODER_PRODUCTS)
 EXACT = "float32"
-"""What ``auto`` takes: the fastest that keeps the codes, and streams equal to offline calls to
-1e-5 of full scale."""
+"""The precision of ``auto``: the fastest that keeps the codes, and streams equal to offline calls
+to 1e-5 of full scale."""
 
 
 def prepare(model: Ns3Model, precision: str = "auto") -> Ns3Model:
@@ -47,7 +47,7 @@ def prepare(model: Ns3Model, precision: str = "auto") -> Ns3Model:
     from x86 CPUs, ``auto`` and ``float32`` leave the model as it is.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"got backend {precision!r}, wanted one of {', '.join(PRECISIONS)}")
+        raise ValueError(f"expected a backend of {', '.join(PRECISIONS)}, got {precision!r}")
     chosen = EXACT if precision == "auto" else precision
     reason = _obstacle(model, chosen)
     if reason is None:

@@ -36,7 +36,7 @@ def fused(layer: Activation) -> Fused | None:
         x, kept, doubled = x.contiguous(), state.samples.contiguous(), state.doubled.contiguous()
         rows, count, _ = x.shape
         if not rows == len(kept) == len(doubled):
-            raise ValueError(f"got {rows} rows, wanted {len(kept)}, as many as the state has")
+            raise ValueError(f"expected {len(kept)} rows, as many as the state has, got {rows}")
         out, kept_next = torch.empty_like(x), torch.empty_like(kept)
         doubled_next = torch.empty_like(doubled)
         snake_step(

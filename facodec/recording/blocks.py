@@ -145,7 +145,7 @@ class Head:
 
 
 @dataclass(frozen=True, eq=False)
-class Coded:
+class FramesBlock:
     """Frames of a recording: codes (K, n) from the sample ``start`` on."""
 
     start: int
@@ -157,7 +157,7 @@ class Coded:
 
 
 @dataclass(frozen=True, eq=False)
-class Spoken:
+class VoiceBlock:
     """The voice from the sample ``start`` on: timbre (256,), given exactly or estimated."""
 
     start: int
@@ -185,12 +185,14 @@ def end_block(number: int, samples: int) -> bytes:
     return Head(number, END, 0, 0, 0, samples).block(b"")
 
 
-def read_content(head: Head, content: bytes) -> Coded | Spoken | None:
-    """What a block holds, None for one without content. Raises ValueError."""
+def read_content(head: Head, content: bytes) -> FramesBlock | VoiceBlock | None:
+    """Reads the content of a block, None for one without. Raises ValueError."""
     if head.kind == FRAMES:
-        return Coded(head.start, unpack(content, head.detail, head.frames))
+        return FramesBlock(head.start, unpack(content, head.detail, head.frames))
     if head.kind == VOICE:
-        return Spoken(head.start, read_timbre(content, exact=bool(head.detail)), bool(head.detail))
+        return VoiceBlock(
+            head.start, read_timbre(content, exact=bool(head.detail)), bool(head.detail)
+        )
     return None
 
 

@@ -19,10 +19,10 @@ from facodec.recording.blocks import (
     LARGEST_HEADER,
     LENGTH,
     MAGIC,
-    Coded,
+    FramesBlock,
     Header,
-    Spoken,
     Timbre,
+    VoiceBlock,
     checksum,
 )
 from facodec.recording.scan import Item, Scan, Window
@@ -30,8 +30,8 @@ from facodec.recording.scan import Item, Scan, Window
 
 @dataclass(frozen=True)
 class Survey:
-    """Where things lie in a recording, in samples: the frames without a gap around a place begin
-    at ``stretch``; the last frame ends at ``end``, 0 where that cannot be known beforehand."""
+    """Positions in a recording, in samples: the frames without a gap around a place begin at
+    ``stretch``; the last frame ends at ``end``, 0 where that cannot be known beforehand."""
 
     stretch: int = 0
     end: int = 0
@@ -154,9 +154,9 @@ class Recording:
     def _old_items(self, start: int) -> Iterator[Item]:
         assert self._old is not None
         codes, timbre = self._old
-        yield Spoken(0, timbre, exact=True)
+        yield VoiceBlock(0, timbre, exact=True)
         for at in range(start // HOP // BLOCK_FRAMES * BLOCK_FRAMES, codes.shape[1], BLOCK_FRAMES):
-            yield Coded(at * HOP, codes[:, at : at + BLOCK_FRAMES])
+            yield FramesBlock(at * HOP, codes[:, at : at + BLOCK_FRAMES])
 
 
 def survey(path: Path, place: int = 0) -> Survey:

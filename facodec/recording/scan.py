@@ -18,9 +18,9 @@ from facodec.recording.blocks import (
     HEAD,
     MARK,
     MOST_BLOCK_FRAMES,
-    Coded,
+    FramesBlock,
     Head,
-    Spoken,
+    VoiceBlock,
     checksum,
     read_content,
 )
@@ -69,7 +69,7 @@ def clock(samples: int) -> str:
 
 
 class Window:
-    """What comes next in a file or pipe. ``offset``: bytes taken so far."""
+    """View of the next bytes in a file or pipe. ``offset``: bytes taken so far."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -138,7 +138,7 @@ def _regular_size(file: BinaryIO) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-Item = Coded | Spoken | Lost
+Item = FramesBlock | VoiceBlock | Lost
 Wanted = Callable[[Head], bool]
 
 
@@ -158,8 +158,8 @@ class Scan:
         self.blocks = 0
 
     def items(self, wanted: Wanted) -> Iterator[Item]:
-        """What the wanted blocks hold, in their order; others are passed over, unread where that
-        can be and then unchecked."""
+        """Yields the contents of the wanted blocks, in their order; others are passed over, unread
+        where that can be and then unchecked."""
         for item in self._run(wanted):
             if not isinstance(item, Head):
                 yield item
@@ -176,7 +176,7 @@ class Scan:
         while data := window.ahead(HEAD):
             begun = window.offset
             head, why = self._head(data)
-            content: Coded | Spoken | None = None
+            content: FramesBlock | VoiceBlock | None = None
             if head is not None:
                 content, why = self._take(head, wanted)
             if head is not None and not why:
@@ -206,7 +206,7 @@ class Scan:
         """Whether its time can come next; the last frame need not be sound to its end."""
         return head.start > self.end - HOP if head.kind == END else head.start >= self.end
 
-    def _take(self, head: Head, wanted: Wanted) -> tuple[Coded | Spoken | None, str]:
+    def _take(self, head: Head, wanted: Wanted) -> tuple[FramesBlock | VoiceBlock | None, str]:
         """The content and "", or why there is none; the window is past a block that is whole."""
         window = self._window
         if not wanted(head):

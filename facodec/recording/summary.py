@@ -1,4 +1,4 @@
-"""What is in a recording, told in numbers and sentences."""
+"""Summary of a recording in numbers and sentences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from facodec.config import CODE_BITS, HOP, SAMPLE_RATE
 from facodec.files import shown
-from facodec.recording.blocks import Coded, Spoken
+from facodec.recording.blocks import FramesBlock, VoiceBlock
 from facodec.recording.reading import Recording
 from facodec.recording.scan import Lost, clock
 
@@ -72,7 +72,7 @@ class Summary:
         }
 
     def lines(self) -> list[str]:
-        """The same for people."""
+        """Lines of the summary for people."""
         layers = " and ".join(map(str, sorted(self.layers))) or "no"
         spoken = self.frames * HOP
         rate = CODE_BITS * SAMPLE_RATE / HOP / 1000 * max(self.layers, default=0)
@@ -102,9 +102,9 @@ def summarise(recording: Recording) -> Summary:
     header = recording.header
     found = Summary(recording.version, shown(header.model), header.started)
     for item in recording.items():
-        if isinstance(item, Coded):
+        if isinstance(item, FramesBlock):
             _add_frames(found, item)
-        elif isinstance(item, Spoken):
+        elif isinstance(item, VoiceBlock):
             found.voices += 1
         else:
             found.losses += 1
@@ -115,7 +115,7 @@ def summarise(recording: Recording) -> Summary:
     return found
 
 
-def _add_frames(found: Summary, item: Coded) -> None:
+def _add_frames(found: Summary, item: FramesBlock) -> None:
     found.frames += item.codes.shape[1]
     found.layers.add(len(item.codes))
     last = found.stretches[-1] if found.stretches else None

@@ -1,4 +1,5 @@
-"""Where in a recording frames lie that come from a room: right after each other, or after a gap."""
+"""Positions in a recording of frames that come from a room: right after each other, or after a
+gap."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ class Timeline:
         return self.position > MOST_SAMPLES
 
     def restart(self) -> None:
-        """What comes next is numbered and stamped anew: when it arrives tells how long nothing
-        came."""
+        """Prepares for frames that are numbered and stamped anew: when it arrives tells how long
+        nothing came."""
         self._expected = self._anchor = None
 
     def place(self, seq: int, frames: int, captured: float | None, now: float) -> int:

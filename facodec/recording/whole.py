@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from facodec.bitstream import Codes
 from facodec.files import FileError, Replacement, shown
 from facodec.identity import ModelIdentity, belonging
-from facodec.recording.blocks import Coded, Header, Spoken
+from facodec.recording.blocks import FramesBlock, Header, VoiceBlock
 from facodec.recording.reading import Recording
 from facodec.recording.scan import Lost
 from facodec.recording.writing import BlockWriter
@@ -57,9 +57,9 @@ def _contents(recording: Recording) -> tuple[Codes, NDArray[np.float32]]:
     for item in recording.items():
         if isinstance(item, Lost):
             raise FileError(f"{named} is damaged or cut short: {item}")
-        if isinstance(item, Spoken):
+        if isinstance(item, VoiceBlock):
             voices.append(item.timbre)
-        elif isinstance(item, Coded):
+        elif isinstance(item, FramesBlock):
             if item.start != end or (parts and len(item.codes) != len(parts[0])):
                 raise FileError(f"{named} has gaps: expected frames without one")
             parts.append(item.codes)

@@ -131,7 +131,7 @@ class RecordingFile:
         self._place = need_writable(path)
         self._aside: Path | None = None
         self._number: int | None = None
-        """Of the open file."""
+        """Number of the open file."""
         self._size = 0
         self._regular = True
         self._blocks: BlockWriter | None = None

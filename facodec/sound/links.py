@@ -1,6 +1,6 @@
-"""Where one sound file ends and the next begins, when several lie in one file, one after the
-other: chained Ogg streams (internet radio), and files of other kinds written into one, whose
-readers would stop where the first one's header says that it ends."""
+"""Boundaries of sound files that lie in one file, one after the other: chained Ogg streams
+(internet radio), and files of other kinds written into one, whose readers would stop where the
+first one's header says that it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE_HEADER = 27
 FLAC = b"fLaC\x00\x00\x00\x22"
 """Start of a FLAC stream: the marker and the header of STREAMINFO, 34 bytes (RFC 9639)."""
 FLAC_LAST = b"fLaC\x80\x00\x00\x22"
-"""The same where no other metadata block follows."""
+"""Beginning of FLAC where no other metadata block follows."""
 RIFF, WAVE = b"RIFF", b"WAVE"
 WAVS, DS64 = (RIFF, b"RF64", b"BW64"), 20
 """Kinds of WAV files, and where those that may be larger than 4 GB have their length."""
@@ -24,7 +24,7 @@ ATOM, ATOM_FIRST = 8, b"ftyp"
 """An MP4 file's atoms: bytes of length and kind, and the kind of the first (ISO 14496-12)."""
 CAF, CAF_HEAD, CHUNK_HEAD = b"caff", 8, 12
 MP3_COUNTS = (b"Xing", b"Info")
-"""Of a first frame that says how many follow ..."""
+"""Marks of a first frame that says how many follow ..."""
 MP3_BEFORE = (36, 21, 13)
 """... and bytes from that frame's start to them, by version and channels."""
 MOST_LINKS = 10_000
@@ -187,8 +187,8 @@ def _is_mp3_frame(data: mmap.mmap, at: int) -> bool:
 
 
 def _unsaid_length(file: BinaryIO, start: int) -> int:
-    """Where, from ``start``, a WAV file says that its samples take 0 bytes: whoever wrote it was
-    ended before the length was known. Read as the largest length, it means up to the end."""
+    """Offset, from ``start``, at which a WAV file says that its samples take 0 bytes: whoever wrote
+    it was ended before the length was known. Read as the largest length, it means up to the end."""
     file.seek(start)
     head = file.read(WAV_HEAD)
     if head[:4] != RIFF or head[8:12] != WAVE:

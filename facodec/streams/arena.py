@@ -214,7 +214,7 @@ class _Table:
 
 
 def _words(rows: Tensor) -> Tensor:
-    """The same memory as rows of the largest integers that fit: the fewest to be copied."""
+    """Views the memory as rows of the largest integers that fit: the fewest to be copied."""
     flat = rows.contiguous().view(len(rows), math.prod(rows.shape[1:]))
     size = flat.shape[1] * flat.element_size()
     if size == 0:

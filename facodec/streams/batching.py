@@ -51,7 +51,7 @@ BROKEN = ValueError("the decoder gave NaN or infinity, which its state now holds
 
 
 class Request(ABC):
-    """What one stream wants of the model. ``seconds``: how long the step took that answered it.
+    """Request of one stream to the model. ``seconds``: how long the step took that answered it.
 
     ``rank``: which requests go first, the lowest. Looks and conversions come between the steps
     of a frame; before the next kind of step, all streams should have caught up with each other.
@@ -205,7 +205,7 @@ class Stopwatch:
         self.total = 0.0
 
     def time(self, work: Work[T]) -> Work[T]:
-        """The same work, timed."""
+        """Times the work."""
         resume: Callable[[], Request] = partial(next, work)
         while True:
             started = time.perf_counter()
@@ -249,7 +249,7 @@ class Batcher(Generic[K, T]):
 
     @property
     def order(self) -> float | None:
-        """Of the work whose requests come next; None where none waits."""
+        """Order of the work whose requests come next; None where none waits."""
         return min((one.order for one in self._waiting), default=None)
 
     def keys(self, order: float) -> list[K]:

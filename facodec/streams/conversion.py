@@ -1,4 +1,4 @@
-"""What a conversion knows of its source, as more and more is heard: the timbre that converted codes
+"""Knowledge of a conversion's source, as more and more is heard: the timbre that converted codes
 are decoded with, and the pitch that they are moved from."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ not been heard for long. Between two of them it stays, to the bit: a melody keep
 SETTLED, ENOUGH = 120, 8
 """Voiced frames after which a talker counts as known, and before which nothing is believed."""
 GLIDE_SHARE, GLIDE_MOST = 0.1, 0.15 / 12.0
-"""Of the way to the running estimate that is gone in a pause, and octaves at most."""
+"""Share of the way to the running estimate that is gone in a pause, and octaves at most."""
 HOLD, HELD = 8, 0.5
 """Voiced frames within a pitch class that make a held note, and the share of these among the voiced
 from which on it is song: which tells nothing of how high somebody speaks."""
@@ -75,7 +75,7 @@ class ConvertedVoice:
         self.vector = self._steer(self._source, self.target)
 
     def hear(self, source: NDArray[np.float32]) -> None:
-        """This is now known of the source (256,)."""
+        """Takes what is now known of the source (256,)."""
         self._pitch.hear(source)
         if self._pitch.trusts_talker:
             return
@@ -90,7 +90,7 @@ class ConvertedVoice:
         return self._frames % VOICE_INTERVAL == 0
 
     def follow(self, source: NDArray[np.float32] | None, frames: int) -> None:
-        """The same, told before each step of so many frames; only every
+        """Follows the estimates, told before each step of so many frames; only every
         :data:`VOICE_INTERVAL` frames it is looked at. None: nothing is known yet."""
         if source is not None and self.is_time_to_look:
             self.hear(source)
@@ -138,7 +138,7 @@ class SourcePitch:
         return self._settled and self._voiced < SETTLED
 
     def hear(self, estimate: NDArray[np.float32]) -> None:
-        """This is now the running timbre (256,) of the source."""
+        """Takes the source's running timbre (256,)."""
         self._estimate = estimate
         self._known = self._known or abs(float(estimate[-1])) > NOTHING_HEARD
         sure = self._settled and self._voiced >= SETTLED
@@ -171,7 +171,7 @@ class SourcePitch:
         return self._octaves or 0.0
 
     def _move(self, estimate: NDArray[np.float32]) -> None:
-        """Where there is nothing to be heard of it."""
+        """Moves the pitch towards an estimate (256,) where no move is to be heard."""
         there = float(estimate[-1])
         if self._octaves is None or self._voiced < ENOUGH:
             return
@@ -192,7 +192,7 @@ NOTHING_HEARD = 0.02
 def octaves_of(hertz: float) -> float:
     """Octaves from the reference; a ValueError for what is no pitch of this codec."""
     if not LOWEST <= hertz <= HIGHEST:
-        raise ValueError(f"pitch of {hertz:g} Hz: wanted {LOWEST:g} to {HIGHEST:g}")
+        raise ValueError(f"expected a pitch of {LOWEST:g} to {HIGHEST:g} Hz, got {hertz:g}")
     return math.log2(hertz / PITCH_REFERENCE)
 
 

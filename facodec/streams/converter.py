@@ -25,7 +25,7 @@ class Converted:
     vector: np.ndarray
 
 
-class Listener(Protocol):
+class Follower(Protocol):
     """Somebody who is told of an encoder's frames, in their order."""
 
     def look(self, timbre: np.ndarray | None) -> None:
@@ -99,7 +99,7 @@ class ConverterLine:
         self,
         lanes: Lanes,
         conversion: Conversion,
-        listener: Listener | None = None,
+        listener: Follower | None = None,
         alone: bool = False,
     ) -> None:
         self._encoder = EncoderLine(lanes, alone)

@@ -146,7 +146,7 @@ class Lanes:
 
     @torch.inference_mode()
     def convert(self, codes: Codes, sources: Timbres | None, targets: Timbres) -> Codes:
-        """What conversion makes of codes (N, 6, n) spoken with ``sources`` (N, 256)."""
+        """Converts codes (N, 6, n) spoken with ``sources`` (N, 256)."""
         known = None if sources is None else self._batch(sources, len(sources))
         there = self._batch(targets, len(targets))
         return as_numpy(self._model.convert_codes(self._batch(codes, len(codes)), known, there))
@@ -183,7 +183,7 @@ def prepare_thread() -> None:
 
 
 def as_numpy(tensor: Tensor) -> NDArray[Any]:
-    """The same numbers, one after the other."""
+    """Returns the numbers as an array, one after the other."""
     # Even where it does nothing, .cpu() lets other threads run Python, and waits for them.
     here = tensor if tensor.device.type == "cpu" else tensor.cpu()
     return np.ascontiguousarray(here.numpy())

@@ -120,8 +120,8 @@ class DecoderLine:
 
 
 def _flushed(owed: int, flush: Callable[[], np.ndarray]) -> Work[np.ndarray]:
-    """What a flush gives that computes so many samples at once: no step for others to wait for
-    where that is more than a frame."""
+    """Runs a flush that computes so many samples at once: no step for others to wait for where that
+    is more than a frame."""
     if owed <= HOP:
         return flush()
     flushed: np.ndarray = yield Aside(flush)

@@ -173,7 +173,7 @@ def _export(run: Path, target: Path, data: Path | None) -> None:
 
 
 def _identity_in(folder: Path) -> ModelIdentity | None:
-    """Of the live model in a folder; None where there is none that can be read."""
+    """Identity of the live model in a folder; None where there is none that can be read."""
     from facodec.bundled.storage import load_live
     from facodec.weights.hashing import identity_of
 

@@ -53,7 +53,7 @@ class TrainConfig:
     """Share of those who hear none of the detail codes, among those whose content was heard from
     their own voice."""
     no_detail_converted: float = 0.6
-    """The same, among those whose content was heard from a conversion."""
+    """Share without detail among those whose content was heard from a conversion."""
     truncate: float = 0.2
     """Share of each batch that hears 1 or 2 of the 3 detail codes."""
     perturb: float = 1.0
@@ -74,23 +74,25 @@ class TrainConfig:
     pitch_weight: float = 1.0
     commit_weight: float = 1.0
     agree_weight: float = 0.4
-    """Of the distance between content heard from the voice itself and from another."""
+    """Weight of the distance between content heard from the voice itself and from another."""
     kept_weight: float = 4.0
-    """Of the same distance, asked of the decoder that spoke in the other voice."""
+    """Weight of the same distance, asked of the decoder that spoke in the other voice."""
     phone_weight: float = 2.5
-    """Of reading phones off the content codes, where transcripts tell them."""
+    """Weight of reading phones off the content codes, where transcripts tell them."""
     said_weight: float = 0.8
-    """Of reading the same phones off what the decoder said in another voice."""
+    """Weight of reading the same phones off what the decoder said in another voice."""
     understood_weight: float = 1.0
-    """Of telling them off the sound of it, by a listener who learns from recordings alone."""
+    """Weight of telling phones off the sound of it, by a listener who learns from recordings
+    alone."""
     speaker_weight: float = 0.4
-    """Of telling speakers by their timbre, and of conversions being told as their targets."""
+    """Weight of telling speakers by their timbre, and of conversions being told as their
+    targets."""
     adversary_weight: float = 0.02
     adversary_rise: int = 2_000
     """Steps over which the adversary who tells speakers by content gets its full weight."""
     critic_weight: float = 0.1
-    """Of conversions being taken, by a critic who hears recordings too, for recordings of their
-    targets."""
+    """Weight of conversions being taken, by a critic who hears recordings too, for recordings of
+    their targets."""
     critic_rise: int = 1_000
     """Steps over which the critic and the listener get their full weight."""
     decoder_kept_weight: float = 0.5

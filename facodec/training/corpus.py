@@ -56,7 +56,7 @@ def find_files(folder: Path) -> list[Path]:
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not found:
         wanted = ", ".join(sorted(SUFFIXES))
-        raise ValueError(f"no speech below {shown(folder)}: wanted files ending in {wanted}")
+        raise ValueError(f"no speech below {shown(folder)}: expected files ending in {wanted}")
     return found
 
 
@@ -74,7 +74,7 @@ class _Prepared:
 
 
 def _prepare(path: Path, text: str | None) -> _Prepared | str | None:
-    """What is packed of a file: nothing if it is too short, and a sentence if it is damaged."""
+    """Prepares a file for packing: None if it is too short, and a sentence if it is damaged."""
     torch.set_num_threads(1)
     try:
         samples = read_speech(path)

@@ -69,7 +69,7 @@ class DetailObjective(DecoderObjective):
         return self._detail_losses(batch, quantized, step)
 
     def latent(self, batch: CodedBatch) -> Tensor:
-        """What the branch says of a batch (B, T, width), float32."""
+        """Output of the branch for a batch (B, T, width), float32."""
         with torch.no_grad():
             mels, _, _ = self.model.features(F.pad(batch.audio, (HISTORY, 0)))
         with self._cast(batch):

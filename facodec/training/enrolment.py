@@ -32,7 +32,7 @@ def make_voices(codec: Codec, notes: Notes, data: Path) -> dict[str, Timbre]:
     for name, about in notes.items():
         folder = data / about["speaker"]
         if not folder.is_dir():
-            raise ValueError(f"voice {name!r}: no folder {folder}, wanted that speaker's speech")
+            raise ValueError(f"voice {name!r}: no folder {folder}, expected that speaker's speech")
         voices[name] = codec.voice(_speech(folder))
     return voices
 

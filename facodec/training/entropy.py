@@ -20,13 +20,12 @@ from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, MIN_LAYERS
 from facodec.identity import ModelIdentity
 from facodec.link.entropy import (
     HIDDEN_SHIFT,
-    LAGS,
     LARGEST_WEIGHT,
     NONE,
-    SHARES,
     SLOPE,
     EntropyTables,
 )
+from facodec.link.native import LAGS, SHARES
 from facodec.training.coded import CodedCorpus
 
 DEPTH, HIDDEN = 24, 32
@@ -80,8 +79,8 @@ def _past(codes: Tensor, place: Tensor, at: Tensor) -> Tensor:
 
 
 class Predictor(nn.Module):
-    """What :mod:`facodec.link.entropy` computes in whole numbers, as something that can be
-    learned."""
+    """The predictor of :mod:`facodec.link.entropy`, which computes in whole numbers, in a form that
+    can be learned."""
 
     def __init__(self) -> None:
         super().__init__()

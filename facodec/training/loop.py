@@ -216,7 +216,7 @@ def _stage(corpus: Corpus | CodedCorpus, model: LiveModel, config: TrainConfig) 
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What :meth:`Trainer.save` wrote. Raises FileError."""
+    """Reads the file of :meth:`Trainer.save`. Raises FileError."""
     state = read_pickled(path)
     if not isinstance(state, dict):
         raise FileError(f"{shown(path)} is not a checkpoint: got {type(state).__name__}")

@@ -55,8 +55,8 @@ class Losses:
 
 @dataclass(frozen=True)
 class Heard:
-    """What the encoder hears of a batch: log-mels (B, T, 80), the teacher's pitch classes and the
-    levels in dB (B, T), content of the voice itself (B, T, width), timbre (B, 256)."""
+    """Encoder's view of a batch: log-mels (B, T, 80), the teacher's pitch classes and the levels in
+    dB (B, T), content of the voice itself (B, T, width), timbre (B, 256)."""
 
     mels: Tensor
     classes: Tensor
@@ -67,11 +67,10 @@ class Heard:
 
 @dataclass(frozen=True)
 class OtherVoices:
-    """What the model makes of a batch in other voices: log-mels (B, T, 80), the first rows said
-    in the voices of other rows, without gradient; and for those rows, as scalars, how far they
-    are from being told as that voice, from content as before, from phones as before in the codes
-    and in the sound, from being as loud as before, from fooling the critic, and the critic's own
-    loss."""
+    """A batch in other voices: log-mels (B, T, 80), the first rows said in the voices of other
+    rows, without gradient; and for those rows, as scalars, how far they are from being told as that
+    voice, from content as before, from phones as before in the codes and in the sound, from being
+    as loud as before, from fooling the critic, and the critic's own loss."""
 
     mels: Tensor
     told: Tensor
@@ -242,7 +241,7 @@ class Objective:
         return int(size * self.config.convert) if step >= self.config.convert_from else 0
 
     def _convert(self, heard: Heard, target: Tensor) -> Tensor:
-        """What is heard, said with the timbre ``target`` (B, 256): audio as :meth:`_speak` gives
+        """Says what was heard with the timbre ``target`` (B, 256): audio as :meth:`_speak` gives
         it."""
         model, rows = self.model, len(target)
         drift = torch.randn(rows, generator=self.random).to(target)
@@ -384,6 +383,6 @@ class Objective:
 
 
 def _inside(spoken: Tensor, recorded: Tensor) -> tuple[Tensor, Tensor]:
-    """Of audio as :meth:`Objective._speak` gives it, and of what a batch holds of the recording,
-    the part that all of the frames are heard in (B, 200 (T - 1))."""
+    """Cuts audio as :meth:`Objective._speak` gives it, and the batch's recording, to the part that
+    all of the frames are heard in (B, 200 (T - 1))."""
     return spoken[:, HOP:-HOP], recorded[:, HISTORY:-HOP].float()

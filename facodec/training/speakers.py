@@ -95,7 +95,7 @@ class _Reverse(torch.autograd.Function):
 
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
-    """What is computed inside passes gradients through the modules, but not to their weights."""
+    """Freezes the modules' weights inside; gradients pass through."""
     weights = [p for module in modules for p in module.parameters() if p.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)

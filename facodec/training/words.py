@@ -12,7 +12,7 @@ DECAY = 0.99
 DEAD = 0.05
 """A word used less than this share of its fair share is put elsewhere."""
 ROUNDS = 12
-"""Of k-means."""
+"""Rounds of k-means."""
 
 
 class MovingWords(nn.Module):

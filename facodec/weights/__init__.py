@@ -1,4 +1,4 @@
-"""What the package brings along: weights of the bundled model, and voices for it."""
+"""Contents of the package beside code: weights of the bundled model, and voices for it."""
 
 from __future__ import annotations
 

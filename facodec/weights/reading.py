@@ -45,7 +45,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
         found = read_pickled(path)
         if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
-            raise WeightsError(f"{shown(path)}: got {type(found).__name__}, wanted tensors by name")
+            raise WeightsError(
+                f"{shown(path)}: expected tensors by name, got {type(found).__name__}"
+            )
         tensors = {str(name): tensor for name, tensor in found.items()}
     else:
         _check_size(path)

@@ -41,7 +41,7 @@ PITCH_EDGE = 5
 LIKENESS = 0.8
 """Cosine to any speaker, and to any other voice to keep clear of, that a voice stays below."""
 FAR = 0.3
-"""The same to the talker."""
+"""Cosine to the talker that a voice stays below."""
 TRIES = 2000
 Timbre = NDArray[np.float32]
 Numbers = NDArray[np.float64]

@@ -46,7 +46,7 @@ BOUND = 4.0
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What duplex streams (encoded and decoded) take of this machine.
+    """Cost of duplex streams (encoded and decoded) on this machine.
 
     ``seconds``: for one hop of so many in one tick; ``state_bytes``: what one of them keeps.
     """
@@ -180,7 +180,7 @@ def _drop(outcome: Outcome) -> None:
 
 
 def _state_bytes(codec: Codec) -> int:
-    """Of one stream in both directions that is past its start-up."""
+    """Bytes of the states of one stream in both directions that is past its start-up."""
     lanes = codec.lanes
     encoder, decoder = lanes.open_encoder(), lanes.open_decoder()
     timbres = np.zeros((1, TIMBRE_DIM), np.float32)

@@ -226,7 +226,7 @@ def _rows(turn: Turn) -> int:
 
 
 def _error(error: Exception) -> ProtocolError:
-    """What a stream that failed is told."""
+    """Error for a stream that failed."""
     if isinstance(error, ProtocolError):
         return error
     # The stream's state can no longer be trusted, the others' can: end it alone.

@@ -18,11 +18,11 @@ BEGINNING, ALLOWANCE = 16.0, 160.0
 """Frames that a stream has to begin with, two of the largest packets, and the most that it may have
 earned and not used: what piles up in two seconds in which the network, or this server, stands."""
 SHARE = 0.4
-"""Of the time of a model thread that may go into steps. About as long again goes to sockets and
+"""Share of a model thread's time that may go into steps. About as long again goes to sockets and
 packets, which share the interpreter with the model threads, and what came during a step waits for
 it: beyond this, one answer in a hundred took longer than a hop."""
 LEAST = 0.05
-"""Of the same time that who catches up gets at least, whatever the others take."""
+"""Share of that time that streams which catch up get at least, whatever the others take."""
 BURST = 0.004
 """Seconds of it that may be saved up."""
 MEMORY = 0.05
@@ -69,7 +69,7 @@ class Leftover:
         self._spare = max(-MEMORY, self._spare - seconds)
 
     def spend(self, seconds: float) -> None:
-        """And so long for who catches up."""
+        """Books the seconds that the model has computed for who catches up."""
         if self._spare > 0.0:
             self._spare -= seconds
         else:

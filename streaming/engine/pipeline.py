@@ -1,4 +1,4 @@
-"""What each role does with the codec: media in, media out. Runs in a model thread.
+"""Pipelines of the roles: media in, media out. Runs in a model thread.
 
 A pipeline is a chain of stages; each stage is one small class with :meth:`Stage.feed` and
 :meth:`Stage.finish`. Results depend on the stream alone, not on how it was cut into packets.
@@ -28,7 +28,7 @@ from streaming.wire.protocol import Format, Hello, ProtocolError
 
 @dataclass
 class Result:
-    """What a pipeline made of some input, and the seconds it took by kind of stage: those of the
+    """Output of a pipeline for some input, and the seconds it took by kind of stage: those of the
     steps it had a part in, shared with other streams or not."""
 
     media: list[Media] = field(default_factory=list)
@@ -52,10 +52,10 @@ class Stage(Protocol):
     decodes: bool
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
-        """What comes out because the item went in."""
+        """Takes an item and returns what comes out because of it."""
 
     def finish(self) -> list[Media] | Work[list[Media]]:
-        """What was still owed at the end of the stream."""
+        """Returns what is still owed at the end of the stream."""
 
 
 class Pipeline:
@@ -97,7 +97,7 @@ class Pipeline:
 
 
 @runtime_checkable
-class Listener(Protocol):
+class HearingStage(Protocol):
     """A stage of a pipeline that hears who is talking."""
 
     heard: Heard
@@ -105,7 +105,7 @@ class Listener(Protocol):
 
 def talker_of(stages: Iterable[object]) -> Talker | None:
     """Who the first of the stages that listens has heard."""
-    listening = (stage.heard.talker for stage in stages if isinstance(stage, Listener))
+    listening = (stage.heard.talker for stage in stages if isinstance(stage, HearingStage))
     found = next(listening, None)
     return None if found is None else Talker(*found)
 
@@ -129,7 +129,7 @@ class Encode:
         if isinstance(item, Timbre):
             return [item]
         if not isinstance(item, Sound):
-            raise TypeError(f"wanted sound, got {type(item).__name__}")
+            raise TypeError(f"expected sound, got {type(item).__name__}")
         return self._media(self._line.push(item.samples))
 
     def finish(self) -> Work[list[Media]]:
@@ -185,7 +185,7 @@ class Decode:
             self._timbre = check_timbre(item.vector)
             return []
         if not isinstance(item, Frames):
-            raise TypeError(f"wanted codes, got {type(item).__name__}")
+            raise TypeError(f"expected codes, got {type(item).__name__}")
         if not item.frames:  # a pause that begins
             return []
         return self._sound(self._decoder.push(item.codes, self._timbre))
@@ -221,7 +221,7 @@ class ConvertSound:
         if isinstance(item, Timbre):
             return self._announcing.aim(item.vector)
         if not isinstance(item, Sound):
-            raise TypeError(f"wanted sound, got {type(item).__name__}")
+            raise TypeError(f"expected sound, got {type(item).__name__}")
         return self._media(self._line.push(item.samples))
 
     def finish(self) -> Work[list[Media]]:
@@ -253,7 +253,7 @@ class ConvertFrames:
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Sound):
-            raise TypeError("wanted codes, got sound")
+            raise TypeError("expected codes, got sound")
         if isinstance(item, Frames):
             return self._convert(item.codes) if item.frames else []
         if item.exact:
@@ -283,7 +283,7 @@ class Enroll:
 
     def feed(self, item: Media) -> list[Media]:
         if not isinstance(item, Sound):
-            raise TypeError(f"wanted sound, got {type(item).__name__}")
+            raise TypeError(f"expected sound, got {type(item).__name__}")
         start, self._heard = self._heard, self._heard + len(item.samples)
         if self._heard > len(self._sound):
             raise ProtocolError("too-long", f"enrol a voice with at most {self._longest:g} s")

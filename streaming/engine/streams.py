@@ -17,7 +17,7 @@ from streaming.wire.protocol import ProtocolError
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one turn of a stream gave.
+    """Outcome of one turn of a stream.
 
     ``t``: capture stamp of the newest input that went in. ``queue``: how long that input waited
     for the model, s, before its turn and for others in it; ``queue_max``: the longest that any
@@ -209,7 +209,7 @@ class Turn:
         self.work = self.stream.work(self)
 
     def outcome(self, result: Result, now: float) -> Outcome:
-        """What its stream is told of the result, which was there at ``now``."""
+        """Outcome for the stream from the result, which was there at ``now``."""
         others = now - self.started - result.encode - result.decode
         waits = [self.started - job.arrived + max(0.0, others) for job in self.jobs] or [0.0]
         return Outcome(

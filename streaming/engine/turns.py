@@ -1,4 +1,4 @@
-"""What waits in one stream, in order: what arrived on time, and what is ahead of real time."""
+"""Queue of one stream, in order: what arrived on time, and what is ahead of real time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Queue:
         return bool(parts)
 
     def coming(self, most: int = TURN_FRAMES) -> float:
-        """What the next turn counts for."""
+        """Load of the next turn."""
         if len(self._jobs) == 1:
             return min(most, self._jobs[0].frames)
         frames = 0.0

@@ -23,7 +23,7 @@ class PlayoutSettings:
 
     rate: int = SAMPLE_RATE
     reserve: float = 0.015
-    """What should still be waiting when the next packet arrives, at the start and at least."""
+    """Seconds that should still wait when the next packet arrives, at the start and at least."""
     growth: float = 0.015
     """Added to the reserve each time the buffer ran dry."""
     limit: float = 0.5

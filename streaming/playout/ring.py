@@ -61,7 +61,9 @@ class SampleRing:
     def behind(self, count: int) -> np.ndarray:
         """Consumer: a copy of the last ``count`` <= ``history`` samples read, oldest first."""
         if count > self.history:
-            raise ValueError(f"{count} samples wanted, the ring keeps {self.history}")
+            raise ValueError(
+                f"expected at most {self.history} samples, as the ring keeps, got {count}"
+            )
         recent = np.zeros(count, np.float32)
         known = min(count, self._read)
         self._copy_out(self._read - known, recent[count - known :])

@@ -43,9 +43,9 @@ class Stretcher:
         self.speed = 1.0
         self._held: Audio = np.zeros(0, np.float32)
         self._wanted = 0.0
-        """Where in what is held the speed points."""
+        """Position in what is held that the speed points to."""
         self._natural = 0
-        """Where the last window goes on."""
+        """Position where the last window goes on."""
         self._tail: Audio | None = None
 
     @property
@@ -84,7 +84,7 @@ class Stretcher:
         return rest
 
     def _place(self) -> int:
-        """Where the next window is taken from."""
+        """Position from which the next window is taken."""
         wanted = round(self._wanted)
         if self._tail is None or self._speed == 1.0 or wanted == self._natural:
             # On pace, or at speed 1 wherever that is: the sound simply goes on.
@@ -109,7 +109,7 @@ class Stretcher:
         return out
 
     def _forget(self) -> None:
-        """What no later window can reach."""
+        """Drops what no later window can reach."""
         done = max(0, min(self._natural, round(self._wanted) - SEARCH))
         if done:
             self._held = self._held[done:]

@@ -60,7 +60,8 @@ class Arrivals(Allowance):
         self._by_address.setdefault(connection.arrived_from, {})[connection] = None
 
     def leave(self, connection: Connection) -> None:
-        """It has become a WebSocket, or has gone; safe to call again."""
+        """Gives up the place of a connection that has become a WebSocket, or has gone. Safe to call
+        again."""
         if connection not in self._all:
             return
         del self._all[connection]
@@ -118,7 +119,7 @@ class Connection(ServerSocket):
         return wait
 
     def has_arrived(self) -> None:
-        """It is a WebSocket now."""
+        """Notes that the connection is a WebSocket now."""
         self._arrivals.leave(self)
 
     def give_up(self) -> None:
@@ -193,7 +194,7 @@ class Handshake(asyncio.Protocol):
 def accept(
     protocol: ServerProtocol, server: WebSocketServer, *, tls: SSLContext | None, **options: Any
 ) -> asyncio.Protocol:
-    """What a new client talks to; give it to ``serve`` as ``create_connection`` with the keywords
-    of :class:`Connection` bound, and ``tls`` in place of its ``ssl``."""
+    """Protocol that a new client talks to; give it to ``serve`` as ``create_connection`` with the
+    keywords of :class:`Connection` bound, and ``tls`` in place of its ``ssl``."""
     connection = Connection(protocol, server, **options)
     return connection if tls is None else Handshake(connection, tls)

@@ -106,8 +106,8 @@ class Gate:
         return self._addresses.wait(address, self._clock())
 
     def identify(self, address: Address | None, token: str) -> Grant | float:
-        """What a token allows, or the seconds (perhaps 0) to wait before the next try: the token
-        was wrong, or was not looked at."""
+        """Returns the grant of a token, or the seconds (perhaps 0) to wait before the next try: the
+        token was wrong, or was not looked at."""
         wait = self.wait(address)
         if wait:
             return wait

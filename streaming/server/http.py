@@ -24,7 +24,7 @@ from streaming.server.origins import single
 
 ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:\[[0-9A-Fa-f:.]*\]|[^/?\[\]])*")
 PATH = re.compile(r"/[\w.~!$&'()*+,;=:@/%-]*", re.ASCII)
-"""Of a request's target, by RFC 3986, section 3.3."""
+"""Path of a request's target, by RFC 3986, section 3.3."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def response(self) -> Response:
-        """As the HTTP response to send."""
+        """Returns the HTTP response to send."""
         return respond(self.status, self.sentence + "\n", "text/plain", self.headers)
 
 
@@ -61,7 +61,7 @@ class Asked:
 
 
 def read_request(request: Request) -> Asked:
-    """What a request asks for. Raises ValueError for one that is malformed."""
+    """Reads a request. Raises ValueError for one that is malformed."""
     headers = request.headers
     target = ABSOLUTE.sub("", request.path, count=1)
     path, _, query = target.partition("?")

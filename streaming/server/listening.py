@@ -92,7 +92,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where clients connect to, with the port that was really taken."""
+        """Address that clients connect to, with the port that was really taken."""
         if self._listening is None:
             raise RuntimeError("the server does not listen yet")
         port = next(iter(self._listening.sockets)).getsockname()[1]
@@ -102,7 +102,7 @@ class Server:
 
     @property
     def page_url(self) -> str | None:
-        """Where a browser on this machine finds the page; None where there is none."""
+        """Address of the page for a browser on this machine; None where there is none."""
         if self._page is None:
             return None
         url = self.url.replace("ws", "http", 1)
@@ -262,7 +262,7 @@ class Server:
         return "draining" if self.runtime.draining else "ok"
 
     def health(self) -> dict[str, Any]:
-        """What /healthz answers those who may come in."""
+        """Answer of /healthz to those who may come in."""
         runtime = self.runtime
         return {
             "status": self._status,

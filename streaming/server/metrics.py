@@ -33,7 +33,7 @@ class Durations:
 
 @dataclass
 class Metrics:
-    """What a server has done since it started. Only the event loop touches it.
+    """Counters of a server since it started. Only the event loop touches it.
 
     ``sessions`` by role, ``errors`` by code, ``refused`` by HTTP status. ``paused``: times a full
     queue stopped the reading of a socket. ``queue``: wait for the model, ``compute``: in it, a

@@ -20,7 +20,7 @@ class Guest(Protocol):
         """Whether it has shown a token."""
 
     def give_way(self) -> None:
-        """It has to go at once: somebody newer needs its place."""
+        """Ends the connection at once: somebody newer needs its place."""
 
 
 class Occupancy:

@@ -1,4 +1,4 @@
-"""What waits to go out to one client, and the coroutine that sends it."""
+"""Queue of messages to one client, and the coroutine that sends them."""
 
 from __future__ import annotations
 

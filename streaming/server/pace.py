@@ -63,7 +63,7 @@ class Allowance:
 
 
 class Pool:
-    """What all sessions of a server share beyond their own allowances; first come, first served."""
+    """Allowance that all sessions of a server share beyond their own; first come, first served."""
 
     def __init__(self, clock: Callable[[], float], rate: float = SHARED_RATE) -> None:
         self._allowance = Allowance(rate, SHARED_BURST, clock)
@@ -100,8 +100,8 @@ class Pace:
 
 
 class FanOut:
-    """What one publisher has sent to those who listen: a message for each frame and listener. Real
-    time costs nothing; haste, and voices without end, are taken from the pool."""
+    """Charges of one publisher for what went to those who listen: a message for each frame and
+    listener. Real time costs nothing; haste, and voices without end, are taken from the pool."""
 
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool

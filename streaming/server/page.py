@@ -37,7 +37,7 @@ SAFETY = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
 }
-"""What a browser is told with every file: nothing from elsewhere, nobody around it."""
+"""Headers of safety with every file: nothing from elsewhere, nobody around it."""
 
 
 @dataclass(frozen=True)

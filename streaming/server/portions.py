@@ -1,4 +1,4 @@
-"""What a publisher sends, passed on in portions: each goes to all who listen, and a long message to
+"""A publisher's media, passed on in portions: each goes to all who listen, and a long message to
 many of them must not hold up everybody else's."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a server's process hears from the system: signals, and the end of its input."""
+"""Events that a server's process hears from the system: signals, and the end of its input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 MALLOC_OPTIONS = {"M_TRIM_THRESHOLD": (-1, 8 << 20), "M_MMAP_THRESHOLD": (-3, 1 << 20),
                   "M_ARENA_MAX": (-8, 2)}  # fmt: skip
-"""What glibc's ``mallopt`` is told, by name: number and value."""
+"""Options for glibc's ``mallopt``, by name: number and value."""
 
 DESCRIPTORS = 4096
 

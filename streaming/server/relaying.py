@@ -8,7 +8,7 @@ from streaming.wire.protocol import Hello
 
 
 def coder_for(hello: Hello, codec: Codec) -> FrameCoder | None:
-    """With what a session's codes may be coded: always where they go out as they came in, else
+    """Coder of a session's codes: always where they go out as they came in, else
     where that takes little time."""
     if "codes" not in hello.formats():
         return None

@@ -24,8 +24,8 @@ AHEAD = 1.0
 
 @dataclass(frozen=True)
 class Broadcast:
-    """What a publisher sends: the model and its delay, the layers of each frame, with what they are
-    coded, and whether frames may be left out in pauses."""
+    """Description of a publisher's stream: the model and its delay, the layers of each frame, with
+    what they are coded, and whether frames may be left out in pauses."""
 
     model: ModelIdentity
     latency: Latency

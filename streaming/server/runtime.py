@@ -1,4 +1,4 @@
-"""What all connections of a server share: models, engine, rooms, voices, counters."""
+"""Resources that all connections of a server share: models, engine, rooms, voices, counters."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ FULL = 1.0 + 1e-9
 """Load of a machine that holds just what it was measured to hold, and the rounding of the sum."""
 SAMPLE_BYTES = 4
 SEMITONES = 12
-"""Of an octave."""
+"""Semitones of an octave."""
 HEARD_FRAMES = 511
-"""Of a recording that is heard at the start: every size of the blocks it is heard in comes once."""
+"""Frames of a recording that is heard at the start: every size of the blocks it is heard in comes
+once."""
 SWITCH_INTERVAL = 0.0001
 """Seconds that one Python thread may keep the others waiting."""
 
@@ -71,7 +72,7 @@ class Mailbox:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Where the calls are to be made from now on."""
+        """Sets where the calls are to be made from now on."""
         self._loop = loop
 
     def post(self, call: Callable[[], None]) -> None:

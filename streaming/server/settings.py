@@ -1,4 +1,4 @@
-"""What a server can be told, as one frozen dataclass and its command-line options. No torch."""
+"""Settings of a server, as one frozen dataclass and its command-line options. No torch."""
 
 from __future__ import annotations
 

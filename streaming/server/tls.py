@@ -42,7 +42,7 @@ def _no_password() -> str:
 
 
 def own_names() -> list[str]:
-    """What other machines may call this one: names and addresses."""
+    """Names and addresses by which other machines may call this one."""
     name = socket.gethostname().lower().partition(".")[0]
     found = ["localhost", name, f"{name}.local", "127.0.0.1", "::1"]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -1,4 +1,4 @@
-"""What both ends of a session agree on about its wire, beyond what it carries."""
+"""Agreement of both ends of a session on its wire, beyond what it carries."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Agreed:
 
 
 def agree(hello: Hello, coder: FrameCoder | None = None, *, pauses: bool = True) -> Agreed:
-    """What a hello gets of what it wishes for. ``coder``: what its codes may be coded with here.
-    ``pauses``: whether the model's frames can stand for a pause."""
+    """Answers the wishes of a hello. ``coder``: what its codes may be coded with here. ``pauses``:
+    whether the model's frames can stand for a pause."""
     if hello.version == VERSION:
         return Agreed()
     fits = coder is not None and bool(coder.identity) and coder.identity == hello.coder

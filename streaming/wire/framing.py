@@ -47,12 +47,12 @@ class Framing:
         return protocol.encode(message)
 
     def from_client(self, data: bytes, now: float) -> ClientMessage:
-        """What a client sent. ``now``: the server's clock, s. Raises ProtocolError for anything a
-        client may not send."""
+        """Decodes a client's message. ``now``: the server's clock, s. Raises ProtocolError for
+        anything a client may not send."""
         return protocol.decode_client(data)
 
     def from_server(self, data: bytes, now: float | None) -> ServerMessage:
-        """What a server sent. ``now``: its clock, s, None where it is not known. Raises
+        """Decodes a server's message. ``now``: its clock, s, None where it is not known. Raises
         ProtocolError for anything a server may not send."""
         return protocol.decode_server(data)
 

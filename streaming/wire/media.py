@@ -1,4 +1,4 @@
-"""What flows through a session: sound, frames of codes, and the timbre they are spoken with."""
+"""Media of a session: sound, frames of codes, and the timbre they are spoken with."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Pause(Frames):
         return float(self._count)
 
     def parts(self, most: int) -> list[Pause]:
-        """The same pause in pieces of at most ``most`` frames, the last of which tells."""
+        """Splits the pause into pieces of at most ``most`` frames, the last of which tells."""
         starts = range(0, self._count, most) or (0,)
         return [
             Pause(
@@ -127,8 +127,8 @@ LIGHTEST = 0.125
 
 
 def load(item: Media) -> float:
-    """What the item counts for where a queue is bounded: its frames, more for tiny pieces, and one
-    for a timbre, so that nobody can pile up any number of either."""
+    """Load of the item where a queue is bounded: its frames, more for tiny pieces, and one for a
+    timbre, so that nobody can pile up any number of either."""
     return 1.0 if isinstance(item, Timbre) else max(item.frames, LIGHTEST)
 
 
@@ -148,7 +148,7 @@ def split(item: Media, most: int) -> list[Media]:
 
 
 def join(items: list[Media]) -> list[Media]:
-    """The same media with neighbours of one kind joined: fewer, larger steps for the model."""
+    """Joins neighbours of one kind: fewer, larger steps for the model."""
     if len(items) == 1:
         return items
     joined: list[Media] = []

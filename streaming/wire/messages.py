@@ -17,7 +17,7 @@ from facodec.names import is_anonymous
 from streaming.wire.tokens import MAX_TOKEN as MAX_TOKEN
 
 VERSION = 1
-"""Of a hello and a ready that do not say another: what the first subprotocol speaks."""
+"""Version of a hello and a ready that do not say another: what the first subprotocol speaks."""
 SUBPROTOCOL = "facodec.v1"
 COMPACT_SUBPROTOCOL = "facodec.v2"
 VERSIONS: Mapping[str, int] = {COMPACT_SUBPROTOCOL: 2, SUBPROTOCOL: 1}
@@ -102,7 +102,7 @@ class ProtocolError(Exception):
     """A message or a session that breaks the protocol.
 
     ``code``: one of :data:`CLOSE_CODES`, stable, for programs. ``sentence``: for people; says
-    what was got and what was wanted.
+    what was expected and what came.
     """
 
     def __init__(self, code: str, sentence: str) -> None:
@@ -138,7 +138,7 @@ class Hello:
     """Who is talking, like ``voice``: what the running estimates begin with."""
     version: int = VERSION
     resume: str | None = None
-    """What ``ready`` gave an earlier publisher of the room, which this one replaces."""
+    """The token that ``ready`` gave an earlier publisher of the room, which this one replaces."""
     identity: str | None = None
     """The model that the client's codes and its voice belong to, ``live@3f9a1c5b7d20``."""
     voices: VoiceForm | None = None
@@ -173,7 +173,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Stamps:
-    """Where the time went for the newest input inside a packet; durations in s, by the server.
+    """Times of the newest input inside a packet; durations in s, by the server.
 
     ``t``: that input's capture stamp, echoed (the client's own clock). ``queue``: from its arrival
     to the model. ``encode``, ``decode``: computing.
@@ -216,7 +216,7 @@ class Voice:
     data: bytes | str
     identity: str | None = None
     alike: float | None = None
-    """Of an enrolment: likeness of the voices in its parts, a cosine; None where not known."""
+    """Likeness of the voices in an enrolment's parts, a cosine; None where not known."""
     shift: float | None = None
     """Semitones that the voice is to speak higher than it does."""
 
@@ -280,7 +280,7 @@ class LatencyInfo:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server accepts: bytes in a message, frames in a media message, seconds of audio it
+    """Limits of the server: bytes in a message, frames in a media message, seconds of audio it
     queues before it stops reading, seconds of silence from a client before it hangs up."""
 
     max_message: int
@@ -309,9 +309,9 @@ class Ready:
     voices: VoiceForm | None = None
     coder: str | None = None
     pauses: bool | None = None
-    """What of the hello's wishes for the wire holds."""
+    """Whether the hello's wish for pauses on the wire holds."""
     first: int | None = None
-    """Of a listener in version 2: index of the first frame that it gets."""
+    """Index of the first frame that a listener in version 2 gets."""
 
 
 @dataclass(frozen=True)

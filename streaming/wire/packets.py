@@ -64,7 +64,7 @@ class Packetizer:
         return packets
 
     def flush(self) -> list[tuple[bytes, int]]:
-        """What is held back, as a shorter packet."""
+        """Returns what is held back, as a shorter packet."""
         held, self._held = self._held, None
         return [] if held is None else [self._packet(held)]
 
@@ -117,11 +117,11 @@ class VoiceBudget:
         self._next = 0
 
     def wish(self, item: Timbre) -> None:
-        """This is the voice from here on."""
+        """Takes the voice from here on."""
         self._wished = item
 
     def due(self, frame: int) -> Timbre | None:
-        """What may go out before this frame, if anything."""
+        """Returns the estimate that may go out before this frame, if any."""
         if self._wished is None or frame < self._next:
             return None
         wished, self._wished = self._wished, None

@@ -1,4 +1,4 @@
-"""When the frames of a pause are due, which are told once a second and heard all the time."""
+"""Timing of a pause's frames, which are told once a second and heard all the time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PauseClock:
         self._since = None
 
     def on_pause(self, frames: int, now: float) -> int:
-        """So many frames were told to be a pause: those that are still to be made."""
+        """Takes a pause of so many frames and returns those that are still to be made."""
         missing = max(0, frames - self.ahead)
         self.ahead -= frames - missing
         self._since, self._made = now, 0

@@ -135,7 +135,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode_client(data: bytes, version: int = VERSION) -> ClientMessage:
-    """What a client sent. Raises ProtocolError for anything a client may not send."""
+    """Decodes a client's message. Raises ProtocolError for anything a client may not send."""
     message = cast(ClientMessage, _decode(data, _CLIENT_READERS))
     if isinstance(message, Hello) and message.version != version:
         raise ProtocolError(
@@ -145,7 +145,7 @@ def decode_client(data: bytes, version: int = VERSION) -> ClientMessage:
 
 
 def decode_server(data: bytes) -> ServerMessage:
-    """What a server sent. Raises ProtocolError for anything a server may not send."""
+    """Decodes a server's message. Raises ProtocolError for anything a server may not send."""
     return cast(ServerMessage, _decode(data, _SERVER_READERS))
 
 
@@ -178,7 +178,8 @@ def _decode(data: bytes, readers: Mapping[str, _Reader]) -> Message:
     kind = value["type"]
     if kind not in readers:
         raise ProtocolError(
-            "unknown-type", f"unknown message type {kind[:MAX_NAME]!r}, wanted {', '.join(readers)}"
+            "unknown-type",
+            f"unknown message type {kind[:MAX_NAME]!r}: expected {', '.join(readers)}",
         )
     try:
         return readers[kind](FieldReader(kind, value))

@@ -95,7 +95,7 @@ class _State(Enum):
 
 @dataclass
 class Totals:
-    """What went through a session; see :class:`streaming.wire.protocol.Done`."""
+    """Totals of a session; see :class:`streaming.wire.protocol.Done`."""
 
     samples_in: int = 0
     frames_in: int = 0
@@ -227,7 +227,7 @@ class ServerSession:
         if self.hello.formats()[0] == "pcm" and not voice.is_exact:
             raise ProtocolError(
                 "bad-voice",
-                f"the voice in PCM is estimated here: wanted an exact one of "
+                f"the voice in PCM is estimated here: expected an exact one of "
                 f"{protocol.VOICE_EXACT_BYTES} bytes, got {len(voice.data)}",
             )
         need_own_voice(voice, self._model)
@@ -286,9 +286,9 @@ class ServerSession:
         return self._agreed is not None and self._agreed.pauses
 
     def pause_due(self, now: float) -> tuple[Pause | None, float | None]:
-        """What of a pause is to be made by now though it was not told yet, so that who takes a
-        frame for every hop does not wait; and the seconds until there may be more, None while there
-        is no pause."""
+        """Returns the part of a pause to be made by now though it was not told yet, so that who
+        takes a frame for every hop does not wait; and the seconds until there may be more, None
+        while there is no pause."""
         if not self._pauses or self._state is not _State.OPEN:
             return None, None
         first = self.totals.frames_in + self._pause_clock.ahead

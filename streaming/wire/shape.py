@@ -1,4 +1,4 @@
-"""What a msgpack message is made of, counted before it is decoded.
+"""Shape of a msgpack message, counted before it is decoded.
 
 A list of 120,000 numbers takes milliseconds to decode, and one nested as deep fills the stack; no
 message of the protocol holds more than a few values, whatever its size. The count walks over the

@@ -20,7 +20,7 @@ RIGHTS = ("publish", "subscribe", "convert")
 
 @dataclass(frozen=True)
 class Grant:
-    """What a token allows. ``name``: stands for the token in logs. ``rooms``: glob patterns of the
+    """Rights of a token. ``name``: stands for the token in logs. ``rooms``: glob patterns of the
     rooms that it may publish in and listen to."""
 
     name: str
@@ -50,7 +50,8 @@ class Tokens:
         return len(self._known)
 
     def find(self, given: str) -> Grant | None:
-        """What the token allows, None for one that is not known. Takes the same time for any."""
+        """Returns the grant of the token, None for one that is not known. Takes the same time for
+        any."""
         digest = _digest(given)
         found: Grant | None = None
         for known, grant in self._known:

@@ -128,7 +128,7 @@ def test_bad_codes_are_refused_with_a_reason(live: Codec, codes: np.ndarray, wan
 
 
 @pytest.mark.parametrize(
-    ("timbre", "wanted"), [(np.zeros(255), "255"), (np.full(256, np.inf), "reaches inf")]
+    ("timbre", "wanted"), [(np.zeros(255), "255"), (np.full(256, np.inf), "got inf")]
 )
 def test_bad_timbres_are_refused_with_a_reason(
     live: Codec, timbre: np.ndarray, wanted: str

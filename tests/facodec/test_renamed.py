@@ -39,6 +39,17 @@ def test_modules_of_a_package_that_was_moved_are_not_loaded_twice() -> None:
     [
         ("clients.library.connection", "AudioPacket", "clients.library.packets.AudioPacket"),
         ("streaming.wire.session", "Session", "streaming.wire.session.ServerSession"),
+        ("streaming.server", "Server", "streaming.server.listening.Server"),
+        ("streaming.server", "run", "streaming.server.listening.run"),
+        ("streaming.engine", "Engine", "streaming.engine.engine.Engine"),
+        ("streaming.engine", "Outcome", "streaming.engine.streams.Outcome"),
+        ("streaming.engine", "Stream", "streaming.engine.streams.Stream"),
+        ("streaming.playout", "PlayoutBuffer", "streaming.playout.buffer.PlayoutBuffer"),
+        ("streaming.playout", "PlayoutCounters", "streaming.playout.buffer.PlayoutCounters"),
+        ("streaming.playout", "PlayoutSettings", "streaming.playout.buffer.PlayoutSettings"),
+        ("streaming.playout", "lengthen", "streaming.playout.buffer.lengthen"),
+        ("streaming.playout", "shorten", "streaming.playout.buffer.shorten"),
+        ("clients.errors", "AudioFileError", "facodec.files.FileError"),
         ("clients.library.connection", "MAX_PACKETS", "clients.library.session.MAX_PACKETS"),
     ],
 )
@@ -60,3 +71,11 @@ def test_an_old_name_is_told_where_it_is_imported() -> None:
     )
     (line,) = (line for line in done.stderr.splitlines() if "Warning" in line)
     assert line == "<string>:1: DeprecationWarning: facodec.reading is now facodec.sound.reading"
+
+
+def test_a_module_that_became_a_package_keeps_its_names() -> None:
+    program = "from streaming.server import Server, listening\nassert Server is listening.Server"
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "<string>:1: DeprecationWarning: streaming.server.Server is now" in done.stderr

@@ -52,12 +52,12 @@ def test_streams_in_different_phases_do_not_stack(other: Outer) -> None:
 
 
 def test_nothing_does_not_stack() -> None:
-    with pytest.raises(ValueError, match="no state"):
+    with pytest.raises(ValueError, match="at least one state to stack, got none"):
         stack_states([])
 
 
 def test_unequal_batches_do_not_unstack() -> None:
-    with pytest.raises(ValueError, match="batch sizes"):
+    with pytest.raises(ValueError, match="one batch size"):
         unstack_state(Outer((Inner(torch.zeros(2, 1, 1)),), torch.zeros(3)))
 
 

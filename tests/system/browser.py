@@ -193,7 +193,7 @@ def chromium(folder: Path, microphone: Path) -> Iterator[Browser]:
 
 
 def _address(told: Path) -> str:
-    """Where the browser listens, which it writes to a file in its profile."""
+    """Address where the browser listens, which it writes to a file in its profile."""
     deadline = time.monotonic() + PATIENCE
     while not told.exists() or len(lines := told.read_text().split()) < 2:
         assert time.monotonic() < deadline, "chromium did not start"

@@ -129,7 +129,8 @@ class RawClient:
 
 
 class Raw:
-    """What tests use: ``raw.connect``, ``raw.session``, ``raw.run`` and packets of media."""
+    """Helpers for raw sessions: ``raw.connect``, ``raw.session``, ``raw.run`` and packets of
+    media."""
 
     @staticmethod
     def connect(url: str, **options: Any) -> connect:

@@ -1,4 +1,4 @@
-"""What the bundled model promises, on real speech of speakers it never heard.
+"""Promises of the bundled model, on real speech of speakers it never heard.
 
 A part of what ``facodec bench quality`` and ``facodec bench voice`` measure in full.
 """

@@ -70,7 +70,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """What a command says that ends with status 1."""
+    """Returns the message of a command that ends with status 1."""
     capsys.readouterr()
     assert main([str(word) for word in words]) == 1
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("facodec ")]

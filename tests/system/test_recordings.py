@@ -23,7 +23,7 @@ from clients.session.run import LiveRun
 from clients.session.status import Reporter
 from facodec.codec import Codec, Frames
 from facodec.identity import ModelIdentity
-from facodec.recording.blocks import Coded, Header, Spoken
+from facodec.recording.blocks import FramesBlock, Header, VoiceBlock
 from facodec.recording.reading import Recording
 from facodec.recording.writing import RecordingFile
 from streaming.server.listening import Server
@@ -154,15 +154,15 @@ def test_rooms_are_recorded_by_listeners_and_by_the_server(
     with Recording(path) as recording:
         items = list(recording.items())
         assert recording.ended and recording.header.model == live.identity
-    found = np.concatenate([one.codes for one in items if isinstance(one, Coded)], axis=1)
+    found = np.concatenate([one.codes for one in items if isinstance(one, FramesBlock)], axis=1)
     assert np.array_equal(found, spoken.codes[:, :300])
     # Voices travel in 124 bytes.
-    voices = [one.timbre for one in items if isinstance(one, Spoken)]
+    voices = [one.timbre for one in items if isinstance(one, VoiceBlock)]
     assert voices and all(cosine(voice, spoken.timbre) > 0.98 for voice in voices)
     recorded = []
     for each in folder.iterdir():
         with Recording(each) as recording:
-            parts = [one.codes for one in recording.items() if isinstance(one, Coded)]
+            parts = [one.codes for one in recording.items() if isinstance(one, FramesBlock)]
             assert recording.ended and recording.header.started
         recorded.append(np.concatenate(parts, axis=1))
     recorded.sort(key=lambda codes: codes.shape[1])

@@ -61,7 +61,7 @@ class Attacker:
             await self.send(frame(protocol.encode(message)))
 
     async def read_all(self) -> bytes:
-        """What comes until the server hangs up."""
+        """Reads until the server hangs up."""
         data = b""
         # A reset is the answer to what was still sent after the server had closed.
         with suppress(ConnectionResetError):

@@ -1,4 +1,4 @@
-"""What the server answers before, or instead of, the upgrade."""
+"""Answers of the server before, or instead of, the upgrade."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def serve(*options: str, **popen: Any) -> Iterator[tuple[subprocess.Popen[str], 
 
 
 def refuses_to_start(*options: str, **environment: str) -> str:
-    """What it says, with exit status 2 or 1."""
+    """Returns the message, with exit status 2 or 1."""
     done = subprocess.run(
         [*SERVE, *options], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
         env={**os.environ, **environment},

@@ -78,7 +78,7 @@ class FastStack:
         pasts: tuple[Tensor, ...],
         conditions: list[Condition] | None = None,
     ) -> list[Tensor]:
-        """What every block gives, (B, width) each.
+        """Runs all blocks and returns the output of each, (B, width).
 
         x (B, width) goes into the first block, ``filtered`` is it after that block's filter;
         ``pasts``: what the pasts of the other blocks contribute to their filters, bias included.
@@ -127,8 +127,8 @@ class Kept:
         )
 
     def contributions(self, past: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Of the past, six frames (B, widths), to each block's filter, bias included: (B, width)
-        each."""
+        """Contributions of the past, six frames (B, widths), to each block's filter, bias included:
+        (B, width) each."""
         total = torch.addcmul(self.bias, past[0], self.past_filter[0])
         for frame, weight in zip(past[1:], self.past_filter[1:], strict=True):
             total.addcmul_(frame, weight)

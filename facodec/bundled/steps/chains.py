@@ -14,7 +14,7 @@ from facodec.quantizer import Quantizer, SharedQuantizer, VectorQuantizer
 
 
 def word_table(chain: Quantizer, enter: Tensor) -> Tensor:
-    """What each word of each layer becomes in (dim, out) ``enter``: a row for every code, after
+    """Products of each word of each layer with ``enter`` (dim, out): a row for every code, after
     one of zeros for an absent code, layer after layer: (layers * 1025, out)."""
     rows = []
     for layer in _layers(chain):

@@ -81,8 +81,7 @@ class FastDecoder:
     def step_in_place(
         self, codes: Tensor, timbre: Tensor, states: FastDecoderState, rows: Tensor
     ) -> Tensor:
-        """The same for the ``rows`` (B,) of ``states``, past their first frame, which are then
-        those after it."""
+        """Steps ``rows`` (B,) of ``states``, past their first frame, in place."""
         return self.steps.in_place((codes, timbre), states, rows)
 
     def _hop(
@@ -136,7 +135,7 @@ class FastDecoder:
         )
 
     def _meaning(self, codes: Tensor) -> Tensor:
-        """What codes (B, n, 6) stand for in the first block, (B, n, width); zeros for none."""
+        """Input of the first block (B, n, width) for codes (B, n, 6); zeros for absent ones."""
         rows = (codes + self._code_rows).view(-1, CODE_LAYERS)
         meaning = F.embedding_bag(rows, self.codes, mode="sum")
         return meaning.view(codes.shape[0], codes.shape[1], -1)
@@ -220,8 +219,8 @@ class FastSynthesizer:
 
 
 def _code_table(model: LiveNetwork) -> Tensor:
-    """What each code means in the first block: rows of zeros and 1024 codes for every layer, the
-    bias of the stack's entry in those of the prosody layer."""
+    """Input of the first block by code: rows of zeros and 1024 codes for every layer, the bias of
+    the stack's entry in those of the prosody layer."""
     codes = torch.arange(CODEBOOK_SIZE, device=model.average_first.device)
     pitch, level = prosody.split(codes)
     meaning = model.pitch_embedding(pitch) + model.level_embedding(level) + model.decoder.enter.bias

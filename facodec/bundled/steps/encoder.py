@@ -103,7 +103,7 @@ class FastEncoder:
         return self.steps((audio,), state, state)
 
     def step_in_place(self, audio: Tensor, states: FastEncoderState, rows: Tensor) -> Tensor:
-        """The same for the ``rows`` (B,) of ``states``, which are then those after it."""
+        """Steps ``rows`` (B,) of ``states`` in place."""
         return self.steps.in_place((audio,), states, rows)
 
     def _hop(self, audio: Tensor, state: FastEncoderState) -> tuple[Tensor, FastEncoderState]:
@@ -255,12 +255,12 @@ class FastEncoder:
         return shelf.product(torch.cat((weight[:MEL_BANDS], weight[MEL_BANDS:] / window)), bias)
 
     def _entered(self, mels: Tensor) -> Tensor:
-        """What enters three stacks of log-mels and ones (B, n, 81), the words aside."""
+        """Input of three stacks from log-mels and ones (B, n, 81), without the words."""
         rows = mels.reshape(-1, mels.shape[2])
         return self.enter_mels(rows).view(mels.shape[0], mels.shape[1], -1)
 
     def _meaning(self, words: Tensor) -> Tensor:
-        """What content codes (B, n, 2) add to what enters the detail branch, (B, n, width)."""
+        """Share of content codes (B, n, 2) in the detail branch's input, (B, n, width)."""
         rows = (words + self._word_rows).view(-1, CONTENT_LAYERS)
         meaning = torch.nn.functional.embedding_bag(rows, self.words, mode="sum")
         return meaning.view(words.shape[0], words.shape[1], -1)

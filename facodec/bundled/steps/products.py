@@ -42,7 +42,7 @@ class Product:
         return _packed_products()[1](rows, self.packed, self.bias)
 
     def plain(self, rows: Tensor) -> Tensor:
-        """The same, whatever weights are in use."""
+        """Product with the float32 weights, whatever weights are in use."""
         return torch.addmm(self.bias, rows, self.matrix)
 
     def onto(self, rows: Tensor, there: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Shelf:
         self._packed: list[Tensor] = []
 
     def product(self, matrix: Tensor, bias: Tensor | None = None) -> Product:
-        """A new one."""
+        """Registers and returns a Product that is packed together with the others."""
         self._products.append(Product(matrix, bias))
         return self._products[-1]
 
@@ -77,7 +77,8 @@ class Shelf:
         return self._packed
 
     def use(self, packed: list[Tensor]) -> None:
-        """What :meth:`packed` gave, or tensors in their place, is what the products take now."""
+        """Lets the products take the result of :meth:`packed`, or tensors in its place, from now
+        on."""
         for i, product in enumerate(self._products):
             product.packed = packed[i] if packed else None
 

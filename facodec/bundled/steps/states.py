@@ -1,4 +1,4 @@
-"""What a stream of the bundled model keeps between two hops: at most 64 KiB for both directions.
+"""States of a stream of the bundled model between two hops: at most 64 KiB for both directions.
 
 The first block of a stack sees a linear function of the log-mels or of the codes, so these are
 kept in place of its past, and are smaller. The decoder's other pasts are kept in 24 bits.
@@ -40,7 +40,7 @@ class FastEncoderState:
 
 
 LARGEST = 2**23 - 2
-"""Of 24 bits, with room for the rounding of the division."""
+"""Largest count in 24 bits, with room for the rounding of the division."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Rounded:
         return self.low.float().add_(self.high.float(), alpha=256).mul_(self.step)
 
     def followed_by(self, newest: Tensor) -> Rounded:
-        """The same, a frame (B, 1, width) later."""
+        """Returns the past a frame (B, 1, width) later."""
         new = Rounded.of(newest)
         return Rounded(
             torch.cat((self.high[:, 1:], new.high), dim=1),

@@ -7,7 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { LAYERS = 6, VALUES = 1024, NONE = VALUES, LAGS = 2, SHARES = 1024, MOST_HIDDEN = 256 };
+/* The frame format, told by the compiler's options (facodec/native/compiled.py), and sizes that
+ * predictor_sizes says. */
+enum { LAYERS = FACODEC_CODE_LAYERS, VALUES = FACODEC_CODEBOOK_SIZE, NONE = VALUES };
+enum { LAGS = 2, SHARES = 1024, MOST_HIDDEN = 256 };
 
 /* Laid out as facodec/link/native.py says. Lengths: embeddings 6 x 1025 x depth, past 12 depth x
  * 6 hidden, present 6 x 6 x depth x hidden, thresholds 6 x hidden, words 6 x hidden x 1024, biases
@@ -17,6 +20,14 @@ struct predictor {
     const int32_t *shares;
     int64_t depth, hidden;
 };
+
+/* Bytes of struct predictor, MOST_HIDDEN, SHARES, LAGS: to be compared before the first call. */
+void predictor_sizes(int64_t *sizes) {
+    sizes[0] = sizeof(struct predictor);
+    sizes[1] = MOST_HIDDEN;
+    sizes[2] = SHARES;
+    sizes[3] = LAGS;
+}
 
 static const float *embedding(const struct predictor *p, int64_t layer, int64_t code) {
     return p->embeddings + (layer * (VALUES + 1) + code) * p->depth;

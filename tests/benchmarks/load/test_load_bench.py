@@ -32,7 +32,7 @@ WHAT = {
 def on_server(
     codec: Codec, work: Callable[[str], Awaitable[Tally]], **settings: Any
 ) -> tuple[Tally, dict[str, Any]]:
-    """What the generator tells of a server in this process, and the server's own counters."""
+    """Tally of the generator for a server in this process, and the server's own counters."""
 
     async def scenario() -> tuple[Tally, dict[str, Any]]:
         async with Server(ServerSettings(port=0, **settings), {"live": codec}) as server:

@@ -1,4 +1,4 @@
-"""What starting costs is told of real processes; limits count what the network really reads."""
+"""Costs of starting are told of real processes; limits count what the network really reads."""
 
 from __future__ import annotations
 

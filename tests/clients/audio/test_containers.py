@@ -1,4 +1,4 @@
-"""What phones and browsers record, by PyAV where it is installed."""
+"""Recordings of phones and browsers, by PyAV where it is installed."""
 
 from __future__ import annotations
 

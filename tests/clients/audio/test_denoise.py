@@ -61,7 +61,7 @@ def test_stationary_noise_comes_out_quieter(hello: np.ndarray) -> None:
     assert 10 * np.log10(left) < -15.0
 
 
-class Spoken:
+class SpokenClip:
     """A source that speaks a clip in hops, by a clock of its own."""
 
     name, overruns, live = "clip", 0, False
@@ -84,7 +84,7 @@ def test_blocks_tell_when_they_were_heard_and_how_late_they_are(hello: np.ndarra
     clip = hello[: 50 * HOP + 3]
 
     async def heard() -> list[Block]:
-        return [block async for block in DenoisedSource(Spoken(clip)).blocks()]
+        return [block async for block in DenoisedSource(SpokenClip(clip)).blocks()]
 
     blocks = asyncio.run(heard())
     done = 0

@@ -82,7 +82,7 @@ def test_codes_are_cut_to_frames_and_layers() -> None:
     assert [(part.seq, part.n) for part in parts] == [(0, 2), (2, 2), (4, 1)]
     back = [bitstream.unpack(part.data, layers=4, frames=part.n) for part in parts]
     np.testing.assert_array_equal(np.concatenate(back, axis=1), codes[:4])
-    with pytest.raises(ValueError, match="wanted 4 layers of codes, got 3"):
+    with pytest.raises(ValueError, match="expected 4 layers of codes, got 3"):
         list(session.codes(codes[:3]))
     with pytest.raises(ModelMismatch):
         list(session.codes(belonging(codes, OTHER)))

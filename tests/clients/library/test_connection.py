@@ -233,7 +233,7 @@ def test_too_few_layers_are_an_error_here(untrained: Codec) -> None:
         async with connect(url, role="decode") as session:
             await session.send_codes(np.zeros((3, 5), np.int64))
 
-    with pytest.raises(ValueError, match="wanted 6 layers of codes, got 3"):
+    with pytest.raises(ValueError, match="expected 6 layers of codes, got 3"):
         with_server(untrained, use)
 
 

@@ -1,4 +1,4 @@
-"""What is left out of a talk, and when a listener hears noise in its place."""
+"""Pauses that are left out of a talk, and when a listener hears noise in its place."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def timbre(value: float, model: ModelIdentity | None = OURS) -> np.ndarray:
 
 
 def microphone(name: str) -> Source:
-    """What a talker is told of one, without opening a device."""
+    """Stand for a microphone as a talker is told of one, without opening a device."""
     source = Microphone.__new__(Microphone)
     source._shape = type("Shape", (), {"name": name})()  # type: ignore[assignment]
     return source

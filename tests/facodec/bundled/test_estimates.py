@@ -1,4 +1,4 @@
-"""What is taken for the talker: not offset, hum and tones, the one who talks now, in pauses."""
+"""Estimates of the talker: not of offset, hum and tones, the one who talks now, in pauses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from facodec.streams.conversion import PAUSE, SETTLED, SourcePitch, hertz_of, oc
 SCALE = (0, 2, 4, 5, 7, 9, 11, 12, 11, 9, 7, 5, 4, 2, 0)
 """Semitones of C major, up and down."""
 SEMITONE = 12.0 * prosody.STEP / np.log(2.0)
-"""Of one pitch class."""
+"""Semitones of one pitch class."""
 
 
 def tone(hertz: float, seconds: float, amplitude: float) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_conditioning_over_hops_equals_its_recursion() -> None:
 
 
 def test_the_lowest_log_mels_get_back_what_conditioning_takes() -> None:
-    """Of noise, which has as much at all frequencies; speech and its rooms differ a little."""
+    """Noise serves, which has as much at all frequencies; speech and its rooms differ a little."""
     audio = 0.05 * torch.randn(1, 800 * HOP, generator=torch.Generator().manual_seed(2))
     conditioning, features = Conditioning(), CausalFeatures()
     conditioned, _ = conditioning(audio, conditioning.initial_state(1))

@@ -75,7 +75,7 @@ def test_streams_equal_the_model(
 def test_streams_in_a_batch_equal_streams_alone(
     model: LiveModel, fast: FastLive, speech: torch.Tensor, batch: int
 ) -> None:
-    """Of different ages, in plain and in packed products."""
+    """Streams of different ages, in plain and in packed products."""
     codes, timbre = model.encode_with_timbre(speech)
     ages = [3 + 7 * row for row in range(batch)]
     encoders = [fast.encoder_step(speech[:, : a * HOP], fast.encoder_state())[1] for a in ages]

@@ -19,14 +19,14 @@ from facodec.bitstream import pack, packed_size
 from facodec.codec import Codec
 from facodec.files import FileError
 from facodec.identity import ModelIdentity
-from facodec.link import arithmetic
+from facodec.link import arithmetic, native
 from facodec.link.entropy import (
-    SHARES,
     TABLES,
     EntropyTables,
     FrameCoder,
     load_tables,
 )
+from facodec.link.native import SHARES
 from facodec.sound.reading import read_audio
 from facodec.training import entropy as learning
 from facodec.weights import bundled_path
@@ -127,6 +127,16 @@ def test_c_and_python_give_the_same_bytes(
         assert fast.encode(packet) == data
         assert np.array_equal(fast.decode(data, *packet.shape), packet)
         assert np.array_equal(fast.cost(packet), plain.cost(packet))
+
+
+def test_a_library_of_other_sizes_is_not_used(
+    tables: EntropyTables, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not FrameCoder(tables).is_fast:
+        pytest.skip("missing: a C compiler")
+    monkeypatch.setattr(native, "MOST_HIDDEN", native.MOST_HIDDEN + 1)
+    assert not FrameCoder(tables).is_fast
+    assert "expected sizes (72, 257, 1024, 2), got (72, 256, 1024, 2)" in caplog.text
 
 
 def test_any_bytes_are_decoded_alike(tables: EntropyTables) -> None:

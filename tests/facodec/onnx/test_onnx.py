@@ -251,7 +251,7 @@ def test_a_folder_of_graphs_loads_as_a_codec(live_graphs: Path, hello: Audio) ->
 def test_what_cannot_be_done_is_said(live_graphs: Path, live: Codec, tmp_path: Path) -> None:
     refused: list[tuple[Callable[[], object], str]] = [
         (lambda: facodec.load(live_graphs, backend="int8"), "graphs run in ONNX Runtime alone"),
-        (lambda: export(live.model, tmp_path, "int4"), "wanted one of float32, int8"),  # type: ignore[arg-type]
+        (lambda: export(live.model, tmp_path, "int4"), "expected a precision of float32, int8"),  # type: ignore[arg-type]
         (lambda: load_exported(tmp_path), "cannot read an exported model"),
     ]
     for call, words in refused:
@@ -259,7 +259,7 @@ def test_what_cannot_be_done_is_said(live_graphs: Path, live: Codec, tmp_path: P
             call()
     sidecar = json.loads((live_graphs / SIDECAR).read_text())
     (tmp_path / SIDECAR).write_text(json.dumps(sidecar | {"hops_per_call": 4}))
-    with pytest.raises(ValueError, match="for 4 hops a call, wanted"):
+    with pytest.raises(ValueError, match=r"got .* for 4"):
         load_exported(tmp_path)
 
 

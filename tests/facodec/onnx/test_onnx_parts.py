@@ -1,4 +1,4 @@
-"""What graphs are made of, in PyTorch: layers of fixed shapes, transforms as matrix products."""
+"""Parts of graphs, in PyTorch: layers of fixed shapes, transforms as matrix products."""
 
 from __future__ import annotations
 

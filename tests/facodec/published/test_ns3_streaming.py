@@ -296,10 +296,10 @@ def test_a_new_timbre_applies_from_its_frames_on(small_ns3: Ns3Model) -> None:
     [
         (lambda m: m.encode(torch.zeros(1, 150)), "whole hops"),
         (lambda m: m.encoder_step(torch.zeros(200), m.encoder_state()), "whole hops"),
-        (lambda m: m.voice(torch.zeros(2, 200)), r"wanted \(1, N\)"),
+        (lambda m: m.voice(torch.zeros(2, 200)), r"expected audio \(1, N\)"),
         (lambda m: m.voice(torch.zeros(1, 0)), "N > 0"),
-        (lambda m: m.decode(codes_of(3)[:, :4], timbre_of()), r"wanted \(B, 6, T\)"),
-        (lambda m: m.decode(codes_of(3), torch.zeros(1, 8)), "got timbre"),
+        (lambda m: m.decode(codes_of(3)[:, :4], timbre_of()), r"expected codes \(B, 6, T\)"),
+        (lambda m: m.decode(codes_of(3), torch.zeros(1, 8)), "expected a timbre"),
         (lambda m: Ns3Config(strides=(2, 4)), "product is 200"),
     ],
 )

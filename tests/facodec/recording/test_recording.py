@@ -21,7 +21,7 @@ from facodec.bitstream import pack
 from facodec.files import FileError
 from facodec.identity import ModelIdentity, model_of
 from facodec.recording import blocks
-from facodec.recording.blocks import Coded, Header, Spoken
+from facodec.recording.blocks import FramesBlock, Header, VoiceBlock
 from facodec.recording.reading import Recording, survey
 from facodec.recording.scan import Lost, clock
 from facodec.recording.summary import summarise
@@ -52,7 +52,7 @@ def read(path: Path, start: int = 0) -> tuple[list[Any], Recording]:
 
 
 def frames(items: list[Any]) -> list[tuple[int, bytes]]:
-    return [(one.start, one.codes.tobytes()) for one in items if isinstance(one, Coded)]
+    return [(one.start, one.codes.tobytes()) for one in items if isinstance(one, FramesBlock)]
 
 
 def lost(items: list[Any]) -> list[Lost]:
@@ -82,7 +82,7 @@ def test_round_trip(
     items, recording = read(path)
     assert recording.header == Header(LIVE, 1_700_000_000) and recording.ended
     voice, *rest = items
-    assert isinstance(voice, Spoken) and voice.exact and np.array_equal(voice.timbre, VOICE)
+    assert isinstance(voice, VoiceBlock) and voice.exact and np.array_equal(voice.timbre, VOICE)
     found = [np.zeros((layers, 0), np.int64), *(one.codes for one in rest)]
     assert np.array_equal(np.concatenate(found, axis=1), whole)
     assert [one.start + 200 * at for one in rest for at in range(one.codes.shape[1])] == places
@@ -124,7 +124,7 @@ def test_estimated_voices_are_kept_in_half_precision(tmp_path: Path) -> None:
 def test_a_file_cut_anywhere_opens_to_its_last_whole_block(tmp_path: Path) -> None:
     whole = write(tmp_path / "a.fac", (0, 4), (2_000, 3), (2_600, 5), (9_000, 1))
     items, _ = read(tmp_path / "a.fac")
-    assert [one.start for one in items if isinstance(one, Coded)] == [0, 2_000, 9_000]
+    assert [one.start for one in items if isinstance(one, FramesBlock)] == [0, 2_000, 9_000]
     ends, at = [], len(HEADER.to_bytes())
     while at < len(whole):
         at += blocks.Head.parse(whole[at : at + blocks.HEAD]).total
@@ -282,7 +282,7 @@ def test_a_full_disk_leaves_whole_blocks(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_through_a_pipe_both_ways(tmp_path: Path) -> None:
-    """What has been written can be read before more comes."""
+    """Blocks that have been written can be read before more come."""
     path = tmp_path / "pipe.fac"
     os.mkfifo(path)
     seen, ended = threading.Event(), []
@@ -290,7 +290,7 @@ def test_through_a_pipe_both_ways(tmp_path: Path) -> None:
     def reader() -> None:
         with Recording(path) as recording:
             for item in recording.items():
-                if isinstance(item, Coded):
+                if isinstance(item, FramesBlock):
                     seen.set()
             ended.append(recording.samples)
 
@@ -309,7 +309,7 @@ def test_a_part_is_read_without_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "a.fac"
     whole = write(path, *((at * 20_000_000, 8_000) for at in range(8)))
     with Recording(path) as recording:
-        first = next(item for item in recording.items(60_100_000) if isinstance(item, Coded))
+        first = next(item for item in recording.items(60_100_000) if isinstance(item, FramesBlock))
         assert first.start == 60_096_000 and recording.bytes_read < len(whole) / 20
     assert survey(path, 60_100_000).stretch == 60_000_000
     assert survey(path, 62_000_000).stretch == 80_000_000

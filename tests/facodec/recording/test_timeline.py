@@ -1,4 +1,4 @@
-"""Where frames of a room lie in its recording."""
+"""Positions of a room's frames in its recording."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_threads_with_streams_of_their_own() -> None:
 
 
 def advance_in_place(arena: Arena, slots: list[Slot], size: int) -> None:
-    """The same on the rows themselves."""
+    """Advances the rows themselves."""
     with arena.rows(slots, size) as (states, rows):
         assert len(rows) == size
         for tensor in tensors_of(states):

@@ -250,7 +250,7 @@ def test_voices_are_made_with_the_weights_and_dropped_when_they_cannot_be(
     assert run(parser.parse_args(export)) == 0
     assert facodec.load(weights).voices == {} and "left out" in capsys.readouterr().out
     (weights / "voices.json").write_text('{"oak": {"about": "nobody", "speaker": "it"}}')
-    with pytest.raises(ValueError, match=r"'oak'.*it, wanted that speaker"):
+    with pytest.raises(ValueError, match=r"'oak'.*it, expected that speaker"):
         run(parser.parse_args([*export, "--data", str(folder)]))
 
 

@@ -114,7 +114,8 @@ class Counting(Pool):
 
 
 def taken(frames: list[float], gap: float, listeners: int) -> float:
-    """What a publisher takes from the pool for these frames (0: a voice), one every ``gap`` s."""
+    """Load that a publisher takes from the pool for these frames (0: a voice), one every ``gap``
+    s."""
 
     async def scenario() -> float:
         clock, pool = Clock(), Counting()

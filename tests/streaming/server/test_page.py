@@ -1,4 +1,4 @@
-"""What of a folder a server shows to browsers, and what it tells them."""
+"""Files of a folder that a server shows to browsers, and their headers."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from facodec.config import Latency
 from facodec.files import FileError
 from facodec.identity import ModelIdentity
 from facodec.recording import timeline
-from facodec.recording.blocks import Coded, Spoken
+from facodec.recording.blocks import FramesBlock, VoiceBlock
 from facodec.recording.reading import Recording
 from streaming.engine.engine import Outcome
 from streaming.server import recorder as module
@@ -43,12 +43,14 @@ def rooms(recorder: Recorder) -> Rooms:
     return Rooms(make, 64, 1, recorder.listener)
 
 
-def recorded(folder: Path) -> list[tuple[str, list[Coded | Spoken]]]:
+def recorded(folder: Path) -> list[tuple[str, list[FramesBlock | VoiceBlock]]]:
     found = []
     for path in sorted(folder.iterdir()):
         with Recording(path) as recording:
             items = list(recording.items())
-        found.append((path.name, [one for one in items if isinstance(one, Coded | Spoken)]))
+        found.append(
+            (path.name, [one for one in items if isinstance(one, FramesBlock | VoiceBlock)])
+        )
         assert len(found[-1][1]) == len(items) and recording.ended
     return found
 
@@ -75,9 +77,9 @@ def test_each_broadcast_is_a_file_with_its_voice_and_its_gaps(tmp_path: Path) ->
     files = sorted(recorded(tmp_path), key=lambda file: -len(file[1]))
     (first_name, first), (second_name, again) = files
     assert first_name.startswith("tea-") and second_name.startswith("tea-")
-    voices = [one for one in first if isinstance(one, Spoken)]
+    voices = [one for one in first if isinstance(one, VoiceBlock)]
     assert [(one.start, one.exact) for one in voices] == [(0, True), (45 * 1_600 + 64_000, False)]
-    frames = [one for one in first if isinstance(one, Coded)]
+    frames = [one for one in first if isinstance(one, FramesBlock)]
     assert np.array_equal(np.concatenate([f.codes for f in frames], 1), np.concatenate(parts, 1))
     ends = [(one.start, one.end) for one in frames]
     gaps = [b[0] - a[1] for a, b in itertools.pairwise(ends)]
@@ -163,7 +165,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_room(
     assert "room tea is not recorded any more" in error and "the disk is full" in error
     (path,) = tmp_path.iterdir()
     with Recording(path) as recording:
-        assert [type(item) for item in recording.items()] == [Coded]
+        assert [type(item) for item in recording.items()] == [FramesBlock]
 
 
 def test_a_slow_disk_leaves_a_gap_and_the_room_goes_on(
@@ -180,7 +182,7 @@ def test_a_slow_disk_leaves_a_gap_and_the_room_goes_on(
     assert recorder.close()
     assert [r.levelname for r in caplog.records if "too slow" in r.getMessage()] == ["WARNING"]
     ((_, items),) = recorded(tmp_path)
-    kept = sum(one.codes.shape[1] for one in items if isinstance(one, Coded))
+    kept = sum(one.codes.shape[1] for one in items if isinstance(one, FramesBlock))
     assert 4_800 <= kept < 6_000
 
 
@@ -195,11 +197,11 @@ def test_after_a_day_another_file_begins(tmp_path: Path, monkeypatch: pytest.Mon
     all_rooms.close("tea", "publisher-left")
     assert recorder.close()
     lengths = sorted(
-        sum(one.codes.shape[1] for one in items if isinstance(one, Coded))
+        sum(one.codes.shape[1] for one in items if isinstance(one, FramesBlock))
         for _, items in recorded(tmp_path)
     )
     assert lengths == [48, 96, 96]
-    assert all(isinstance(items[0], Spoken) for _, items in recorded(tmp_path))
+    assert all(isinstance(items[0], VoiceBlock) for _, items in recorded(tmp_path))
 
 
 def test_a_broken_track_breaks_no_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -51,7 +51,7 @@ SERVER_MESSAGES = [
     Codes(3, 2, bytes(15), stamps=Stamps()),
     Voice(bytes(512)),
     Clock(1.0, 2.0),
-    Error("bad-seq", "wanted 3, got 4"),
+    Error("bad-seq", "expected 3, got 4"),
     Done(1, 2, 3, 4, 0.5, 0.6, 0.7, "publisher-left"),
     Done(1, 2, talker=bytes(1024), pitch=118.5),
 ]
@@ -68,7 +68,7 @@ def test_server_messages_come_back_equal(message: protocol.ServerMessage) -> Non
 
 
 def test_every_kind_of_value_may_be_ignored() -> None:
-    """What is counted before it is decoded has to be walked over without a slip."""
+    """Values that are counted before they are decoded have to be walked over without a slip."""
     sizes = (0, 1, 15, 16, 31, 32, 255, 256, 65_535, 65_536)
     numbers = [0, 127, 128, 2**16, 2**32, 2**63, -1, -32, -33, -200, -(2**20), -(2**40), 0.5]
     odd = [None, True, False, *numbers, *map(bytes, sizes), *("x" * size for size in sizes)]

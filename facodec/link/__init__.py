@@ -1,0 +1,1 @@
+"""Sending over bad links: fewer bits, pauses and gaps, and the entropy coder of codes."""
