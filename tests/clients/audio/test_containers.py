@@ -97,4 +97,4 @@ def test_channels_that_change_on_the_way(tmp_path: Path) -> None:
         _write(av, tmp_path / "part.aac", speech, "aac", 16_000, layout, "adts")
         both += (tmp_path / "part.aac").read_bytes()
     (tmp_path / "a.aac").write_bytes(both)
-    assert len(read_audio(tmp_path / "a.aac")) == pytest.approx(3 * len(speech), abs=6000)
+    assert len(read_audio(tmp_path / "a.aac")) == pytest.approx(3 * len(speech), abs=9000)
