@@ -12,8 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.kit.common import INTERRUPTED, Result, duration, reason, say, write_json
+from benchmarks.kit.common import Result, duration, reason, say, write_json
 from benchmarks.registry import parse, part_module
+from clients.ending import INTERRUPTED
 
 if TYPE_CHECKING:
     from benchmarks.report.page import Report

@@ -15,6 +15,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 
+from clients import ending
+
 COMMANDS = {
     "demo": "hear the codec in one command: a sample through a server into out.wav",
     "serve": "run the server",
@@ -39,17 +41,13 @@ ELSEWHERE = {"serve": "streaming.server.command", "bench": "benchmarks.command"}
 PAGE = Path(__file__).parent / "web"
 """Folder that ``serve`` shows to browsers."""
 OURS = {"benchmarks", "clients", "facodec", "streaming"}
-INTERRUPTED = 130
-"""Exit status after a second Ctrl-C, as shells have it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done (also after Ctrl-C), 1 it failed, 2 it was
-    asked for in the wrong way, 130 cut short by a second Ctrl-C."""
-    try:
-        return _main(list(sys.argv[1:] if arguments is None else arguments))
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    """Run one command; returns the exit status: 0 done (also where Ctrl-C ends it in good order),
+    1 it failed, 2 it was asked for in the wrong way, 130 cut short by Ctrl-C, 143 by SIGTERM."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return ending.run(lambda: _main(words))
 
 
 def _main(words: list[str]) -> int:

@@ -3,9 +3,7 @@ missing. Sockets, files and devices need none of them."""
 
 from __future__ import annotations
 
-from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 
 DISTRIBUTION = "facodec-live"
 SERVER = ("torch", "safetensors", "tqdm")
@@ -47,6 +45,9 @@ def missing(module: str) -> MissingExtra:
 
 def install(extra: str) -> str:
     """The command that installs an extra: of the installed package, else of this checkout."""
+    from importlib import metadata  # these take longer than all else that every command imports
+    from pathlib import Path
+
     try:
         metadata.distribution(DISTRIBUTION)
     except metadata.PackageNotFoundError:

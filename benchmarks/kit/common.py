@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.kit.present import Table
+from clients.ending import INTERRUPTED
 
 Result = dict[str, Any]
 Measure = Callable[[argparse.Namespace, Result], None]
 """Fills a result (a JSON value) step by step, so that what is there when it is cut short counts."""
 T = TypeVar("T")
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
 
 
 def add_common(parser: argparse.ArgumentParser, examples: str, seed: bool = True) -> None:

@@ -64,13 +64,18 @@ def _decoded(
         with av.open(file, "r", format=kind) as container:
             if not container.streams.audio:
                 raise FileError(f"{shown(path)} holds no sound: it has no audio stream")
-            resampler, rate = None, 0
+            resampler, kind_of_frame = None, None
             for frame in container.decode(container.streams.audio[0]):
-                if resampler is None or frame.sample_rate != rate:
-                    rate = frame.sample_rate
-                    resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=rate)
-                for plane in resampler.resample(frame):
-                    yield plane.to_ndarray().mean(axis=0, dtype="float32"), rate
+                changed = kind_of_frame != (frame.sample_rate, frame.layout.name, frame.format.name)
+                if resampler is None or changed:
+                    kind_of_frame = (frame.sample_rate, frame.layout.name, frame.format.name)
+                    # interleaved: PyAV reads past the planes of eight channels and more
+                    resampler = av.AudioResampler(
+                        format="flt", layout=frame.layout, rate=frame.sample_rate
+                    )
+                for whole in resampler.resample(frame):
+                    channels = whole.to_ndarray().reshape(-1, whole.layout.nb_channels)
+                    yield channels.mean(axis=1, dtype="float32"), whole.sample_rate
     except (av.FFmpegError, ValueError, RuntimeError, EOFError) as error:
         if isinstance(error, FileError):
             raise

@@ -202,7 +202,8 @@ def test_wrong_numbers_are_refused(
 
 
 def test_ctrl_c_prints_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmarks.kit.common import INTERRUPTED, run_part
+    from benchmarks.kit.common import run_part
+    from clients.ending import INTERRUPTED
 
     def measure(args: argparse.Namespace, result: dict[str, Any]) -> None:
         step.measure(args, result)

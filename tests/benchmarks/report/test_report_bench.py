@@ -13,7 +13,6 @@ import pytest
 
 from benchmarks import suite
 from benchmarks.kit import machine
-from benchmarks.kit.common import INTERRUPTED
 from benchmarks.kit.present import Chart, Table, show
 from benchmarks.parts import wire
 from benchmarks.parts.report import load
@@ -21,6 +20,7 @@ from benchmarks.parts.speech_parts import flat_tables
 from benchmarks.report import glance
 from benchmarks.report import page as report
 from clients.cli import main
+from clients.ending import INTERRUPTED
 
 WIRE = {"computed": [wire.compute(n, s) for s in (True, False) for n in wire.SIZES], "measured": []}
 

@@ -70,3 +70,31 @@ def _write(
         for part in [*resampler.resample(frame), *resampler.resample(None), None]:
             for packet in stream.encode(part):
                 container.mux(packet)
+
+
+@pytest.mark.parametrize("channels", [6, 8, 9, 16])
+def test_any_number_of_channels(channels: int, tmp_path: Path) -> None:
+    """PyAV reads past the end of planes from eight channels on, which ended the process."""
+    av = pytest.importorskip("av")
+    drawn = np.random.default_rng(channels).integers(-3000, 3000, (16_000, channels))
+    layout = f"{channels} channels"
+    with av.open(str(tmp_path / "a.mka"), "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=16_000, layout=layout)
+        frame = av.AudioFrame.from_ndarray(
+            drawn.astype(np.int16).reshape(1, -1), format="s16", layout=layout
+        )
+        frame.sample_rate = 16_000
+        for part in (frame, None):
+            container.mux(stream.encode(part))
+    expected = drawn.mean(axis=1) / 32768
+    np.testing.assert_allclose(read_audio(tmp_path / "a.mka"), expected, atol=1e-6)
+
+
+def test_channels_that_change_on_the_way(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    speech, both = read_audio(HELLO), b""
+    for layout in ("mono", "stereo", "5.1"):
+        _write(av, tmp_path / "part.aac", speech, "aac", 16_000, layout, "adts")
+        both += (tmp_path / "part.aac").read_bytes()
+    (tmp_path / "a.aac").write_bytes(both)
+    assert len(read_audio(tmp_path / "a.aac")) == pytest.approx(3 * len(speech), abs=9000)

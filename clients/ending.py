@@ -1,0 +1,55 @@
+"""Ctrl-C and SIGTERM for a whole command: an exit status in place of a traceback."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+INTERRUPTED = 130
+"""Exit status of a command cut short by Ctrl-C, as shells have it."""
+TERMINATED = 143
+"""Exit status of a command cut short by SIGTERM."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come: a command leaves as after Ctrl-C, and removes its unfinished files."""
+
+
+def run(command: Callable[[], int]) -> int:
+    """Returns the exit status of ``command``: its own, INTERRUPTED or TERMINATED.
+
+    Signals that are ignored or handled already stay so, as does every one outside the main thread.
+    """
+    came: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(INTERRUPTED)
+        signal.default_int_handler(number, frame)
+
+    def terminate(*_: object) -> None:
+        came.append(TERMINATED)
+        raise Terminated
+
+    handlers = {
+        signal.SIGINT: (signal.default_int_handler, interrupt),
+        signal.SIGTERM: (signal.SIG_DFL, terminate),
+    }
+    main = threading.current_thread() is threading.main_thread()
+    taken = [n for n, (default, _) in handlers.items() if main and signal.getsignal(n) is default]
+    for number in taken:
+        signal.signal(number, handlers[number][1])
+    try:
+        return command()
+    except Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception:
+        if not came:
+            raise
+        return came[-1]  # numpy and torch make an ImportError of a Ctrl-C while they are imported
+    finally:
+        for number in taken:
+            signal.signal(number, handlers[number][0])
