@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 INTERRUPTED = 130
 """Exit status of a command cut short by Ctrl-C, as shells have it."""
@@ -32,7 +33,7 @@ def run(command: Callable[[], int]) -> int:
         came.append(TERMINATED)
         raise Terminated
 
-    handlers = {
+    handlers: dict[int, tuple[Any, Any]] = {
         signal.SIGINT: (signal.default_int_handler, interrupt),
         signal.SIGTERM: (signal.SIG_DFL, terminate),
     }

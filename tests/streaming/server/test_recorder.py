@@ -97,7 +97,7 @@ def test_pauses_are_recorded_as_they_sound(tmp_path: Path) -> None:
     all_rooms.close("tea", "publisher-left")
     assert recorder.close()
     ((_, items),) = recorded(tmp_path)
-    found = np.concatenate([one.codes for one in items if isinstance(one, Coded)], axis=1)
+    found = np.concatenate([one.codes for one in items if isinstance(one, FramesBlock)], axis=1)
     assert np.array_equal(found, np.concatenate((spoken.codes, pause.codes), axis=1))
 
 
