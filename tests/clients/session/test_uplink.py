@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket as sockets
+import time
 from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
+from clients.audio.microphone import Block
+from clients.errors import ConnectionLost
 from clients.library.socket import unacknowledged
+from clients.session import run
+from clients.session.live_options import LiveOptions
+from clients.session.run import LiveRun
+from clients.session.status import Reporter
 from clients.session.uplink import MOST_FRAMES, LinkCounters, LinkWatch, Uplink
 from facodec.config import HOP, SAMPLE_RATE
+from streaming.wire import protocol
+from streaming.wire.protocol import Clock, LatencyInfo, Limits, Ready
 
 PERIOD = HOP / SAMPLE_RATE
+READY = Ready("s", "live", 16000, 200, 6, LatencyInfo(200, 200), Limits(2**17, 80, 2.0, 60.0))
 FRAME_BITS = 60
 LONG = 600
 MESSAGE, WEBSOCKET, HEADERS = 3, 6, 52
@@ -208,3 +221,57 @@ def test_the_system_tells_what_was_not_acknowledged() -> None:
                     client.send(bytes(1 << 16))
             assert unacknowledged(client) > 0
         assert unacknowledged(client) == 0  # closed
+
+
+class Microphone:
+    """A live source: noise in blocks of a hop, at the pace of speech."""
+
+    name, overruns, live = "noise", 0, True
+    _stopped = False
+
+    async def blocks(self) -> AsyncIterator[Block]:
+        while not self._stopped:
+            await asyncio.sleep(PERIOD)
+            yield Block(np.full(HOP, 0.1, np.float32), time.monotonic())
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_live_command_drops_what_the_server_does_not_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def talk(peer: ServerConnection) -> None:
+        await peer.recv()
+        await peer.send(protocol.encode(READY))
+        for _ in range(3):
+            asked = protocol.decode_client(await peer.recv(decode=False))
+            assert isinstance(asked, Clock)
+            await peer.send(protocol.encode(Clock(asked.t0, 1000.0)))
+        peer.transport.pause_reading()
+        await over.wait()
+        peer.transport.abort()
+
+    async def work() -> LiveRun:
+        listening = sockets.create_server(("127.0.0.1", 0))
+        listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        async with serve(talk, sock=listening, subprotocols=["facodec.v1"]):  # type: ignore[list-item]
+            options = LiveOptions(url, "publish", room="r")
+            live = LiveRun(options, Reporter(out=io.StringIO(), errors=io.StringIO()), None)
+            running = asyncio.create_task(live.run())
+            while not (live.progress.link.dropped and live.progress.trouble):
+                assert not running.done()
+                await asyncio.sleep(0.02)
+            over.set()
+            with pytest.raises(ConnectionLost):
+                await running
+        return live
+
+    over = asyncio.Event()
+    monkeypatch.setattr(run, "open_source", lambda *_, **__: Microphone())
+    live = asyncio.run(asyncio.wait_for(work(), 60))
+    assert live.progress.trouble.startswith("link too slow: ")
