@@ -9,7 +9,7 @@ what is far behind is skipped at once, the rest is caught up with within a secon
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -63,6 +63,10 @@ class PlayoutSettings:
 
     def samples(self, seconds: float) -> int:
         return round(seconds * self.rate)
+
+    def unhurried(self) -> PlayoutSettings:
+        """For sound that nobody waits for: nothing is left out of it to catch up after a stall."""
+        return replace(self, far=2 * self.limit, hurry=0.0)
 
 
 @dataclass

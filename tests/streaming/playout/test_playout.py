@@ -142,6 +142,17 @@ def test_jitter_of_20_ms_runs_dry_no_more_often_for_the_haste_after_gaps() -> No
     assert levels[1.0] <= levels[0.0]
 
 
+def test_of_a_recording_nothing_is_left_out_to_catch_up() -> None:
+    counters = []
+    for chosen in (PlayoutSettings(), PlayoutSettings().unhurried()):
+        buffer = PlayoutBuffer(chosen)
+        play(buffer, stalled(3.4, 2.0, 0.4), 3.4)
+        counters.append(buffer.counters)
+    live, recording = counters
+    assert live.cut > 0.3 * RATE
+    assert recording.cut < 0.05 * RATE and recording.dropped == 0
+
+
 def test_bunches_are_no_stalls() -> None:
     """Sixteen packets together every 0.2 s, as power saving makes them: they are not skipped."""
     buffer = PlayoutBuffer()
