@@ -55,6 +55,11 @@ def _jittery(seconds: float, spread: float) -> list[float]:
     return list(np.maximum.accumulate(np.array(_steady(seconds)) + late))
 
 
+def _normal(seconds: float, mean: float, spread: float) -> list[float]:
+    late = np.random.default_rng(5).normal(mean, spread, int(seconds / PERIOD))
+    return list(np.maximum.accumulate(np.array(_steady(seconds)) + np.maximum(late, 0)))
+
+
 def _stalled(seconds: float, start: float, length: float) -> list[float]:
     return [max(t, start + length) if start <= t < start + length else t for t in _steady(seconds)]
 
@@ -69,10 +74,14 @@ def main() -> None:
     traces = [
         _trace("steady", _steady(1.0), 1.5),
         _trace("a stall, then everything at once", _stalled(8.0, 2.0, 0.3), 8.0),
+        _trace("an outage of a second", _stalled(4.5, 1.5, 1.0), 4.5),
+        _trace("an outage of five seconds", _stalled(8.5, 1.5, 5.0), 8.5),
+        _trace("a short stall of packets of 50 ms", _stalled(4.0, 1.5, 0.15)[::4], 4.0, packet=800),
         _trace("jitter", _jittery(8.0, 0.008), 8.0),
         _trace("a slow sender", _steady(6.0, PERIOD * 1.005), 6.0),
         _trace("a fast sender", _steady(6.0, PERIOD * 0.99), 6.0),
         _trace("more than fits", [0.01] * 60 + [1.0 + t for t in _steady(1.0)], 2.5),
+        _trace("jitter of 20 ms about 50", _normal(6.0, 0.05, 0.02), 6.0),
         _trace("a device at 48 kHz", _stalled(4.0, 1.0, 0.1), 4.0, rate=48000, packet=600),
     ]
     lines = ",\n".join(json.dumps(trace, separators=(",", ":")) for trace in traces)

@@ -119,6 +119,9 @@ def open_source(path: Path | None, device: str | None, *, fast: bool) -> Source:
     return FileSource(path, fast=fast) if path is not None else Microphone(device)
 
 
-def open_sink(path: Path | None, device: str | None, reserve: float | None) -> Sink:
-    """The file if there is one, else the loudspeaker with this playout margin (s)."""
-    return FileSink(path) if path is not None else Speaker(device, reserve=reserve)
+def open_sink(
+    path: Path | None, device: str | None, reserve: float | None, *, live: bool = True
+) -> Sink:
+    """The file if there is one, else the loudspeaker with this playout margin (s). ``live``:
+    whether somebody speaks just now."""
+    return FileSink(path) if path is not None else Speaker(device, reserve=reserve, live=live)

@@ -31,6 +31,11 @@ class Feed:
         self._error: ClientError | None = None
         self._pump = asyncio.create_task(self._run())
 
+    @property
+    def live(self) -> bool:
+        """Whether what it gives is being spoken now."""
+        return self._source.live
+
     def start_afresh(self) -> None:
         """A session begins: what a microphone heard before it is not sent any more."""
         self._not_before = self._clock()

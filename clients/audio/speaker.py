@@ -22,13 +22,16 @@ DRAIN_DEADLINE = 3.0
 class Speaker:
     """An output device. The callback copies out of the playout buffer and does nothing else."""
 
-    def __init__(self, device: str | None = None, *, reserve: float | None = None) -> None:
+    def __init__(
+        self, device: str | None = None, *, reserve: float | None = None, live: bool = True
+    ) -> None:
         """``device``: number, name or part of a name; None is the system's default.
-        ``reserve``: smallest margin of the playout buffer, in s; None is its default."""
+        ``reserve``: smallest margin of the playout buffer, in s; None is its default. ``live``:
+        whether the newest is worth most after a stall; where nobody waits for it, all is heard."""
         self._shape: DeviceFormat = negotiate(device, "output")
         rate = self._shape.rate
         settings = PlayoutSettings(rate) if reserve is None else PlayoutSettings(rate, reserve)
-        self._playout = PlayoutBuffer(settings)
+        self._playout = PlayoutBuffer(settings if live else settings.unhurried())
         self._resampler = LiveResampler(SAMPLE_RATE, rate)
         self._device_delay = 0.0
         self._heartbeat = Heartbeat(time.monotonic())

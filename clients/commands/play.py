@@ -35,5 +35,5 @@ def run(arguments: argparse.Namespace) -> int:
     from clients.audio.endpoints import open_sink
     from clients.session.play import play
 
-    sink = open_sink(None, arguments.device_out, arguments.playout)
+    sink = open_sink(None, arguments.device_out, arguments.playout, live=False)
     return int(play(arguments.input, part, sink, **given))

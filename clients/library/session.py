@@ -56,6 +56,7 @@ class Session:
     ) -> None:
         self._state = ClientSession(hello, wire, clock, ClientWire(socket.subprotocol, coder))
         self._socket = socket
+        self._before = self.wire.bytes_up, self.wire.messages_up
         self._now = clock
         self._packets: asyncio.Queue[Packet | None] = asyncio.Queue(MAX_PACKETS)
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,6 +101,19 @@ class Session:
     def transport(self) -> asyncio.Transport:
         """The connection beneath, for who counts its bytes."""
         return self._socket.transport
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes handed to the connection, headers of WebSocket and TLS included, or nearly."""
+        wire = self.wire
+        sent = wire.bytes_up - self._before[0], wire.messages_up - self._before[1]
+        return sent[0] + sent[1] * self._socket.overhead
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes of these that the other end has not acknowledged; where the system does not tell,
+        those that it has not taken."""
+        return self._socket.unacknowledged
 
     @property
     def talker(self) -> np.ndarray | None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import array
+import sys
+from socket import socket as Socket
+
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
 from websockets.exceptions import InvalidHandshake, ProxyError
@@ -15,6 +19,27 @@ OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
 PING_INTERVAL = 5.0
 MAX_MESSAGE = 1 << 20
+FRAME_BYTES, TLS_BYTES = 6, 22
+"""That WebSocket and TLS add to a message, or nearly."""
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+    def unacknowledged(socket: Socket) -> int:
+        """Bytes written to a TCP socket whose arrival the other end has not acknowledged. Linux
+        knows; elsewhere it is 0."""
+        count = array.array("i", [0])
+        try:
+            fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, count)
+        except (OSError, ValueError):  # closed meanwhile
+            return 0
+        return count[0]
+
+else:
+
+    def unacknowledged(socket: Socket) -> int:
+        return 0
 
 
 class ClientSocket(ClientConnection):
@@ -25,6 +50,18 @@ class ClientSocket(ClientConnection):
     def data_received(self, data: bytes) -> None:
         self.received += 1
         super().data_received(data)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes handed over whose arrival the other end has not acknowledged, headers of WebSocket
+        and TLS included."""
+        here = self.transport.get_write_buffer_size()
+        return here + unacknowledged(self.transport.get_extra_info("socket"))
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that are added to each message, or nearly."""
+        return FRAME_BYTES + TLS_BYTES * (self.transport.get_extra_info("ssl_object") is not None)
 
 
 async def open_socket(url: str, token: str | None, ca: str | None) -> ClientSocket:

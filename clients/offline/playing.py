@@ -31,7 +31,7 @@ async def play(
     samples: np.ndarray, output: Path | None, device: str | None, reserve: float | None = None
 ) -> None:
     """Samples (n,) into a file, or through a loudspeaker with this playout margin (s)."""
-    sink = open_sink(output, device, reserve)
+    sink = open_sink(output, device, reserve, live=False)
     try:
         sink.start()
         pacer = Pacer(time.monotonic())

@@ -27,6 +27,7 @@ from clients.session.pausing import SpeechGate, paced
 from clients.session.status import Progress, Reporter, Sampler
 from clients.session.talkers import SourceTalker
 from clients.session.tape import Tape
+from clients.session.uplink import Uplink
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from streaming.wire.protocol import Done, Format
 
@@ -63,6 +64,7 @@ class LiveRun:
         self._recording: AudioWriter | None = None
         self._feed: Feed | None = None
         self._gate: SpeechGate | None = None
+        self._uplink: Uplink | None = None
         self._connections = 0
         self._resume: str | None = None
         self._in_session = False
@@ -240,13 +242,16 @@ class LiveRun:
             self._feed.start_afresh()
             encoder = None
             self._gate = SpeechGate() if session.pauses else None
+            frames, live = self._options.frames_per_packet, self._feed.live
+            self._uplink = uplink = Uplink(session, self.progress.link, frames=frames, live=live)
             if self._local is not None:
                 encoder = self._encoder_here(self._local)
             async for block in self._packets(self._feed):
-                await self._send_block(session, block, encoder)
+                await self._send_block(session, uplink, block, encoder)
             if encoder is not None:
-                await self._send_codes(session, last := await encoder.flush(), None)
+                await self._send_codes(session, uplink, last := await encoder.flush(), None)
                 self._talker.heard(last.talker)
+            await uplink.flush()
         return await session.finish(FLUSH_DEADLINE)
 
     def _encoder_here(self, local: LocalCodec) -> AnyEncoder:
@@ -274,16 +279,18 @@ class LiveRun:
         if self._recording is not None:
             self._recording.write(samples)
 
-    async def _send_block(self, session: Session, block: Block, encoder: AnyEncoder | None) -> None:
+    async def _send_block(
+        self, session: Session, uplink: Uplink, block: Block, encoder: AnyEncoder | None
+    ) -> None:
         computing = 0.0
         if encoder is None:
-            await session.send_audio(block.samples, block.captured)
+            await uplink.send_audio(block.samples, block.captured)
         else:
             if self._gate is not None:
                 self._gate.hear(block.samples)
             computed = await encoder.push(block.samples)
             computing = computed.seconds
-            await self._send_codes(session, computed, block.captured)
+            await self._send_codes(session, uplink, computed, block.captured)
         if self._options.fast:
             await session.synchronise()
         else:
@@ -295,7 +302,7 @@ class LiveRun:
                 self.progress.ledger.add("encode", computing)
 
     async def _send_codes(
-        self, session: Session, computed: Computed, captured: float | None
+        self, session: Session, uplink: Uplink, computed: Computed, captured: float | None
     ) -> None:
         from streaming.wire.media import Frames, Timbre
 
@@ -305,16 +312,14 @@ class LiveRun:
             if isinstance(item, Timbre) and not given:
                 await session.send_voice(item.vector, exact=item.exact)
             elif isinstance(item, Frames):
-                await self._send_frames(session, item.codes, captured)
+                await self._send_frames(uplink, item.codes, captured)
 
-    async def _send_frames(
-        self, session: Session, codes: np.ndarray, captured: float | None
-    ) -> None:
+    async def _send_frames(self, uplink: Uplink, codes: np.ndarray, captured: float | None) -> None:
         speech, noise = (True, b"") if self._gate is None else self._gate.judge(codes)
         if speech:
-            await session.send_codes(codes, captured)
+            await uplink.send_codes(codes, captured)
         else:
-            await session.send_pause(codes.shape[1], noise)
+            await uplink.send_pause(codes.shape[1], noise)
 
     async def _receive(self, session: Session) -> Done | None:
         decoder = None
@@ -376,6 +381,7 @@ class LiveRun:
         while True:
             await asyncio.sleep(JSON_EVERY if self._reporter.as_json else STATUS_EVERY)
             self._count_devices()
+            self.progress.trouble = self._uplink.trouble if self._uplink is not None else ""
             self._reporter.show(sampler.take(time.monotonic()))
 
     def _count_devices(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from clients.library.packets import WireCount
 from clients.session.ledger import Ledger
+from clients.session.uplink import LinkCounters
 from facodec.config import HOP, SAMPLE_RATE
 
 SILENCE_DB = -99.0
@@ -48,6 +49,9 @@ class Progress:
     playout: dict[str, int] | None = None
     """Counters of the playout buffer, None where a file is written."""
     reconnects: int = 0
+    trouble: str = ""
+    """What there is to know of the link up; empty where it is good."""
+    link: LinkCounters = field(default_factory=LinkCounters)
     wire: WireCount = field(default_factory=WireCount)
     level: LevelMeter = field(default_factory=LevelMeter)
     ledger: Ledger = field(default_factory=Ledger)
@@ -75,6 +79,8 @@ class Snapshot:
     playout: dict[str, int] | None
     ledger: dict[str, dict[str, float | int]]
     brief: str
+    trouble: str = ""
+    link: dict[str, int] = field(default_factory=dict)
 
     def as_line(self, width: int) -> str:
         """Returns as much as fits into ``width`` columns, the most important first: a line that is
@@ -83,6 +89,7 @@ class Snapshot:
         meter = "#" * max(0, min(METER_WIDTH, filled))
         line, *fields = (
             f"{self.seconds:6.1f} s  [{meter:<{METER_WIDTH}}]",
+            *([self.trouble] if self.trouble else []),
             self._media(),
             f"lag {self.lag_ms:.0f} ms",
             f"underruns {self.underruns}",
@@ -128,6 +135,8 @@ class Snapshot:
             "underruns": self.underruns,
             "overruns": self.overruns,
             "playout": self.playout,
+            "trouble": self.trouble,
+            "link": self.link,
             "ledger": self.ledger,
         }
 
@@ -144,7 +153,7 @@ class Sampler:
         progress, wire, before = self._progress, self._progress.wire, self._wire
         kilobits = 1e-3 / max(now - self._last, 1e-6)
         self._last, self._wire = now, replace(wire)
-        behind = progress.samples_in - progress.samples_out
+        behind = progress.samples_in - HOP * progress.link.dropped - progress.samples_out
         return Snapshot(
             seconds=now - progress.started,
             level_db=progress.level.take(),
@@ -170,6 +179,8 @@ class Sampler:
             playout=progress.playout,
             ledger=progress.ledger.as_dict(),
             brief=progress.ledger.brief(),
+            trouble=progress.trouble,
+            link=progress.link.as_dict(),
         )
 
 
@@ -245,6 +256,7 @@ def summary(progress: Progress, now: float) -> dict[str, Any]:
         "underruns": progress.underruns,
         "playout": progress.playout,
         "reconnects": progress.reconnects,
+        "link": progress.link.as_dict(),
         "ledger": progress.ledger.as_dict(),
     }
 
@@ -270,6 +282,11 @@ def totals(progress: Progress, now: float) -> str:
             }
             parts = [f"{part / 1000 / speech:.1f} {name}" for name, part in each.items() if part]
             lines.append(f"kbit/s {way:<6}{', '.join(parts)}")
+    if progress.link.steps or progress.link.dropped:
+        lines.append(
+            f"link         too slow: {progress.link.dropped} frames dropped, "
+            f"packets made longer {progress.link.steps} times"
+        )
     if progress.playout is not None:
         lines.append(
             f"playout      {progress.underruns} underruns, {progress.overruns} overruns, "

@@ -4,17 +4,26 @@
 export const DEFAULTS = {
   rate: 16000, reserve: 0.015, growth: 0.015, limit: 0.5, calm: 1.0, forget: 4.0,
   spliceEvery: 0.04, overlap: 0.004, shortestSplice: 0.0025, fade: 0.008,
+  brief: 0.25, far: 0.15, near: 0.025, hurry: 1.0,
 };
+const SILENT = 1e-3;
+const CAUGHT_UP = 5;
+const LONGEST_PERIOD = 0.01;
 
 class SampleRing {
   level = 0;
+  /** Whether samples were skipped since the last ones were read. */
+  skipped = false;
   #data;
   #read = 0;
 
-  constructor(capacity, history) {
+  constructor(capacity) {
     this.capacity = capacity;
-    this.history = history;
-    this.#data = new Float32Array(capacity + history);
+    this.#data = new Float32Array(capacity);
+  }
+
+  get space() {
+    return this.capacity - this.level;
   }
 
   write(samples) {
@@ -39,16 +48,16 @@ class SampleRing {
     }
     this.#read += count;
     this.level -= count;
+    this.skipped = false;
     return count;
   }
 
-  /** The last samples read, newest first. */
-  backwards(count) {
-    const data = this.#data;
-    const out = new Float32Array(count);
-    const known = Math.min(count, this.#read);
-    for (let i = 0; i < known; i++) out[i] = data[(this.#read - 1 - i) % data.length];
-    return out;
+  /** Leaves out the oldest that wait. */
+  skip(count) {
+    const skipped = Math.min(count, this.level);
+    this.#read += skipped;
+    this.level -= skipped;
+    this.skipped ||= skipped > 0;
   }
 }
 
@@ -57,12 +66,11 @@ export class PlayoutBuffer {
   counters = { underruns: 0, concealed: 0, overruns: 0, dropped: 0, cut: 0, repeated: 0 };
   #set; #fade; #ring; #reserve; #ramp;
   #packet = 0;
-  #lows;
+  #lows; #briefLows;
+  #hurryUntil = -Infinity;
   #underrunsSeen = 0;
   #relaxAt = -Infinity;
   #nextSplice = -Infinity;
-  #cutOff = false;
-  #last = 0;
   #ended = false;
   #block = 0;
   #playing = false;
@@ -71,14 +79,17 @@ export class PlayoutBuffer {
   #fadeInDone;
   #tail = null;
   #tailAt = 0;
+  #heard;
 
   constructor(settings = {}) {
     this.#set = { ...DEFAULTS, ...settings };
     this.#fade = this.#samples(this.#set.fade);
     this.#fadeInDone = this.#fade;
-    this.#ring = new SampleRing(this.#samples(this.#set.limit), this.#fade);
+    this.#ring = new SampleRing(this.#samples(this.#set.limit));
+    this.#heard = new Float32Array(this.#fade);
     this.#reserve = this.#samples(this.#set.reserve);
     this.#lows = new LowWater(this.#set.calm);
+    this.#briefLows = new LowWater(this.#set.brief);
     this.#ramp = Float32Array.from({ length: this.#fade }, (_, i) => i / this.#fade);
   }
 
@@ -96,8 +107,8 @@ export class PlayoutBuffer {
     this.#ended = false;
     this.#packet = samples.length;
     this.#watch(now);
-    const ahead = this.#ring.level;
-    this.#store(this.#adapted(samples, now));
+    const stored = this.#store(this.#adapted(samples, now));
+    const ahead = this.#ring.level - stored;
     const waiting = this.#playing ? ahead : Math.max(ahead, this.target - samples.length);
     return waiting / this.#set.rate;
   }
@@ -114,19 +125,64 @@ export class PlayoutBuffer {
       const ceiling = Math.floor(this.#ring.capacity / 2);
       this.#reserve = Math.min(this.#reserve + this.#samples(this.#set.growth), ceiling);
       this.#relaxAt = now + this.#set.forget;
-      this.#lows.restart(now);
+      this.#hurryUntil = now + this.#set.hurry;
+      this.#restartLows(now);
     } else if (this.#playing) {
       this.#lows.note(this.#ring.level, now);
+      this.#briefLows.note(this.#ring.level, now);
       this.#relax(now);
-    } else this.#lows.restart(now);
+    } else this.#restartLows(now);
+  }
+
+  #restartLows(now) {
+    this.#lows.restart(now);
+    this.#briefLows.restart(now);
+  }
+
+  #shiftLows(change) {
+    this.#lows.shift(change);
+    this.#briefLows.shift(change);
   }
 
   #adapted(samples, now) {
-    const overlap = this.#samples(this.#set.overlap);
-    const shortest = this.#samples(this.#set.shortestSplice);
-    if (!this.#playing || now < this.#nextSplice || samples.length < overlap + shortest) {
+    if (!this.#playing) return samples;
+    const brief = this.#briefLows.minimum(now);
+    const excess = brief === null ? 0 : brief - this.#reserve;
+    if (excess >= this.#samples(this.#set.far)) {
+      this.#skip(excess);
+      this.counters.cut += excess;
       return samples;
     }
+    const hurries = now < this.#hurryUntil && excess >= this.#samples(this.#set.near);
+    const changed = hurries ? this.#hastened(samples, now, excess) : this.#spliced(samples, now);
+    this.#shiftLows(changed.length - samples.length);
+    return changed;
+  }
+
+  /** Catches up: 25 % faster on average, silence by as much as there is. */
+  #hastened(samples, now, excess) {
+    const overlap = this.#samples(this.#set.overlap);
+    const shortest = this.#samples(this.#set.shortestSplice);
+    const isSilent = samples.every((sample) => Math.abs(sample) < SILENT);
+    if (samples.length < overlap + shortest || (now < this.#nextSplice && !isSilent)) {
+      return samples;
+    }
+    const period = Math.max(
+      this.#samples(LONGEST_PERIOD), Math.floor(samples.length / CAUGHT_UP),
+    );
+    const longest = isSilent ? excess : Math.min(excess, period);
+    const changed = shorten(samples, overlap, shortest, longest);
+    const cut = samples.length - changed.length;
+    this.counters.cut += cut;
+    this.#nextSplice = now + (CAUGHT_UP * cut) / this.#set.rate;
+    return changed;
+  }
+
+  /** Takes the delay a little nearer to what it should be. */
+  #spliced(samples, now) {
+    const overlap = this.#samples(this.#set.overlap);
+    const shortest = this.#samples(this.#set.shortestSplice);
+    if (now < this.#nextSplice || samples.length < overlap + shortest) return samples;
     let changed = samples;
     const low = this.#lows.minimum(now);
     if (low !== null && low >= this.#reserve + shortest) {
@@ -138,7 +194,6 @@ export class PlayoutBuffer {
     }
     if (changed.length !== samples.length) {
       this.#nextSplice = now + this.#set.spliceEvery;
-      this.#lows.shift(changed.length - samples.length);
     }
     return changed;
   }
@@ -151,27 +206,22 @@ export class PlayoutBuffer {
     }
   }
 
+  /** Returns how many samples were stored: the newest, for which the oldest give way. */
   #store(samples) {
-    const bridged = this.#cutOff ? this.#bridged(samples) : samples;
-    const taken = this.#ring.write(bridged);
-    if (taken) {
-      this.#last = bridged[taken - 1];
-      this.#cutOff = false;
-    }
-    if (taken < bridged.length) {
+    const newest = samples.subarray(Math.max(0, samples.length - this.#ring.capacity));
+    const surplus = Math.max(0, newest.length - this.#ring.space);
+    if (surplus) this.#skip(surplus);
+    const dropped = samples.length - newest.length + surplus;
+    if (dropped) {
       this.counters.overruns += 1;
-      this.counters.dropped += bridged.length - taken;
-      this.#cutOff = true;
+      this.counters.dropped += dropped;
     }
+    return this.#ring.write(newest);
   }
 
-  #bridged(samples) {
-    const bridged = Float32Array.from(samples);
-    const count = Math.min(bridged.length, this.#fade);
-    for (let i = 0; i < count; i++) {
-      bridged[i] = bridged[i] * this.#ramp[i] + this.#last * (1 - this.#ramp[i]);
-    }
-    return bridged;
+  #skip(count) {
+    this.#ring.skip(count);
+    this.#shiftLows(-count);
   }
 
   #samples(seconds) {
@@ -181,13 +231,18 @@ export class PlayoutBuffer {
   /** Fills out with what is to be heard next; copies only, never waits. */
   pullInto(out) {
     this.#block = out.length;
+    if (this.#playing && this.#ring.skipped) this.#breakOff();
     const got = this.#mayPlay(out.length) ? this.#ring.readInto(out) : 0;
     const count = Math.min(got, this.#fade - this.#fadeInDone);
     for (let i = 0; i < count; i++) out[i] *= this.#ramp[this.#fadeInDone + i];
     if (count > 0) this.#fadeInDone += count;
     this.#addTail(out, 0, got);
+    this.#remember(out.subarray(0, got));
     out.fill(0, got);
-    if (got < out.length) this.#conceal(out, got);
+    if (got < out.length) {
+      this.#conceal(out, got);
+      this.#remember(out.subarray(got));
+    }
   }
 
   #mayPlay(count) {
@@ -205,14 +260,25 @@ export class PlayoutBuffer {
       this.#waited = 0;
       this.#starved = !this.#ended;
       this.counters.underruns += this.#starved ? 1 : 0;
-      this.#fadeInDone = 0;
-      const tail = this.#ring.backwards(this.#fade);
-      for (let i = 0; i < this.#fade; i++) tail[i] *= this.#ramp[this.#fade - 1 - i];
-      this.#tail = tail;
-      this.#tailAt = 0;
+      this.#breakOff();
     }
     if (this.#starved) this.counters.concealed += out.length - from;
     this.#addTail(out, from, out.length);
+  }
+
+  /** Fades out what was just heard, backwards, and in what comes next. */
+  #breakOff() {
+    this.#fadeInDone = 0;
+    const tail = this.#heard.slice().reverse();
+    for (let i = 0; i < this.#fade; i++) tail[i] *= this.#ramp[this.#fade - 1 - i];
+    this.#tail = tail;
+    this.#tailAt = 0;
+  }
+
+  #remember(out) {
+    const newest = out.subarray(Math.max(0, out.length - this.#fade));
+    this.#heard.copyWithin(0, newest.length);
+    this.#heard.set(newest, this.#fade - newest.length);
   }
 
   #addTail(out, from, to) {

@@ -3,18 +3,25 @@
 No clock, no device, no socket: the producer tells the time when it pushes, the consumer (an audio
 callback) only copies. Its delay starts small, grows when the buffer ran dry and shrinks again when
 the margin has been ample for a while, by cutting or repeating whole pitch periods under a
-crossfade, the idea of WSOLA (Verhelst and Roelands, 1993).
+crossfade, the idea of WSOLA (Verhelst and Roelands, 1993). After a stall the newest is worth most:
+what is far behind is skipped at once, the rest is caught up with within a second.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from facodec.config import SAMPLE_RATE
 from streaming.playout.ring import SampleRing
+from streaming.playout.stretching import SILENT
+
+CAUGHT_UP = 5
+"""Of so many samples one is left out to play 25 % faster."""
+LONGEST_PERIOD = 0.01
+"""Most that is left out of speech at once in short packets, s: a period of a low voice."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,20 @@ class PlayoutSettings:
     growth: float = 0.015
     """Added to the reserve each time the buffer ran dry."""
     limit: float = 0.5
-    """Most that may wait. Beyond it the newest samples are dropped and counted as overrun."""
+    """Most that may wait. Beyond it the oldest samples are dropped and counted as overrun."""
     calm: float = 1.0
     """The margin must have been ample for this long before the delay shrinks."""
     forget: float = 4.0
     """After this long without a gap, one growth step of the reserve is given back."""
+    brief: float = 0.25
+    """A margin that was ample for this long is too much where it is ``far`` beyond the reserve, or
+    ``near`` beyond it after a gap; longer than packets come in bunches."""
+    far: float = 0.15
+    """So much too much is skipped at once."""
+    near: float = 0.025
+    """So much too much is caught up with, 25 % faster at most, faster still in silence."""
+    hurry: float = 1.0
+    """Seconds after a gap in which delay is caught up with."""
     splice_every: float = 0.04
     """Least time between two cuts or repeats, so that speech speeds up by 20 % at most."""
     overlap: float = 0.004
@@ -47,6 +63,10 @@ class PlayoutSettings:
 
     def samples(self, seconds: float) -> int:
         return round(seconds * self.rate)
+
+    def unhurried(self) -> PlayoutSettings:
+        """For sound that nobody waits for: nothing is left out of it to catch up after a stall."""
+        return replace(self, far=2 * self.limit, hurry=0.0)
 
 
 @dataclass
@@ -74,16 +94,16 @@ class PlayoutBuffer:
         self.settings = settings or PlayoutSettings()
         self.counters = PlayoutCounters()
         self._fade = self.settings.samples(self.settings.fade)
-        self._ring = SampleRing(self.settings.samples(self.settings.limit), history=self._fade)
+        self._ring = SampleRing(self.settings.samples(self.settings.limit))
         # producer's
         self._reserve = self.settings.samples(self.settings.reserve)
         self._packet = 0
         self._lows = _LowWater(self.settings.calm)
+        self._brief_lows = _LowWater(self.settings.brief)
+        self._hurry_until = float("-inf")
         self._underruns_seen = 0
         self._relax_at = float("-inf")
         self._next_splice = float("-inf")
-        self._cut_off = False
-        self._last = 0.0
         self._ended = False
         # consumer's
         self._block = 0
@@ -92,6 +112,7 @@ class PlayoutBuffer:
         self._starved = False
         self._fade_in_done = self._fade
         self._tail = np.zeros(0, np.float32)
+        self._heard = np.zeros(self._fade, np.float32)
         self._ramp = np.linspace(0.0, 1.0, self._fade, endpoint=False, dtype=np.float32)
 
     @property
@@ -116,8 +137,8 @@ class PlayoutBuffer:
         self._ended = False
         self._packet = len(samples)
         self._watch(now)
-        ahead = self._ring.level
-        self._store(self._adapted(samples, now))
+        stored = self._store(self._adapted(samples, now))
+        ahead = self._ring.level - stored
         waiting = ahead if self._playing else max(ahead, self.target - len(samples))
         return waiting / self.settings.rate
 
@@ -132,18 +153,56 @@ class PlayoutBuffer:
             ceiling = self._ring.capacity // 2
             self._reserve = min(self._reserve + self._samples(self.settings.growth), ceiling)
             self._relax_at = now + self.settings.forget
-            self._lows.restart(now)
+            self._hurry_until = now + self.settings.hurry
+            self._restart_lows(now)
         elif self._playing:
             # Between packets the level only falls: before a push it is at its lowest.
             self._lows.note(self._ring.level, now)
+            self._brief_lows.note(self._ring.level, now)
             self._relax(now)
         else:
-            self._lows.restart(now)
+            self._restart_lows(now)
+
+    def _restart_lows(self, now: float) -> None:
+        self._lows.restart(now)
+        self._brief_lows.restart(now)
+
+    def _shift_lows(self, change: int) -> None:
+        self._lows.shift(change)
+        self._brief_lows.shift(change)
 
     def _adapted(self, samples: np.ndarray, now: float) -> np.ndarray:
-        overlap = self._samples(self.settings.overlap)
-        shortest = self._samples(self.settings.shortest_splice)
-        if not self._playing or now < self._next_splice or len(samples) < overlap + shortest:
+        if not self._playing:
+            return samples
+        brief = self._brief_lows.minimum(now)
+        excess = 0 if brief is None else brief - self._reserve
+        if excess >= self._samples(self.settings.far):
+            self._skip(excess)
+            self.counters.cut += excess
+            return samples
+        hurries = now < self._hurry_until and excess >= self._samples(self.settings.near)
+        changed = self._hastened(samples, now, excess) if hurries else self._spliced(samples, now)
+        self._shift_lows(len(changed) - len(samples))
+        return changed
+
+    def _hastened(self, samples: np.ndarray, now: float, excess: int) -> np.ndarray:
+        """A packet that catches up: 25 % faster on average, silence by as much as there is."""
+        overlap, shortest = self._splice_lengths()
+        is_silent = float(np.abs(samples).max(initial=0.0)) < SILENT
+        if len(samples) < overlap + shortest or (now < self._next_splice and not is_silent):
+            return samples
+        period = max(self._samples(LONGEST_PERIOD), len(samples) // CAUGHT_UP)
+        longest = excess if is_silent else min(excess, period)
+        changed = shorten(samples, overlap, shortest, longest)
+        cut = len(samples) - len(changed)
+        self.counters.cut += cut
+        self._next_splice = now + CAUGHT_UP * cut / self.settings.rate
+        return changed
+
+    def _spliced(self, samples: np.ndarray, now: float) -> np.ndarray:
+        """A packet that takes the delay a little nearer to what it should be."""
+        overlap, shortest = self._splice_lengths()
+        if now < self._next_splice or len(samples) < overlap + shortest:
             return samples
         changed = samples
         low = self._lows.minimum(now)
@@ -156,8 +215,10 @@ class PlayoutBuffer:
             self.counters.repeated += len(changed) - len(samples)
         if len(changed) != len(samples):
             self._next_splice = now + self.settings.splice_every
-            self._lows.shift(len(changed) - len(samples))
         return changed
+
+    def _splice_lengths(self) -> tuple[int, int]:
+        return self._samples(self.settings.overlap), self._samples(self.settings.shortest_splice)
 
     def _relax(self, now: float) -> None:
         floor = self._samples(self.settings.reserve)
@@ -165,25 +226,20 @@ class PlayoutBuffer:
             self._reserve = max(floor, self._reserve - self._samples(self.settings.growth))
             self._relax_at = now + self.settings.forget
 
-    def _store(self, samples: np.ndarray) -> None:
-        if self._cut_off:
-            samples = self._bridged(samples)
-        taken = self._ring.write(samples)
-        if taken:
-            self._last = float(samples[taken - 1])
-            self._cut_off = False
-        if taken < len(samples):
+    def _store(self, samples: np.ndarray) -> int:
+        """Returns how many samples were stored: the newest, for which the oldest give way."""
+        newest = samples[-self._ring.capacity :]
+        surplus = len(newest) - self._ring.space
+        if surplus > 0:
+            self._skip(surplus)
+        if (dropped := len(samples) - len(newest) + max(0, surplus)) > 0:
             self.counters.overruns += 1
-            self.counters.dropped += len(samples) - taken
-            self._cut_off = True
+            self.counters.dropped += dropped
+        return self._ring.write(newest)
 
-    def _bridged(self, samples: np.ndarray) -> np.ndarray:
-        """A copy that starts where the sound was cut off, so that the gap makes no click."""
-        bridged = samples.astype(np.float32, copy=True)
-        count = min(len(bridged), len(self._ramp))
-        weight = self._ramp[:count]
-        bridged[:count] = bridged[:count] * weight + self._last * (1 - weight)
-        return bridged
+    def _skip(self, count: int) -> None:
+        self._ring.skip(count)
+        self._shift_lows(-count)
 
     def _samples(self, seconds: float) -> int:
         return self.settings.samples(seconds)
@@ -199,13 +255,18 @@ class PlayoutBuffer:
     def pull_into(self, out: np.ndarray) -> None:
         """Fill ``out`` (n,) with what is to be heard next; copies only, never waits."""
         self._block = len(out)
+        was_playing, at = self._playing, self._ring.read
         got = self._ring.read_into(out) if self._may_play(len(out)) else 0
+        if was_playing and self._ring.read != at + got:
+            self._break_off()  # the producer has skipped
         self._fade_in(out[:got])
         self._add_tail(out[:got])
+        self._remember(out[:got])
         missing = out[got:]
         missing[:] = 0
         if len(missing):
             self._conceal(missing)
+            self._remember(missing)
 
     def _may_play(self, count: int) -> bool:
         if not self._playing and self._ring.level:
@@ -220,12 +281,19 @@ class PlayoutBuffer:
             self._waited = 0
             self._starved = not self._ended
             self.counters.underruns += self._starved
-            self._fade_in_done = 0
-            # The sound just heard, played backwards under a fade: no jump, the same timbre.
-            self._tail = self._ring.behind(self._fade)[::-1] * self._ramp[::-1]
+            self._break_off()
         if self._starved:
             self.counters.concealed += len(missing)
         self._add_tail(missing)
+
+    def _break_off(self) -> None:
+        """The sound just heard, played backwards under a fade: no jump, the same timbre; what
+        comes next is faded in."""
+        self._fade_in_done = 0
+        self._tail = self._heard[::-1] * self._ramp[::-1]
+
+    def _remember(self, out: np.ndarray) -> None:
+        self._heard = np.concatenate((self._heard, out))[len(out) :]
 
     def _fade_in(self, out: np.ndarray) -> None:
         count = min(len(out), self._fade - self._fade_in_done)

@@ -8,22 +8,23 @@ import numpy as np
 class SampleRing:
     """Preallocated float32 samples for a single producer and a single consumer.
 
-    Only the producer calls :meth:`write`, only the consumer calls :meth:`read_into` and
-    :meth:`behind`; each side owns one index, so an audio callback never waits for the other side.
+    Only the producer calls :meth:`write` and :meth:`skip`, only the consumer calls
+    :meth:`read_into`; each index has one owner, so an audio callback never waits for the other
+    side.
 
     ``capacity`` bounds what is waiting, in samples. Policy when full: the newest samples are
-    refused and the caller, who learns how many were taken, counts them. ``history`` samples that
-    were already read stay readable for concealment.
+    refused and the caller, who learns how many were taken, counts them; a producer for whom the
+    newest are worth more makes room by :meth:`skip`.
     """
 
-    def __init__(self, capacity: int, history: int = 0) -> None:
-        if capacity < 1 or history < 0:
-            raise ValueError(f"capacity must be >= 1 and history >= 0, got {capacity}, {history}")
+    def __init__(self, capacity: int) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity must be >= 1, got {capacity}")
         self.capacity = capacity
-        self.history = history
-        self._data = np.zeros(capacity + history, np.float32)
+        self._data = np.zeros(capacity, np.float32)
         self._written = 0
         self._read = 0
+        self._skip_to = 0
 
     @property
     def written(self) -> int:
@@ -32,13 +33,13 @@ class SampleRing:
 
     @property
     def read(self) -> int:
-        """Samples ever handed out."""
+        """Samples ever handed out or skipped."""
         return self._read
 
     @property
     def level(self) -> int:
         """Samples waiting to be read."""
-        return self._written - self._read
+        return self._written - max(self._read, self._skip_to)
 
     @property
     def space(self) -> int:
@@ -51,23 +52,21 @@ class SampleRing:
         self._written += count  # published only now: the reader never sees half a write
         return count
 
+    def skip(self, count: int) -> None:
+        """Producer: the oldest ``count`` samples that wait are not to be read; what comes to be
+        written may take their place at once."""
+        self._skip_to = min(max(self._read, self._skip_to) + count, self._written)
+
     def read_into(self, out: np.ndarray) -> int:
         """Consumer: fill the start of ``out`` (n,); returns how many samples there were."""
-        count = min(len(out), self.level)
-        self._copy_out(self._read, out[:count])
-        self._read += count
+        while True:
+            start = max(self._read, self._skip_to)
+            count = min(len(out), self._written - start)
+            self._copy_out(start, out[:count])
+            if self._skip_to <= start:  # else what was copied may have been written over
+                break
+        self._read = start + count
         return count
-
-    def behind(self, count: int) -> np.ndarray:
-        """Consumer: a copy of the last ``count`` <= ``history`` samples read, oldest first."""
-        if count > self.history:
-            raise ValueError(
-                f"expected at most {self.history} samples, as the ring keeps, got {count}"
-            )
-        recent = np.zeros(count, np.float32)
-        known = min(count, self._read)
-        self._copy_out(self._read - known, recent[count - known :])
-        return recent
 
     def _copy_in(self, samples: np.ndarray) -> None:
         start = self._written % len(self._data)

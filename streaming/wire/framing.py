@@ -7,6 +7,8 @@ the order in which they come: each end keeps one :class:`Framing` for as long as
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from streaming.wire import binary, protocol
 from streaming.wire.compact import COMPACT_BYTES, compact_voice, voice_from_compact
 from streaming.wire.protocol import (
@@ -118,7 +120,7 @@ class CompactFraming(Framing):
     def _joined_rest(self, message: Message) -> bytes:
         if isinstance(message, Noise):
             return binary.join_noise(message.seq, message.data)
-        if self.compact_voices and isinstance(message, Voice) and message.is_plain:
+        if self.compact_voices and _is_timbre(message):
             kind = binary.CHOSEN if message.is_exact else binary.ESTIMATE
             return bytes([kind]) + compact_voice(message.vector())
         return protocol.encode(message)
@@ -128,6 +130,15 @@ def _joined(message: Audio | Codes, stamps: bytes) -> bytes:
     if isinstance(message, Codes):
         return binary.join_codes(message.n, message.seq, message.data, stamps)
     return binary.join_audio(message.seq, message.data, stamps)
+
+
+def _is_timbre(message: Message) -> TypeGuard[Voice]:
+    """Whether it is a timbre and nothing else: for what more a voice may say, bytes have no place."""
+    return (
+        isinstance(message, Voice)
+        and isinstance(message.data, bytes)
+        and message == Voice(message.data)
+    )
 
 
 def _voice(data: bytes) -> Voice:

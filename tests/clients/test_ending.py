@@ -12,6 +12,7 @@ import pytest
 
 from clients import ending
 from facodec import files
+from tests.conftest import ROOT
 
 
 def send(number: signal.Signals) -> None:
@@ -75,6 +76,6 @@ def test_little_is_imported_before_signals_are_minded() -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     ).stdout
     assert not {"numpy", "torch", "asyncio", "socket", "importlib.metadata"} & set(out.split())

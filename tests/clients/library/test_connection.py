@@ -548,3 +548,33 @@ def test_secrets_in_addresses_are_not_shown(secret: str, query: str) -> None:
     with pytest.raises(ConnectError) as refused:
         check_address(f"http://{secret}127.0.0.1{query}")
     assert "sec" not in str(refused.value)
+
+
+def test_a_session_knows_what_the_other_end_has_not_acknowledged() -> None:
+    async def use(url: str) -> None:
+        async with connect(url, role="loopback") as session:
+            before = session.bytes_sent
+            await session.send_audio(np.zeros(400, np.float32))
+            assert 1600 < session.bytes_sent - before < 1660
+            while session.unacknowledged:  # a peer may take 40 ms to say so
+                await asyncio.sleep(0.005)
+            silence = np.zeros(1 << 20, np.float32)
+            flood = asyncio.create_task(session.send_audio(silence))
+            for _ in range(20):
+                await asyncio.sleep(0.005)
+            assert not flood.done()  # nobody reads any more
+            assert session.unacknowledged > 1 << 15
+            flood.cancel()
+            session.transport.abort()
+            assert session.unacknowledged >= 0
+            seen.set()
+
+    async def talk(peer: ServerConnection) -> None:
+        await opened(peer)
+        await peer.recv()
+        peer.transport.pause_reading()
+        await seen.wait()
+        peer.transport.abort()
+
+    seen = asyncio.Event()
+    with_fake(talk, use)

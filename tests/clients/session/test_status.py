@@ -10,7 +10,15 @@ import pytest
 
 from clients.library.clock import ClockEstimate
 from clients.session.ledger import STAGES, Ledger, Reservoir
-from clients.session.status import SILENCE_DB, LevelMeter, Progress, Reporter, Sampler, summary
+from clients.session.status import (
+    SILENCE_DB,
+    LevelMeter,
+    Progress,
+    Reporter,
+    Sampler,
+    summary,
+    totals,
+)
 
 
 class Terminal(io.StringIO):
@@ -87,6 +95,21 @@ def test_the_line_tells_sound_from_codes() -> None:
     assert one_way.as_dict()["codes_kbps"] == [0.0, 4.8]
     state.wire.codes_bits_up, state.wire.codes_bits_down = 4_800, 9_600
     assert "codes 4.8 kbit/s out, codes 4.8 kbit/s in" in sampler.take(13.0).as_line(80)
+
+
+def test_a_slow_link_is_told_and_what_was_dropped_is_no_lag() -> None:
+    state = progress()
+    sampler = Sampler(state)
+    assert "link" not in sampler.take(11.0).as_line(200)
+    assert "link " not in totals(state, 12.0)
+    state.trouble = "link too slow: 2.4 kbit/s"
+    state.link.dropped, state.link.steps = 4, 1
+    slow = sampler.take(12.0)
+    assert "]  link too slow: 2.4 kbit/s  " in slow.as_line(80)
+    assert slow.lag_ms == pytest.approx(12.5)
+    assert slow.as_dict()["trouble"] == state.trouble
+    assert slow.as_dict()["link"] == summary(state, 12.0)["link"] == {"steps": 1, "dropped": 4}
+    assert "too slow: 4 frames dropped, packets made longer 1 times" in totals(state, 12.0)
 
 
 def test_the_line_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:

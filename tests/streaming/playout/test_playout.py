@@ -98,6 +98,72 @@ def test_the_delay_returns_to_small_after_a_burst() -> None:
     assert largest_jump(heard) < 3 * largest_jump(tone(RATE))
 
 
+@pytest.mark.parametrize("length", [0.1, 0.3, 1.0, 5.0])
+@pytest.mark.parametrize("packet", [200, 800, 1600])
+@pytest.mark.parametrize("level", [0.5, 0.0])
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_one_second_after_an_outage_the_newest_is_heard_as_soon_as_before(
+    length: float, packet: int, level: float, rate: int
+) -> None:
+    """The burst comes within 50 ms. ``level``: of the tone; silence is caught up with too."""
+    buffer = PlayoutBuffer(PlayoutSettings(rate))
+    scale, block, back = rate // RATE, 160, 2.0 + length
+    packet_seconds = packet / RATE
+    times = [(i + 1) * packet_seconds for i in range(int((back + 1.5) / packet_seconds))]
+    arrivals = [max(t, back + 0.05 * (t - 2) / length) if 2 <= t < back else t for t in times]
+    delays: list[tuple[float, float]] = []
+    heard = []
+    sent = 0
+    for index in range(int((back + 1.4) * RATE / block)):
+        now = index * block / RATE
+        while arrivals and arrivals[0] <= now:
+            at = np.arange(sent, sent + packet * scale)
+            sound = level * np.sin(2 * np.pi * 150 / rate * at)
+            delays.append((now, buffer.push(sound.astype(np.float32), arrivals.pop(0))))
+            sent += packet * scale
+        heard.append(buffer.pull(block * scale))
+    before = max(delay for now, delay in delays if 1 <= now < 2)
+    after = max(delay for now, delay in delays if now >= back + 1)
+    assert after <= before + 0.04
+    assert buffer.counters.underruns <= 3
+    assert largest_jump(np.concatenate(heard)) < 3 * largest_jump(tone(RATE))
+
+
+def test_jitter_of_20_ms_runs_dry_no_more_often_for_the_haste_after_gaps() -> None:
+    late = np.clip(np.random.default_rng(7).normal(0.05, 0.02, int(60 / PERIOD)), 0, None)
+    arrivals = list(np.maximum.accumulate(np.array(steady(60.0)) + late))
+    gaps, levels = {}, {}
+    for hurry in (0.0, 1.0):
+        buffer = PlayoutBuffer(PlayoutSettings(hurry=hurry))
+        _, heights = play(buffer, arrivals, 59.0)
+        gaps[hurry], levels[hurry] = buffer.counters.underruns, float(np.mean(heights))
+        assert buffer.counters.dropped == 0
+    assert gaps[1.0] <= gaps[0.0] + 3
+    assert levels[1.0] <= levels[0.0]
+
+
+def test_of_a_recording_nothing_is_left_out_to_catch_up() -> None:
+    counters = []
+    for chosen in (PlayoutSettings(), PlayoutSettings().unhurried()):
+        buffer = PlayoutBuffer(chosen)
+        play(buffer, stalled(3.4, 2.0, 0.4), 3.4)
+        counters.append(buffer.counters)
+    live, recording = counters
+    assert live.cut > 0.3 * RATE
+    assert recording.cut < 0.05 * RATE and recording.dropped == 0
+
+
+def test_bunches_are_no_stalls() -> None:
+    """Sixteen packets together every 0.2 s, as power saving makes them: they are not skipped."""
+    buffer = PlayoutBuffer()
+    bunched = [np.ceil(t / 0.2) * 0.2 for t in steady(30.0)]
+    play(buffer, bunched, 29.0)
+    early = buffer.counters.underruns
+    assert early < 25
+    assert buffer.counters.dropped == 0
+    assert buffer.counters.cut < 0.05 * 29 * RATE
+
+
 def test_jitter_is_learned_and_then_heard_no_more() -> None:
     buffer = PlayoutBuffer()
     arrivals = jittery(40.0, 0.008, seed=3)
@@ -116,10 +182,11 @@ def test_a_flood_never_passes_the_bound_and_is_counted() -> None:
         assert buffer.level <= 0.1 * RATE
     assert buffer.counters.overruns == 42
     assert buffer.counters.dropped == 42 * PACKET
-    heard = buffer.pull(1200)
-    buffer.push(tone(PACKET, 99), 1.0)
-    heard = np.concatenate([heard, buffer.pull(600)])
-    assert largest_jump(heard) < 2 * largest_jump(tone(RATE))  # bridged where it was cut off
+    np.testing.assert_array_equal(buffer.pull(1600), tone(1600, 50 * PACKET - 1600))  # the newest
+    for index in range(50, 100):
+        buffer.push(tone(PACKET, index * PACKET), 1.0)
+        buffer.pull(50)
+    assert buffer.counters.overruns > 42
 
 
 def test_a_slow_sender_is_stretched_instead_of_running_dry() -> None:
@@ -214,27 +281,47 @@ def test_splices_keep_the_ends_and_change_the_length() -> None:
     assert len(shorten(packet, 64, 40, 39)) == 400  # less than the shortest splice: left alone
 
 
-@given(st.lists(st.integers(0, 700), max_size=40), st.integers(0, 300))
-def test_the_ring_hands_out_what_it_took_in(counts: list[int], history: int) -> None:
-    ring = SampleRing(1000, history)
-    source = np.arange(sum(counts), dtype=np.float32)
-    taken: list[np.ndarray] = []
-    given_out: list[np.ndarray] = []
+@given(st.lists(st.tuples(st.integers(0, 700), st.integers(0, 300)), max_size=40))
+def test_the_ring_hands_out_what_it_took_in_but_for_what_was_skipped(
+    counts: list[tuple[int, int]],
+) -> None:
+    ring = SampleRing(1000)
+    waiting = np.zeros(0, np.float32)
     at = 0
-    for turn, count in enumerate(counts):
+    for turn, (count, skipped) in enumerate(counts):
         if turn % 2:
             out = np.empty(count, np.float32)
-            given_out.append(out[: ring.read_into(out)])
+            got = ring.read_into(out)
+            np.testing.assert_array_equal(out[:got], waiting[:count])
+            waiting = waiting[got:]
         else:
-            accepted = ring.write(source[at : at + count])
-            taken.append(source[at : at + accepted])
+            ring.skip(skipped)
+            waiting = waiting[skipped:]
+            accepted = ring.write(np.arange(at, at + count, dtype=np.float32))
+            assert accepted == min(count, 1000 - len(waiting))
+            added = np.arange(at, at + accepted, dtype=np.float32)
+            waiting = np.concatenate([waiting, added])
             at += count
-        recent = np.concatenate([np.zeros(history, np.float32), *given_out])[-history or None :]
-        if history:
-            np.testing.assert_array_equal(ring.behind(history), recent)
-    rest = np.empty(1000, np.float32)
-    given_out.append(rest[: ring.read_into(rest)])
-    np.testing.assert_array_equal(np.concatenate([*given_out, []]), np.concatenate([*taken, []]))
+        assert ring.level == len(waiting)
+        assert ring.space == 1000 - len(waiting)
+
+
+def test_what_is_written_over_while_it_is_read_is_read_again() -> None:
+    class Interrupted(SampleRing):
+        """The producer comes in between, once."""
+
+        def _copy_out(self, position: int, out: np.ndarray) -> None:
+            super()._copy_out(position, out)
+            if position == 0:
+                self.skip(600)
+                self.write(np.full(600, 2, np.float32))
+
+    ring = Interrupted(1000)
+    ring.write(np.ones(1000, np.float32))
+    out = np.empty(600, np.float32)
+    assert ring.read_into(out) == 600
+    np.testing.assert_array_equal(out, np.repeat([1, 2], [400, 200]))
+    assert ring.read == 1200 and ring.level == 400
 
 
 def test_bad_settings_say_so() -> None:

@@ -1,0 +1,254 @@
+"""The way up of live sound over a link that may be too slow: it must not fall behind.
+
+In this order: more frames a packet, as headers outweigh codes; then nothing more is handed to a
+connection that has not taken what it has, and the oldest of what waits here is dropped. Steps are
+taken back when the link has been good for a while.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from facodec.config import HOP
+from facodec.identity import belonging, model_of
+
+MOST_FRAMES = 8
+"""Frames a packet at most: 87.5 ms more delay than one."""
+SLOW = 0.1
+"""A link behind by so many s gets packets of twice as many frames."""
+STEP_EVERY = 0.3
+"""Seconds at least between two such steps, so that one can show what it brings."""
+FULL = 0.2
+"""A link behind by so many s gets nothing more."""
+HELD = 8
+"""Frames that wait here at most while the link is full; the oldest are dropped."""
+GOOD = 0.06
+"""A link is good while it is behind by less, s: receivers may acknowledge 40 ms late."""
+PATIENCE, MOST_PATIENCE = 5.0, 60.0
+"""Seconds that a link must have been good before a step is taken back; twice as long, up to the
+most, each time that the step had to be taken again."""
+PACE_OVER, RATE_OVER = 0.5, 2.0
+"""Seconds of which the pace of a link is reckoned, and told."""
+FIRST, FIRST_PACKETS = 1.0, 4
+"""In so many s, when nothing is known of a link yet, so many packets are on the way at most; what
+comes meanwhile goes into longer ones."""
+FIRST_BASE = 0.25
+"""Seconds that the first acknowledgement may take."""
+
+
+class LinkWatch:
+    """How far a connection is behind, from bytes handed to it and not acknowledged yet.
+
+    ``lag``: s beyond the shortest time that any took: by which the oldest of them is late, or, once
+    it is, by which the newest will be at the pace at which they are taken.
+    """
+
+    def __init__(self) -> None:
+        self.lag = 0.0
+        self._base = FIRST_BASE
+        self._sent = 0
+        self._began: float | None = None
+        self._waiting: deque[tuple[float, int]] = deque()
+        self._taken: deque[tuple[float, int]] = deque()
+
+    def look(self, now: float, sent: int, unacknowledged: int) -> None:
+        """``sent``: bytes ever handed over, those that ``unacknowledged`` counts included."""
+        self._began = now if self._began is None else self._began
+        if sent > self._sent:
+            self._waiting.append((now, sent))
+            self._sent = sent
+        taken = sent - unacknowledged
+        while self._waiting and self._waiting[0][1] <= taken:
+            since, _ = self._waiting.popleft()
+            if now > since:
+                self._base = min(self._base, now - since)
+        self._taken.append((now, taken))
+        while now - self._taken[0][0] > RATE_OVER:
+            self._taken.popleft()
+        age = now - self._waiting[0][0] if self._waiting else 0.0
+        pace = self._pace(PACE_OVER)
+        if age - self._base > GOOD and pace:
+            age = max(age, unacknowledged / pace)
+        self.lag = max(0.0, age - self._base)
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether it is too early for more packets on the way than there are."""
+        if self._began is None or len(self._waiting) < FIRST_PACKETS:
+            return False
+        return self._taken[-1][0] - self._began < FIRST
+
+    @property
+    def kbps(self) -> float:
+        """What the link has taken lately, kbit/s, headers of WebSocket included."""
+        return self._pace(RATE_OVER) * 8e-3
+
+    def _pace(self, seconds: float) -> float:
+        """Bytes a second that were taken in the last ``seconds``."""
+        end, last = self._taken[-1]
+        start, first = next(each for each in self._taken if end - each[0] <= seconds)
+        return max(0, last - first) / (end - start) if end > start else 0.0
+
+
+class LinkControl:
+    """Decides on frames a packet, and on whether more may be sent. ``wanted``: frames a packet
+    where the link is good."""
+
+    def __init__(self, wanted: int) -> None:
+        self.frames = wanted
+        self.is_full = False
+        self._wanted = wanted
+        self._changed = float("-inf")
+        self._good_since: float | None = None
+        self._eased = float("-inf")
+        self._patience = PATIENCE
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether anything is done about the link."""
+        return self.is_full or self.frames > self._wanted
+
+    def decide(self, now: float, lag: float) -> None:
+        """``lag`` of the link, s."""
+        self.is_full = lag > FULL
+        if lag >= GOOD:
+            self._good_since = None
+        elif self._good_since is None:
+            self._good_since = now
+        if lag > SLOW and self.frames < MOST_FRAMES and now - self._changed >= STEP_EVERY:
+            if now - self._eased < 2 * self._patience:
+                self._patience = min(2 * self._patience, MOST_PATIENCE)
+            self.frames = min(2 * self.frames, MOST_FRAMES)
+            self._changed = now
+        elif self._may_ease(now):
+            self.frames = max(self.frames // 2, self._wanted)
+            self._changed = self._eased = self._good_since = now
+
+    def _may_ease(self, now: float) -> bool:
+        good = self._good_since
+        return self.frames > self._wanted and good is not None and now - good >= self._patience
+
+
+@dataclass
+class LinkCounters:
+    """Of a live command, over all its sessions."""
+
+    steps: int = 0
+    """Times that packets were made longer."""
+    dropped: int = 0
+    """Frames dropped, as the link did not take them in time."""
+
+    def as_dict(self) -> dict[str, int]:
+        return {"steps": self.steps, "dropped": self.dropped}
+
+
+class UplinkSession(Protocol):
+    """What is asked of a session."""
+
+    @property
+    def bytes_sent(self) -> int: ...
+
+    @property
+    def unacknowledged(self) -> int: ...
+
+    async def send_audio(self, samples: np.ndarray, captured: float | None = None) -> None: ...
+
+    async def send_codes(self, codes: np.ndarray, captured: float | None = None) -> None: ...
+
+    async def send_pause(self, frames: int, noise: bytes = b"") -> None: ...
+
+
+class Uplink:
+    """Sends live sound or codes over one session and drops what comes too late. What is not
+    ``live`` is sent as it comes, however long that takes."""
+
+    def __init__(
+        self,
+        session: UplinkSession,
+        counters: LinkCounters,
+        *,
+        frames: int,
+        live: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._counters = counters
+        self._live = live
+        self._clock = clock
+        self._watch = LinkWatch()
+        self._control = LinkControl(frames)
+        self._held: list[tuple[np.ndarray, float | None]] = []
+
+    @property
+    def trouble(self) -> str:
+        """What the user is to know of the link; empty where it is good."""
+        return f"link too slow: {self._watch.kbps:.1f} kbit/s" if self._control.is_slow else ""
+
+    async def send_audio(self, samples: np.ndarray, captured: float | None) -> None:
+        """Samples (n,), or nothing while the link is full."""
+        if self._live and self._look().is_full:
+            self._counters.dropped += -(-len(samples) // HOP)
+            return
+        await self._session.send_audio(samples, captured)
+        self._look_on()
+
+    async def send_codes(self, codes: np.ndarray, captured: float | None) -> None:
+        """Codes (K, n), now or with those that come next."""
+        self._held.append((codes, captured))
+        if not self._live:
+            await self.flush()
+            return
+        control = self._look()
+        if control.is_full:
+            self._drop()
+        elif self._frames_held() >= (HELD if self._watch.is_unsure else control.frames):
+            await self.flush()
+
+    async def send_pause(self, frames: int, noise: bytes) -> None:
+        """Leave out frames, and send what is held before them; nothing while the link is full."""
+        if self._live and self._look().is_full:
+            self._drop()
+            self._counters.dropped += frames
+            return
+        await self.flush()
+        await self._session.send_pause(frames, noise)
+        self._look_on()
+
+    async def flush(self) -> None:
+        """Send what is held."""
+        if not self._held:
+            return
+        held, self._held = self._held, []
+        codes = held[0][0] if len(held) == 1 else _joined([codes for codes, _ in held])
+        await self._session.send_codes(codes, held[-1][1])
+        self._look_on()
+
+    def _look(self) -> LinkControl:
+        now, frames = self._clock(), self._control.frames
+        self._look_on()
+        self._control.decide(now, self._watch.lag)
+        self._counters.steps += self._control.frames > frames
+        return self._control
+
+    def _look_on(self) -> None:
+        if self._live:
+            session = self._session
+            self._watch.look(self._clock(), session.bytes_sent, session.unacknowledged)
+
+    def _frames_held(self) -> int:
+        return sum(codes.shape[1] for codes, _ in self._held)
+
+    def _drop(self) -> None:
+        while self._frames_held() > HELD and len(self._held) > 1:
+            self._counters.dropped += self._held.pop(0)[0].shape[1]
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    # np.concatenate alone would forget which model the codes are of.
+    return belonging(np.concatenate(parts, axis=1), model_of(parts[0]))

@@ -1,0 +1,277 @@
+"""The way up over links that are too slow, with a fake link and a fake clock."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket as sockets
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from clients.audio.microphone import Block
+from clients.errors import ConnectionLost
+from clients.library.socket import unacknowledged
+from clients.session import run
+from clients.session.live_options import LiveOptions
+from clients.session.run import LiveRun
+from clients.session.status import Reporter
+from clients.session.uplink import MOST_FRAMES, LinkCounters, LinkWatch, Uplink
+from facodec.config import HOP, SAMPLE_RATE
+from streaming.wire import protocol
+from streaming.wire.protocol import Clock, LatencyInfo, Limits, Ready
+
+PERIOD = HOP / SAMPLE_RATE
+READY = Ready("s", "live", 16000, 200, 6, LatencyInfo(200, 200), Limits(2**17, 80, 2.0, 60.0))
+FRAME_BITS = 60
+LONG = 600
+MESSAGE, WEBSOCKET, HEADERS = 3, 6, 52
+"""Bytes beside the codes: the message's own, WebSocket's, those of TCP and IP."""
+
+
+def rate_of(frames: int) -> float:
+    """Bits a second of packets of so many frames, all headers included."""
+    size = -(-frames * FRAME_BITS // 8) + MESSAGE + WEBSOCKET + HEADERS
+    return 8 * size / (frames * PERIOD)
+
+
+class FakeLink:
+    """A session over a link of ``rates`` (from s on, bit/s), one way of which takes ``delay`` s."""
+
+    def __init__(self, rates: list[tuple[float, float]], delay: float = 0.03) -> None:
+        self.now = 0.0
+        self.bytes_sent = 0
+        self.lags: list[tuple[float, float]] = []
+        """When a packet came, and how long its oldest frame was spoken then."""
+        self.packets: list[tuple[float, int]] = []
+        self._rates, self._delay = rates, delay
+        self._free_at = 0.0
+        self._acknowledged: deque[tuple[float, int]] = deque()
+
+    @property
+    def unacknowledged(self) -> int:
+        while self._acknowledged and self._acknowledged[0][0] <= self.now:
+            self._acknowledged.popleft()
+        return sum(size for _, size in self._acknowledged)
+
+    async def send_codes(self, codes: np.ndarray, captured: float | None = None) -> None:
+        count = codes.shape[1]
+        oldest = None if captured is None else captured - (count - 1) * PERIOD
+        self._send(-(-count * FRAME_BITS // 8), oldest)
+        self.packets.append((self.now, count))
+
+    async def send_audio(self, samples: np.ndarray, captured: float | None = None) -> None:
+        self._send(2 * len(samples), captured)
+
+    async def send_pause(self, frames: int, noise: bytes = b"") -> None:
+        self._send(len(noise), None)
+
+    def _send(self, size: int, captured: float | None) -> None:
+        size += MESSAGE + WEBSOCKET
+        self.bytes_sent += size
+        self._free_at = self._sent_by(max(self.now, self._free_at), 8 * (size + HEADERS))
+        self._acknowledged.append((self._free_at + 2 * self._delay, size))
+        if captured is not None:
+            come = self._free_at + self._delay
+            self.lags.append((come, come - captured))
+
+    def _sent_by(self, at: float, bits: float) -> float:
+        """When bits have left whose first leaves at ``at``."""
+        ends = [start for start, _ in self._rates[1:]] + [float("inf")]
+        for (start, rate), end in zip(self._rates, ends, strict=True):
+            if at >= end or rate == 0:
+                at = max(at, min(end, 1e9)) if at < end else at
+                continue
+            begin = max(at, start)
+            if begin + bits / rate <= end:
+                return begin + bits / rate
+            bits -= (end - begin) * rate
+            at = end
+        raise AssertionError("the link never comes back")
+
+
+@dataclass
+class Talk:
+    """What became of a talk."""
+
+    counters: LinkCounters = field(default_factory=LinkCounters)
+    troubles: list[str] = field(default_factory=list)
+
+
+def talk(link: FakeLink, seconds: float, *, frames: int = 1, live: bool = True) -> Talk:
+    """Speech without a pause, in blocks of ``frames``."""
+    told = Talk()
+
+    async def work() -> None:
+        uplink = Uplink(link, told.counters, frames=frames, live=live, clock=lambda: link.now)
+        for index in range(int(seconds / PERIOD / frames)):
+            link.now = (index + 1) * PERIOD * frames
+            await uplink.send_codes(np.zeros((6, frames), np.int64), link.now)
+            told.troubles.append(uplink.trouble)
+
+    asyncio.run(work())
+    return told
+
+
+def worst(link: FakeLink, since: float) -> float:
+    return max(lag for at, lag in link.lags if at >= since)
+
+
+@pytest.mark.parametrize("delay", [0.0005, 0.015, 0.15])
+def test_a_good_link_gets_what_comes_as_it_comes(delay: float) -> None:
+    link = FakeLink([(0, 1e6)], delay=delay)
+    told = talk(link, 20)
+    # A long way is not known for one in the first second.
+    later = [count for at, count in link.packets if at > 1.1 or delay < 0.02]
+    assert set(later) == {1}
+    assert sum(count for _, count in link.packets) == 1600
+    assert told.counters == LinkCounters()
+    assert not any(told.troubles)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 8])
+def test_on_a_link_of_1_3_times_the_rate_of_long_packets_the_lag_stays_under_400_ms(
+    frames: int,
+) -> None:
+    link = FakeLink([(0, 1.3 * rate_of(MOST_FRAMES))])
+    told = talk(link, LONG, frames=frames)
+    assert worst(link, 0) < 0.4
+    assert told.counters.dropped == 0
+
+
+@pytest.mark.parametrize(("kbps", "most"), [(4.0, 0.95), (6.24, 0.6), (9.0, 0.45)])
+def test_on_a_link_that_is_too_slow_the_oldest_is_dropped_and_the_lag_stays_bounded(
+    kbps: float, most: float
+) -> None:
+    link = FakeLink([(0, kbps * 1000)])
+    told = talk(link, 60)
+    assert worst(link, 0) < most
+    assert told.troubles[-1].startswith("link too slow: ")
+    sent = sum(count for _, count in link.packets)
+    taken = kbps * 1000 / rate_of(MOST_FRAMES)
+    assert sent > 0.9 * min(1, taken) * 60 / PERIOD  # no more is dropped than must be
+    assert told.counters.dropped + sent == pytest.approx(60 / PERIOD, abs=MOST_FRAMES)
+
+
+@pytest.mark.parametrize("length", [0.3, 1.0, 5.0])
+def test_after_an_outage_the_newest_comes_at_once(length: float) -> None:
+    link = FakeLink([(0, 64e3), (10, 0.0), (10 + length, 64e3)])
+    told = talk(link, 40)
+    assert worst(link, 10 + length + 0.5) < 0.25
+    assert worst(link, 38) < 0.06  # as before: one frame a packet
+    assert link.packets[-1][1] == 1
+    assert any(told.troubles) and not told.troubles[-1]
+
+
+def test_steps_back_that_fail_are_tried_more_and_more_rarely() -> None:
+    link = FakeLink([(0, 1.3 * rate_of(MOST_FRAMES))])
+    told = talk(link, 300)
+    assert told.counters.steps < 20
+
+
+def test_a_file_is_never_dropped() -> None:
+    link = FakeLink([(0, 4000.0)])
+    told = talk(link, 20, live=False)
+    assert [count for _, count in link.packets] == [1] * 1600
+    assert told.counters == LinkCounters()
+
+
+def test_sound_and_pauses_are_left_out_while_the_link_is_full() -> None:
+    async def work() -> tuple[int, int]:
+        link, counters = FakeLink([(0, 64e3), (1, 0.0), (3, 1e6)]), LinkCounters()
+        uplink = Uplink(link, counters, frames=1, live=True, clock=lambda: link.now)
+        for index in range(160):
+            link.now = 1 + index * PERIOD
+            await uplink.send_audio(np.zeros(HOP, np.float32), link.now)
+        sent = link.bytes_sent
+        await uplink.send_pause(1, b"")
+        assert link.bytes_sent == sent
+        link.now = 5.0
+        await uplink.send_codes(np.zeros((6, 1), np.int64), link.now)
+        await uplink.send_pause(1, b"")
+        assert link.bytes_sent > sent
+        return counters.dropped, sent
+
+    dropped, sent = asyncio.run(work())
+    assert 100 < dropped < 150
+    assert sent < 60 * (2 * HOP + MESSAGE + WEBSOCKET)
+
+
+def test_the_rate_told_is_that_of_the_link() -> None:
+    watch = LinkWatch()
+    for index in range(400):
+        now, sent = index * 0.01, index * 20
+        watch.look(now, sent, max(0, sent - round(now * 300)))
+    assert watch.kbps == pytest.approx(2.4, abs=0.1)
+
+
+def test_the_system_tells_what_was_not_acknowledged() -> None:
+    with sockets.create_server(("127.0.0.1", 0)) as server:
+        client = sockets.create_connection(server.getsockname())
+        peer, _ = server.accept()
+        with client, peer:
+            client.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                while True:
+                    client.send(bytes(1 << 16))
+            assert unacknowledged(client) > 0
+        assert unacknowledged(client) == 0  # closed
+
+
+class Microphone:
+    """A live source: noise in blocks of a hop, at the pace of speech."""
+
+    name, overruns, live = "noise", 0, True
+    _stopped = False
+
+    async def blocks(self) -> AsyncIterator[Block]:
+        while not self._stopped:
+            await asyncio.sleep(PERIOD)
+            yield Block(np.full(HOP, 0.1, np.float32), time.monotonic())
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_live_command_drops_what_the_server_does_not_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def talk(peer: ServerConnection) -> None:
+        await peer.recv()
+        await peer.send(protocol.encode(READY))
+        for _ in range(3):
+            asked = protocol.decode_client(await peer.recv(decode=False))
+            assert isinstance(asked, Clock)
+            await peer.send(protocol.encode(Clock(asked.t0, 1000.0)))
+        peer.transport.pause_reading()
+        await over.wait()
+        peer.transport.abort()
+
+    async def work() -> LiveRun:
+        listening = sockets.create_server(("127.0.0.1", 0))
+        listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        async with serve(talk, sock=listening, subprotocols=["facodec.v1"]):  # type: ignore[list-item]
+            options = LiveOptions(url, "publish", room="r")
+            live = LiveRun(options, Reporter(out=io.StringIO(), errors=io.StringIO()), None)
+            running = asyncio.create_task(live.run())
+            while not (live.progress.link.dropped and live.progress.trouble):
+                assert not running.done()
+                await asyncio.sleep(0.02)
+            over.set()
+            with pytest.raises(ConnectionLost):
+                await running
+        return live
+
+    over = asyncio.Event()
+    monkeypatch.setattr(run, "open_source", lambda *_, **__: Microphone())
+    live = asyncio.run(asyncio.wait_for(work(), 60))
+    assert live.progress.trouble.startswith("link too slow: ")
