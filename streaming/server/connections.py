@@ -15,7 +15,7 @@ from typing import Any
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.server import ServerProtocol
 
-from streaming.server.addresses import parse_address
+from streaming.server.addresses import key_of, parse_address
 from streaming.server.gate import Gate, Visitor
 from streaming.server.http import RequestParser
 from streaming.server.pace import Allowance
@@ -26,9 +26,9 @@ ARRIVALS_RATE, ARRIVALS_BURST = 100.0, 100.0
 those who are in would wait for."""
 LONGEST_QUEUE = 2.0
 """Seconds that a request waits at most because of that."""
-MOST_ARRIVING, ARRIVING_SHARE = 256, 32
-"""Connections that are no WebSocket yet, and those of one address that give way to others of it:
-each takes a descriptor, of which a process may have few."""
+MOST_ARRIVING = 256
+"""Connections that are no WebSocket yet: each takes a descriptor, of which a process may have
+few."""
 SUSPENSE = 1.0
 """Seconds for which a request waits to be read, from an address that has shown wrong tokens."""
 HASTE = 1.0
@@ -40,7 +40,8 @@ HANDSHAKE_TIMEOUT, CLOSE_TIMEOUT = 10.0, 2.0
 class Arrivals(Allowance):
     """The rate of all connections of a server, and those of them whose request has not been
     answered with a WebSocket yet. Of these there are at most :data:`MOST_ARRIVING`: where one more
-    comes, the oldest gives way, of its own address if that has a share of them already."""
+    comes, the oldest of the address that has most of them gives way, so that many from elsewhere
+    drive nobody out before its request was read."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
         super().__init__(rate, burst, clock)
@@ -54,8 +55,7 @@ class Arrivals(Allowance):
     def enter(self, connection: Connection) -> None:
         """One more."""
         if len(self._all) >= MOST_ARRIVING:
-            own = self._by_address.get(connection.arrived_from, {})
-            oldest = next(iter(own if len(own) >= ARRIVING_SHARE else self._all))
+            oldest = next(iter(max(self._by_address.values(), key=len)))
             self.leave(oldest)
             oldest.give_up()
         self._all[connection] = None
@@ -81,7 +81,7 @@ class Connection(ServerSocket):
 
     visitor: Visitor
     arrived_from: str
-    """Address, a proxy's where it came by one."""
+    """Address, as those are told apart; a proxy's where it came by one."""
 
     def __init__(
         self,
@@ -108,8 +108,9 @@ class Connection(ServerSocket):
         """Counts the connection. ``end``: ends it at once. Returns the seconds for which it is not
         to be read."""
         peer = transport.get_extra_info("peername")
-        self.visitor = self._gate.arrive(parse_address(peer[0]) if peer else None)
-        self.arrived_from = self.visitor.address
+        address = parse_address(peer[0]) if peer else None
+        self.visitor = self._gate.arrive(address)
+        self.arrived_from = key_of(address)
         self._end = end
         self._arrivals.enter(self)
         if self.visitor.is_one_too_many:
