@@ -73,7 +73,15 @@ export interface Codes {
 }
 
 /** msgpack; in v2 with compact voices `0x61` (estimate) or `0x62` (exact) and 124 bytes. */
-export interface Voice { type: "voice"; data: Uint8Array; identity?: string; alike?: number }
+export interface Voice {
+  type: "voice";
+  /** Or, from a client, the name of a voice that the server knows; then always msgpack. */
+  data: Uint8Array | string;
+  identity?: string;
+  alike?: number;
+  /** Semitones that it is to speak higher, -12 to 12; from a client. */
+  shift?: number;
+}
 
 /** v2 only: `0x63 s s` and nothing or 5 bytes. */
 export interface Noise { type: "noise"; seq: number; data: Uint8Array }

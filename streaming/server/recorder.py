@@ -118,7 +118,7 @@ class RoomRecorder:
         if isinstance(item, Timbre):
             self._hand_over()
             self._voice, self._voice_is_new = item, True
-        elif isinstance(item, Frames):
+        elif isinstance(item, Frames) and item.frames:  # a pause begins with none
             self._add(item.codes, None if stamps is None else stamps.t)
 
     def on_end(self, reason: DoneReason) -> None:

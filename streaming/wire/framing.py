@@ -118,9 +118,7 @@ class CompactFraming(Framing):
     def _joined_rest(self, message: Message) -> bytes:
         if isinstance(message, Noise):
             return binary.join_noise(message.seq, message.data)
-        plain = isinstance(message, Voice) and message.identity is None and message.alike is None
-        if self.compact_voices and plain:
-            assert isinstance(message, Voice)
+        if self.compact_voices and isinstance(message, Voice) and message.is_plain:
             kind = binary.CHOSEN if message.is_exact else binary.ESTIMATE
             return bytes([kind]) + compact_voice(message.vector())
         return protocol.encode(message)

@@ -231,6 +231,12 @@ class Voice:
         return cls(exact_voice(vector))
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is a timbre and nothing else."""
+        more = (self.identity, self.alike, self.shift)
+        return isinstance(self.data, bytes) and all(field is None for field in more)
+
+    @property
     def is_exact(self) -> bool:
         return isinstance(self.data, str) or len(self.data) == VOICE_EXACT_BYTES
 

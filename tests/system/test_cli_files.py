@@ -99,7 +99,9 @@ def test_a_live_run_sends_sound_in_16_bits_and_tells_it_from_codes(
     *_, summary = map(json.loads, done.stdout.splitlines())
     other = {"sound": "codes", "codes": "sound"}[medium]
     for way, frames in (("up", 40), ("down", summary["frames_out"])):
-        assert summary[f"{medium}_bits_{way}"] == bits * frames
+        told, plain = summary[f"{medium}_bits_{way}"], bits * frames
+        # Codes go in fewer bits than they have: they are coded, and pauses left out.
+        assert told == plain if medium == "sound" else plain / 4 < told < plain
         assert summary[f"{other}_bits_{way}"] == 0
 
 

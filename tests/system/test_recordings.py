@@ -29,6 +29,7 @@ from facodec.recording.writing import RecordingFile
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
 from tests.exactness import assert_equal_audio
+from tests.streaming.wire.test_compact import cosine
 
 HELLO = Path(__file__).parents[1] / "data" / "hello.flac"
 
@@ -155,9 +156,9 @@ def test_rooms_are_recorded_by_listeners_and_by_the_server(
         assert recording.ended and recording.header.model == live.identity
     found = np.concatenate([one.codes for one in items if isinstance(one, Coded)], axis=1)
     assert np.array_equal(found, spoken.codes[:, :300])
-    assert all(
-        np.array_equal(one.timbre, spoken.timbre) for one in items if isinstance(one, Spoken)
-    )
+    # Voices travel in 124 bytes.
+    voices = [one.timbre for one in items if isinstance(one, Spoken)]
+    assert voices and all(cosine(voice, spoken.timbre) > 0.98 for voice in voices)
     recorded = []
     for each in folder.iterdir():
         with Recording(each) as recording:

@@ -21,7 +21,7 @@ from streaming.engine.engine import Outcome
 from streaming.server import recorder as module
 from streaming.server.recorder import Recorder, safe_stem
 from streaming.server.rooms import Broadcast, Room, Rooms
-from streaming.wire.media import Frames, Timbre
+from streaming.wire.media import Frames, Pause, Timbre
 
 BROADCAST = Broadcast(ModelIdentity("live", "0123456789ab"), Latency(200, 200), 6)
 VOICE = np.full(256, 0.5, np.float32)
@@ -83,6 +83,20 @@ def test_each_broadcast_is_a_file_with_its_voice_and_its_gaps(tmp_path: Path) ->
     gaps = [b[0] - a[1] for a, b in itertools.pairwise(ends)]
     assert sum(gaps) == 64_000 and max(gaps) == 64_000
     assert [one.start for one in again] == [0]
+
+
+def test_pauses_are_recorded_as_they_sound(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, ())
+    all_rooms = rooms(recorder)
+    room = all_rooms.publish("tea", BROADCAST, Mouth(), "r")
+    spoken = Frames(codes(80))
+    pause = Pause(80, 40, [spoken], 6, None)
+    room.publish(Outcome([spoken, Pause(80, 0, [spoken], 6, None), pause], t=1.0))
+    all_rooms.close("tea", "publisher-left")
+    assert recorder.close()
+    ((_, items),) = recorded(tmp_path)
+    found = np.concatenate([one.codes for one in items if isinstance(one, Coded)], axis=1)
+    assert np.array_equal(found, np.concatenate((spoken.codes, pause.codes), axis=1))
 
 
 def test_only_rooms_that_match_are_recorded(tmp_path: Path) -> None:

@@ -208,3 +208,14 @@ def message_of(vector: dict[str, Any]) -> Any:
     if "stamps" in fields:
         fields["stamps"] = Stamps(**fields["stamps"])
     return kind(**fields)
+
+
+@pytest.mark.parametrize(
+    "voice",
+    [Voice("rowan"), Voice(Voice.exact(np.ones(256, np.float32)).data, shift=5.0)],
+    ids=["named", "moved"],
+)
+def test_a_voice_that_says_more_than_a_timbre_is_not_made_compact(voice: Voice) -> None:
+    client, server = opened()
+    client.compact_voices = server.compact_voices = True
+    assert server.from_client(client.to_server(voice), NOW) == voice
