@@ -74,9 +74,22 @@ def _check_above(folder: Path) -> None:
     info = folder.stat()
     if info.st_uid not in (0, os.geteuid()):
         raise PermissionError(f"{folder} belongs to another user")
-    others = stat.S_IWOTH if info.st_gid == os.getegid() else OTHERS_WRITE
+    others = stat.S_IWOTH if _is_own_group(info.st_gid) else OTHERS_WRITE
     if info.st_mode & others and not info.st_mode & stat.S_ISVTX:
         raise PermissionError(f"{folder} can be written by others")
+
+
+def _is_own_group(group: int) -> bool:
+    """Whether nobody else is in the group, but root: a user private group, by its name and its
+    members. Others may have a group of any other name for theirs, which nobody can list."""
+    import grp  # not on Windows
+    import pwd
+
+    try:
+        user, entry = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(group)
+    except KeyError:
+        return False
+    return entry.gr_name in (user, "root") and {*entry.gr_mem} <= {user, "root"}
 
 
 def _make_private(folder: Path) -> None:

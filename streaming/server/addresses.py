@@ -113,10 +113,12 @@ class AddressTable:
         self._longest_wait = longest_wait
         self._connections: dict[str, int] = {}
         self._sessions: dict[str, int] = {}
+        self._listeners: dict[str, int] = {}
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._connections.keys() | self._sessions.keys() | self._failures.keys())
+        sessions = self._sessions.keys() | self._listeners.keys()
+        return len(self._connections.keys() | sessions | self._failures.keys())
 
     def connect(self, address: Address | None, most: int) -> bool:
         """Counts a connection, unless the address has ``most`` already (0: no limit)."""
@@ -126,13 +128,14 @@ class AddressTable:
         """A counted connection has ended."""
         _count_down(self._connections, key_of(address))
 
-    def open_session(self, address: Address | None, most: int) -> bool:
-        """Counts a session, unless the address has ``most`` already (0: no limit)."""
-        return _count_up(self._sessions, key_of(address), most)
+    def open_session(self, address: Address | None, most: int, *, listens: bool = False) -> bool:
+        """Counts a session that computes, or one that ``listens``, unless the address has ``most``
+        of the kind already (0: no limit)."""
+        return _count_up(self._listeners if listens else self._sessions, key_of(address), most)
 
-    def close_session(self, address: Address | None) -> None:
+    def close_session(self, address: Address | None, *, listens: bool = False) -> None:
         """A counted session has ended."""
-        _count_down(self._sessions, key_of(address))
+        _count_down(self._listeners if listens else self._sessions, key_of(address))
 
     def fail(self, address: Address | None, now: float) -> None:
         """Counts a wrong token."""

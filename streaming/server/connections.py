@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +15,7 @@ from typing import Any
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.server import ServerProtocol
 
-from streaming.server.addresses import parse_address
+from streaming.server.addresses import key_of, parse_address
 from streaming.server.gate import Gate, Visitor
 from streaming.server.http import RequestParser
 from streaming.server.pace import Allowance
@@ -24,9 +26,9 @@ ARRIVALS_RATE, ARRIVALS_BURST = 100.0, 100.0
 those who are in would wait for."""
 LONGEST_QUEUE = 2.0
 """Seconds that a request waits at most because of that."""
-MOST_ARRIVING, ARRIVING_SHARE = 256, 32
-"""Connections that are no WebSocket yet, and those of one address that give way to others of it:
-each takes a descriptor, of which a process may have few."""
+MOST_ARRIVING = 256
+"""Connections that are no WebSocket yet: each takes a descriptor, of which a process may have
+few."""
 SUSPENSE = 1.0
 """Seconds for which a request waits to be read, from an address that has shown wrong tokens."""
 HASTE = 1.0
@@ -38,7 +40,8 @@ HANDSHAKE_TIMEOUT, CLOSE_TIMEOUT = 10.0, 2.0
 class Arrivals(Allowance):
     """The rate of all connections of a server, and those of them whose request has not been
     answered with a WebSocket yet. Of these there are at most :data:`MOST_ARRIVING`: where one more
-    comes, the oldest gives way, of its own address if that has a share of them already."""
+    comes, the oldest of the address that has most of them gives way, so that many from elsewhere
+    drive nobody out before its request was read."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
         super().__init__(rate, burst, clock)
@@ -52,8 +55,7 @@ class Arrivals(Allowance):
     def enter(self, connection: Connection) -> None:
         """One more."""
         if len(self._all) >= MOST_ARRIVING:
-            own = self._by_address.get(connection.arrived_from, {})
-            oldest = next(iter(own if len(own) >= ARRIVING_SHARE else self._all))
+            oldest = next(iter(max(self._by_address.values(), key=len)))
             self.leave(oldest)
             oldest.give_up()
         self._all[connection] = None
@@ -80,7 +82,7 @@ class Connection(ServerSocket):
 
     visitor: Visitor
     arrived_from: str
-    """Address, a proxy's where it came by one."""
+    """Address, as those are told apart; a proxy's where it came by one."""
 
     def __init__(
         self,
@@ -103,15 +105,17 @@ class Connection(ServerSocket):
         self._gate = gate
         self._arrivals = arrivals
 
-    def arrive(self, transport: asyncio.BaseTransport) -> float:
-        """Counts the connection. Returns the seconds for which it is not to be read."""
+    def arrive(self, transport: asyncio.BaseTransport, end: Callable[[], object]) -> float:
+        """Counts the connection. ``end``: ends it at once. Returns the seconds for which it is not
+        to be read."""
         peer = transport.get_extra_info("peername")
-        self.visitor = self._gate.arrive(parse_address(peer[0]) if peer else None)
-        self.arrived_from = self.visitor.address
-        self._raw = transport
+        address = parse_address(peer[0]) if peer else None
+        self.visitor = self._gate.arrive(address)
+        self.arrived_from = key_of(address)
+        self._end = end
         self._arrivals.enter(self)
         if self.visitor.is_one_too_many:
-            self.loop.call_later(HASTE, transport.abort)  # type: ignore[attr-defined]
+            self.loop.call_later(HASTE, self.give_up)
         wait = self._arrivals.owe(1.0, LONGEST_QUEUE)
         if self.visitor.is_suspect:
             # To refuse guesses as fast as they come would cost those who are in.
@@ -124,7 +128,7 @@ class Connection(ServerSocket):
 
     def give_up(self) -> None:
         """Ends it at once."""
-        self._raw.abort()  # type: ignore[attr-defined]
+        self._end()
 
     def has_gone(self) -> None:
         """The connection is lost."""
@@ -132,8 +136,12 @@ class Connection(ServerSocket):
         self.visitor.leave()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Over TLS it has arrived long ago.
-        wait = 0.0 if hasattr(self, "visitor") else self.arrive(transport)
+        abort = transport.abort  # type: ignore[attr-defined]
+        wait = 0.0
+        if hasattr(self, "visitor"):  # over TLS it has arrived long ago
+            self._end = abort
+        else:
+            wait = self.arrive(transport, abort)
         super().connection_made(transport)
         if wait:
             self._hold("arrival")
@@ -146,49 +154,46 @@ class Connection(ServerSocket):
 
 class Handshake(asyncio.Protocol):
     """A client that has yet to agree on TLS: counted and made to wait like any other, as nobody
-    could tell by its connection that it never does. Then its :class:`Connection` takes over."""
+    could tell by its connection that it never does. Then its :class:`Connection` takes over.
+
+    The transport it comes with is given up at once, without a byte read, and the socket gets
+    another when it is its turn: uvloop reads whatever ``connection_made`` has paused, and TLS would
+    miss its beginning.
+    """
 
     def __init__(self, connection: Connection, context: SSLContext) -> None:
         self._connection = connection
         self._context = context
-        self._early: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.pause_reading()  # type: ignore[attr-defined]
-        wait = self._connection.arrive(transport)
-        self._task = self._connection.loop.create_task(self._agree(transport, wait))
+        client = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        client.setblocking(False)
+        transport.abort()  # type: ignore[attr-defined]
+        wait = self._connection.arrive(transport, self._give_up)
+        self._task = self._connection.loop.create_task(self._agree(client, wait))
 
-    def data_received(self, data: bytes) -> None:
-        # What came with the last bytes of the handshake.
-        self._early.append(data)
+    def _give_up(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._connection.has_gone()
-
-    async def _agree(self, raw: asyncio.BaseTransport, wait: float) -> None:
+    async def _agree(self, client: socket.socket, wait: float) -> None:
         connection = self._connection
         timeouts = {"ssl_handshake_timeout": HANDSHAKE_TIMEOUT}
         if sys.version_info >= (3, 11):
             timeouts["ssl_shutdown_timeout"] = CLOSE_TIMEOUT
-        await asyncio.sleep(wait)
-        transport: asyncio.Transport | None = None
-        with suppress(OSError):  # any end of TLS is one, a connection that went as well
-            transport = await connection.loop.start_tls(
-                raw,
-                self,
-                self._context,
-                server_side=True,
-                **timeouts,  # type: ignore[arg-type]
-            )
-        if transport is None or transport.is_closing():
-            connection.has_gone()
-            raw.abort()  # type: ignore[attr-defined]
-            return
-        transport.set_protocol(connection)
-        connection.connection_made(transport)
-        for data in self._early:
-            connection.data_received(data)
+        agreed = False
+        try:
+            await asyncio.sleep(wait)
+            with suppress(OSError):  # any end of TLS is one, a connection that went as well
+                await connection.loop.connect_accepted_socket(
+                    lambda: connection, client, ssl=self._context, **timeouts
+                )
+                agreed = True
+        finally:
+            if not agreed:
+                client.close()
+                connection.has_gone()
 
 
 def accept(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 from streaming.server.addresses import Address, AddressTable, Proxies, key_of
 from streaming.server.http import Asked, Refusal
@@ -20,7 +21,8 @@ from streaming.wire.tokens import EVERYTHING, Grant, Tokens, read_token_file
 CONNECTIONS = 64
 """Connections of one address, unless set otherwise."""
 SHARE = 2
-"""One address may have one in so many of all sessions, unless set otherwise."""
+"""One address may have one in so many of all sessions that compute and of all places for
+listeners, unless set otherwise."""
 OWN_SITES = (None, "none", "same-origin")
 """Values of Sec-Fetch-Site of a request that no other site's page has made."""
 
@@ -65,17 +67,25 @@ class Gate:
         """A counted connection has ended."""
         self._addresses.disconnect(address)
 
-    def open_session(self, address: Address | None) -> None:
+    def open_session(self, address: Address | None, listens: bool) -> None:
         """Counts a session. Raises ProtocolError where its address has its share already."""
         share = math.ceil(self._capacity() / SHARE)
         most = self._most(address, self._settings.address_sessions, share)
-        if not self._addresses.open_session(address, most):
-            sentence = f"your address has all the sessions that one may have ({most})"
+        what = "sessions"
+        if listens:
+            most, what = self.most_listeners(address), "places for listeners"
+        if not self._addresses.open_session(address, most, listens=listens):
+            sentence = f"your address has all the {what} that one may have ({most})"
             raise ProtocolError("too-many-sessions", sentence)
 
-    def close_session(self, address: Address | None) -> None:
+    def close_session(self, address: Address | None, listens: bool) -> None:
         """A counted session has ended."""
-        self._addresses.close_session(address)
+        self._addresses.close_session(address, listens=listens)
+
+    def most_listeners(self, address: Address | None) -> int:
+        """Listeners that the address may have; 0: no limit."""
+        share = math.ceil(self._settings.max_listeners / SHARE)
+        return self._most(address, self._settings.address_listeners, share)
 
     def is_proxy(self, address: Address | None) -> bool:
         """Whether the address is a trusted proxy's."""
@@ -135,7 +145,7 @@ class Visitor:
         self._client = peer
         self._connected: bool | None = None
         self._grant: Grant | None = None if gate.wants_token else EVERYTHING
-        self._has_session = False
+        self._session: Literal["computes", "listens"] | None = None
         # Who is behind a proxy is known, and counted, when the request is there.
         if not gate.is_proxy(peer):
             self._connected = gate.connect(peer)
@@ -144,6 +154,11 @@ class Visitor:
     def address(self) -> str:
         """The client's address, for logs."""
         return key_of(None) if self._client is None else str(self._client)
+
+    @property
+    def waits_as(self) -> str | None:
+        """Address that the name of a room it waits for counts for; None: without limit."""
+        return key_of(self._client) if self._gate.most_listeners(self._client) else None
 
     @property
     def token_name(self) -> str | None:
@@ -198,16 +213,17 @@ class Visitor:
 
     def admit(self, hello: Hello) -> None:
         """Lets a session begin. Raises ProtocolError for an address with too many sessions."""
-        # A listener does not compute: rooms have limits of their own.
-        if hello.role != "subscribe" and not self._has_session:
-            self._gate.open_session(self._client)
-            self._has_session = True
+        if self._session is None:
+            # A listener does not compute, and is counted apart.
+            listens = hello.role == "subscribe"
+            self._gate.open_session(self._client, listens)
+            self._session = "listens" if listens else "computes"
 
     def end_session(self) -> None:
         """Gives its session back, though the connection may last."""
-        if self._has_session:
-            self._gate.close_session(self._client)
-        self._has_session = False
+        if self._session is not None:
+            self._gate.close_session(self._client, self._session == "listens")
+        self._session = None
 
     def leave(self) -> None:
         """Gives back what it was counted for."""

@@ -347,7 +347,7 @@ class Peer:
         self.wants = hello.formats()[1] or "pcm"
         name = hello.room or ""
         self._room_deadline = self._runtime.clock() + self._runtime.settings.room_wait
-        self._room = self._runtime.rooms.join(name, self)
+        self._room = self._runtime.rooms.join(name, self, self._visitor.waits_as)
 
     def on_replaced(self) -> None:
         """The publisher has come back over another connection."""

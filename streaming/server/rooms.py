@@ -7,6 +7,7 @@ engine, shared by all who listen to sound, started when the first of them comes.
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,8 @@ from streaming.wire.protocol import DoneReason, Format, ProtocolError, Stamps
 
 AHEAD = 1.0
 """Seconds a publisher may run ahead of real time while a listener lags behind."""
+NAMES_SHARE = 2
+"""One address may wait for one in so many of the names that may be waited for."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ StartDecoder = Callable[[Broadcast, Callable[[Outcome], None]], Stream]
 class Room:
     """One room. ``start_decoder`` opens a stream of codes -> sound in the engine. ``backlog``:
     frames the decoder may have waiting before the publisher is held back. ``clock``: seconds."""
+
+    waited_by: str | None = None
+    """Address of who waited here first, where its share of such names is limited."""
 
     def __init__(
         self, start_decoder: StartDecoder, backlog: float, clock: Callable[[], float]
@@ -230,7 +236,8 @@ class Room:
 
 class Rooms:
     """All rooms by name. ``most``: rooms with a publisher at once, and as many names that are only
-    waited for; ``listeners``: people in one. ``recorder``: who records a room, by its name."""
+    waited for, half of them by one address; ``listeners``: people in one. ``recorder``: who records
+    a room, by its name."""
 
     def __init__(
         self,
@@ -264,12 +271,15 @@ class Rooms:
         room = self._rooms.get(name)
         return room if room is not None and room.replace(publisher, resume) else None
 
-    def join(self, name: str, listener: Listener) -> Room:
-        """The room, joined. Raises ProtocolError("room-full" or "too-many-rooms")."""
+    def join(self, name: str, listener: Listener, address: str | None = None) -> Room:
+        """The room, joined from an address whose share is limited, if given. Raises
+        ProtocolError("room-full" or "too-many-rooms")."""
         room = self._rooms.get(name)
         if room is None:
             self._check_count(is_open=False)
+            self._check_share(address)
             room = self._add(name)
+            room.waited_by = address
         if room.listeners >= self._most_listeners:
             raise ProtocolError(
                 "room-full", f"room {name!r} holds at most {self._most_listeners} listeners"
@@ -295,6 +305,17 @@ class Rooms:
         if sum(room.is_open == is_open for room in self._rooms.values()) >= self._most:
             kind = "rooms" if is_open else "rooms without a publisher"
             raise ProtocolError("too-many-rooms", f"at most {self._most} {kind} at once")
+
+    def _check_share(self, address: str | None) -> None:
+        """Raises ProtocolError where the address waits for its share of the names already."""
+        waited = sum(
+            not room.is_open and room.waited_by == address for room in self._rooms.values()
+        )
+        share = math.ceil(self._most / NAMES_SHARE)
+        if address is not None and waited >= share:
+            raise ProtocolError(
+                "too-many-rooms", f"your address waits for {share} rooms already, as many as it may"
+            )
 
     def _add(self, name: str) -> Room:
         room = self._rooms[name] = self._make()

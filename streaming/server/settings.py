@@ -37,6 +37,7 @@ class ServerSettings:
     trusted_proxies: tuple[str, ...] = ()
     address_connections: int | None = None
     address_sessions: int | None = None
+    address_listeners: int | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
     threads: int = 1
@@ -89,7 +90,7 @@ class ServerSettings:
         for name in ("drain", "token_wait"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0 s, got {getattr(self, name)}")
-        for name in ("address_connections", "address_sessions"):
+        for name in ("address_connections", "address_sessions", "address_listeners"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.log_level not in LEVELS:
@@ -208,22 +209,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="proxy, by address or network (10.0.0.0/8), whose X-Forwarded-For is believed; "
         "repeat for more",
     )
-    add(
-        "--address-connections",
-        type=int,
-        default=default.address_connections,
-        metavar="N",
-        help="connections at once from one address, an IPv6 /64 being one, 429 beyond; 0: no limit "
-        "(default 64, no limit for this machine's own)",
-    )
-    add(
-        "--address-sessions",
-        type=int,
-        default=default.address_sessions,
-        metavar="N",
-        help="sessions that compute for one address; 0: no limit (default half of all, no limit "
-        "for this machine's own)",
-    )
+    shares = {
+        "connections": "connections at once from one address, an IPv6 /64 being one, 429 beyond; "
+        "0: no limit (default 64, no limit for this machine's own)",
+        "sessions": "sessions that compute for one address; 0: no limit (default half of all, no "
+        "limit for this machine's own)",
+        "listeners": "listeners at one address; 0: no limit, nor on the names it waits for "
+        "(default half of all, no limit for this machine's own)",
+    }
+    for what, text in shares.items():
+        add(f"--address-{what}", type=int, metavar="N", help=text)
     add(
         "--tls-cert",
         metavar="FILE",
@@ -358,6 +353,7 @@ def from_arguments(options: argparse.Namespace) -> ServerSettings:
         trusted_proxies=tuple(options.trusted_proxies or ()),
         address_connections=options.address_connections,
         address_sessions=options.address_sessions,
+        address_listeners=options.address_listeners,
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
         threads=options.threads,

@@ -127,6 +127,9 @@ class ServerSocket(ServerConnection):
         if len(data) <= SLICE and not self._holds:
             self._take_apart(data)
             return
+        if self._holds:
+            # uvloop reads on where ``connection_made`` has paused it.
+            self.transport.pause_reading()
         self._unread += data
         if not self._turn_due:
             self._take_turn()

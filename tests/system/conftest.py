@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from facodec import bitstream
 from facodec.config import HOP
+from streaming.server.process import run_on_best_loop
 from streaming.wire import protocol
 from streaming.wire.protocol import Audio, Codes, Done, Error, Hello, Ready, Voice
 
@@ -179,7 +180,7 @@ class Raw:
     @staticmethod
     def run(work: Any) -> Any:
         """Runs a coroutine, for at most as long as anything may take here."""
-        return asyncio.run(asyncio.wait_for(work, PATIENCE))
+        return run_on_best_loop(asyncio.wait_for(work, PATIENCE))
 
 
 @pytest.fixture(scope="session")

@@ -229,7 +229,6 @@ def test_who_asks_for_nothing_gives_way(
     raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "MOST_ARRIVING", 8)
-    monkeypatch.setattr(connections, "ARRIVING_SHARE", 4)
 
     async def scenario() -> None:
         async with serving(untrained) as server:
@@ -240,6 +239,29 @@ def test_who_asks_for_nothing_gives_way(
             heard = await raw.session(server.url, Hello("encode"))
             assert heard.close_code == 1000
             for _, writer in silent:
+                writer.close()
+
+    raw.run(scenario())
+
+
+def test_many_from_elsewhere_drive_nobody_out(
+    raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST_ARRIVING", 8)
+
+    async def scenario() -> None:
+        async with serving(untrained) as server:
+            host, port = server.url.removeprefix("ws://").split(":")
+            reader, owner = await asyncio.open_connection(host, int(port))
+            silent = [
+                await asyncio.open_connection(host, int(port), local_addr=(f"127.0.0.{n}", 0))
+                for n in (2, 3)
+                for _ in range(6)
+            ]
+            assert await silent[0][0].read() == b""
+            owner.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b" 200 " in await reader.readline()
+            for _, writer in (*silent, (reader, owner)):
                 writer.close()
 
     raw.run(scenario())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
+import socket
 import time
 from collections import Counter
 from pathlib import Path
@@ -168,6 +170,31 @@ def test_guesses_are_read_late(raw: Any, untrained: Codec, monkeypatch: pytest.M
             assert time.monotonic() - asked >= 0.3
 
     raw.run(scenario())
+
+
+@pytest.mark.parametrize("name", ["asyncio", "uvloop"])
+def test_nothing_is_kept_of_who_has_to_wait(
+    name: str, raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "SUSPENSE", 60.0)
+
+    async def scenario() -> int:
+        limits = settings(tokens=("right",), token_tries=1)
+        async with Server(limits, {"live": untrained}) as server:
+            assert await outcome(raw, server.url, Authorization="Bearer guess") == 401
+            client = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+            client.setblocking(False)
+            taken = 0
+            with client:
+                for _ in range(400):
+                    with contextlib.suppress(BlockingIOError):
+                        while True:
+                            taken += client.send(bytes(1 << 18))
+                    await asyncio.sleep(0)
+            return taken
+
+    taken = pytest.importorskip(name).run(asyncio.wait_for(scenario(), 60.0))
+    assert taken < 16 << 20  # what the system takes, and one read
 
 
 def test_guesses_have_to_wait(raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,33 @@ def test_connections_that_never_agree_on_tls_are_counted(
     raw.run(scenario())
 
 
+@pytest.mark.parametrize("name", ["asyncio", "uvloop"])
+def test_a_client_that_does_not_wait_to_be_seen(
+    name: str, untrained: Codec, certificate: tuple[str, str]
+) -> None:
+    cert, key = certificate
+    run = pytest.importorskip(name).run
+    settings = ServerSettings(port=0, max_sessions=4, tls_cert=cert, tls_key=key)
+    first = ssl.MemoryBIO()
+    trusting = ssl.create_default_context(cafile=cert)
+    tls = trusting.wrap_bio(ssl.MemoryBIO(), first, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+
+    async def scenario() -> None:
+        async with Server(settings, {"live": untrained}) as server:
+            # Both are there before the server, on this same loop, can look at the connection.
+            client = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+            client.sendall(first.read())
+            client.setblocking(False)
+            with client:
+                answer = await asyncio.get_running_loop().sock_recv(client, 6)
+            version, hello = answer[:2], answer[5:]
+            assert (version, hello) == (b"\x16\x03", b"\x02")
+
+    run(asyncio.wait_for(scenario(), 5.0))
+
+
 @pytest.mark.parametrize("content", [None, "no certificate"])
 def test_certificates_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "ca.pem"

@@ -192,6 +192,28 @@ def test_a_folder_above_that_others_can_exchange_is_not_used(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+def test_a_folder_above_that_a_shared_group_can_exchange_is_not_used(
+    sources: Path,
+    own_cache: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    above = own_cache.parents[1]
+    above.mkdir()
+    above.chmod(0o770)
+    assert private_folder("native") == own_cache  # a group of the user's own
+    own_cache.rmdir()
+    own_cache.parent.rmdir()
+    for shared in (100, 54321):  # one named otherwise, one without a name
+        os.chown(above, -1, shared)
+        monkeypatch.setattr(os, "getegid", lambda shared=shared: shared)
+        caplog.clear()
+        assert answer(sources) == 42
+        assert f"{above} can be written by others" in caplog.text
+        assert not list(above.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
 def test_a_folder_of_another_user_is_not_used(
     sources: Path, own_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

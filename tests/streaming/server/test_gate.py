@@ -135,12 +135,38 @@ def test_half_of_the_sessions_for_one_address() -> None:
     assert code(visitors[3], Hello("loopback")) is None
 
 
+def test_half_of_the_places_for_listeners_for_one_address() -> None:
+    gate = gate_of(capacity=1, max_listeners=4)
+    visitors = [arrive(gate)[0] for _ in range(3)]
+    listen = Hello("subscribe", room="a")
+    assert [code(one, listen) for one in visitors] == [None, None, "too-many-sessions"]
+    assert code(visitors[2], Hello("encode")) is None
+    assert code(arrive(gate, "192.0.2.2")[0], listen) is None
+    visitors[0].leave()
+    assert code(arrive(gate)[0], listen) is None
+    assert visitors[0].waits_as == "192.0.2.1"
+    own = arrive(gate, "127.0.0.1")[0]
+    assert own.waits_as is None and code(own, listen) is None
+    # Clients of a proxy on this machine are told apart, and limited as any.
+    behind = gate_of(max_listeners=2, trusted_proxies=("127.0.0.1",))
+    for client, expected in [("1", None), ("1", "too-many-sessions"), ("2", None)]:
+        one, _ = arrive(behind, "127.0.0.1", forwarded=(f"192.0.2.{client}",))
+        assert code(one, listen) == expected
+
+
 def test_sessions_as_set() -> None:
     gate = gate_of(address_sessions=1, capacity=8)
     one, two = arrive(gate, "127.0.0.1")[0], arrive(gate, "127.0.0.1")[0]
     assert [code(one, Hello("encode")), code(two, Hello("encode"))] == [None, "too-many-sessions"]
     free = gate_of(address_sessions=0, capacity=1)
     assert {code(arrive(free)[0], Hello("encode")) for _ in range(20)} == {None}
+    few = gate_of(address_listeners=1)
+    listen = Hello("subscribe", room="a")
+    codes = [code(arrive(few, "127.0.0.1")[0], listen) for _ in range(2)]
+    assert codes == [None, "too-many-sessions"]
+    free = gate_of(address_listeners=0, max_listeners=1)
+    assert {code(arrive(free)[0], listen) for _ in range(20)} == {None}
+    assert arrive(free)[0].waits_as is None
 
 
 def test_wrong_tokens_in_requests_and_hellos_count_together() -> None:

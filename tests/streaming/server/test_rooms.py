@@ -214,6 +214,18 @@ def test_names_that_are_waited_for_take_no_room_from_a_publisher() -> None:
     assert [ear.first for ear in ears] == [None, 0]
 
 
+def test_one_address_waits_for_half_of_the_names() -> None:
+    house = House(most=4)
+    for name in "ab":
+        house.rooms.join(name, Ear("codes"), "192.0.2.1")
+    with pytest.raises(ProtocolError, match="your address waits for 2 rooms"):
+        house.rooms.join("c", Ear("codes"), "192.0.2.1")
+    house.rooms.join("a", Ear("codes"), "192.0.2.1")  # a name that is there already
+    house.rooms.join("c", Ear("codes"), "192.0.2.2")
+    house.publish("a")
+    house.rooms.join("d", Ear("codes"), "192.0.2.1")
+
+
 def test_a_publisher_that_comes_back_takes_its_room_with_its_listeners() -> None:
     house, codes, sound = House(), Ear("codes"), Ear("pcm")
     lost, back = Mouth(), Mouth()

@@ -46,6 +46,7 @@ def test_options_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--token-tries 0", "at least 1"),
         ("--token-wait -1", "at least 0"),
         ("--address-sessions -1", "at least 0"),
+        ("--address-listeners -1", "at least 0"),
         ("--address-connections -1", "at least 0"),
         ("--token ключ", "a token must"),
         ("--allow-origin null", "an origin must"),
