@@ -50,7 +50,7 @@ class Progress:
     """Counters of the playout buffer, None where a file is written."""
     reconnects: int = 0
     trouble: str = ""
-    """What there is to know of the link up; empty where it is good."""
+    """A sentence on the link up; empty where it is good."""
     link: LinkCounters = field(default_factory=LinkCounters)
     wire: WireCount = field(default_factory=WireCount)
     level: LevelMeter = field(default_factory=LevelMeter)

@@ -86,7 +86,7 @@ class LinkWatch:
 
     @property
     def kbps(self) -> float:
-        """What the link has taken lately, kbit/s, headers of WebSocket included."""
+        """Rate that the link has taken lately, kbit/s, headers of WebSocket included."""
         return self._pace(RATE_OVER) * 8e-3
 
     def _pace(self, seconds: float) -> float:
@@ -137,7 +137,7 @@ class LinkControl:
 
 @dataclass
 class LinkCounters:
-    """Of a live command, over all its sessions."""
+    """The control of a live command, over all its sessions."""
 
     steps: int = 0
     """Times that packets were made longer."""
@@ -149,7 +149,7 @@ class LinkCounters:
 
 
 class UplinkSession(Protocol):
-    """What is asked of a session."""
+    """Questions to a session."""
 
     @property
     def bytes_sent(self) -> int: ...
@@ -187,7 +187,7 @@ class Uplink:
 
     @property
     def trouble(self) -> str:
-        """What the user is to know of the link; empty where it is good."""
+        """A sentence on the link for the user; empty where it is good."""
         return f"link too slow: {self._watch.kbps:.1f} kbit/s" if self._control.is_slow else ""
 
     async def send_audio(self, samples: np.ndarray, captured: float | None) -> None:

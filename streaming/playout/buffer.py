@@ -19,7 +19,7 @@ from streaming.playout.ring import SampleRing
 from streaming.playout.stretching import SILENT
 
 CAUGHT_UP = 5
-"""Of so many samples one is left out to play 25 % faster."""
+"""One of so many samples is left out to play 25 % faster."""
 LONGEST_PERIOD = 0.01
 """Most that is left out of speech at once in short packets, s: a period of a low voice."""
 

@@ -133,7 +133,7 @@ def _joined(message: Audio | Codes, stamps: bytes) -> bytes:
 
 
 def _is_timbre(message: Message) -> TypeGuard[Voice]:
-    """Whether it is a timbre and nothing else: for what more a voice may say, bytes have no place."""
+    """Whether it is a timbre and nothing else: more has no place in so few bytes."""
     return (
         isinstance(message, Voice)
         and isinstance(message.data, bytes)

@@ -97,7 +97,7 @@ class FakeLink:
 
 @dataclass
 class Talk:
-    """What became of a talk."""
+    """Outcome of a talk."""
 
     counters: LinkCounters = field(default_factory=LinkCounters)
     troubles: list[str] = field(default_factory=list)
