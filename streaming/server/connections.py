@@ -55,7 +55,8 @@ class Arrivals(Allowance):
     def enter(self, connection: Connection) -> None:
         """One more."""
         if len(self._all) >= MOST_ARRIVING:
-            oldest = next(iter(max(self._by_address.values(), key=len)))
+            most = max(self._by_address.values(), key=len)
+            oldest = next(iter(most))
             self.leave(oldest)
             oldest.give_up()
         self._all[connection] = None
