@@ -55,7 +55,7 @@ class Arrivals(Allowance):
     def enter(self, connection: Connection) -> None:
         """One more."""
         if len(self._all) >= MOST_ARRIVING:
-            most: dict[Connection, None] = max(self._by_address.values(), key=len)
+            most = max(self._by_address.values(), key=len)
             oldest = next(iter(most))
             self.leave(oldest)
             oldest.give_up()
@@ -63,8 +63,7 @@ class Arrivals(Allowance):
         self._by_address.setdefault(connection.arrived_from, {})[connection] = None
 
     def leave(self, connection: Connection) -> None:
-        """Gives up the place of a connection that has become a WebSocket, or has gone. Safe to call
-        again."""
+        """It has become a WebSocket, or has gone; safe to call again."""
         if connection not in self._all:
             return
         del self._all[connection]
@@ -124,7 +123,7 @@ class Connection(ServerSocket):
         return wait
 
     def has_arrived(self) -> None:
-        """Notes that the connection is a WebSocket now."""
+        """It is a WebSocket now."""
         self._arrivals.leave(self)
 
     def give_up(self) -> None:
@@ -200,7 +199,7 @@ class Handshake(asyncio.Protocol):
 def accept(
     protocol: ServerProtocol, server: WebSocketServer, *, tls: SSLContext | None, **options: Any
 ) -> asyncio.Protocol:
-    """Protocol that a new client talks to; give it to ``serve`` as ``create_connection`` with the
-    keywords of :class:`Connection` bound, and ``tls`` in place of its ``ssl``."""
+    """What a new client talks to; give it to ``serve`` as ``create_connection`` with the keywords
+    of :class:`Connection` bound, and ``tls`` in place of its ``ssl``."""
     connection = Connection(protocol, server, **options)
     return connection if tls is None else Handshake(connection, tls)
