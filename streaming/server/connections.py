@@ -199,7 +199,7 @@ class Handshake(asyncio.Protocol):
 def accept(
     protocol: ServerProtocol, server: WebSocketServer, *, tls: SSLContext | None, **options: Any
 ) -> asyncio.Protocol:
-    """What a new client talks to; give it to ``serve`` as ``create_connection`` with the keywords
-    of :class:`Connection` bound, and ``tls`` in place of its ``ssl``."""
+    """The first protocol that a new client talks to; give it to ``serve`` as ``create_connection``
+    with the keywords of :class:`Connection` bound, and ``tls`` in place of its ``ssl``."""
     connection = Connection(protocol, server, **options)
     return connection if tls is None else Handshake(connection, tls)

@@ -85,8 +85,8 @@ def test_frames_are_masked_and_say_their_length(size: int) -> None:
 def test_every_attacker_works_and_the_server_is_there_afterwards(
     untrained: Codec, name: str
 ) -> None:
-    words = {"tiny-messages": "clock", "unfinished": "message", "publish": "r", "deaf-listener": "r", "fill-room": "r",
-             "wait-in-rooms": "r-#"}  # fmt: skip
+    words = {"tiny-messages": "clock", "unfinished": "message", "publish": "r",
+             "deaf-listener": "r", "fill-room": "r", "wait-in-rooms": "r-#"}  # fmt: skip
 
     async def work(server: Server, target: Target) -> Job:
         job = Job(target, 2, 0.7, words.get(name, ""))
