@@ -1,7 +1,7 @@
 """Rooms recorded into a folder as ``.fac`` files, one for each time that somebody publishes.
 
 A recorder is one more listener of its room. It computes nothing and waits for nothing: what it
-hears goes to one thread that writes all files. A full or slow disk ends a recording, or leaves a
+hears goes to one thread that takes packets apart and writes all files. A full or slow disk ends a recording, or leaves a
 gap in it, and the log says so; the room never notices.
 """
 
@@ -105,7 +105,7 @@ class RoomRecorder:
         self._voice: Timbre | None = None
         self._voice_is_new = False
         self._start = 0
-        self._held: list[np.ndarray] = []
+        self._held: list[Frames] = []
         self._count = 0
 
     def on_ready(self, broadcast: Broadcast, first_frame: int) -> None:
@@ -119,7 +119,7 @@ class RoomRecorder:
             self._hand_over()
             self._voice, self._voice_is_new = item, True
         elif isinstance(item, Frames) and item.frames:  # a pause begins with none
-            self._add(item.codes, None if stamps is None else stamps.t)
+            self._add(item, None if stamps is None else stamps.t)
 
     def on_end(self, reason: DoneReason) -> None:
         """The publisher has left."""
@@ -135,8 +135,8 @@ class RoomRecorder:
         self._timeline, self._voice_is_new = Timeline(), True
         self._post(lambda: self._track.begin(header))
 
-    def _add(self, codes: np.ndarray, captured: float | None) -> None:
-        frames = codes.shape[1]
+    def _add(self, item: Frames, captured: float | None) -> None:
+        frames = int(item.frames)
         before = self._timeline.position
         start = self._timeline.place(self._next, frames, captured, self._clock())
         self._next += frames
@@ -149,7 +149,7 @@ class RoomRecorder:
             self._hand_over()
         if not self._held:
             self._start = start
-        self._held.append(codes)
+        self._held.append(item)
         self._count += frames
         if self._count >= BLOCK_FRAMES:
             self._hand_over()
@@ -161,7 +161,7 @@ class RoomRecorder:
         if count and self._track.expect(count):
             voice = self._voice if self._voice_is_new else None
             self._voice_is_new = False
-            self._post(lambda: self._track.take(voice, np.concatenate(held, axis=1), start))
+            self._post(lambda: self._track.take(voice, held, count, start))
 
 
 class _Track:
@@ -190,10 +190,11 @@ class _Track:
     def begin(self, header: Header) -> None:
         self._guarded(lambda: self._begin(header))
 
-    def take(self, voice: Timbre | None, codes: np.ndarray, start: int) -> None:
+    def take(self, voice: Timbre | None, held: list[Frames], count: int, start: int) -> None:
+        """The next ``count`` frames, from the sample ``start`` on, with the voice that is new."""
         with self._lock:
-            self._waiting -= codes.shape[1]
-        self._guarded(lambda: self._take(voice, codes, start))
+            self._waiting -= count
+        self._guarded(lambda: self._take(voice, held, start))
 
     def end(self) -> None:
         self._guarded(self._end)
@@ -204,12 +205,13 @@ class _Track:
         self._file = RecordingFile(path, header)
         log.info("recording room %s into %s", self._room, shown(path))
 
-    def _take(self, voice: Timbre | None, codes: np.ndarray, start: int) -> None:
+    def _take(self, voice: Timbre | None, held: list[Frames], start: int) -> None:
         if self._file is None:
             return
         if voice is not None:
             self._file.voice(voice.vector, exact=voice.exact)
-        self._file.push(codes, start)
+        # Only now are coded packets and pauses codes: that takes time that the loop has not.
+        self._file.push(np.concatenate([item.codes for item in held], axis=1), start)
         self._file.flush()
 
     def _end(self) -> None:

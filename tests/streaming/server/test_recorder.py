@@ -14,6 +14,7 @@ import pytest
 from facodec.config import Latency
 from facodec.files import FileError
 from facodec.identity import ModelIdentity
+from facodec.link.entropy import FrameCoder
 from facodec.recording import timeline
 from facodec.recording.blocks import FramesBlock, VoiceBlock
 from facodec.recording.reading import Recording
@@ -21,7 +22,7 @@ from streaming.engine.engine import Outcome
 from streaming.server import recorder as module
 from streaming.server.recorder import Recorder, safe_stem
 from streaming.server.rooms import Broadcast, Room, Rooms
-from streaming.wire.media import Frames, Pause, Timbre
+from streaming.wire.media import Coded, Frames, Pause, Timbre
 
 BROADCAST = Broadcast(ModelIdentity("live", "0123456789ab"), Latency(200, 200), 6)
 VOICE = np.full(256, 0.5, np.float32)
@@ -85,6 +86,27 @@ def test_each_broadcast_is_a_file_with_its_voice_and_its_gaps(tmp_path: Path) ->
     gaps = [b[0] - a[1] for a, b in itertools.pairwise(ends)]
     assert sum(gaps) == 64_000 and max(gaps) == 64_000
     assert [one.start for one in again] == [0]
+
+
+def test_coded_packets_are_taken_apart_in_the_recorders_thread(tmp_path: Path) -> None:
+    threads = []
+
+    class Watched(FrameCoder):
+        def decode(self, data: bytes, layers: int, frames: int) -> np.ndarray:
+            threads.append(threading.current_thread())
+            return super().decode(data, layers, frames)
+
+    recorder, spoken, coder = Recorder(tmp_path, ()), codes(80), Watched(None)
+    all_rooms = rooms(recorder)
+    room = all_rooms.publish("tea", BROADCAST, Mouth(), "r")
+    room.publish(Outcome([Coded(coder.encode(spoken), 6, 80, coder)], t=1.0))
+    all_rooms.close("tea", "publisher-left")
+    assert recorder.close()
+    ((_, items),) = recorded(tmp_path)
+    assert [one.codes.tolist() for one in items if isinstance(one, FramesBlock)] == [
+        spoken.tolist()
+    ]
+    assert len(threads) == 1 and threads[0] is not threading.current_thread()
 
 
 def test_pauses_are_recorded_as_they_sound(tmp_path: Path) -> None:
