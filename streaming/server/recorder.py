@@ -1,8 +1,8 @@
 """Rooms recorded into a folder as ``.fac`` files, one for each time that somebody publishes.
 
 A recorder is one more listener of its room. It computes nothing and waits for nothing: what it
-hears goes to one thread that takes packets apart and writes all files. A full or slow disk ends a recording, or leaves a
-gap in it, and the log says so; the room never notices.
+hears goes to one thread that takes packets apart and writes all files. A full or slow disk ends a
+recording, or leaves a gap in it, and the log says so; the room never notices.
 """
 
 from __future__ import annotations
