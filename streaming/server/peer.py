@@ -284,7 +284,7 @@ class Peer:
                 hello,
                 Broadcast(codec.identity, codec.latency, layers, agreed.coder, agreed.pauses),
             )
-        self._session.timbre_of = partial(self._runtime.timbre_of, codec)
+        self._session.timbre_of = partial(self._runtime.timbre_of, codec, hello)
         ready = self._session.open(
             codec.identity, codec.latency, layers, resume=resume, coder=coder, pauses=pauses
         )
