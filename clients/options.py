@@ -211,6 +211,11 @@ def ca(options: argparse.Namespace) -> str | None:
     return given
 
 
+def interval(text: str) -> float:
+    """For argparse: seconds between two looks."""
+    return _number(text, 0.2, 3600)
+
+
 def layers(text: str) -> int:
     """For argparse: codes a frame."""
     return _between(text, 3, 6)

@@ -217,7 +217,7 @@ class Server:
 
     def _answer(self, visitor: Visitor, asked: Asked) -> Response | Refusal | None:
         """The answer to a request that is in order; None lets it become a WebSocket."""
-        if asked.path in ("/healthz", "/metrics"):
+        if asked.path in ("/healthz", "/metrics", "/sessions"):
             return self._tell(visitor, asked)
         if self._page is not None and self._page.has(asked):
             return self._page.answer(asked)
@@ -232,7 +232,8 @@ class Server:
         return refusal
 
     def _tell(self, visitor: Visitor, asked: Asked) -> Response | Refusal:
-        """/healthz and /metrics: all to those who may come in, to others whether it is well."""
+        """/healthz and /metrics: all to those who may come in, to others whether it is well.
+        /sessions: to who runs the server, and to no other page."""
         if asked.method not in ("GET", "HEAD"):
             return Refusal(405, "only GET and HEAD here", {"Allow": "GET, HEAD"})
         if refusal := visitor.show(asked.token):
@@ -242,6 +243,10 @@ class Server:
             told = self.health() if visitor.is_known else {"status": self._status}
             status = 503 if self.runtime.draining else 200
             answer = respond(status, json.dumps(told), "application/json", allowed)
+        elif asked.path == "/sessions":
+            if refusal := visitor.watch():
+                return refusal
+            answer = respond(200, json.dumps(self._watched()), "application/json")
         elif visitor.is_known:
             answer = respond(200, self._prometheus(), "text/plain; version=0.0.4", allowed)
         else:
@@ -284,6 +289,11 @@ class Server:
             "uptime_s": round(runtime.clock() - runtime.started, 3),
             "metrics": runtime.metrics.to_json(),
         }
+
+    def _watched(self) -> dict[str, Any]:
+        """Answer of /sessions."""
+        accounts = [peer.account.to_json() for peer in self._peers]
+        return {"server": self.health(), "sessions": [one for one in accounts if one is not None]}
 
     def _prometheus(self) -> str:
         runtime = self.runtime
