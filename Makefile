@@ -9,7 +9,7 @@ JOBS ?= 2
 .PHONY: help run test check variants serve dist clean
 
 help:
-	@echo 'make run       start a server, send a sample through it, write out.wav'
+	@echo 'make run       start a server, send a sample through it, write out.wav; open the page'
 	@echo 'make test      lint, types and the whole test suite'
 	@echo 'make check     lint and types only'
 	@echo 'make variants  the tests of exactness, as on other CPUs (4 minutes)'

@@ -76,7 +76,7 @@ class LiveRun:
         self._connections = 0
         self._resume: str | None = None
         self._in_session = self._goes_on = self._told = False
-        self._stop = asyncio.Event()
+        self.stopped = asyncio.Event()
         self.progress = Progress(time.monotonic())
 
     @property
@@ -86,7 +86,7 @@ class LiveRun:
 
     def stop(self) -> None:
         """End the input; what is under way still comes out."""
-        self._stop.set()
+        self.stopped.set()
         if self._source is not None:
             self._source.stop()
 
@@ -101,7 +101,7 @@ class LiveRun:
                 self._feed = Feed(self._source)
             try:
                 work = self._talker.attempt(self._connected)
-                if not await until_stopped(work, self._stop, lambda: self._patience):
+                if not await until_stopped(work, self.stopped, lambda: self._patience):
                     self._reporter.say(f"the server did not finish within {STOP_DEADLINE:g} s")
                 if self._sink is not None:
                     await self._sink.drain()
@@ -135,7 +135,7 @@ class LiveRun:
         if self._options.role == "subscribe":
             self._reporter.say(f"waiting for a publisher in room {self._options.room}")
         self._goes_on = True
-        while self._goes_on and not self._stop.is_set():
+        while self._goes_on and not self.stopped.is_set():
             self._goes_on = False
             try:
                 await self._connected_once()
@@ -158,7 +158,7 @@ class LiveRun:
 
     async def _sleep(self, seconds: float) -> bool:
         try:
-            await asyncio.wait_for(self._stop.wait(), seconds)
+            await asyncio.wait_for(self.stopped.wait(), seconds)
         except asyncio.TimeoutError:
             return True
         return False
@@ -237,7 +237,7 @@ class LiveRun:
         )
 
     def _check_end(self, totals: Done | None) -> None:
-        if totals is None or self._stop.is_set():
+        if totals is None or self.stopped.is_set():
             return
         if totals.reason == "shutdown":
             raise ConnectionLost("the server is shutting down")
@@ -250,7 +250,7 @@ class LiveRun:
 
     async def _send(self, session: Session) -> Done | None:
         if self._feed is None:
-            await self._stop.wait()
+            await self.stopped.wait()
         else:
             self._feed.start_afresh()
             encoder = None
