@@ -21,24 +21,30 @@ async def keys(
     """While this is entered keys at the terminal work the controls; nothing happens where standard
     input is none. ``offers``: gets the voices to choose from. Gives whether there are keys."""
 
+    early: list[str] = []
+
     def press(key: str) -> None:
         if key == "?":
             say(HELP)
-        elif KEYS.get(key) in ("next", "previous") and not controls.has_others:
-            say(NO_OTHERS)
-        else:
+        elif KEYS.get(key) not in ("next", "previous") or controls.has_others:
             controls.press(key)
+        elif not offering.done():
+            early.append(key)
+        else:
+            say(NO_OTHERS)
 
     async def offer() -> None:
         controls.offer(await offers())
+        for key in early:
+            controls.press(key)
 
     keyboard = Keyboard(sys.stdin, press)
     if not keyboard.is_there:
         yield False
         return
     say(HINT)
+    offering = asyncio.create_task(offer())
     with keyboard:
-        offering = asyncio.create_task(offer())
         try:
             yield True
         finally:
