@@ -35,8 +35,6 @@ def can_show_here() -> bool:
 
 async def show_until_enter(url: str) -> None:
     """Opens a page, and waits for Enter or a signal that ends commands."""
-    # A thread of its own: some browsers return when they are closed, and nobody waits for that.
-    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
     loop, over = asyncio.get_running_loop(), asyncio.Event()
 
     def on_enter() -> None:
@@ -47,6 +45,8 @@ async def show_until_enter(url: str) -> None:
     for number in numbers:
         loop.add_signal_handler(number, over.set)
     loop.add_reader(sys.stdin, on_enter)
+    # A thread of its own: some browsers return when they are closed, and nobody waits for that.
+    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
     try:
         await over.wait()
     finally:

@@ -51,8 +51,13 @@ def test_a_row_for_each_session_and_the_ledger_above() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [{}, {"server": [], "sessions": []}, {"server": {}, "sessions": {}}, {"server": {}, "sessions": [1]}],
-)  # fmt: skip
+    [
+        {},
+        {"server": [], "sessions": []},
+        {"server": {}, "sessions": {}},
+        {"server": {}, "sessions": [1]},
+    ],
+)
 def test_what_is_no_answer_is_an_error(answer: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         Watch().look(answer)
