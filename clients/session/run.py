@@ -16,7 +16,7 @@ from clients.audio.endpoints import Sink, Source, open_sink, open_source
 from clients.audio.feed import Feed
 from clients.audio.files import AudioWriter
 from clients.audio.microphone import Block
-from clients.errors import ClientError, ConnectionLost, ServerError
+from clients.errors import ClientError, ConnectionLost
 from clients.library.addresses import without_secrets
 from clients.library.connection import Session, connect
 from clients.library.packets import AudioPacket, CodesPacket, Packet
@@ -139,7 +139,7 @@ class LiveRun:
             self._goes_on = False
             try:
                 await self._connected_once()
-            except ServerError as error:
+            except (ClientError, ValueError) as error:
                 self._goes_on = self._voicing.take_back(error)
                 if not self._goes_on:
                     raise

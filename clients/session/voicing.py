@@ -133,10 +133,13 @@ class Voicing:
         else:
             await session.send_voice(target, shift=shift)
 
-    def take_back(self, error: ServerError) -> bool:
-        """Goes back to the voice before the last where the server has refused that one; returns
-        whether it did."""
-        if error.code not in REFUSED or self._before is None:
+    def take_back(self, error: Exception) -> bool:
+        """Goes back to the voice before the last where that one was refused, by the server or
+        here; returns whether it did."""
+        refused = isinstance(error, ModelMismatch) or (
+            isinstance(error, ServerError) and error.code in REFUSED
+        )
+        if not refused or self._before is None:
             return False
         self._controls.set_back(*self._before)
         self._before = None
