@@ -1,15 +1,16 @@
 // Whether the microphone hears the loudspeaker, by how loud both are over time. Knows no page.
 //
-// While something is played, people pause now and then: the microphone then falls back to the noise
-// of the room, unless it hears what is played.
+// A microphone that hears what is played is never much quieter than that, a little later; at any
+// other time it may be. How loud anything is to how loud else does not matter.
 
 export const FRAME = 0.02; // seconds
-export const FRAMES = 400; // that are looked at: 8 s
-const LAGS = 16; // frames by which the microphone may hear later what was played: 0.3 s
+export const FRAMES = 500; // that are looked at: 10 s
+const LATER = 16; // frames by which the microphone may hear later what was played: 0.3 s
+const ELSEWHERE = { from: 20, to: 60 }; // frames later, when it has nothing to do with it any more
 const PLAYED = -45; // dB of full scale from which on something is played
-const ENOUGH = 120; // frames of it, and of quiet
-const QUIET = 0.1; // share of the frames below the level that counts
-const ABOVE = 10; // dB above the noise of the room that are no chance
+const ENOUGH = 150; // frames of it: 3 s
+const LEAST = 0.05; // share of the frames beneath the difference that counts
+const MARGIN = 7; // dB that are no chance
 const FLOOR = -100;
 
 /** Level of samples in dB of full scale. */
@@ -21,20 +22,33 @@ export function level(samples) {
 
 /** Whether `heard` has in it what was `played`: levels in dB of the same frames, FRAME s each. */
 export function isFeedback(heard, played) {
-  const quiet = heard.filter((_, i) => isQuiet(played, i));
-  if (quiet.length < ENOUGH / 4) return false;
-  const noise = quantile(quiet, QUIET);
-  for (let lag = 0; lag < LAGS; lag++) {
-    const during = heard.filter((_, i) => i >= lag && played[i - lag] > PLAYED);
-    if (during.length >= ENOUGH && quantile(during, QUIET) > noise + ABOVE) return true;
-  }
-  return false;
+  return evidence(heard, played) > MARGIN;
 }
 
-/** Nothing was played that could be heard in frame i. */
-function isQuiet(played, i) {
-  for (let lag = 0; lag < LAGS; lag++) if (i - lag >= 0 && played[i - lag] > PLAYED) return false;
-  return true;
+/** dB by which the microphone is less quiet soon after something is played than at other times. */
+export function evidence(heard, played) {
+  const leasts = (from, to) => {
+    const found = [];
+    for (let lag = from; lag < to; lag++) {
+      const least = leastDifference(heard, played, lag);
+      if (least !== null) found.push(least);
+    }
+    return found;
+  };
+  const soon = leasts(0, LATER);
+  const elsewhere = leasts(ELSEWHERE.from, ELSEWHERE.to);
+  if (!soon.length || !elsewhere.length) return 0;
+  return Math.max(...soon) - quantile(elsewhere, 0.5);
+}
+
+/** How quiet the microphone gets beside what was played so many frames before, dB; null where too
+ * little was. */
+function leastDifference(heard, played, lag) {
+  const differences = [];
+  for (let i = lag; i < heard.length; i++) {
+    if (played[i - lag] > PLAYED) differences.push(heard[i] - played[i - lag]);
+  }
+  return differences.length < ENOUGH ? null : quantile(differences, LEAST);
 }
 
 function quantile(values, share) {
