@@ -72,7 +72,7 @@ class Keyboard:
         self._press = press
         self._keys = KeyParser()
         self._before: list[Any] | None = None
-        self._is_ours = False
+        self._is_ours = self._stops = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -84,7 +84,9 @@ class Keyboard:
         if self._terminal is not None:
             self._loop = asyncio.get_running_loop()
             atexit.register(self._give_back)
-            self._loop.add_signal_handler(signal.SIGTSTP, self._stop)
+            self._stops = signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL
+            if self._stops:
+                self._loop.add_signal_handler(signal.SIGTSTP, self._stop)
             self._loop.add_signal_handler(signal.SIGCONT, self._look)
             self._look_on()
         return self
@@ -99,8 +101,9 @@ class Keyboard:
             return
         if self._timer is not None:
             self._timer.cancel()
-        for number in (signal.SIGTSTP, signal.SIGCONT):
-            self._loop.remove_signal_handler(number)
+        self._loop.remove_signal_handler(signal.SIGCONT)
+        if self._stops:
+            self._loop.remove_signal_handler(signal.SIGTSTP)
         self._give_back()
         atexit.unregister(self._give_back)
 
