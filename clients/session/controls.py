@@ -34,7 +34,7 @@ class Choice:
 
 
 class Controls:
-    """What holds now. ``first``: the voice that the command began with; ``shift``: semitones by
+    """State of the controls. ``first``: the voice that the command began with; ``shift``: semitones by
     which the voice is moved; ``gain``: of what is heard, dB."""
 
     def __init__(self, first: Choice, shift: float = 0.0, gain: float = 0.0) -> None:

@@ -38,7 +38,7 @@ PATIENCE = 2.0
 
 @runtime_checkable
 class Aiming(Protocol):
-    """Who converts here."""
+    """An encoder here that converts."""
 
     def aim(self, voice: np.ndarray, shift: float = 0.0) -> None:
         """Another voice (256,) from the next frame on, so many semitones higher."""

@@ -181,8 +181,8 @@ class Visitor:
         return not self._gate.is_proxy(self._peer) and self._gate.wait(self._peer) > 0.0
 
     def watch(self) -> Refusal | None:
-        """Why it may not see who else is here; None if it may: with a token of all rights or,
-        where none is asked for, from this machine."""
+        """Refusal to tell it who else is here; None if it may know: with a token of all rights
+        or, where none is asked for, from this machine."""
         if self._grant is None:
             return Refusal(401, "sessions want a token", {"WWW-Authenticate": "Bearer"})
         if not self._grant.is_everything:

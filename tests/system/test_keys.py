@@ -138,7 +138,7 @@ def test_a_voice_and_its_pitch_change_within_a_session(
 def test_talk_goes_over_to_another_voice_and_back(
     speak: Any, live: Codec, hello: np.ndarray
 ) -> None:
-    """By way of other sessions: one for each, and no click between them."""
+    """Each voice has a session of its own, and nothing clicks between them."""
     long = np.concatenate([hello, hello])
     sound, said = speak(long, {100: "n", 700: "p"}, Choice("rowan", "rowan"))
     assert len(sound) == len(long) // HOP * HOP + HOP * bool(len(long) % HOP)
