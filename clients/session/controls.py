@@ -34,8 +34,8 @@ class Choice:
 
 
 class Controls:
-    """State of the controls. ``first``: the voice that the command began with; ``shift``: semitones by
-    which the voice is moved; ``gain``: of what is heard, dB."""
+    """State of the controls. ``first``: the voice that the command began with; ``shift``:
+    semitones by which the voice is moved; ``gain``: of what is heard, dB."""
 
     def __init__(self, first: Choice, shift: float = 0.0, gain: float = 0.0) -> None:
         self._voices = [first]
