@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import io
 import json
 import re
 import shutil
@@ -135,6 +137,27 @@ def said_and_sent(tab: Tab) -> tuple[np.ndarray, np.ndarray]:
     return both[: len(both) // 2], both[len(both) // 2 :]
 
 
+def saved_files(tab: Tab) -> list[bytes]:
+    """The files that a press on Save gives, in their order."""
+    texts = tab.run("""(() => {
+        const blobs = [], names = [], make = URL.createObjectURL;
+        URL.createObjectURL = (blob) => (blobs.push(blob), make.call(URL, blob));
+        const listen = ({ target }) => target.download && names.push(target.download);
+        const click = HTMLAnchorElement.prototype.click;
+        HTMLAnchorElement.prototype.click = function () { listen({ target: this }); };
+        document.getElementById('save').click();
+        URL.createObjectURL = make;
+        HTMLAnchorElement.prototype.click = click;
+        return Promise.all(blobs.map(async (blob, i) => [names[i], await new Promise((resolve) => {
+          const reader = new FileReader();
+          reader.onload = () => resolve(reader.result.split(',')[1]);
+          reader.readAsDataURL(blob);
+        })]));
+    })()""")
+    assert [name for name, _ in texts] == ["said.wav", "sent.wav"]
+    return [base64.b64decode(text) for _, text in texts]
+
+
 def likeness(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
@@ -183,6 +206,10 @@ def test_speech_comes_back_in_the_voice_that_was_chosen(
         tab.until(f"{last} said.slice(-2000).every((x) => x === 0))")
         tab.click("talk")
         tab.until("document.getElementById('talk-word').textContent === 'Talk'")
+        for saved, sound in zip(saved_files(tab), said_and_sent(tab), strict=True):
+            found, rate = soundfile.read(io.BytesIO(saved), dtype="float32")
+            assert rate == SAMPLE_RATE and len(sound) > 4 * SAMPLE_RATE
+            np.testing.assert_allclose(found, np.clip(sound, -1, 1), atol=1 / 32768)
 
 
 def test_who_opens_the_link_hears_the_room(browser: Browser, running: Running) -> None:
@@ -327,6 +354,40 @@ def test_other_rates_keep_a_tone(modules: Tab, rates: tuple[int, int]) -> None:
     tone = np.sin(2 * np.pi * 1000 * np.arange(len(heard)) / wanted)
     assert len(heard) >= 7900 * wanted / given
     assert np.abs(np.array(heard) - tone)[200:].max() < 2e-3
+
+
+@pytest.mark.parametrize("gain", [None, 0.7, 0.4])
+@pytest.mark.parametrize("delay", [5, 9])
+def test_a_microphone_that_hears_the_loudspeaker_is_noticed(
+    modules: Tab, hello: np.ndarray, reply: np.ndarray, gain: float | None, delay: int
+) -> None:
+    """Somebody talks and is heard in another voice, so many frames of 20 ms later, and again."""
+    size = SAMPLE_RATE // 50
+    rng = np.random.default_rng(0)
+    said = np.concatenate([hello, reply])[: 500 * size].reshape(-1, size)
+    heard = said + rng.normal(0, 1e-3, said.shape)
+    played = np.zeros_like(heard)
+    for at in range(delay, len(heard)):
+        played[at] = 0.5 * heard[at - delay]
+        if gain is not None and at >= 4:
+            heard[at] += gain * played[at - 4]
+    levels = [(10 * np.log10(np.square(each).mean(1) + 1e-12)).tolist() for each in (heard, played)]
+    found = modules.run(f"import('/feedback.js').then((f) => f.evidence(...{json.dumps(levels)}))")
+    assert (found > 7) == (gain is not None), found
+
+
+def test_levels_are_kept_by_their_time(modules: Tab) -> None:
+    told = modules.run("""import('/feedback.js').then(({ Feedback, FRAME, level }) => {
+        const feedback = new Feedback();
+        const tone = (loud) => Float32Array.from({ length: 320 }, (_, i) => loud * Math.sin(i / 3));
+        for (let i = 0; i < 600; i++) {
+          const loud = i % 50 < 25 ? 0.3 : 0.001;
+          feedback.play(100 + i * FRAME, tone(loud), 16000);
+          feedback.hear(100 + (i + 3) * FRAME, tone(loud / 2), 16000);
+        }
+        return [level(new Float32Array(10)), feedback.isHeard(100), feedback.isHeard(112)];
+    })""")
+    assert told == [-100, False, True]
 
 
 def test_the_page_reads_and_writes_the_messages_of_the_protocol(modules: Tab) -> None:
