@@ -3,7 +3,10 @@
 // A microphone that hears what is played is never much quieter than that, a little later; at any
 // other time it may be. How loud anything is to how loud else does not matter.
 
+import { RATE, now } from "./session.js";
+
 export const FRAME = 0.02; // seconds
+const SIZE = FRAME * RATE; // samples
 export const FRAMES = 500; // that are looked at: 10 s
 const LATER = 16; // frames by which the microphone may hear later what was played: 0.3 s
 const ELSEWHERE = { from: 20, to: 60 }; // frames later, when it has nothing to do with it any more
@@ -62,13 +65,13 @@ export class Feedback {
   #played = new Levels();
 
   /** Samples (n,) whose first was heard at `time`, in seconds. */
-  hear(time, samples, rate) {
-    this.#heard.put(time, samples, rate);
+  hear(time, samples) {
+    this.#heard.put(time, samples);
   }
 
   /** Samples (n,) whose first will be played at `time`. */
-  play(time, samples, rate) {
-    this.#played.put(time, samples, rate);
+  play(time, samples) {
+    this.#played.put(time, samples);
   }
 
   /** Whether the microphone hears the loudspeaker, looked at from `time` back. */
@@ -78,16 +81,22 @@ export class Feedback {
   }
 }
 
+const LOOK_EVERY = 2000; // ms
+
+/** Calls `show(whether)` now and then: whether who talks, as `talk()` gives, hears the loudspeaker. */
+export function watchFeedback(talk, show) {
+  setInterval(() => show(talk()?.feedback.isHeard(now()) ?? false), LOOK_EVERY);
+}
+
 /** The loudest level of each frame, for the last ones. */
 class Levels {
   #frames = new Map();
 
-  put(time, samples, rate) {
-    const size = Math.round(FRAME * rate);
-    for (let at = 0; at < samples.length; at += size) {
-      const frame = Math.floor((time + at / rate) / FRAME);
+  put(time, samples) {
+    for (let at = 0; at < samples.length; at += SIZE) {
+      const frame = Math.floor((time + at / RATE) / FRAME);
       const there = this.#frames.get(frame) ?? FLOOR;
-      this.#frames.set(frame, Math.max(there, level(samples.subarray(at, at + size))));
+      this.#frames.set(frame, Math.max(there, level(samples.subarray(at, at + SIZE))));
     }
     while (this.#frames.size > 2 * FRAMES) this.#frames.delete(this.#frames.keys().next().value);
   }
