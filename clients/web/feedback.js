@@ -15,6 +15,8 @@ const ENOUGH = 150; // frames of it: 3 s
 const LEAST = 0.05; // share of the frames beneath the difference that counts
 const MARGIN = 7; // dB that are no chance
 const FLOOR = -100;
+const LATE = 0.5; // seconds
+const LOOK_EVERY = 2000; // ms
 
 /** Level of samples in dB of full scale. */
 export function level(samples) {
@@ -74,14 +76,13 @@ export class Feedback {
     this.#played.put(time, samples);
   }
 
-  /** Whether the microphone hears the loudspeaker, looked at from `time` back. */
+  /** Whether the microphone hears the loudspeaker, looked at from `time` back, but for the newest:
+   * a microphone tells late. */
   isHeard(time) {
-    const end = Math.floor(time / FRAME);
+    const end = Math.floor((time - LATE) / FRAME);
     return isFeedback(this.#heard.until(end), this.#played.until(end));
   }
 }
-
-const LOOK_EVERY = 2000; // ms
 
 /** Calls `show(whether)` now and then: whether who talks, as `talk()` gives, hears the loudspeaker. */
 export function watchFeedback(talk, show) {
