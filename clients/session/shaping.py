@@ -151,7 +151,7 @@ class Shaping:
         own = self._own.take(count)
         if not _rests(own, 0.0):
             said = self._said.get(self._heard, count)
-            samples = (samples + own * (said - samples)).astype(np.float32, copy=False)
+            samples = said if _rests(own, 1.0) else _between(samples, said, own)
         self._heard += count
         return _times(samples, self._gain.take(count) * self._seam.take(count))
 
@@ -169,6 +169,10 @@ def _times(samples: Samples, factor: Samples | float) -> Samples:
     if _rests(factor, 1.0):
         return samples
     return np.clip(samples * factor, -1.0, 1.0).astype(np.float32, copy=False)
+
+
+def _between(one: Samples, other: Samples, share: Samples | float) -> Samples:
+    return (one + share * (other - one)).astype(np.float32, copy=False)
 
 
 def _hops(samples: Samples) -> Iterator[Samples]:

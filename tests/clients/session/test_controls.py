@@ -31,7 +31,7 @@ def test_pitch_and_loudness_have_an_end() -> None:
         controls.press("-")
     assert (controls.shift, controls.gain) == (MAX_SHIFT, -MOST_GAIN)
     assert controls.factor == pytest.approx(10 ** (-24 / 20))
-    for _ in range(40):
+    for _ in range(50):
         controls.press("down")
         controls.press("=")
     assert (controls.shift, controls.gain) == (-MAX_SHIFT, MOST_GAIN)
