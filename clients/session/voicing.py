@@ -76,6 +76,14 @@ class Voicing:
         """Decides on role and voice of the next session. Raises UsageError where the talker's own
         voice is to be moved and not known."""
         options, (choice, shift) = self._options, self._wanted
+        try:
+            self._target(choice, shift)
+        except UsageError as error:
+            if shift == options.shift:
+                raise
+            self._tell(str(error))  # a key that came before the session
+            shift = options.shift
+            self._controls.set_back(choice, shift)
         self.role, self.voice = self._role(shift), options.voice
         self._held = self._wanted
         if options.converts_here:
