@@ -299,7 +299,7 @@ def test_the_display_ends_without_a_word(server: Server) -> None:
             with contextlib.suppress(OSError):  # the other end is closed
                 while piece := os.read(ours, 65536):
                     shown += piece
-                    if b"Ctrl-C ends" in shown and process.poll() is None:
+                    if b"held back:" in shown and process.poll() is None:
                         process.send_signal(2)
             assert process.wait(PATIENCE) == 0
         finally:
