@@ -149,15 +149,16 @@ class Keyboard:
 
     def _release(self) -> None:
         """Leaves the terminal alone, as it is."""
-        if self._is_ours and not self._loop.is_closed():
+        if self._is_ours and self._terminal is not None and not self._loop.is_closed():
             self._loop.remove_reader(self._terminal)
         self._is_ours = False
 
     def _give_back(self) -> None:
         """Leaves the terminal as it was."""
-        if self._is_ours and self._is_in_front() and self._before is not None:
+        terminal, before = self._terminal, self._before
+        if self._is_ours and terminal is not None and before is not None and self._is_in_front():
             with suppress(termios.error):
-                termios.tcsetattr(self._terminal, termios.TCSADRAIN, self._before)
+                termios.tcsetattr(terminal, termios.TCSADRAIN, before)
         self._release()
 
     def _stop(self) -> None:

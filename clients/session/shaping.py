@@ -44,7 +44,7 @@ class Glide:
         way = self._value + self._step * np.arange(1, count + 1)
         values = np.minimum(way, self._target) if self._step > 0 else np.maximum(way, self._target)
         self._value = float(values[-1])
-        return values.astype(np.float32)
+        return np.asarray(values, np.float32)
 
 
 class NoiseGate:
@@ -172,7 +172,7 @@ def _times(samples: Samples, factor: Samples | float) -> Samples:
 
 
 def _between(one: Samples, other: Samples, share: Samples | float) -> Samples:
-    return (one + share * (other - one)).astype(np.float32, copy=False)
+    return np.asarray(one + share * (other - one), np.float32)
 
 
 def _hops(samples: Samples) -> Iterator[Samples]:
