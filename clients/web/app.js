@@ -2,7 +2,6 @@
 
 import { askServer } from "./connect.js";
 import { whatIsMissing } from "./devices.js";
-import { watchFeedback } from "./feedback.js";
 import { wav } from "./history.js";
 import { Rate, STAGES } from "./ledger.js";
 import { Listen } from "./listen.js";
@@ -43,7 +42,6 @@ function begin() {
   showSliders();
   listenToButtons();
   setInterval(draw, DRAW_EVERY);
-  watchFeedback(() => page.talk, (heard) => ($("feedback").hidden = !heard));
   alert(lacking());
   meetServer();
 }

@@ -4,14 +4,12 @@ import { keepConnected, serverUrl } from "./connect.js";
 import { Microphone, Speaker, openContext } from "./devices.js";
 import { History } from "./history.js";
 import { Ledger } from "./ledger.js";
-import { Feedback } from "./feedback.js";
 import { HOP, RATE, Session, SessionError, now } from "./session.js";
 
 /** `on`: calls for `state(name, error, seconds)`, `context(state)`, `room(name, error)`. */
 export class Talk {
   said = new History();
   sent = new History();
-  feedback = new Feedback();
   ledger = new Ledger();
   wire = { up: 0, down: 0 };
   peak = 0;
@@ -145,7 +143,6 @@ export class Talk {
       this.peak = Math.max(this.peak, Math.abs(block[i]));
       block[i] = Math.round(block[i] * 32768) / 32768; // as it is sent
     }
-    this.feedback.hear(heard - block.length / RATE, block);
     if (this.#session?.sendSound(block, heard)) this.said.put(this.said.end, block);
   }
 
@@ -165,7 +162,6 @@ export class Talk {
     this.#publisher?.sendSound(out, now());
     const heard = Float32Array.from(out);
     this.#glide(heard, "hear", this.#choice.hear ? 1 : 0);
-    this.feedback.play(now() + this.#speaker.wait, heard);
     this.#speaker.play(heard);
     if (times) this.#account(session, times);
   }

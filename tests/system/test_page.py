@@ -356,40 +356,6 @@ def test_other_rates_keep_a_tone(modules: Tab, rates: tuple[int, int]) -> None:
     assert np.abs(np.array(heard) - tone)[200:].max() < 2e-3
 
 
-@pytest.mark.parametrize("gain", [None, 0.7, 0.4])
-@pytest.mark.parametrize("delay", [5, 9])
-def test_a_microphone_that_hears_the_loudspeaker_is_noticed(
-    modules: Tab, hello: np.ndarray, reply: np.ndarray, gain: float | None, delay: int
-) -> None:
-    """Somebody talks and is heard in another voice, so many frames of 20 ms later, and again."""
-    size = SAMPLE_RATE // 50
-    rng = np.random.default_rng(0)
-    said = np.concatenate([hello, reply])[: 500 * size].reshape(-1, size)
-    heard = said + rng.normal(0, 1e-3, said.shape)
-    played = np.zeros_like(heard)
-    for at in range(delay, len(heard)):
-        played[at] = 0.5 * heard[at - delay]
-        if gain is not None and at >= 4:
-            heard[at] += gain * played[at - 4]
-    levels = [(10 * np.log10(np.square(each).mean(1) + 1e-12)).tolist() for each in (heard, played)]
-    found = modules.run(f"import('/feedback.js').then((f) => f.evidence(...{json.dumps(levels)}))")
-    assert (found > 7) == (gain is not None), found
-
-
-def test_levels_are_kept_by_their_time(modules: Tab) -> None:
-    told = modules.run("""import('/feedback.js').then(({ Feedback, FRAME, level }) => {
-        const feedback = new Feedback();
-        const tone = (loud) => Float32Array.from({ length: 320 }, (_, i) => loud * Math.sin(i / 3));
-        for (let i = 0; i < 600; i++) {
-          const loud = i % 50 < 25 ? 0.3 : 0.001;
-          feedback.play(100 + i * FRAME, tone(loud));
-          feedback.hear(100 + (i + 3) * FRAME, tone(loud / 2));
-        }
-        return [level(new Float32Array(10)), feedback.isHeard(100), feedback.isHeard(112)];
-    })""")
-    assert told == [-100, False, True]
-
-
 def test_the_page_reads_and_writes_the_messages_of_the_protocol(modules: Tab) -> None:
     texts = [from_hex(example["hex"]).hex() for example in EXAMPLES]
     again = modules.run(f"""import('/msgpack.js').then(({{ pack, unpack }}) => {json.dumps(texts)}
