@@ -160,11 +160,11 @@ def test_bypass_gives_what_was_said_in_its_place(speak: Any, hello: np.ndarray) 
 def test_ones_own_voice_moves_in_pitch_where_it_is_known(
     speak: Any, live: Codec, hello: np.ndarray
 ) -> None:
-    me = live.voice(hello)
-    higher, _ = speak(hello, {}, talker=SourceTalker(me), shift=4.0)
-    assert_equal_audio(higher, np.clip(live.convert(hello, raised(me, 4.0), talker=me), -1, 1))
+    me, clip = live.voice(hello), hello[: 160 * HOP]
+    higher, _ = speak(clip, {}, talker=SourceTalker(me), shift=4.0)
+    assert_equal_audio(higher, np.clip(live.convert(clip, raised(me, 4.0), talker=me), -1, 1))
     with pytest.raises(UsageError, match="pitch of your own voice"):
-        speak(hello, {}, shift=4.0)
+        speak(clip, {}, shift=4.0)
     _, said = speak(hello[: 40 * HOP], {4: "u"})
     assert "pitch of your own voice" in said
 
@@ -172,26 +172,25 @@ def test_ones_own_voice_moves_in_pitch_where_it_is_known(
 def test_a_voice_that_is_refused_is_taken_back(speak: Any, live: Codec, hello: np.ndarray) -> None:
     unknown = Choice("gone", "gone")
     stranger = belonging(np.full(256, 0.05, np.float32), ModelIdentity.parse("ns3@0123456789ab"))
-    clip = hello[: 160 * HOP]
+    clip = hello[: 120 * HOP]
     for choice in (unknown, Choice("stranger", stranger)):
         sound, said = speak(clip, {40: "n"}, choice, role="convert", voice="hazel")
         assert "gone" in said or "ns3@0123456789ab" in said
-        assert len(sound) > 100 * HOP and sound[-20 * HOP :].any()
+        assert len(sound) > 60 * HOP and sound[-20 * HOP :].any()
 
 
 def test_a_voice_changes_where_the_client_converts(
     speak: Any, live: Codec, hello: np.ndarray
 ) -> None:
-    local = LocalCodec()
+    local, clip = LocalCodec(), hello[: 260 * HOP]
     try:
         sound, _ = speak(
-            hello, {150: "nuu"}, Choice("rowan", "rowan"), local=local, voice="anonymous.7"
+            clip, {60: "nuu"}, Choice("rowan", "rowan"), local=local, voice="anonymous.7"
         )
     finally:
         local.close()
-    nobody = live.convert(hello, live.anonymous_voice(seed=7))
-    assert np.abs(sound[: 100 * HOP] - nobody[: 100 * HOP]).max() < 0.5
-    assert is_nearer(live, sound[250 * HOP :], "rowan", "hazel")
+    assert is_nearer(live, sound[100 * HOP :], "rowan", "hazel")
+    assert live.voice(sound[100 * HOP :])[-1] > live.voices["rowan"][-1] + 0.05, "and higher"
 
 
 def test_a_file_is_moved_in_pitch_and_made_softer(
@@ -294,13 +293,14 @@ def test_the_display_ends_without_a_word(server: Server) -> None:
         start_new_session=True, env={**os.environ, "COLUMNS": "140", "TERM": "xterm"},
     ) as process:  # fmt: skip
         os.close(theirs)
-        shown = b""
+        shown, told = b"", False
         try:
             with contextlib.suppress(OSError):  # the other end is closed
                 while piece := os.read(ours, 65536):
                     shown += piece
-                    if b"held back:" in shown and process.poll() is None:
+                    if b"held back:" in shown and not told:
                         process.send_signal(2)
+                        told = True
             assert process.wait(PATIENCE) == 0
         finally:
             process.kill()
