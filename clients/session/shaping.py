@@ -168,7 +168,8 @@ def _times(samples: Samples, factor: Samples | float) -> Samples:
     """The samples times a factor, within full scale; themselves where it is 1."""
     if _rests(factor, 1.0):
         return samples
-    return np.clip(samples * factor, -1.0, 1.0).astype(np.float32, copy=False)
+    changed: Samples = np.clip(samples * factor, -1.0, 1.0).astype(np.float32, copy=False)
+    return changed
 
 
 def _between(one: Samples, other: Samples, share: Samples | float) -> Samples:
