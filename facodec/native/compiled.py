@@ -78,6 +78,11 @@ def tell_with(tell: Tell) -> None:
     _tell = tell
 
 
+def compiler() -> str | None:
+    """Finds the C compiler; None where there is none."""
+    return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+
+
 @cache
 def library(folder: Path) -> ctypes.CDLL | None:
     """The C sources in ``folder`` compiled for this machine, from the user's cache or now; None
@@ -106,10 +111,10 @@ class _Build:
         """Raises OSError where there are no sources or no compiler."""
         sources = sorted(folder.glob("*.c"))
         parts = [path.read_bytes() for path in (*sources, *sorted(folder.glob("*.h")))]
-        compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-        if compiler is None:
+        program = compiler()
+        if program is None:
             raise FileNotFoundError("no C compiler was found")
-        call = (compiler, *FLAGS, *DEFINES, *os.environ.get(EXTRA_FLAGS, "").split())
+        call = (program, *FLAGS, *DEFINES, *os.environ.get(EXTRA_FLAGS, "").split())
         known = hashlib.sha256(b"\n".join((*parts, " ".join(call).encode(), _processor())))
         prefix = f"{folder.name}-{known.hexdigest()[:16]}-"
         return _Build(folder.name, prefix, (*call, *map(str, sources), "-lm"))
