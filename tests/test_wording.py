@@ -1,4 +1,5 @@
-"""The rule for docstrings: the first sentence stands alone."""
+"""The rules for words: a docstring's first sentence stands alone; an error that says what it got
+says what was expected."""
 
 from __future__ import annotations
 
@@ -30,6 +31,38 @@ def _text(node: ast.AST) -> Iterator[tuple[int, str]]:
     value = node.value if isinstance(node, ast.Expr) else None
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         yield value.lineno, value.value
+
+
+def errors(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """(line, text) of what the ``raise`` statements of a file say, without values in it."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            parts = [part for part in ast.walk(node.exc) if isinstance(part, ast.Constant)]
+            yield node.lineno, " ".join(str(part.value) for part in parts)
+
+
+def is_half(text: str) -> bool:
+    """Whether an error says what came and not what should have come."""
+    return re.search(r"\bgot\b", text) is not None and "expected" not in text
+
+
+def test_errors_say_what_was_expected() -> None:
+    paths = modules().values()
+    found = [(path, line, text) for path in paths for line, text in errors(tree(path))]
+    assert len(found) > 400
+    assert [(str(path), line) for path, line, text in found if is_half(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "half"),
+    [
+        ('raise ValueError(f"port must be in 0..65535, got {port}")', True),
+        ('raise ValueError(f"expected a port in 0..65535, got {port}")', False),
+        ('raise ValueError("the file is closed")', False),
+    ],
+)
+def test_errors_that_do_not_are_found(source: str, half: bool) -> None:
+    assert [is_half(text) for _, text in errors(ast.parse(source))] == [half]
 
 
 def test_first_sentences_stand_alone() -> None:

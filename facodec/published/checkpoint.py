@@ -114,7 +114,7 @@ def _find(directory: Path, stem: str) -> Path:
         )
     names = " or ".join(path.name for path in candidates)
     there = ", ".join(sorted(shown(p.name) for p in directory.iterdir())[:10]) or "nothing"
-    raise CheckpointError(f"{shown(directory)}: looked for {names}, found {there}")
+    raise CheckpointError(f"{shown(directory)}: expected {names}, got {there}")
 
 
 def _is_skipped(name: str) -> bool:

@@ -46,7 +46,7 @@ class Failure:
     error: Exception
 
 
-INSANE = ValueError(f"samples must be finite and at most {LOUDEST:g}, where 1.0 is full scale")
+INSANE = ValueError(f"expected finite samples of at most {LOUDEST:g} times full scale, 1.0")
 BROKEN = ValueError("the decoder gave NaN or infinity, which its state now holds for ever")
 
 

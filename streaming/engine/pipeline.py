@@ -292,7 +292,7 @@ class Enroll:
 
     def finish(self) -> Work[list[Media]]:
         if self._heard < HOP:
-            raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
+            raise ProtocolError("bad-audio", f"expected sound to enrol, got {self._heard} samples")
         heard = self._sound[: self._heard]
         try:
             voice: np.ndarray = yield Aside(partial(self._codec.voice, heard))
@@ -333,7 +333,7 @@ def _front(
     """The stages that turn the input into frames, with the voice they are to be heard in."""
     if hello.converts:
         if voice is None:
-            raise ProtocolError("no-voice", "role 'convert' needs a voice in hello, got none")
+            raise ProtocolError("no-voice", "role 'convert': expected a voice in hello, got none")
         stage = ConvertSound if source == "pcm" else ConvertFrames
         steer = not is_anonymous(hello.voice)
         return [partial(stage, codec, voice, hello.pitch, talker, steer)]

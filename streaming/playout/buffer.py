@@ -57,9 +57,11 @@ class PlayoutSettings:
 
     def __post_init__(self) -> None:
         if self.rate < 1:
-            raise ValueError(f"rate must be positive, got {self.rate}")
+            raise ValueError(f"expected a positive rate, got {self.rate}")
         if not 0 <= self.reserve < self.limit:
-            raise ValueError(f"reserve {self.reserve} s must lie below the limit {self.limit} s")
+            raise ValueError(
+                f"expected a reserve below the limit of {self.limit} s, got {self.reserve} s"
+            )
 
     def samples(self, seconds: float) -> int:
         return round(seconds * self.rate)

@@ -234,7 +234,7 @@ class Visitor:
 
     def _show_late(self, token: str | None) -> None:
         if token is None:
-            raise ProtocolError("unauthorized", "this server wants a token, got none")
+            raise ProtocolError("unauthorized", "expected a token, got none")
         found = self._gate.identify(self._client, token)
         if isinstance(found, Grant):
             self._grant = found
@@ -244,4 +244,4 @@ class Visitor:
                 f"too many wrong tokens from your address: try again in {math.ceil(found)} s",
             )
         else:
-            raise ProtocolError("unauthorized", "this server wants a token, got one that is wrong")
+            raise ProtocolError("unauthorized", "expected a token, got one that is wrong")

@@ -80,7 +80,7 @@ def take_apart(message: bytes, *, up: bool) -> Media:
     if kind == NOISE and (size or len(found.data) not in (0, NOISE_BYTES)):
         raise ProtocolError(
             "bad-size",
-            f"a pause is told in 3 bytes, or {3 + NOISE_BYTES} with its noise, got {len(message)}",
+            f"expected a pause of 3 bytes, or {3 + NOISE_BYTES} with its noise, got {len(message)}",
         )
     return found
 
@@ -152,5 +152,5 @@ def _past(low: int, now: float) -> float:
 
 def _cut_short(wanted: int, message: bytes) -> ProtocolError:
     return ProtocolError(
-        "bad-size", f"a media message of this kind has {wanted} bytes or more, got {len(message)}"
+        "bad-size", f"expected a media message of {wanted} bytes or more, got {len(message)}"
     )

@@ -143,7 +143,7 @@ def _is_timbre(message: Message) -> TypeGuard[Voice]:
 def _voice(data: bytes) -> Voice:
     if len(data) != 1 + COMPACT_BYTES:
         raise ProtocolError(
-            "bad-voice", f"a compact voice takes {1 + COMPACT_BYTES} bytes, got {len(data)}"
+            "bad-voice", f"expected a compact voice of {1 + COMPACT_BYTES} bytes, got {len(data)}"
         )
     vector = voice_from_compact(data[1:])
     voice = Voice.exact(vector) if data[0] == binary.CHOSEN else Voice.estimate(vector)

@@ -167,7 +167,7 @@ class Hello:
                               FORMATS_OF[self.role])  # fmt: skip
         raise ProtocolError(
             "bad-role",
-            f"role {self.role!r} takes {offered}, got input {self.input!r}, output {self.output!r}",
+            f"role {self.role!r}: expected {offered}, got {self.input} -> {self.output}",
         )
 
 
@@ -359,15 +359,15 @@ def voice_vector(data: bytes) -> np.ndarray:
     if len(data) not in (VOICE_ESTIMATE_BYTES, VOICE_EXACT_BYTES):
         raise ProtocolError(
             "bad-voice",
-            f"a voice is {VOICE_ESTIMATE_BYTES} bytes (float16) or {VOICE_EXACT_BYTES} bytes "
-            f"(float32), got {len(data)}",
+            f"expected a voice of {VOICE_ESTIMATE_BYTES} bytes (float16) or {VOICE_EXACT_BYTES} "
+            f"bytes (float32), got {len(data)}",
         )
     kind = "<f2" if len(data) == VOICE_ESTIMATE_BYTES else "<f4"
     vector = np.frombuffer(data, dtype=kind).astype(np.float32)
     largest = float(np.abs(vector).max())
     if not largest <= LARGEST_TIMBRE:
         raise ProtocolError(
-            "bad-voice", f"a voice holds numbers up to {LARGEST_TIMBRE:g}, got {largest:g}"
+            "bad-voice", f"expected numbers of a voice up to {LARGEST_TIMBRE:g}, got {largest:g}"
         )
     return vector
 
@@ -391,7 +391,7 @@ def pcm_from_bytes(data: bytes, pcm: PcmFormat) -> np.ndarray:
     width = 4 if pcm == "f32" else 2
     if len(data) % width:
         raise ProtocolError(
-            "bad-size", f"{pcm} samples are {width} bytes each, got {len(data)} bytes"
+            "bad-size", f"expected {pcm} samples of {width} bytes each, got {len(data)} bytes"
         )
     if pcm == "f32":
         return np.frombuffer(data, dtype="<f4").astype(np.float32)
