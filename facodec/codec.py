@@ -71,7 +71,7 @@ class Codec(Inputs):
         if identity is not None:
             self.identity = identity
         self.speakers = None if folder is None else load_speakers(folder, self.identity)
-        """How real speakers' timbres are distributed; None where the weights do not say."""
+        """Distribution of real speakers' timbres; None where the weights do not say."""
         self.voices = {name: self._own(voice) for name, voice in (voices or {}).items()}
         """Timbres (256,) that come with the weights, by name."""
         module = cast(nn.Module, model)
@@ -80,7 +80,7 @@ class Codec(Inputs):
 
     @cached_property
     def identity(self) -> ModelIdentity:
-        """Which model its codes and timbres belong to, with the weights it has when this is first
+        """Model that its codes and timbres belong to, with the weights it has when this is first
         asked for."""
         return identity_of(cast(nn.Module, self.model))
 
@@ -105,7 +105,7 @@ class Codec(Inputs):
 
     @property
     def backend(self) -> str:
-        """How its streams compute, as :func:`facodec.load` names it; as it was asked for, maybe
+        """Backend of its streams, as :func:`facodec.load` names it; as it was asked for, maybe
         ``auto``, until :attr:`steps` have been made."""
         steps = self.__dict__.get("steps")  # reading a backend compiles nothing
         return self._backend if steps is None else steps.backend

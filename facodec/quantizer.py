@@ -22,7 +22,7 @@ class Words(nn.Module):
         self._codebook = nn.Embedding(size, code_dim)
 
     def scores(self, projected: Tensor) -> Tensor:
-        """How near each word is to each vector (..., code_dim): (..., size), more is nearer."""
+        """Nearness of each word to each vector (..., code_dim): (..., size), more is nearer."""
         raise NotImplementedError
 
     def nearest(self, projected: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ import pytest
 from tests.test_architecture import modules, tree
 from tests.test_mirror import python_files
 
-NOT_ALONE = re.compile(r"\s*(?:What|The same|Of|Where)\b")
+NOT_ALONE = re.compile(
+    r"\s*(?:What|The same|Of|Where|Who|Whom|Whose|Why|How|Which|When|That|Those|It|So|By|Like)\b"
+)
 """Beginnings of sentences that say something only together with the code around them."""
 
 
@@ -80,6 +82,8 @@ def test_first_sentences_stand_alone() -> None:
         ('X = 1\n"""The same."""', 1),
         ('def f():\n    """Returns what it is given."""', 0),
         ('class A:\n    x: int\n    """Where it is."""', 1),
+        ('def f():\n    """How many there are."""', 1),
+        ('def f():\n    """Whether there are some."""', 0),
     ],
 )
 def test_sentences_that_do_not_are_found(source: str, found: int) -> None:

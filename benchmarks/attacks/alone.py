@@ -119,7 +119,7 @@ async def _listen(place: Arena, heard: list[float]) -> None:
 
 
 def _after_silence(heard: list[float], deaf: float) -> float | None:
-    """When the first packet came after a silence that began with the deafness or later."""
+    """Time of the first packet after a silence that began with the deafness or later."""
     times = [deaf, *(when for when in heard if when > deaf)]
     return next((b for a, b in itertools.pairwise(times) if b - a > SILENCE), None)
 

@@ -170,7 +170,7 @@ class Arena:
         return await attackers.counts((how.get("seconds") or self.seconds) + GRACE)
 
     async def owner_tries(self, tries: int = 30, **hello: Any) -> int:
-        """How often the owner gets in, of so many tries spread over the attack's time."""
+        """Number of the owner's tries that get in, of so many spread over the attack's time."""
         welcome = 0
         gap = self.seconds / tries
         await asyncio.sleep(min(1.5, self.seconds / 4))  # until the attackers are there

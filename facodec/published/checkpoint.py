@@ -21,7 +21,7 @@ from facodec.weights.reading import WeightsError, read_tensors
 PARTS = {"encoder": "ns3_facodec_encoder", "decoder": "ns3_facodec_decoder"}
 """Attribute of :class:`Ns3Model` and the file, without its ending, that holds its parameters."""
 ENDINGS = (".safetensors", ".bin")
-"""In the order of preference."""
+"""Endings of file names, in the order of preference."""
 TRAINING_HEADS = (
     "f0_predictor",
     "phone_predictor",

@@ -253,7 +253,7 @@ class Batcher(Generic[K, T]):
         return min((one.order for one in self._waiting), default=None)
 
     def keys(self, order: float) -> list[K]:
-        """Whose work of this order waits."""
+        """Streams whose work of this order waits."""
         return [one.key for one in self._waiting if one.order == order]
 
     def reorder(self, key: K, order: float) -> None:

@@ -38,7 +38,7 @@ class MovingWords(nn.Module):
         return bool(self.counts.any())
 
     def start(self, chain: SharedQuantizer) -> None:
-        """From words that were just placed."""
+        """Begins anew with words that were just placed."""
         self.counts.fill_(1.0)
         self.spread.zero_()  # to be found with the first batch
         for sums, layer in zip(self.sums, chain.places, strict=True):

@@ -35,7 +35,7 @@ class Result:
     encode: float = 0.0
     decode: float = 0.0
     talker: Talker | None = None
-    """Who was heard, with the last result of a stream."""
+    """Talker that was heard, with the last result of a stream."""
 
     def add(self, other: Result) -> None:
         self.media.extend(other.media)
@@ -104,7 +104,7 @@ class HearingStage(Protocol):
 
 
 def talker_of(stages: Iterable[object]) -> Talker | None:
-    """Who the first of the stages that listens has heard."""
+    """Talker whom the first of the stages that listens has heard."""
     listening = (stage.heard.talker for stage in stages if isinstance(stage, HearingStage))
     found = next(listening, None)
     return None if found is None else Talker(*found)
@@ -310,8 +310,8 @@ def plan(
     enroll: float,
     talker: np.ndarray | None = None,
 ) -> MakePipeline:
-    """How to build the pipeline that a hello asks for. ``voice``, ``talker``: what it means by
-    these; ``enroll``: longest enrolment, s.
+    """Returns how to build the pipeline that a hello asks for. ``voice``, ``talker``: what it means
+    by these; ``enroll``: longest enrolment, s.
 
     Raises ProtocolError where the role needs a voice and has none."""
     if hello.role == "enroll":

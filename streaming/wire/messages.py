@@ -133,16 +133,16 @@ class Hello:
     token: str | None = field(default=None, repr=False)
     seed: int = 0
     pitch: float | None = None
-    """How high who converts speaks, Hz; None: to be heard."""
+    """Median pitch of who converts, Hz; None: to be heard."""
     talker: bytes | str | None = None
-    """Who is talking, like ``voice``: what the running estimates begin with."""
+    """Timbre of who is talking, like ``voice``: what the running estimates begin with."""
     version: int = VERSION
     resume: str | None = None
     """The token that ``ready`` gave an earlier publisher of the room, which this one replaces."""
     identity: str | None = None
     """The model that the client's codes and its voice belong to, ``live@3f9a1c5b7d20``."""
     voices: VoiceForm | None = None
-    """How voices travel in version 2; None: exact."""
+    """Form of voices in version 2; None: exact."""
     stamps: int | None = None
     """In version 2, packets from the server for one that carries stamps; None: 16."""
     coder: str | None = None
@@ -310,7 +310,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Error:
-    """Why the session ends; the close follows. ``code`` is one of :data:`CLOSE_CODES`."""
+    """Reason that the session ends; the close follows. ``code`` is one of :data:`CLOSE_CODES`."""
 
     code: str
     message: str
@@ -334,7 +334,7 @@ class Done:
     queue_max: float = 0.0
     reason: DoneReason = "end"
     talker: bytes | None = None
-    """Who was heard, 1024 bytes like an exact voice; None where too little was."""
+    """Talker that was heard, 1024 bytes like an exact voice; None where too little was."""
     pitch: float | None = None
     """His median pitch, Hz."""
 

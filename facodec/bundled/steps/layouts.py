@@ -157,7 +157,7 @@ KINDS: Mapping[str, type[Any]] = {
     "EncoderStates": c_void_p * (6 + CONTEXT),
     "DecoderStates": c_void_p * 11,
 }  # fmt: skip
-"""By the name in C; states are the addresses of their tensors."""
+"""Structures by their names in C; states are the addresses of their tensors."""
 
 CONSTANTS: Mapping[str, int] = {
     "HOP": HOP,
@@ -182,7 +182,7 @@ CONSTANTS: Mapping[str, int] = {
     "TOP_HARMONIC": int(TOP_HARMONIC),
     "LARGEST": LARGEST,
 }
-"""By the name in C."""
+"""Constants by their names in C."""
 
 
 def check(library: ctypes.CDLL) -> None:
