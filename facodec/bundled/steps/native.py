@@ -55,7 +55,7 @@ class NativeStep:
         return out, with_tensors(like, iter(own))
 
     def in_place(self, inputs: tuple[Tensor, ...], states: Any, rows: Tensor) -> Tensor:
-        """A step of the ``rows`` (B,) of ``states``, which are then those after it."""
+        """Steps the ``rows`` (B,) of ``states`` in place -> output."""
         return self._step(inputs, list(tensors_of(states)), rows)
 
     def _step(self, inputs: tuple[Tensor, ...], states: list[Tensor], rows: Tensor) -> Tensor:
