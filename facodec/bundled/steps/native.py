@@ -126,7 +126,7 @@ class NativeEncoder(NativeStep):
 
 class NativeDecoder(NativeStep):
     """codes (B, 6, 1), timbre (B, 256) -> audio (B, 200). Raises ValueError for other shapes or
-    types, or a code that there is none of."""
+    types, or codes outside of 0..1023."""
 
     function = "facodec_decode"
     arguments = 3
