@@ -23,15 +23,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from facodec.config import (
-    CODE_LAYERS,
-    CODEBOOK_SIZE,
-    CONTENT_LAYERS,
-    DETAIL_LAYERS,
-    HOP,
-    SAMPLE_RATE,
-    TIMBRE_DIM,
-)
+from facodec.config import FRAME_FORMAT
 from facodec.folders import OTHERS_WRITE, private_folder
 
 log = logging.getLogger(__name__)
@@ -46,18 +38,7 @@ FLAGS = (
     "-shared",
     "-fPIC",
 )
-DEFINES = tuple(
-    f"-DFACODEC_{name}={size}"
-    for name, size in {
-        "HOP": HOP,
-        "SAMPLE_RATE": SAMPLE_RATE,
-        "CODE_LAYERS": CODE_LAYERS,
-        "CONTENT_LAYERS": CONTENT_LAYERS,
-        "DETAIL_LAYERS": DETAIL_LAYERS,
-        "CODEBOOK_SIZE": CODEBOOK_SIZE,
-        "TIMBRE_DIM": TIMBRE_DIM,
-    }.items()
-)
+DEFINES = tuple(f"-DFACODEC_{name}={size}" for name, size in FRAME_FORMAT.items())
 """The sizes of the frame format, which C is told."""
 SOURCES = Path(__file__).parent
 """The C library of this package."""
