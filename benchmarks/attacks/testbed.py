@@ -125,7 +125,7 @@ class Attackers:
 
 
 @dataclass
-class Arena:
+class Testbed:
     """Means of an attack. ``seconds``: how long each is to take. ``memory``: (monotonic s, resident
     MiB) of the server over time."""
 
@@ -232,20 +232,20 @@ class Arena:
 
 
 @contextmanager
-def arena(
+def testbed(
     options: tuple[str, ...], seconds: float, seed: int, token: str | None = TOKEN
-) -> Iterator[Arena]:
+) -> Iterator[Testbed]:
     """A server of one's own with these options of ``facodec serve``, which knows the token."""
     with running_server(*options, environment={TOKEN_VARIABLE: token or ""}) as server:
-        yield Arena(server, seconds, seed, token)
+        yield Testbed(server, seconds, seed, token)
 
 
 @contextmanager
-def live_sessions(arena: Arena, seconds: float) -> Iterator[Undisturbed]:
+def live_sessions(testbed: Testbed, seconds: float) -> Iterator[Undisturbed]:
     """The undisturbed sessions, which have talked for a while when this is entered."""
     with tempfile.TemporaryDirectory() as folder:
         sessions = Undisturbed(
-            arena.server.url, arena.token, seconds, arena.seed, Path(folder, "undisturbed")
+            testbed.server.url, testbed.token, seconds, testbed.seed, Path(folder, "undisturbed")
         )
         try:
             sessions.wait_talking()
