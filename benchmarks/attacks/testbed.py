@@ -90,7 +90,7 @@ class Undisturbed:
 
 def undisturbed_patience() -> float:
     """Seconds that the sessions may take to end: longer than they themselves wait for the rest."""
-    from benchmarks.load.client import FINISH_TIMEOUT
+    from benchmarks.load.generator import FINISH_TIMEOUT
 
     return FINISH_TIMEOUT + GRACE
 

@@ -155,7 +155,7 @@ def generate(
     processes = [
         subprocess.Popen(
             [
-                sys.executable, "-m", "benchmarks.load.client", "--url", url,
+                sys.executable, "-m", "benchmarks.load.generator", "--url", url,
                 "--sessions", str(share), "--seconds", str(seconds), *options,
             ],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
