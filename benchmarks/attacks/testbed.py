@@ -156,7 +156,7 @@ class Testbed:
         words += ["--word", word] if word else []
         words += ["--together"] if together else []
         process = await asyncio.create_subprocess_exec(
-            *standing_back(sys.executable, "-m", "benchmarks.attacks.client", name),
+            *standing_back(sys.executable, "-m", "benchmarks.attacks.attacker", name),
             "--url", self.server.url, "--seed", str(self.seed), *words,
             stdout=asyncio.subprocess.PIPE, start_new_session=True,
             env=_environment(self.token if trusted else None),

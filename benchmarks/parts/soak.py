@@ -93,7 +93,7 @@ def _disturbers(
     return {
         name: subprocess.Popen(
             [
-                *standing_back(sys.executable, "-m", "benchmarks.attacks.client", name),
+                *standing_back(sys.executable, "-m", "benchmarks.attacks.attacker", name),
                 "--url", url, "--clients", str(clients), "--seconds", str(seconds),
                 "--seed", str(seed + number),
             ],
