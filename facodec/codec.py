@@ -178,10 +178,9 @@ class Codec(Inputs):
     @torch.inference_mode()
     def talkers_alike(self, audio: ArrayLike | Tensor) -> float | None:
         """Likeness of the voices of the parts of audio (N,), a cosine, see
-        :mod:`facodec.bundled.talkers`: below :data:`facodec.bundled.talkers.SEVERAL` there are
-        several people. None where there is too little talk, and for models that this was not
-        calibrated for."""
-        from facodec.bundled.talkers import talkers_alike
+        :mod:`facodec.bundled.several_talkers`: below its ``SEVERAL`` there are several people.
+        None where there is too little talk, and for models that this was not calibrated for."""
+        from facodec.bundled.several_talkers import talkers_alike
 
         model = self.model
         return talkers_alike(model, self._audio(audio)) if isinstance(model, LiveModel) else None
