@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast
@@ -323,15 +323,6 @@ def run_alone(work: Work[T]) -> T:
             resume = partial(work.throw, answer.error)
         else:
             resume = partial(work.send, answer)
-
-
-def run_all(works: Iterable[tuple[K, Work[T]]]) -> Iterator[tuple[K, T | Failure]]:
-    """Runs work side by side and gives each result as soon as it is there."""
-    batcher: Batcher[K, T] = Batcher()
-    for key, work in works:
-        yield from batcher.add(key, work)
-    while batcher.order is not None:
-        yield from batcher.step()
 
 
 def _answer(kind: type[Request], requests: Sequence[Request]) -> Sequence[Any]:

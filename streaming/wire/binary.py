@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from facodec.config import HOP, SAMPLE_RATE
+from facodec.config import SAMPLE_RATE
 from streaming.wire.messages import MAX_FRAMES_PER_MESSAGE, NOISE_BYTES, ProtocolError, Stamps
 
 AUDIO, ESTIMATE, CHOSEN, NOISE = 0x60, 0x61, 0x62, 0x63
@@ -134,11 +134,6 @@ def duration(byte: int) -> float:
 
 LONGEST = 31 << 14
 """Samples of the longest duration in a byte: 32 s."""
-
-
-def hops_of(samples: int) -> int:
-    """Whole hops in so many samples."""
-    return samples // HOP
 
 
 def _numbered(seq: int, stamps: bytes) -> int:
