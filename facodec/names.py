@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
+from collections.abc import Iterable
 
 LONGEST_NAME = 64
 """Characters."""
@@ -53,3 +54,14 @@ def is_name(text: str) -> bool:
     if _INVISIBLE.search(name) or not name[0].isalnum():
         return False
     return all(c in SIGNS or c.isalnum() or unicodedata.category(c) in ("Mn", "Mc") for c in name)
+
+
+def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:
+    """The end of a sentence that names those of the known that are most like a word, with what goes
+    ``before`` them: "; did you mean 'friend'?". Empty where none is."""
+    from difflib import get_close_matches
+
+    spellings = {each.casefold(): each for each in known}
+    near = get_close_matches(word[:LONGEST_NAME].casefold(), spellings)
+    named = " or ".join(repr(before + spellings[each]) for each in near)
+    return f"; did you mean {named}?" if named else ""

@@ -63,7 +63,7 @@ async def attack(name: str, job: Job) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.attacks.client")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.attacks.client", allow_abbrev=False)
     add = parser.add_argument
     add("name", choices=list(CLIENTS))
     add("--url", required=True)

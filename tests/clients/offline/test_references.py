@@ -12,7 +12,8 @@ import soundfile
 from clients.audio.files import read_audio
 from clients.errors import ClientError
 from clients.offline.references import MostSpeech, measure, read_reference
-from clients.offline.voicebook import BUNDLED
+from clients.offline.voicebook import BUNDLED, Profiles
+from facodec.files import FileError
 
 RATE = 16000
 TIME = np.arange(6 * RATE) / RATE
@@ -48,6 +49,16 @@ def test_no_speech_is_nobodys_voice(kind: str, tmp_path: Path) -> None:
 def test_a_reference_must_last_a_while(tmp_path: Path) -> None:
     with pytest.raises(ClientError, match=r"too short for a voice: 0\.10 s"):
         read_reference(written(tmp_path / "a.wav", HELLO[:1600]))
+
+
+def test_a_link_to_a_device_is_nobodys_voice(tmp_path: Path) -> None:
+    for name in ("zero.wav", "zero.voice"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(FileError, match=r"zero\.wav is a device"):
+        read_reference(tmp_path / "zero.wav")
+    (zero,) = Profiles(tmp_path).list()
+    with pytest.raises(FileError, match=r"zero\.voice is a device"):
+        zero.timbre()
 
 
 @pytest.mark.parametrize("name", BUNDLED)
