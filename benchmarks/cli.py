@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.part not in WITHOUT_CODEC:
         need("server")
-    _check_folders(args)
+    _check_given(args)
     import numpy  # noqa: F401 - torch's own import of it swallows a Ctrl-C
 
     if args.part:
@@ -54,9 +54,13 @@ def run(args: argparse.Namespace) -> int:
     return suite.run(args)
 
 
-def _check_folders(args: argparse.Namespace) -> None:
+def _check_given(args: argparse.Namespace) -> None:
     """Before a quarter of an hour of work: what is to be read is there, what is to be written can
-    be. Raises FileError."""
+    be, and an address is one. Raises FileError and ConnectError."""
+    if (server := getattr(args, "server", None)) is not None:
+        from clients.library.addresses import check_address
+
+        check_address(server)
     for name in ("data", "probe_data"):
         if (given := getattr(args, name, None)) is not None:
             need_speech(given)

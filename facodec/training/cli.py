@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facodec.files import FileError, need_speech, shown
+from facodec.files import FileError, need_folder, need_speech, shown
 from facodec.training.config import STAGES, TrainConfig
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     for folder in (args.data, args.valid):
         if folder is not None:
             need_speech(folder)
+    if args.export is not None:
+        need_folder(args.export)
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.data is not None:

@@ -115,6 +115,8 @@ def test_failures_are_a_sentence_and_status_1(
         (["encode", "no.wav", "x.fac"], "there is no file no.wav"),
         (["decode", str(folder / "no.fac"), out], "there is no file"),
         (["decode", str(folder / "text.fac"), out], "is not a .fac file"),
+        (["play", str(folder / "no.fac")], "there is no file"),
+        (["bench", "load", "--server", "http://x:1"], "is no server address; one is ws://x:1"),
         (["verify", str(folder / "none")], "the model cannot be loaded"),
     ):
         assert main(words) == 1
