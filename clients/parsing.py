@@ -34,9 +34,9 @@ class Parser(argparse.ArgumentParser):
         """Yields the options of this parser and its subparsers, without their dashes."""
         for action in self._actions:
             yield from (each[2:] for each in action.option_strings if each.startswith(OPTION))
-            if isinstance(action.choices, dict):
-                for parser in action.choices.values():
-                    yield from parser.options()
+            for part in action.choices.values() if isinstance(action.choices, dict) else ():
+                if isinstance(part, Parser):
+                    yield from part.options()
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Tells of a value that is none of the choices."""
@@ -45,8 +45,8 @@ class Parser(argparse.ArgumentParser):
         except argparse.ArgumentError as error:
             from facodec.names import did_you_mean
 
-            self._suggested = True
             meant = did_you_mean(str(value), map(str, action.choices or ()))
+            self._suggested = bool(meant)
             raise argparse.ArgumentError(action, error.message + meant) from None
 
     def _suggestions(self) -> Iterator[str]:

@@ -21,7 +21,8 @@ def parser() -> Parser:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--bakend", "auto"], "unrecognized arguments: --bakend; did you mean '--backend'?"),
+        (["--bakend=auto"], "unrecognized arguments: --bakend=auto; did you mean '--backend'?"),
+        (["--bakend", "auto"], "(choose from 'play', 'remove'); did you mean '--backend'?"),
         (
             ["--backend", "natve"],
             "(choose from 'auto', 'native', 'float32'); did you mean 'native'?",

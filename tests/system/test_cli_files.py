@@ -191,7 +191,7 @@ def test_recordings_to_codes_and_back(
     assert Path(fac).stat().st_size < 523 * 7.5 + 1500
     frames = live.encode(hello)
     assert main(["decode", fac, str(out)]) == 0
-    expected = np.clip(live.decode(frames.codes, frames.timbre), -1, 1)[: len(hello)]
+    expected = np.clip(live.decode(frames.codes, live.voice(hello)), -1, 1)[: len(hello)]
     assert_equal_audio(read(out), expected)
     more = ["--voice", str(REPLY), "--layers", "4", "--seed", "9"]
     assert main(["decode", fac, str(out), *more]) == 0
