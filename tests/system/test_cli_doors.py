@@ -146,10 +146,6 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
         ("bench", "--out", "file/report"),
         ("bench", "step", "--save-baseline", "file/a.json"),
         ("bench", "voice", "--data", ".", "--out", "file/report"),
-        ("demo", "--output", "file/out.wav"),
-        ("export", "--out", "file/graphs"),
-        ("train", "--data", ".", "--run", "run", "--export", "file/weights"),
-        ("train-entropy", "--data", ".", "--output", "file/weights"),
     ):
         done = facodec(*words, cwd=tmp_path)
         assert done.returncode == 1 and b"cannot write" in done.stderr, done.stderr

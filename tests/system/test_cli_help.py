@@ -189,6 +189,26 @@ def test_a_folder_of_speech_that_is_none_is_told_before_the_work(
     assert {path.name for path in tmp_path.iterdir()} <= {"file", "bench-report"}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["demo", "--output", "file/out.wav"],
+        ["export", "--out", "file/graphs"],
+        ["train", "--data", ".", "--run", "run", "--export", "file/weights"],
+        ["train-entropy", "--data", ".", "--output", "file/weights"],
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(words) == 1
+    assert "cannot write" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     """A parser and those of its parts."""
     yield parser
