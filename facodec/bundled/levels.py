@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-NORMAL = -26.0
-"""Level in dB of full scale that speech is brought to."""
+NORMAL = -24.0
+"""Level in dB of full scale that speech is brought to: that of most recordings, which change least
+by it."""
 FRAME = 640
 """Samples, 40 ms, of a frame."""
 RANGE = 0.01

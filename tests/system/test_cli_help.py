@@ -69,7 +69,7 @@ def test_no_command_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -> 
         (["serve", "--port", "x"], "invalid int value"),
         (["tlak"], "did you mean 'talk'?"),
         (["encode", "a.wav", "a.fac", "--layer", "3"], "did you mean '--layers'?"),
-        (["convert", "--voise", "hazel"], "did you mean '--voice'?"),
+        (["convert", "--voise", "hazel"], "did you mean '--voice'"),
         (["voices", "rmove", "anna"], "did you mean 'remove'?"),
         (["bench", "qualty"], "did you mean 'quality'?"),
     ],
