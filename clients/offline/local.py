@@ -58,8 +58,8 @@ class LocalCodec:
     def anonymizer(
         self, name: str, pitch: float | None = None, talker: np.ndarray | None = None
     ) -> LocalAnonymizer:
-        """Like :meth:`encoder`, for codes of a conversion into the voice of nobody of this name.
-        Raises ClientError where the model has none."""
+        """Makes an encoder, like :meth:`encoder`, for codes of a conversion into the voice of
+        nobody of this name. Raises ClientError where the model has none."""
         return LocalAnonymizer(self, self.timbre(name, talker), pitch, talker)
 
     def timbre(self, voice: np.ndarray | str, talker: np.ndarray | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Who gets in over real sockets: pages, addresses, tokens; and any bytes at all get an answer."""
+"""Admission over real sockets: pages, addresses, tokens; and any bytes at all get an answer."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_a_request_too_long_is_told_so_though_more_of_it_comes(
 
 
 def test_guesses_are_read_late(raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that refusing them as fast as they come costs nobody anything."""
+    """Refusing them as fast as they come costs nobody anything."""
     monkeypatch.setattr(connections, "SUSPENSE", 0.3)
 
     async def scenario() -> None:
