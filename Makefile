@@ -6,7 +6,7 @@ BIN := .venv/bin
 # How many tests, or variants, run at a time.
 JOBS ?= 2
 
-.PHONY: help run test check variants serve dist clean
+.PHONY: help run test check variants serve wasm dist clean
 
 help:
 	@echo 'make run       start a server, send a sample through it, write out.wav'
@@ -14,6 +14,7 @@ help:
 	@echo 'make check     lint and types only'
 	@echo 'make variants  the tests of exactness, as on other CPUs (4 minutes)'
 	@echo 'make serve     a server with the bundled model'
+	@echo 'make wasm      the C steps as WebAssembly for the page (clang, lld, wasi-libc)'
 	@echo 'make dist      a wheel and a source distribution in dist/'
 	@echo 'make clean     remove the environment'
 
@@ -33,6 +34,9 @@ check: .venv/test.stamp
 
 variants: .venv/test.stamp
 	$(BIN)/python -m tests.variants --jobs $(JOBS)
+
+wasm: .venv/run.stamp
+	$(BIN)/python -m facodec.native.webassembly clients/web/codec.wasm
 
 dist: .venv/dist.stamp
 	$(BIN)/python -m build --outdir dist .

@@ -1,0 +1,178 @@
+"""The bundled model as one block of memory for its steps in WebAssembly: the constants, laid out as
+C reads them where addresses take 32 bits, and the states before the first hop.
+
+A page that computes the codec has the same C steps (:mod:`facodec.native.webassembly`), and
+fetches the image from the server, with what :attr:`Image.about` tells of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Iterator
+from ctypes import Array, Structure, c_uint32, c_void_p
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facodec.bundled.network import LiveNetwork
+from facodec.bundled.steps.decoder import FastDecoder
+from facodec.bundled.steps.encoder import FastEncoder
+from facodec.bundled.steps.layouts import CONSTANTS, KINDS
+from facodec.bundled.steps.packing import Packer, decoder_constants, encoder_constants
+from facodec.states import tensors_of
+
+LANES = 4
+"""Numbers in a vector of WebAssembly, 128 bits."""
+PANEL = 4 * LANES
+"""Columns of a panel there, see ``products.h``."""
+ALIGNED = 64
+"""Bytes that everything in an image begins at a multiple of."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a machine of 32-bit addresses needs to compute the steps.
+
+    ``about``, values of JSON: ``bytes`` of the memory; ``encoder``, ``decoder``: where its
+    structures of ``facodec.h`` lie; ``states``: of either direction ``at`` and ``bytes`` of the
+    tensors of a stream before its first hop, and ``pointers``, from there to each; ``addresses``:
+    where the addresses lie, which count from the beginning of the image; ``runs`` (place, count,
+    is half) of what ``data`` fills the memory with: bytes, or float16 to be widened to float32;
+    ``sizes`` and ``constants`` that the steps must have been compiled with.
+    """
+
+    about: dict[str, Any]
+    data: bytes
+
+
+def image_of(model: LiveNetwork) -> Image | None:
+    """The image of a model on a CPU; None where its widths do not fit, which a warning says."""
+    packer = Packer(PANEL, halves=False)
+    fast_encoder, fast_decoder = FastEncoder(model), FastDecoder(model)
+    encoder = encoder_constants(fast_encoder, packer)
+    decoder = decoder_constants(fast_decoder, packer)
+    if encoder is None or decoder is None:
+        return None
+    writer = _Writer(packer.owned)
+    about = {
+        "encoder": writer.structure(encoder),
+        "decoder": writer.structure(decoder),
+        "states": {
+            "encoder": writer.state(tensors_of(fast_encoder.initial_state(1))),
+            "decoder": writer.state(tensors_of(fast_decoder.initial_state(1, seed=0))),
+        },
+        "sizes": {name: ctypes.sizeof(narrow(kind)) for name, kind in KINDS.items()},
+        "constants": {**CONSTANTS, "PANEL": PANEL, "HALVES": 0},
+        "addresses": writer.addresses,
+        "runs": writer.runs,
+        "bytes": writer.size,
+    }
+    return Image(about, bytes(writer.data))
+
+
+@cache
+def narrow(kind: type[Any]) -> type[Any]:
+    """The C type as it is where addresses take 32 bits."""
+    if _is_address(kind):
+        return c_uint32
+    if issubclass(kind, Array):
+        return narrow(kind._type_) * kind._length_
+    if issubclass(kind, Structure):
+        fields = tuple((name, narrow(field)) for name, field, *_ in kind._fields_)
+        return type(kind.__name__, (Structure,), {"_fields_": fields})
+    return kind
+
+
+def addresses_in(kind: type[Any]) -> Iterator[int]:
+    """Yields where the addresses lie in the narrow layout of a C type, in bytes from its start."""
+    if _is_address(kind):
+        yield 0
+    elif issubclass(kind, Array):
+        step = ctypes.sizeof(narrow(kind._type_))
+        for i in range(kind._length_):
+            yield from (i * step + at for at in addresses_in(kind._type_))
+    elif issubclass(kind, Structure):
+        for name, field, *_ in kind._fields_:
+            start = getattr(narrow(kind), name).offset
+            yield from (start + at for at in addresses_in(field))
+
+
+def _is_address(kind: type[Any]) -> bool:
+    return kind is c_void_p or hasattr(kind, "contents")
+
+
+class _Writer:
+    """Fills an image. ``owned``: the tensors and arrays of structures that addresses lead to.
+    Nothing lies at its beginning, so that no address is 0."""
+
+    def __init__(self, owned: Iterable[object]) -> None:
+        self._owned = {_address_of(each): each for each in owned}
+        self._placed: dict[int, int] = {}
+        self.size = ALIGNED
+        self.data = bytearray()
+        self.runs: list[tuple[int, int, bool]] = []
+        self.addresses: list[int] = []
+
+    def structure(self, value: Structure | Array[Any]) -> int:
+        """Places a structure, or an array of them, behind all that it leads to; returns where."""
+        narrowed = self._narrowed(type(value), value)
+        at = self._room(ctypes.sizeof(narrowed))
+        self._fill(at, bytes(narrowed))
+        for offset in addresses_in(type(value)):
+            if c_uint32.from_buffer(narrowed, offset).value:
+                self.addresses.append(at + offset)
+        return at
+
+    def state(self, tensors: Iterable[Tensor]) -> dict[str, Any]:
+        """Places tensors side by side."""
+        placed = [self._tensor(tensor) for tensor in tensors]
+        return {
+            "at": placed[0],
+            "bytes": self.size - placed[0],
+            "pointers": [at - placed[0] for at in placed],
+        }
+
+    def _narrowed(self, kind: type[Any], value: Any) -> Any:
+        if _is_address(kind):
+            address = ctypes.cast(value, c_void_p).value if value else None
+            return self._place(address) if address else 0
+        if issubclass(kind, Array):
+            return narrow(kind)(*[self._narrowed(kind._type_, each) for each in value])
+        if issubclass(kind, Structure):
+            fields = [(getattr(value, name), field) for name, field, *_ in kind._fields_]
+            return narrow(kind)(*[self._narrowed(field, part) for part, field in fields])
+        return value
+
+    def _place(self, address: int) -> int:
+        if address not in self._placed:
+            owned = self._owned[address]
+            place = self._tensor if isinstance(owned, Tensor) else self.structure
+            self._placed[address] = place(owned)  # type: ignore[arg-type]
+        return self._placed[address]
+
+    def _tensor(self, tensor: Tensor) -> int:
+        own = tensor.detach().contiguous()
+        at = self._room(own.numel() * own.element_size())
+        # Most weights were float16 on disk: half the bytes to fetch.
+        half = own.half() if own.dtype == torch.float32 else None
+        if half is not None and torch.equal(half.float(), own):
+            self._fill(at, half.numpy().tobytes(), own.numel())
+        else:
+            self._fill(at, own.numpy().tobytes())
+        return at
+
+    def _room(self, bytes_: int) -> int:
+        at = self.size
+        self.size += -(-bytes_ // ALIGNED) * ALIGNED
+        return at
+
+    def _fill(self, at: int, data: bytes, halves: int | None = None) -> None:
+        self.runs.append((at, len(data) if halves is None else halves, halves is not None))
+        self.data += data
+
+
+def _address_of(owned: object) -> int:
+    return owned.data_ptr() if isinstance(owned, Tensor) else ctypes.addressof(owned)  # type: ignore[arg-type]
