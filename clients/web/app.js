@@ -1,5 +1,6 @@
 // The page: what is shown and pressed. What is heard and sent is in talk.js and listen.js.
 
+import { loadCodec } from "./codec-thread.js";
 import { askServer } from "./connect.js";
 import { whatIsMissing } from "./devices.js";
 import { wav } from "./history.js";
@@ -32,7 +33,7 @@ function begin() {
   readLink();
   for (const stage of STAGES) $("bar").append(segment(stage));
   $("ledger").append(...STAGES.map((stage) => figure(stage, "ms", true)));
-  $("wire").append(figure("up", "kbit/s"), figure("down", "kbit/s"), figure("underruns", ""));
+  $("wire").append(figure("up", "kbit/s"), figure("down", "kbit/s"), figure("underruns", ""), figure("codec", ""));
   $("delay-note").textContent = words.EXPLAINED.delay;
   $("pitch").value = kept.shift;
   $("gain").value = kept.gain;
@@ -83,7 +84,9 @@ async function meetServer() {
   alert(page.server.wrong ? words.sentence({ code: "unauthorized" }) : lacking());
   $("token-form").hidden = !page.server.needsToken;
   $("share-token-row").hidden = !page.token;
-  if (!page.server.needsToken) showVoices();
+  if (page.server.needsToken) return;
+  loadCodec(page.server.page_model, page.token);
+  showVoices();
 }
 
 function stored() {
@@ -359,6 +362,7 @@ function draw() {
     $(`figure-${way}`).textContent = rates[way].at(now(), going.wire[way]).toFixed(0);
   }
   $("figure-underruns").textContent = going.underruns;
+  $("figure-codec").textContent = words.CODEC[going.computes] ?? "–";
 }
 
 function drawLevel(peak) {
@@ -376,7 +380,7 @@ function figure(name, unit, colour = false) {
   if (colour) row.append(element("i", { className: `s${STAGES.indexOf(name)}` }));
   const value = element("dd");
   value.append(element("span", { id: `figure-${name}`, textContent: "–" }), unit ? ` ${unit}` : "");
-  const title = { up: "sent", down: "received", underruns: "gaps" }[name] ?? name;
+  const title = { up: "sent", down: "received", underruns: "gaps", codec: "computed" }[name] ?? name;
   const note = element("dd", { className: "small", textContent: words.EXPLAINED[name] });
   row.append(element("dt", { textContent: title }), value, note);
   return row;

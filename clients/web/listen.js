@@ -1,13 +1,18 @@
 // Listening to a room. Knows no page.
 
-import { keepConnected, serverUrl } from "./connect.js";
+import { awaitCodec } from "./codec-thread.js";
+import { openSession } from "./coded-session.js";
+import { keepConnected } from "./connect.js";
 import { Speaker, openContext } from "./devices.js";
-import { Session, SessionError } from "./session.js";
+import { SessionError } from "./session.js";
 
 /** `on`: calls for `state(name, error, seconds)`, `context(state)`. */
 export class Listen {
   wire = { up: 0, down: 0 };
   peak = 0;
+  /** Who decodes. */
+  computes = null;
+  #isForeign = false; // whether the room speaks codes of another model than the page has
   #on; #room; #token;
   #stop = new AbortController();
   #context = null;
@@ -54,8 +59,9 @@ export class Listen {
 
   async #once(signal, worked) {
     this.#on.state("waiting");
+    await awaitCodec(signal);
     const hello = { role: "subscribe", output: "pcm", room: this.#room, token: this.#token };
-    const session = new Session(serverUrl(), hello, {
+    const session = openSession(hello, {
       ready: () => {
         worked();
         this.#on.state("listening");
@@ -64,11 +70,16 @@ export class Listen {
         for (const sample of samples) this.peak = Math.max(this.peak, Math.abs(sample));
         this.#speaker.play(samples);
       },
-    }, this.wire);
+    }, this.wire, this.#isForeign);
+    this.computes = session.computes;
     signal.addEventListener("abort", () => session.close(), { once: true });
     try {
       const { reason } = await session.ended;
       throw new SessionError(reason, reason);
+    } catch (error) {
+      if (error.code !== "model-mismatch" || this.#isForeign) throw error;
+      this.#isForeign = true;
+      throw new SessionError("unknown-room", error.message);
     } finally {
       this.#speaker.end();
     }

@@ -1,5 +1,6 @@
 // One session of the protocol facodec.v1 over one WebSocket: docs/protocol.md of the project.
 
+import { packCodes, unpackCodes } from "./codes.js";
 import { pack, unpack } from "./msgpack.js";
 
 export const RATE = 16000;
@@ -24,9 +25,11 @@ export class SessionError extends Error {
 
 /**
  * `hello`: fields of the message. `on`: calls for `ready(message)`, `sound(samples, seq, times)`,
- * `voice(message)`. `wire`: bytes and messages are counted in it.
+ * `codes(frames, seq, times)`, `voice(message)`. `wire`: bytes and messages are counted in it.
  */
 export class Session {
+  /** Who computes the codec. */
+  computes = "server";
   /** Resolves with `done`; rejects with a SessionError. */
   ended;
   ready = null;
@@ -61,7 +64,7 @@ export class Session {
   /** Samples (n,) at 16 kHz, any n; the last was heard at `heard`. Dropped where the network is
    * too slow: a stream that falls behind would stay behind. */
   sendSound(samples, heard = null) {
-    if (heard !== null && this.#socket.bufferedAmount > MOST_WAITING) {
+    if (heard !== null && this.isBehind) {
       this.dropped += samples.length;
       return false;
     }
@@ -71,11 +74,27 @@ export class Session {
       this.#queue({ type: "audio", seq, data: toPcm(part), t: heard });
       this.#sent += part.length;
     }
-    if (heard !== null) {
-      this.#sentAt.set(heard, now());
-      if (this.#sentAt.size > 400) this.#sentAt.delete(this.#sentAt.keys().next().value);
-    }
+    this.#noteSent(heard, 0);
     return true;
+  }
+
+  /** A frame of codes (k,) of what was heard at `heard`, `took` seconds of which it took to encode. */
+  sendCodes(codes, heard = null, took = 0) {
+    const seq = Math.floor(this.#sent / HOP);
+    this.#queue({ type: "codes", seq, n: 1, data: packCodes(codes), t: heard });
+    this.#sent += HOP;
+    this.#noteSent(heard, took);
+  }
+
+  /** Whether the network does not take what is sent. */
+  get isBehind() {
+    return this.#socket.bufferedAmount > MOST_WAITING;
+  }
+
+  #noteSent(heard, took) {
+    if (heard === null) return;
+    this.#sentAt.set(heard, { at: now(), took });
+    if (this.#sentAt.size > 400) this.#sentAt.delete(this.#sentAt.keys().next().value);
   }
 
   /** From here on another voice: its name or its 1024 bytes; `shift`: semitones higher. */
@@ -88,9 +107,9 @@ export class Session {
     this.#queue({ type: "end" });
   }
 
-  /** Gives the session up. */
-  close() {
-    this.#failure ??= new SessionError("closed", "closed");
+  /** Gives the session up, over `failure` if there was one. */
+  close(failure = new SessionError("closed", "closed")) {
+    this.#failure ??= failure;
     this.#socket.close();
     this.#closed();
   }
@@ -113,6 +132,9 @@ export class Session {
     const message = unpack(buffer);
     if (message.type === "audio") {
       this.#on.sound?.(fromPcm(message.data), message.seq, this.#times(message.stamps));
+    } else if (message.type === "codes") {
+      const frames = unpackCodes(message.data, this.ready.layers, message.n);
+      this.#on.codes?.(frames, message.seq, this.#times(message.stamps));
     } else if (message.type === "voice") this.#on.voice?.(message);
     else if (message.type === "ready") {
       this.ready = message;
@@ -131,8 +153,9 @@ export class Session {
     const sent = this.#sentAt.get(t);
     this.#sentAt.delete(t);
     if (sent === undefined) return { queue, encode, decode };
-    const network = Math.max(0, now() - sent - queue - encode - decode);
-    return { capture: Math.max(0, sent - t), network, queue, encode, decode };
+    const { at, took } = sent;
+    const network = Math.max(0, now() - at - queue - encode - decode);
+    return { capture: Math.max(0, at - took - t), network, queue, encode: encode + took, decode };
   }
 
   #look() {

@@ -1,0 +1,67 @@
+// The codec in a thread of its own. What it is told and tells: codec-thread.js.
+
+import { Codec, HOP } from "./codec.js";
+
+const TRIED = 24; // hops; the first few are slower
+const streams = new Map();
+let codec = null;
+
+const calls = {
+  async load({ place, token }) {
+    codec = await Codec.load(place, token);
+    return { identity: codec.identity, pace: pace() };
+  },
+
+  open({ stream, direction }) {
+    streams.set(stream, direction === "encoder" ? codec.encoder() : codec.decoder());
+  },
+
+  close({ stream }) {
+    streams.get(stream)?.close();
+    streams.delete(stream);
+  },
+
+  encode({ stream, samples }) {
+    return { frames: streams.get(stream)?.encode(samples) ?? [] };
+  },
+
+  flush({ stream }) {
+    return { frames: streams.get(stream)?.flush() ?? [] };
+  },
+
+  voice({ stream, timbre }) {
+    streams.get(stream)?.setVoice(timbre);
+  },
+
+  decode({ stream, frames }) {
+    const decoder = streams.get(stream);
+    const heard = decoder ? frames.map((codes) => decoder.decode(codes)) : [];
+    return { hops: heard.filter((hop) => hop !== null) };
+  },
+};
+
+/** Milliseconds that a hop takes, encoded and decoded: the median of some. */
+function pace() {
+  const encoder = codec.encoder();
+  const decoder = codec.decoder();
+  const times = [];
+  for (let i = 0; i < TRIED; i++) {
+    const hop = Float32Array.from({ length: HOP }, () => 0.2 * (Math.random() - 0.5));
+    const began = performance.now();
+    for (const { codes } of encoder.encode(hop)) decoder.decode(codes);
+    times.push(performance.now() - began);
+  }
+  encoder.close();
+  decoder.close();
+  return times.sort((a, b) => a - b)[TRIED / 2];
+}
+
+self.onmessage = async ({ data }) => {
+  const { call, number } = data;
+  try {
+    const result = await calls[call](data);
+    if (result) self.postMessage({ number, result });
+  } catch (error) {
+    self.postMessage({ number, error: String(error.message ?? error) });
+  }
+};
