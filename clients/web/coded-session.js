@@ -3,6 +3,7 @@
 
 import { codecOfPage } from "./codec-thread.js";
 import { serverUrl } from "./connect.js";
+import { STAMP_EVERY } from "./framing.js";
 import { fromHalf, toHalf } from "./half.js";
 import { HOP, Session, SessionError, now } from "./session.js";
 
@@ -34,6 +35,7 @@ class CodedSession {
       input: hello.input && "codes",
       output: hello.output && "codes",
       identity: hello.identity ?? codec.identity,
+      stamps: STAMP_EVERY,
     };
     this.#session = new Session(serverUrl(), coded, {
       ready: on.ready,

@@ -1,7 +1,7 @@
-// One session of the protocol facodec.v1 over one WebSocket: docs/protocol.md of the project.
+// One session of the protocol over one WebSocket: docs/protocol.md of the project.
 
-import { packCodes, unpackCodes } from "./codes.js";
-import { pack, unpack } from "./msgpack.js";
+import { packCodes } from "./codes.js";
+import { CodedFraming, Framing } from "./framing.js";
 
 export const RATE = 16000;
 export const HOP = 200;
@@ -34,7 +34,7 @@ export class Session {
   ended;
   ready = null;
   dropped = 0;
-  #socket; #on; #wire; #settle;
+  #socket; #on; #wire; #settle; #framing;
   #sent = 0;
   #sentAt = new Map();
   #lastSign = now();
@@ -48,12 +48,16 @@ export class Session {
     this.#wire = wire;
     this.ended = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.ended.catch(() => {});
-    this.#socket = new WebSocket(url, "facodec.v1");
+    const isCoded = [hello.input, hello.output].includes("codes");
+    this.#framing = isCoded ? new CodedFraming() : new Framing();
+    const { version } = this.#framing;
+    this.#socket = new WebSocket(url, `facodec.v${version}`);
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onopen = () => {
       this.#opened = true;
       this.#lastSign = now();
-      this.#send({ type: "hello", version: 1, pcm: "s16", ...hello });
+      this.#send({ type: "hello", version, pcm: "s16", ...hello });
+      this.#send({ type: "clock", t0: now() });
       for (const message of this.#waiting.splice(0)) this.#send(message);
     };
     this.#socket.onmessage = ({ data }) => this.#take(data);
@@ -92,8 +96,10 @@ export class Session {
   }
 
   #noteSent(heard, took) {
-    if (heard === null) return;
-    this.#sentAt.set(heard, { at: now(), took });
+    const stamp = this.#framing.stampOf(heard);
+    if (stamp === null) return;
+    this.#sentAt.delete(stamp); // the newest is the last
+    this.#sentAt.set(stamp, { heard, at: now(), took });
     if (this.#sentAt.size > 400) this.#sentAt.delete(this.#sentAt.keys().next().value);
   }
 
@@ -121,7 +127,7 @@ export class Session {
 
   #send(message) {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
-    const data = pack(message);
+    const data = this.#framing.pack(message);
     this.#wire.up += data.length;
     this.#socket.send(data);
   }
@@ -129,16 +135,17 @@ export class Session {
   #take(buffer) {
     this.#lastSign = now();
     this.#wire.down += buffer.byteLength;
-    const message = unpack(buffer);
+    const message = this.#framing.unpack(buffer);
     if (message.type === "audio") {
       this.#on.sound?.(fromPcm(message.data), message.seq, this.#times(message.stamps));
     } else if (message.type === "codes") {
-      const frames = unpackCodes(message.data, this.ready.layers, message.n);
-      this.#on.codes?.(frames, message.seq, this.#times(message.stamps));
+      this.#on.codes?.(message.frames, message.seq, this.#times(message.stamps));
     } else if (message.type === "voice") this.#on.voice?.(message);
     else if (message.type === "ready") {
       this.ready = message;
       this.#on.ready?.(message);
+    } else if (message.type === "clock") {
+      this.#framing.hearClock(message.t0, message.t1, now());
     } else if (message.type === "error") {
       this.#failure = new SessionError(message.code, message.message);
     } else if (message.type === "done") {
@@ -153,9 +160,9 @@ export class Session {
     const sent = this.#sentAt.get(t);
     this.#sentAt.delete(t);
     if (sent === undefined) return { queue, encode, decode };
-    const { at, took } = sent;
+    const { heard, at, took } = sent;
     const network = Math.max(0, now() - at - queue - encode - decode);
-    return { capture: Math.max(0, at - took - t), network, queue, encode: encode + took, decode };
+    return { capture: Math.max(0, at - took - heard), network, queue, encode: encode + took, decode };
   }
 
   #look() {
