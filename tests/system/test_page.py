@@ -28,7 +28,7 @@ from streaming.server.settings import ServerSettings
 from tests import traces
 from tests.conftest import ROOT, missing
 from tests.streaming.wire.test_protocol_document import EXAMPLES, from_hex
-from tests.system.browser import ELSEWHERE, Browser, Tab, chromium
+from benchmarks.kit.browser import ELSEWHERE, Browser, Tab, chromium
 
 TOKEN = "a-secret"
 

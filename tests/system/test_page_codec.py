@@ -19,7 +19,7 @@ from streaming.engine.pipeline import ConvertFrames, Decode, Encode, Pipeline
 from streaming.wire.media import Sound
 from tests.conftest import missing
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_halves
-from tests.system.browser import ELSEWHERE, Browser, Tab, chromium
+from benchmarks.kit.browser import ELSEWHERE, Browser, Tab, chromium
 from tests.system.test_page import Running, likeness, opened, said_and_sent, talk, wait_for_sound
 
 SECONDS = 4
