@@ -1,4 +1,4 @@
-"""``facodec bench page``: what the codec takes in a browser's page, and what it is to be fetched."""
+"""``facodec bench page``: time of the codec in a browser's page, and the size of its model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.kit.common import Result, add_common, run_part, whole_number
 from benchmarks.kit.present import Cell, Table
 
 EXAMPLES = """\
-  facodec bench page                         ms a hop in headless Chromium, and the size of the model
+  facodec bench page                         ms a hop in headless Chromium, size of the model
   facodec bench page --hops 4000             more of them
 """
 MEASURE = """import('/codec.js').then(async ({ Codec }) => {

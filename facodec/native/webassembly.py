@@ -1,6 +1,6 @@
-"""The bundled model's steps in C as WebAssembly, for pages that compute the codec: the same sources,
-compiled by Clang with vectors of 128 bits. ``make wasm`` writes the file that comes along with the
-page; whoever has the same compiler gets the same bytes."""
+"""The bundled model's steps in C as WebAssembly, for pages that compute the codec: the same
+sources, compiled by Clang with vectors of 128 bits. ``make wasm`` writes the file that comes along
+with the page; whoever has the same compiler gets the same bytes."""
 
 from __future__ import annotations
 

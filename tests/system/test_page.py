@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.kit.browser import ELSEWHERE, Browser, Tab, chromium
 from clients.cli import PAGE
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
@@ -28,7 +29,6 @@ from streaming.server.settings import ServerSettings
 from tests import traces
 from tests.conftest import ROOT, missing
 from tests.streaming.wire.test_protocol_document import EXAMPLES, from_hex
-from benchmarks.kit.browser import ELSEWHERE, Browser, Tab, chromium
 
 TOKEN = "a-secret"
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.kit.browser import ELSEWHERE, Browser, Tab, chromium
 from facodec.codec import Codec
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.streams.batching import run_alone
@@ -19,7 +20,6 @@ from streaming.engine.pipeline import ConvertFrames, Decode, Encode, Pipeline
 from streaming.wire.media import Sound
 from tests.conftest import missing
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_halves
-from benchmarks.kit.browser import ELSEWHERE, Browser, Tab, chromium
 from tests.system.test_page import Running, likeness, opened, said_and_sent, talk, wait_for_sound
 
 SECONDS = 4
