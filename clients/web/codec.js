@@ -91,19 +91,19 @@ export class Codec {
     const { buffer } = this.#steps.memory;
     const { bytes, runs, addresses } = this.#about;
     new Uint8Array(buffer, this.#base, bytes).fill(0);
+    const take = reader(data);
     const wide = Float32Array.from({ length: 65536 }, (_, bits) => fromHalf(bits));
-    let from = 0;
-    for (const [at, count, isHalf] of runs) {
+    for (const [kind, at, count, rank, columns] of runs) {
       const there = this.#base + at;
-      if (isHalf) {
-        const halves = new Uint16Array(data.slice(from, from + 2 * count).buffer);
+      if (kind === "half") {
+        const halves = take(Uint16Array, count);
         const out = new Float32Array(buffer, there, count);
         for (let i = 0; i < count; i++) out[i] = wide[halves[i]];
-        from += 2 * count;
-      } else {
-        new Uint8Array(buffer, there, count).set(data.subarray(from, from + count));
-        from += count;
-      }
+      } else if (kind === "product") {
+        const left = take(Float32Array, count * rank);
+        const right = take(Float32Array, rank * columns);
+        multiply(left, right, rank, new Float32Array(buffer, there, count * columns));
+      } else new Uint8Array(buffer, there, count).set(take(Uint8Array, count));
     }
     const words = new DataView(buffer, this.#base);
     for (const at of addresses) words.setUint32(at, words.getUint32(at, true) + this.#base, true);
@@ -224,6 +224,30 @@ function check(failed) {
 
 function padded(bytes) {
   return Math.ceil(bytes / ALIGNED) * ALIGNED;
+}
+
+/** Takes numbers of a kind from bytes, one after the other. */
+function reader(data) {
+  let next = 0;
+  return (Kind, count) => {
+    const start = next;
+    next += count * Kind.BYTES_PER_ELEMENT;
+    return new Kind(data.slice(start, next).buffer);
+  };
+}
+
+/** left (n, rank) times right (rank, columns) -> out (n, columns), all row after row. */
+function multiply(left, right, rank, out) {
+  const columns = right.length / rank;
+  const sum = new Float64Array(columns);
+  for (let row = 0; row * columns < out.length; row++) {
+    sum.fill(0);
+    for (let k = 0; k < rank; k++) {
+      const weight = left[row * rank + k];
+      for (let i = 0; i < columns; i++) sum[i] += weight * right[k * columns + i];
+    }
+    out.set(sum, row * columns);
+  }
 }
 
 async function fetchParts(addresses, get) {

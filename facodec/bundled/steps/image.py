@@ -22,6 +22,7 @@ from facodec.bundled.steps.decoder import FastDecoder
 from facodec.bundled.steps.encoder import FastEncoder
 from facodec.bundled.steps.layouts import CONSTANTS, KINDS
 from facodec.bundled.steps.packing import Packer, decoder_constants, encoder_constants
+from facodec.config import CODEBOOK_SIZE
 from facodec.states import tensors_of
 
 LANES = 4
@@ -30,6 +31,11 @@ PANEL = 4 * LANES
 """Columns of a panel there, see ``products.h``."""
 ALIGNED = 64
 """Bytes that everything in an image begins at a multiple of."""
+WORDS = CODEBOOK_SIZE + 1
+"""Rows of a table of what a layer's words do (:func:`facodec.bundled.steps.chains.word_table`). Its
+rank is no more than the dimensions of the words, and one."""
+NEGLIGIBLE = 2e-7
+"""Singular values, relative to the largest, that are but the rounding of float32."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,11 @@ class Image:
     ``about``, values of JSON: ``bytes`` of the memory; ``encoder``, ``decoder``: where its
     structures of ``facodec.h`` lie; ``states``: of either direction ``at`` and ``bytes`` of the
     tensors of a stream before its first hop, and ``pointers``, from there to each; ``addresses``:
-    where the addresses lie, which count from the beginning of the image; ``runs`` (place, count,
-    is half) of what ``data`` fills the memory with: bytes, or float16 to be widened to float32;
-    ``sizes`` and ``constants`` that the steps must have been compiled with.
+    where the addresses lie, which count from the beginning of the image; ``sizes`` and
+    ``constants`` that the steps must have been compiled with; ``runs`` of what ``data`` fills the
+    memory with, one after the other: ``["bytes", place, count]``; ``["half", place, count]``,
+    float16 to be widened to float32; or ``["product", place, rows, rank, columns]``, two matrices
+    (rows, rank) and (rank, columns) of float32 to be multiplied.
     """
 
     about: dict[str, Any]
@@ -113,14 +121,15 @@ class _Writer:
         self._placed: dict[int, int] = {}
         self.size = ALIGNED
         self.data = bytearray()
-        self.runs: list[tuple[int, int, bool]] = []
+        self.runs: list[list[str | int]] = []
         self.addresses: list[int] = []
 
     def structure(self, value: Structure | Array[Any]) -> int:
         """Places a structure, or an array of them, behind all that it leads to; returns where."""
         narrowed = self._narrowed(type(value), value)
         at = self._room(ctypes.sizeof(narrowed))
-        self._fill(at, bytes(narrowed))
+        self.runs.append(["bytes", at, ctypes.sizeof(narrowed)])
+        self.data += bytes(narrowed)
         for offset in addresses_in(type(value)):
             if c_uint32.from_buffer(narrowed, offset).value:
                 self.addresses.append(at + offset)
@@ -155,23 +164,45 @@ class _Writer:
 
     def _tensor(self, tensor: Tensor) -> int:
         own = tensor.detach().contiguous()
-        at = self._room(own.numel() * own.element_size())
-        # Most weights were float16 on disk: half the bytes to fetch.
-        half = own.half() if own.dtype == torch.float32 else None
-        if half is not None and torch.equal(half.float(), own):
-            self._fill(at, half.numpy().tobytes(), own.numel())
-        else:
-            self._fill(at, own.numpy().tobytes())
+        size = own.element_size()
+        at = self._room(own.numel() * size)
+        is_table = own.ndim == 2 and not len(own) % WORDS
+        start = at
+        for part in own.split(WORDS) if is_table else [own]:
+            self._numbers(start, part)
+            start += part.numel() * size
         return at
+
+    def _numbers(self, at: int, numbers: Tensor) -> None:
+        """Fills memory with numbers, in as few bytes of data as they can be told exactly."""
+        half = numbers.half() if numbers.dtype == torch.float32 else None
+        if half is not None and torch.equal(half.float(), numbers):  # as most are on disk
+            self._fill(["half", at, numbers.numel()], half)
+        elif numbers.ndim == 2 and len(numbers) == WORDS and (factors := factors_of(numbers)):
+            rank, columns = factors[1].shape
+            self._fill(["product", at, WORDS, rank, columns], *factors)
+        else:
+            self._fill(["bytes", at, numbers.numel() * numbers.element_size()], numbers)
 
     def _room(self, bytes_: int) -> int:
         at = self.size
         self.size += -(-bytes_ // ALIGNED) * ALIGNED
         return at
 
-    def _fill(self, at: int, data: bytes, halves: int | None = None) -> None:
-        self.runs.append((at, len(data) if halves is None else halves, halves is not None))
-        self.data += data
+    def _fill(self, run: list[str | int], *data: Tensor) -> None:
+        self.runs.append(run)
+        for part in data:
+            self.data += part.contiguous().numpy().tobytes()
+
+
+def factors_of(table: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Two matrices (n, rank) and (rank, width), float32, whose product is a table (n, width) but
+    for rounding; None where they would not be smaller by half."""
+    left, sizes, right = torch.linalg.svd(table.double(), full_matrices=False)
+    rank = int((sizes > NEGLIGIBLE * sizes[0]).sum())
+    if 2 * rank * sum(table.shape) > table.numel():
+        return None
+    return (left[:, :rank] * sizes[:rank]).float(), right[:rank].float()
 
 
 def _address_of(owned: object) -> int:

@@ -14,12 +14,21 @@ import torch
 from facodec.bundled.model import LiveModel
 from facodec.bundled.steps.decoder import FastDecoder
 from facodec.bundled.steps.encoder import FastEncoder
-from facodec.bundled.steps.image import PANEL, Image, addresses_in, image_of, narrow
+from facodec.bundled.steps.image import (
+    PANEL,
+    WORDS,
+    Image,
+    addresses_in,
+    factors_of,
+    image_of,
+    narrow,
+)
 from facodec.bundled.steps.layouts import Decoder, Encoder, Stack
 from facodec.bundled.steps.packing import Packer, decoder_constants, encoder_constants
 from facodec.codec import Codec
 from facodec.config import LiveConfig
 from facodec.states import tensors_of
+from tests.exactness import assert_equal_numbers
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +42,24 @@ def image(live: Codec) -> Image:
 def memory(image: Image) -> bytearray:
     """The memory that a page fills with it, at address 0."""
     out, start = bytearray(image.about["bytes"]), 0
-    for at, count, is_half in image.about["runs"]:
-        data = image.data[start : start + count * (2 if is_half else 1)]
-        start += len(data)
-        if is_half:
-            data = np.frombuffer(data, "<f2").astype("<f4").tobytes()
-        out[at : at + len(data)] = data
+
+    def take(kind: str, count: int) -> np.ndarray:
+        nonlocal start
+        found = np.frombuffer(image.data, kind, count, start)
+        start += found.nbytes
+        return found
+
+    for kind, at, count, *more in image.about["runs"]:
+        if kind == "half":
+            numbers = take("<f2", count).astype("<f4")
+        elif kind == "product":
+            rank, columns = more
+            left, right = take("<f4", count * rank), take("<f4", rank * columns)
+            exact = left.reshape(count, rank).astype(float) @ right.reshape(rank, columns)
+            numbers = exact.astype("<f4")
+        else:
+            numbers = take("u1", count)
+        out[at : at + numbers.nbytes] = numbers.tobytes()
     assert start == len(image.data)
     return out
 
@@ -85,7 +106,10 @@ def test_all_that_a_structure_leads_to_is_there(
         if isinstance(here, int) and here in owned:
             wanted = owned[here].numpy()
             found = np.frombuffer(memory, wanted.dtype, wanted.size, there)
-            np.testing.assert_array_equal(found, wanted.ravel(), name)
+            if len(wanted.shape) == 2 and len(wanted) % WORDS == 0:
+                assert_equal_numbers(found.reshape(wanted.shape), wanted)
+            else:
+                np.testing.assert_array_equal(found, wanted.ravel(), name)
             seen += 1
         elif isinstance(here, (int, float)) or here is None:
             assert there == (here or 0), name
@@ -132,9 +156,20 @@ def test_addresses_are_listed_and_lead_inside(image: Image, memory: bytearray) -
     assert len(words) > 100 and all(0 < word < len(memory) for word in words)
 
 
-def test_what_is_exact_in_sixteen_bits_travels_so(image: Image) -> None:
-    saved = sum(2 * count for _, count, is_half in image.about["runs"] if is_half)
-    assert saved > 0.3 * len(image.data)
+def test_little_is_to_be_fetched(image: Image) -> None:
+    """Weights that are exact in 16 bits travel so, tables of words as what they are made of."""
+    assert len(image.data) < 0.6 * image.about["bytes"]
+    kinds = [run[0] for run in image.about["runs"]]
+    assert kinds.count("half") > 20 and kinds.count("product") >= 5
+
+
+def test_a_table_is_told_by_its_factors_or_not_at_all() -> None:
+    torch.manual_seed(0)
+    low = torch.randn(200, 9) @ torch.randn(9, 64)
+    left, right = factors_of(low) or pytest.fail("expected factors")
+    assert left.shape == (200, 9) and right.shape == (9, 64)
+    assert_equal_numbers(left.double() @ right.double(), low)
+    assert factors_of(torch.randn(200, 64)) is None
 
 
 def test_there_is_none_of_widths_that_do_not_fit() -> None:

@@ -41,7 +41,7 @@ def test_the_description_leads_to_all_parts(live: Codec) -> None:
             assert part.status_code == 200 and 0 < len(part.body) <= LARGEST
             assert "immutable" in part.headers["Cache-Control"]
             total += len(part.body)
-        assert total == sum(count * (2 if half else 1) for _, count, half in about["runs"])
+        assert LARGEST < total < about["bytes"]
         tag = part.headers["ETag"]
         known = await image.answer(asked(f"/{path}", If_None_Match=tag))
         assert (known.status_code, known.body) == (304, b"")
