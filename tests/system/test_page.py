@@ -31,6 +31,7 @@ from tests.conftest import ROOT, missing
 from tests.streaming.wire.test_protocol_document import EXAMPLES, from_hex
 
 TOKEN = "a-secret"
+HAS_CODEC = "import('/codec-thread.js').then(({ codecOfPage }) => codecOfPage() !== null)"
 
 
 class Running:
@@ -238,6 +239,7 @@ def test_a_token_comes_in_the_fragment_and_goes_no_further(
 
 def test_it_comes_back_when_the_server_does(browser: Browser, guarded: Running) -> None:
     with opened(browser, f"{guarded.page}#token={TOKEN}") as tab:
+        tab.until(HAS_CODEC)
         talk(tab, 0.2)
         tab.run(
             "new MutationObserver(() => (globalThis.told = (globalThis.told ?? '') + "

@@ -20,7 +20,15 @@ from streaming.engine.pipeline import ConvertFrames, Decode, Encode, Pipeline
 from streaming.wire.media import Sound
 from tests.conftest import missing
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_halves
-from tests.system.test_page import Running, likeness, opened, said_and_sent, talk, wait_for_sound
+from tests.system.test_page import (
+    HAS_CODEC,
+    Running,
+    likeness,
+    opened,
+    said_and_sent,
+    talk,
+    wait_for_sound,
+)
 
 SECONDS = 4
 COMPUTE = """import('/codec.js').then(async ({ Codec }) => {
@@ -108,7 +116,7 @@ def test_the_page_computes_what_the_codec_does(
 def test_who_talks_and_who_listens_compute_for_themselves(
     tab: Tab, browser: Browser, running: Running, live: Codec
 ) -> None:
-    tab.until("import('/codec-thread.js').then(({ codecOfPage }) => codecOfPage() !== null)")
+    tab.until(HAS_CODEC)
     named = tab.run("document.querySelector('#voices input:checked + label').firstChild.data")
     talk(tab, 0.2)
     assert tab.run("import('/app.js').then(({ page }) => page.talk.computes)") == "browser"
@@ -117,7 +125,7 @@ def test_who_talks_and_who_listens_compute_for_themselves(
     listener = browser.tab()
     listener.open(link.replace("127.0.0.1", ELSEWHERE))
     listener.until("document.getElementById('talk-word').textContent === 'Listen'")
-    listener.until("import('/codec-thread.js').then(({ codecOfPage }) => codecOfPage() !== null)")
+    listener.until(HAS_CODEC)
     listener.click("talk")
     listener.until("import('/app.js').then(({ page }) => page.listen?.peak > 0.05)")
     assert listener.run("import('/app.js').then(({ page }) => page.listen.computes)") == "browser"
