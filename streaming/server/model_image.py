@@ -52,7 +52,7 @@ class ModelImage:
         return not asked.is_upgrade and (path == ABOUT or path.startswith(PARTS))
 
     async def answer(self, asked: Asked) -> Response:
-        """What was asked for; the first who asks waits a second until it is made."""
+        """The response to a request; the first who asks waits a second until it is made."""
         if self._making is None:
             self._making = asyncio.get_running_loop().run_in_executor(None, self._make)
         file = (await asyncio.shield(self._making)).get(asked.path)

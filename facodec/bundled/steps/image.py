@@ -40,7 +40,7 @@ NEGLIGIBLE = 2e-7
 
 @dataclass(frozen=True)
 class Image:
-    """What a machine of 32-bit addresses needs to compute the steps.
+    """Everything that a machine of 32-bit addresses needs to compute the steps.
 
     ``about``, values of JSON: ``bytes`` of the memory; ``encoder``, ``decoder``: where its
     structures of ``facodec.h`` lie; ``states``: of either direction ``at`` and ``bytes`` of the
