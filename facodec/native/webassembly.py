@@ -32,7 +32,7 @@ FLAGS = (
     "-Wl,-z,stack-size=262144",
 )
 PACKAGES = "clang lld wasi-libc libclang-rt-14-dev-wasm32"
-"""Of Debian 12, which the file that comes along was made with."""
+"""Packages of Debian 12, which the file that comes along was made with."""
 
 
 def compiler() -> str | None:

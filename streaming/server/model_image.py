@@ -18,7 +18,7 @@ from streaming.server.http import Asked, Refusal
 from streaming.server.page import File
 
 ABOUT = "model.json"
-"""Where the description is, beside the page. Its ``parts`` name what the image's data is to be
+"""Place of the description, beside the page. Its ``parts`` name what the image's data is to be
 joined from; the rest is :attr:`facodec.bundled.steps.image.Image.about` and the ``identity``."""
 PARTS = "model/"
 LARGEST = 1 << 20
