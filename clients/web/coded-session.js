@@ -7,7 +7,8 @@ import { STAMP_EVERY } from "./framing.js";
 import { fromHalf, toHalf } from "./half.js";
 import { HOP, Session, SessionError, now } from "./session.js";
 
-const MOST_WAITING = 40; // packets, half a second: a codec that is behind would stay behind
+const MOST_ENCODING = 40; // blocks, half a second: a codec that is behind would stay behind
+const MOST_DECODING = 160; // packets; playout catches up with what comes late
 const ESTIMATE = 512; // bytes of an estimate of a voice; of others twice as many
 
 /** A session of sound as `Session` has it, with the codec in this page where it is there. `plain`:
@@ -57,7 +58,7 @@ class CodedSession {
   /** Samples (n,), of which the last was heard at `heard`; dropped where network or codec are too
    * slow. */
   sendSound(samples, heard = null) {
-    const isBehind = this.#session.isBehind || this.#encoding >= MOST_WAITING;
+    const isBehind = this.#session.isBehind || this.#encoding >= MOST_ENCODING;
     if (heard !== null && isBehind) {
       this.dropped += samples.length;
       return false;
@@ -100,7 +101,7 @@ class CodedSession {
   }
 
   async #decode(frames, seq, times) {
-    if (this.#decoding >= MOST_WAITING) return;
+    if (this.#decoding >= MOST_DECODING) return;
     const began = now();
     this.#decoding++;
     try {
