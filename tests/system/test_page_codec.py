@@ -148,7 +148,7 @@ def test_who_talks_and_who_listens_compute_for_themselves(
 
 
 def converted(live: Codec, said: np.ndarray, voice: np.ndarray) -> np.ndarray:
-    """What comes back of codes and estimates, in another voice."""
+    """Sound that comes back of codes and estimates, in another voice."""
     pipeline = Pipeline([Encode(live, 6), ConvertFrames(live, voice), Decode(live, 0)])
     media = [*pipeline.push(Sound(said)).media, *pipeline.flush().media]
     return np.concatenate([item.samples for item in media if isinstance(item, Sound)])

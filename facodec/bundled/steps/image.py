@@ -8,7 +8,7 @@ fetches the image from the server, with what :attr:`Image.about` tells of it.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ctypes import Array, Structure, c_uint32, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -65,6 +65,7 @@ def image_of(model: LiveNetwork) -> Image | None:
     if encoder is None or decoder is None:
         return None
     writer = _Writer(packer.owned)
+    kinds: Mapping[str, Any] = KINDS
     about = {
         "encoder": writer.structure(encoder),
         "decoder": writer.structure(decoder),
@@ -72,7 +73,7 @@ def image_of(model: LiveNetwork) -> Image | None:
             "encoder": writer.state(tensors_of(fast_encoder.initial_state(1))),
             "decoder": writer.state(tensors_of(fast_decoder.initial_state(1, seed=0))),
         },
-        "sizes": {name: ctypes.sizeof(narrow(kind)) for name, kind in KINDS.items()},
+        "sizes": {name: ctypes.sizeof(narrow(kind)) for name, kind in kinds.items()},
         "constants": {**CONSTANTS, "PANEL": PANEL, "HALVES": 0},
         "addresses": writer.addresses,
         "runs": writer.runs,
@@ -82,34 +83,42 @@ def image_of(model: LiveNetwork) -> Image | None:
 
 
 @cache
-def narrow(kind: type[Any]) -> type[Any]:
+def narrow(kind: Any) -> Any:
     """The C type as it is where addresses take 32 bits."""
     if _is_address(kind):
         return c_uint32
-    if issubclass(kind, Array):
+    if _is_array(kind):
         return narrow(kind._type_) * kind._length_
-    if issubclass(kind, Structure):
+    if _is_structure(kind):
         fields = tuple((name, narrow(field)) for name, field, *_ in kind._fields_)
         return type(kind.__name__, (Structure,), {"_fields_": fields})
     return kind
 
 
-def addresses_in(kind: type[Any]) -> Iterator[int]:
+def addresses_in(kind: Any) -> Iterator[int]:
     """Yields where the addresses lie in the narrow layout of a C type, in bytes from its start."""
     if _is_address(kind):
         yield 0
-    elif issubclass(kind, Array):
+    elif _is_array(kind):
         step = ctypes.sizeof(narrow(kind._type_))
         for i in range(kind._length_):
             yield from (i * step + at for at in addresses_in(kind._type_))
-    elif issubclass(kind, Structure):
+    elif _is_structure(kind):
         for name, field, *_ in kind._fields_:
             start = getattr(narrow(kind), name).offset
             yield from (start + at for at in addresses_in(field))
 
 
-def _is_address(kind: type[Any]) -> bool:
+def _is_address(kind: Any) -> bool:
     return kind is c_void_p or hasattr(kind, "contents")
+
+
+def _is_array(kind: Any) -> bool:
+    return issubclass(kind, Array)
+
+
+def _is_structure(kind: Any) -> bool:
+    return issubclass(kind, Structure)
 
 
 class _Writer:
@@ -144,13 +153,13 @@ class _Writer:
             "pointers": [at - placed[0] for at in placed],
         }
 
-    def _narrowed(self, kind: type[Any], value: Any) -> Any:
+    def _narrowed(self, kind: Any, value: Any) -> Any:
         if _is_address(kind):
             address = ctypes.cast(value, c_void_p).value if value else None
             return self._place(address) if address else 0
-        if issubclass(kind, Array):
+        if _is_array(kind):
             return narrow(kind)(*[self._narrowed(kind._type_, each) for each in value])
-        if issubclass(kind, Structure):
+        if _is_structure(kind):
             fields = [(getattr(value, name), field) for name, field, *_ in kind._fields_]
             return narrow(kind)(*[self._narrowed(field, part) for part, field in fields])
         return value
