@@ -70,7 +70,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
 
 
 def in_page(url: str, hops: int) -> dict[str, Any]:
-    """Measurements that a page makes of itself: times of each hop, ms, and of loading; bytes fetched."""
+    """Measurements of a page by itself: ms of each hop and of loading, bytes fetched."""
     import tempfile
     from pathlib import Path
 
