@@ -71,7 +71,7 @@ class Codec(Inputs):
         if identity is not None:
             self.identity = identity
         self.speakers = None if folder is None else load_speakers(folder, self.identity)
-        """How real speakers' timbres are distributed; None where the weights do not say."""
+        """Distribution of real speakers' timbres; None where the weights do not say."""
         self.voices = {name: self._own(voice) for name, voice in (voices or {}).items()}
         """Timbres (256,) that come with the weights, by name."""
         module = cast(nn.Module, model)
@@ -80,7 +80,7 @@ class Codec(Inputs):
 
     @cached_property
     def identity(self) -> ModelIdentity:
-        """Which model its codes and timbres belong to, with the weights it has when this is first
+        """Model that its codes and timbres belong to, with the weights it has when this is first
         asked for."""
         return identity_of(cast(nn.Module, self.model))
 
@@ -105,7 +105,7 @@ class Codec(Inputs):
 
     @property
     def backend(self) -> str:
-        """How its streams compute, as :func:`facodec.load` names it; as it was asked for, maybe
+        """Backend of its streams, as :func:`facodec.load` names it; as it was asked for, maybe
         ``auto``, until :attr:`steps` have been made."""
         steps = self.__dict__.get("steps")  # reading a backend compiles nothing
         return self._backend if steps is None else steps.backend
@@ -178,10 +178,9 @@ class Codec(Inputs):
     @torch.inference_mode()
     def talkers_alike(self, audio: ArrayLike | Tensor) -> float | None:
         """Likeness of the voices of the parts of audio (N,), a cosine, see
-        :mod:`facodec.bundled.talkers`: below :data:`facodec.bundled.talkers.SEVERAL` there are
-        several people. None where there is too little talk, and for models that this was not
-        calibrated for."""
-        from facodec.bundled.talkers import talkers_alike
+        :mod:`facodec.bundled.several_talkers`: below its ``SEVERAL`` there are several people.
+        None where there is too little talk, and for models that this was not calibrated for."""
+        from facodec.bundled.several_talkers import talkers_alike
 
         model = self.model
         return talkers_alike(model, self._audio(audio)) if isinstance(model, LiveModel) else None

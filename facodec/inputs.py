@@ -22,7 +22,7 @@ class Inputs:
 
     @property
     def identity(self) -> ModelIdentity:
-        """Which model codes and timbres belong to."""
+        """Identity of the model that codes and timbres belong to."""
         raise NotImplementedError
 
     def tensor_codes(self, codes: ArrayLike | Tensor) -> Tensor:

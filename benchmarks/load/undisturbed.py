@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.load.client import generate
+from benchmarks.load.generator import generate
 from benchmarks.load.session import HOP_SECONDS, Load, Media, Talker, Tally
 from facodec.config import HOP, TIMBRE_DIM
 from streaming.server.settings import TOKEN_VARIABLE

@@ -117,7 +117,7 @@ class Playback:
         self.damaged = False
         """Whether something was lost other than by cutting the end off."""
         self.seconds: float | None = None
-        """How long it will be; None where that is not known beforehand."""
+        """Length that it will have; None where that is not known beforehand."""
         end = survey(source).end if part.end is None else part.end
         if end > part.start:
             self.seconds = (end - part.start) / SAMPLE_RATE

@@ -42,7 +42,7 @@ LEAST_MOVEMENT, LEAST_PITCH = 2.0, 0.05
 GOOD_SECONDS, GOOD_SPEECH, GOOD_SNR = 3.0, 1.0, 16.0
 SEVERAL = 0.78
 """Likeness of parts of a recording below which several people talk in it, as measured in
-:data:`facodec.bundled.talkers.SEVERAL`, which this does not import: it needs no PyTorch."""
+:data:`facodec.bundled.several_talkers.SEVERAL`, which this does not import: it needs no PyTorch."""
 LONGEST, PART = 60, 5
 """Seconds used of a recording, and of the parts that are chosen from a longer one."""
 TINY = 1e-12

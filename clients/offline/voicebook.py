@@ -62,7 +62,7 @@ class Profile:
         return read_profile(self.path)
 
     def timbre_to_use(self, tell: Tell) -> np.ndarray:
-        """Like :meth:`timbre`; ``tell`` gets a sentence where the model is not known wholly."""
+        """Reads like :meth:`timbre`; ``tell`` hears where the model is not wholly known."""
         timbre = self.timbre()
         model = model_of(timbre)
         if model is None or not model.weights:

@@ -49,7 +49,7 @@ async def _demo(output: Path, model: str | None, microphone: bool) -> None:
 
 
 def _command() -> str:
-    """How this program can be called from here: it may lie in an environment that is not active."""
+    """Words that call this program from here: it may lie in an environment that is not active."""
     return "facodec" if shutil.which("facodec") else str(_short(Path(sys.argv[0])))
 
 
@@ -59,7 +59,7 @@ def _short(path: Path) -> Path:
 
 
 def _microphone() -> str:
-    """Which microphone there is."""
+    """Name of the microphone that there is."""
     try:
         found = choose(list_devices(), None, "input")
     except ClientError:

@@ -2,51 +2,33 @@
 
 import { awaitCodec } from "./codec-thread.js";
 import { openSession } from "./coded-session.js";
-import { keepConnected } from "./connect.js";
-import { Speaker, openContext } from "./devices.js";
+import { Hearing } from "./hearing.js";
 import { SessionError } from "./session.js";
 
 /** `on`: calls for `state(name, error, seconds)`, `context(state)`. */
 export class Listen {
   wire = { up: 0, down: 0 };
   peak = 0;
-  /** Who decodes. */
+  /** Who decodes: "browser" or "server". */
   computes = null;
   #isForeign = false; // whether the room speaks codes of another model than the page has
-  #on; #room; #token;
+  #on; #room; #token; #hearing;
   #stop = new AbortController();
-  #context = null;
-  #speaker = null;
 
   constructor(on, room, token) {
     this.#on = on;
     this.#room = room;
     this.#token = token;
+    this.#hearing = new Hearing(on);
   }
 
   get underruns() {
-    return this.#speaker?.counters.underruns ?? 0;
+    return this.#hearing.underruns;
   }
 
   /** Until stop(); raises SessionError. Call it from a click. */
-  async run() {
-    this.#on.state("starting");
-    try {
-      this.#context = await openContext();
-      this.#context.onstatechange = () => this.#on.context(this.#context.state);
-      this.#speaker = new Speaker(this.#context);
-      this.#on.context(this.#context.state);
-      await keepConnected(
-        this.#stop.signal,
-        (signal, worked) => this.#once(signal, worked),
-        (error, seconds) => this.#on.state("reconnecting", error, seconds),
-      );
-    } finally {
-      this.#speaker?.close();
-      if (this.#context) this.#context.onstatechange = null;
-      await this.#context?.close();
-      this.#on.state("stopped");
-    }
+  run() {
+    return this.#hearing.run(this.#stop.signal, (signal, worked) => this.#once(signal, worked));
   }
 
   stop() {
@@ -54,7 +36,7 @@ export class Listen {
   }
 
   resume() {
-    return this.#context?.resume();
+    return this.#hearing.resume();
   }
 
   async #once(signal, worked) {
@@ -68,7 +50,7 @@ export class Listen {
       },
       sound: (samples) => {
         for (const sample of samples) this.peak = Math.max(this.peak, Math.abs(sample));
-        this.#speaker.play(samples);
+        this.#hearing.speaker.play(samples);
       },
     }, this.wire, this.#isForeign);
     this.computes = session.computes;
@@ -79,9 +61,9 @@ export class Listen {
     } catch (error) {
       if (error.code !== "model-mismatch" || this.#isForeign) throw error;
       this.#isForeign = true;
-      throw new SessionError("unknown-room", error.message);
+      throw new SessionError("unknown-room", error.message); // which is tried again
     } finally {
-      this.#speaker.end();
+      this.#hearing.speaker.end();
     }
   }
 }

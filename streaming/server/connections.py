@@ -63,7 +63,7 @@ class Arrivals(Allowance):
         self._by_address.setdefault(connection.arrived_from, {})[connection] = None
 
     def leave(self, connection: Connection) -> None:
-        """It has become a WebSocket, or has gone; safe to call again."""
+        """Takes note that it has become a WebSocket, or has gone; safe to call again."""
         if connection not in self._all:
             return
         del self._all[connection]
@@ -123,7 +123,7 @@ class Connection(ServerSocket):
         return wait
 
     def has_arrived(self) -> None:
-        """It is a WebSocket now."""
+        """Takes note that it is a WebSocket now."""
         self._arrivals.leave(self)
 
     def give_up(self) -> None:

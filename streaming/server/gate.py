@@ -92,7 +92,7 @@ class Gate:
         return self._proxies.trusts(address)
 
     def client(self, peer: Address | None, asked: Asked) -> Address | None:
-        """Who asks, behind the proxies that are trusted."""
+        """Address of who asks, behind the proxies that are trusted."""
         return self._proxies.client(peer, asked.forwarded)
 
     def check_page(self, peer: Address | None, asked: Asked, is_visit: bool) -> Refusal | None:
@@ -181,8 +181,8 @@ class Visitor:
         return not self._gate.is_proxy(self._peer) and self._gate.wait(self._peer) > 0.0
 
     def check(self, asked: Asked, is_visit: bool = False) -> Refusal | None:
-        """Why its request is refused, whatever it asks for; None if it is not. ``is_visit``:
-        somebody follows a link to the server's own page."""
+        """Reason that its request is refused, whatever it asks for; None if it is not.
+        ``is_visit``: somebody follows a link to the server's own page."""
         if self._connected is None:
             self._client = self._gate.client(self._peer, asked)
             self._connected = self._gate.connect(self._client)
@@ -191,7 +191,7 @@ class Visitor:
         return self._gate.check_page(self._peer, asked, is_visit)
 
     def show(self, token: str | None) -> Refusal | None:
-        """Why the token of its request is refused; None if it is not, or there is none."""
+        """Reason that the token of its request is refused; None if it is not, or there is none."""
         if token is None or self._grant is not None:
             return None
         found = self._gate.identify(self._client, token)
@@ -234,7 +234,7 @@ class Visitor:
 
     def _show_late(self, token: str | None) -> None:
         if token is None:
-            raise ProtocolError("unauthorized", "this server wants a token, got none")
+            raise ProtocolError("unauthorized", "expected a token, got none")
         found = self._gate.identify(self._client, token)
         if isinstance(found, Grant):
             self._grant = found
@@ -244,4 +244,4 @@ class Visitor:
                 f"too many wrong tokens from your address: try again in {math.ceil(found)} s",
             )
         else:
-            raise ProtocolError("unauthorized", "this server wants a token, got one that is wrong")
+            raise ProtocolError("unauthorized", "expected a token, got one that is wrong")

@@ -81,7 +81,7 @@ def test_wrong_words_are_usage_errors(
         (["talk", "--serve", "--server", "ws://a"], "leave out --server"),
         (["talk", "--serve", "--reconnect"], "--reconnect is for"),
         (["talk", "--input", "a.wav", "--output", "a.wav"], "must be different files"),
-        (["serve", "--port", "70000"], "port must be 0 to 65535"),
+        (["serve", "--port", "70000"], "expected a port in 0..65535"),
         (["voices", "add", "a/b", "x.wav"], "cannot name a voice"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Who gets in over real sockets: pages, addresses, tokens; and any bytes at all get an answer."""
+"""Admission over real sockets: pages, addresses, tokens; and any bytes at all get an answer."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_rush_of_connections_is_read_in_turn(
 
 
 def test_guesses_are_read_late(raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that refusing them as fast as they come costs nobody anything."""
+    """Refusing them as fast as they come costs nobody anything."""
     monkeypatch.setattr(connections, "SUSPENSE", 0.3)
 
     async def scenario() -> None:

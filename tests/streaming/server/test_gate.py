@@ -1,4 +1,4 @@
-"""Who may come in, with a clock that stands still and no sockets."""
+"""Admission to a server, with a clock that stands still and no sockets."""
 
 from __future__ import annotations
 

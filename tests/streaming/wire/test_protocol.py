@@ -130,7 +130,7 @@ HELLO = {"type": "hello", "version": 1, "role": "encode"}
         (packed(type="clock", t0=0.0, more=[0] * 250), "bad-message", "256 msgpack values"),
         (packed(type="clock", t0=0.0, more=[[0] * 15] * 16), "bad-message", "256 msgpack values"),
         (packed(**{**HELLO, "resume": ""}), "bad-field", "'resume'"),
-        (packed(**{**HELLO, "pitch": 54.9}), "bad-field", "must be a number from 55 to 450"),
+        (packed(**{**HELLO, "pitch": 54.9}), "bad-field", "expected a number from 55 to 450"),
         (packed(**{**HELLO, "pitch": 450.5}), "bad-field", "got 450.5"),
         (packed(**{**HELLO, "pitch": float("nan")}), "bad-field", "'pitch'"),
         (packed(**{**HELLO, "pitch": "high"}), "bad-field", "'pitch'"),

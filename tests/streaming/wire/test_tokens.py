@@ -41,10 +41,10 @@ def test_a_file_of_tokens_with_rights_rooms_and_names(tmp_path: Path) -> None:
     [
         ("", "holds no token"),
         ("# nothing\n", "holds no token"),
-        (f"{SECRET} listen\n", "line 1: word 2 must be rights"),
+        (f"{SECRET} listen\n", "line 1: word 2: expected rights"),
         (f"good\n{SECRET} {SECRET}\n", "line 2"),
         (f"{SECRET}\n{SECRET}\n", "twice"),
-        (f"{SECRET}é\n", "line 1: a token must be of ASCII"),
+        (f"{SECRET}é\n", "line 1: expected a token of ASCII"),
         (f"{SECRET * 40}\n", "1 to 256"),
         (f"{SECRET} rooms=\n", "word 2"),
     ],
