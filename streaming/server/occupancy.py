@@ -11,7 +11,7 @@ from typing import Protocol
 
 from streaming.wire.protocol import ProtocolError
 
-SMALLEST = 1 / 8
+SMALLEST = 1 / 4
 """Share of a session's place that one takes whose codes go out as codes: its client encodes and
 decodes, and what is left to do here is some arithmetic."""
 

@@ -51,15 +51,15 @@ def test_the_oldest_without_a_token_gives_way() -> None:
 
 def test_who_computes_little_takes_a_share_of_a_place() -> None:
     occupancy = Occupancy(lambda: 2, listeners=0, unknown=20)
-    whole, *light = (Visitor() for _ in range(10))
+    whole, *light = (Visitor() for _ in range(6))
     occupancy.admit(whole, listens=False)
-    for visitor in light[:8]:
+    for visitor in light[:4]:
         assert not occupancy.are_taken
         occupancy.admit(visitor, listens=False, share=SMALLEST)
-    assert occupancy.are_taken and occupancy.computing == 9
+    assert occupancy.are_taken and occupancy.computing == 5
     with pytest.raises(ProtocolError, match="all 2 sessions are taken"):
-        occupancy.admit(light[8], listens=False, share=SMALLEST)
+        occupancy.admit(light[4], listens=False, share=SMALLEST)
     occupancy.leave(light[0])
     assert not occupancy.are_taken
     with pytest.raises(ProtocolError, match="all 2 sessions are taken"):
-        occupancy.admit(light[8], listens=False)
+        occupancy.admit(light[4], listens=False)
