@@ -157,7 +157,7 @@ def test_a_full_machine_takes_no_more_streams(untrained: Codec) -> None:
 
 def test_codes_that_go_out_as_codes_take_little(untrained: Codec) -> None:
     many = runtime(untrained, ServerSettings(), streams=4)
-    light = Hello("convert", input="codes", output="codes", voice=Voice.exact(np.zeros(256)))
+    light = Hello("convert", input="codes", output="codes", voice=Voice.exact(np.zeros(256)).data)
     for _ in range(4):
         many.open_stream(many.plan(light)[1], lambda outcome: None)
     assert many.engine.load == pytest.approx(1 / many.capacity())
