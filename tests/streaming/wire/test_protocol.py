@@ -137,7 +137,7 @@ HELLO = {"type": "hello", "version": 1, "role": "encode"}
         (packed(**{**HELLO, "pitch": True}), "bad-field", "'pitch'"),
         (packed(**{**HELLO, "talker": "../etc"}), "bad-field", "'../etc'"),
         (packed(**{**HELLO, "talker": 3}), "bad-field", "1024 bytes"),
-        (packed(**{**HELLO, "talker": bytes(512)}), "bad-voice", "hello's talker is 1024 bytes"),
+        (packed(**{**HELLO, "talker": bytes(512)}), "bad-voice", "hello's talker of 1024 bytes"),
         (packed(**{**HELLO, "talker": b"\xff" * 1024}), "bad-voice", "got nan"),
         (packed(**{**HELLO, "talker": b"\x00\x00\x80\x7e" * 256}), "bad-voice", "got 8.50706e"),
         (packed(**{**HELLO, "identity": "live@"}), "bad-field", "'identity'"),
