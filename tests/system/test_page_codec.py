@@ -114,7 +114,7 @@ def test_the_page_computes_what_the_codec_does(
 
 
 def test_who_talks_and_who_listens_compute_for_themselves(
-    tab: Tab, browser: Browser, running: Running, live: Codec
+    tab: Tab, browser: Browser, live: Codec, record_property: Any
 ) -> None:
     tab.until(HAS_CODEC)
     named = tab.run("document.querySelector('#voices input:checked + label').firstChild.data")
@@ -136,6 +136,8 @@ def test_who_talks_and_who_listens_compute_for_themselves(
         for way in ways:
             rate = one.run(f"document.getElementById('figure-{way}').textContent")
             assert 3 < float(rate) < 60, (way, rate)  # sound takes 260
+            who = "talker" if one is tab else "listener"
+            record_property("measured", f"kbit/s {way} of a {who} with the codec: {rate}")
     assert not listener.complaints
     listener.close()
     said, sent = said_and_sent(tab)
