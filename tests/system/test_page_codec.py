@@ -31,6 +31,9 @@ from tests.system.test_page import (
 )
 
 SECONDS = 4
+COMPUTES = "import('/app.js').then(({ page }) => page.%s.computes)"
+HEARS = "import('/app.js').then(({ page }) => page.listen?.peak > 0.05"
+CODEC = "import('/codec-thread.js').then(({ codecOfPage }) => codecOfPage()"
 COMPUTE = """import('/codec.js').then(async ({ Codec }) => {
     const codec = await Codec.load(new URL('model.json', location.href));
     const bytes = Uint8Array.from(atob('%s'), (letter) => letter.charCodeAt(0));
@@ -113,40 +116,67 @@ def test_the_page_computes_what_the_codec_does(
     record_property("measured", f"the codec in the page: {pace}")
 
 
-def test_who_talks_and_who_listens_compute_for_themselves(
-    tab: Tab, browser: Browser, live: Codec, record_property: Any
-) -> None:
+@pytest.fixture(scope="module")
+def talker(tab: Tab) -> Tab:
+    """A tab that talks and broadcasts, and computes the codec."""
     tab.until(HAS_CODEC)
-    named = tab.run("document.querySelector('#voices input:checked + label').firstChild.data")
     talk(tab, 0.2)
-    assert tab.run("import('/app.js').then(({ page }) => page.talk.computes)") == "browser"
     tab.click("broadcast")
-    link = tab.until("document.getElementById('link').value")
+    tab.until("document.getElementById('link').value")
+    return tab
+
+
+def test_who_talks_computes_for_himself(talker: Tab, live: Codec, record_property: Any) -> None:
+    assert talker.run(COMPUTES % "talk") == "browser"
+    wait_for_sound(talker, 2.0)
+    assert talker.run("document.getElementById('figure-codec').textContent") == "in this browser"
+    for way in ("up", "down"):
+        tell_rate(talker, way, record_property)
+    named = talker.run("document.querySelector('#voices input:checked + label').firstChild.data")
+    said, sent = said_and_sent(talker)
+    known = slice(len(sent) - live.latency.total)
+    wanted = converted(live, said, live.voices[named.strip()])
+    assert likeness(sent[known], wanted[known]) > 0.99  # codes may be tied
+    total = talker.run("document.getElementById('sum').textContent")
+    assert 30 < float(total.split()[0]) < 1000
+
+
+def test_who_listens_decodes_for_himself_what_he_can(
+    talker: Tab, browser: Browser, record_property: Any
+) -> None:
+    link = talker.run("document.getElementById('link').value")
     listener = browser.tab()
     listener.open(link.replace("127.0.0.1", ELSEWHERE))
     listener.until("document.getElementById('talk-word').textContent === 'Listen'")
     listener.until(HAS_CODEC)
     listener.click("talk")
-    listener.until("import('/app.js').then(({ page }) => page.listen?.peak > 0.05)")
-    assert listener.run("import('/app.js').then(({ page }) => page.listen.computes)") == "browser"
-    wait_for_sound(tab, 2.0)
-    for one, ways in ((tab, ("up", "down")), (listener, ("down",))):
-        told = one.until("document.getElementById('figure-codec').textContent")
-        assert told == "in this browser"
-        for way in ways:
-            rate = one.run(f"document.getElementById('figure-{way}').textContent")
-            assert 3 < float(rate) < 60, (way, rate)  # sound takes 260
-            who = "talker" if one is tab else "listener"
-            record_property("measured", f"kbit/s {way} of a {who} with the codec: {rate}")
+    listener.until(f"{HEARS} && page.listen.computes === 'browser')")
+    tell_rate(listener, "down", record_property)
+
+    # A room whose codes are of another model is left to the server.
+    listener.click("talk")
+    listener.until("document.getElementById('talk-word').textContent === 'Listen'")
+    listener.run(f"{CODEC}.identity = 'live@000000000000')")
+    listener.click("talk")
+    listener.until(f"{HEARS} && page.listen.computes === 'server')")
     assert not listener.complaints
     listener.close()
-    said, sent = said_and_sent(tab)
-    known = slice(len(sent) - live.latency.total)
-    wanted = converted(live, said, live.voices[named.strip()])
-    assert likeness(sent[known], wanted[known]) > 0.99  # codes may be tied
-    total = tab.run("document.getElementById('sum').textContent")
-    assert 30 < float(total.split()[0]) < 1000
-    tab.click("talk")
+
+
+def test_the_server_goes_on_where_the_codec_stops(talker: Tab) -> None:
+    assert talker.run(COMPUTES % "talk") == "browser"
+    talker.run(f"{CODEC}.stop() ?? 0)")
+    talker.until(f"{COMPUTES % 'talk'}.then((who) => who === 'server')")
+    talker.until("document.body.dataset.state === 'talking'")
+    wait_for_sound(talker, 0.2)
+    talker.click("talk")
+
+
+def tell_rate(tab: Tab, way: str, record_property: Any) -> None:
+    """Writes down the kbit/s of a way, which are far from those of sound, 260."""
+    rate = tab.until(f"Number(document.getElementById('figure-{way}').textContent)")
+    assert 3 < rate < 60
+    record_property("measured", f"kbit/s {way} with the codec in the page: {rate}")
 
 
 def converted(live: Codec, said: np.ndarray, voice: np.ndarray) -> np.ndarray:
