@@ -53,7 +53,7 @@ def malformed_requests(target: Target) -> dict[str, bytes]:
         "version 99": good.replace(b"Version: 13", b"Version: 99"),
         "no subprotocol": good.replace(b"Sec-WebSocket-Protocol", b"X-Protocol"),
         "POST": good.replace(b"GET", b"POST"),
-        "HTTP/1.0": good.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        "four words": good.replace(b" HTTP/1.1", b" / HTTP/1.1"),
         "HTTP/9": good.replace(b"HTTP/1.1", b"HTTP/9.9"),
         "no colon in a header": good.replace(b"Upgrade: ", b"Upgrade "),
         "a folded header": good.replace(b"Upgrade: ", b"Upgrade:\r\n "),

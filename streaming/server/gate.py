@@ -115,6 +115,11 @@ class Gate:
         """Seconds until the address may show a token again, after wrong ones."""
         return self._addresses.wait(address, self._clock())
 
+    def knows(self, token: str) -> bool:
+        """Whether the token is one of the server's. For :attr:`Visitor.is_suspect` to be asked
+        first: nothing is counted here."""
+        return self._tokens.find(token) is not None
+
     def identify(self, address: Address | None, token: str) -> Grant | float:
         """Returns the grant of a token, or the seconds (perhaps 0) to wait before the next try: the
         token was wrong, or was not looked at."""
@@ -179,6 +184,13 @@ class Visitor:
     def is_suspect(self) -> bool:
         """Whether its address has to wait before it may show a token again."""
         return not self._gate.is_proxy(self._peer) and self._gate.wait(self._peer) > 0.0
+
+    def is_expected(self, token: str | None) -> bool:
+        """Whether it shows a token that fits, by which it need not wait among strangers. Behind a
+        proxy, who guesses is not known yet, and nobody is expected."""
+        if token is None or self.is_suspect or self._gate.is_proxy(self._peer):
+            return False
+        return self._gate.knows(token)
 
     def check(self, asked: Asked, is_visit: bool = False) -> Refusal | None:
         """Reason that its request is refused, whatever it asks for; None if it is not.
