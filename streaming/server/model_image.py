@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from websockets.http11 import Response
 
@@ -14,6 +15,7 @@ from facodec.bundled.model import LiveModel
 from facodec.bundled.steps.image import image_of
 from facodec.codec import Codec
 from facodec.streams.lanes import prepare_thread
+from streaming.engine.aside import give_way
 from streaming.server.http import Asked, Refusal
 from streaming.server.page import File
 
@@ -54,7 +56,10 @@ class ModelImage:
     async def answer(self, asked: Asked) -> Response:
         """The response to a request; the first who asks waits a second until it is made."""
         if self._making is None:
-            self._making = asyncio.get_running_loop().run_in_executor(None, self._make)
+            # A thread of its own, which gives way to who speaks, and ends.
+            maker = ThreadPoolExecutor(1, "model-image", initializer=give_way)
+            self._making = asyncio.get_running_loop().run_in_executor(maker, self._make)
+            maker.shutdown(wait=False)
         file = (await asyncio.shield(self._making)).get(asked.path)
         answer = Refusal(404, "no such part") if file is None else file.answer(asked)
         return answer.response() if isinstance(answer, Refusal) else answer
