@@ -15,7 +15,7 @@ from facodec.streams.batching import Aside
 K = TypeVar("K")
 
 NICENESS = 5
-"""By how much the thread is nicer than its process: who speaks goes first where cores are few."""
+"""Steps by which the thread is nicer than its process: who speaks goes first where cores are few."""
 
 
 def give_way() -> None:

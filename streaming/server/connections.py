@@ -64,13 +64,13 @@ class Arrival:
         self.give_up = end
 
     def asks(self, token: str | None) -> float:
-        """It asks for something, with ``token``: the seconds for which that is not to be read."""
+        """Returns the seconds for which what it asks, with ``token``, is not to be read."""
         wait = self._arrivals.owe(is_expected=self.visitor.is_expected(token))
         # To refuse guesses as fast as they come would cost those who are in.
         return wait + SUSPENSE if self.visitor.is_suspect else wait
 
     def has_arrived(self) -> None:
-        """It is a WebSocket now."""
+        """Takes note that it is a WebSocket now."""
         self._arrivals.leave(self)
 
     def has_gone(self) -> None:
