@@ -15,7 +15,7 @@ from facodec.streams.batching import Aside
 K = TypeVar("K")
 
 NICENESS = 5
-"""Steps by which the thread is nicer than its process: who speaks goes first where cores are few."""
+"""Steps by which the thread is nicer than its process, as who speaks goes first."""
 
 
 def give_way() -> None:
