@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from facodec.arrays import Audio, Codes, Timbre, as_samples
-from facodec.bundled.levels import levelled, speech_level
 from facodec.bundled.loudness import Loudness, forgets_level
 from facodec.bundled.model import LiveModel
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE, Latency
@@ -154,10 +153,7 @@ class Codec(Inputs):
     def voice(self, audio: ArrayLike | Tensor) -> Timbre:
         """Timbre (256,) of the speaker in audio (N,): three seconds or more are best. A ValueError
         where the bundled model hears no speech; its level does not matter to that."""
-        heard = self._audio(audio)
-        if self.says_level:
-            samples = cast(Audio, as_numpy(heard[0]))
-            heard = self._audio(levelled(samples, speech_level(samples)))
+        heard = self._reference(audio) if self.says_level else self._audio(audio)
         return self._own(as_numpy(self.model.voice(heard)))
 
     def anonymous_voice(
@@ -183,7 +179,9 @@ class Codec(Inputs):
         from facodec.bundled.several_talkers import talkers_alike
 
         model = self.model
-        return talkers_alike(model, self._audio(audio)) if isinstance(model, LiveModel) else None
+        if not isinstance(model, LiveModel):
+            return None
+        return talkers_alike(model, self._reference(audio))
 
     def convert(
         self,

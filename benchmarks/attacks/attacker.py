@@ -63,7 +63,9 @@ async def attack(name: str, job: Job) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.attacks.attacker")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.attacks.attacker", allow_abbrev=False
+    )
     add = parser.add_argument
     add("name", choices=list(CLIENTS))
     add("--url", required=True)

@@ -142,7 +142,7 @@ def speech() -> NDArray[np.float32]:
 
 
 def main() -> int:
-    parser = ArgumentParser(prog="python -m benchmarks.load.undisturbed")
+    parser = ArgumentParser(prog="python -m benchmarks.load.undisturbed", allow_abbrev=False)
     parser.add_argument("--url", required=True)
     parser.add_argument("--sessions", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=10.0)

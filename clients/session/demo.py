@@ -16,6 +16,7 @@ from clients.session.local_server import LocalServer
 from clients.session.run import LiveRun
 from clients.session.status import Reporter
 from clients.session.talk import interruptible
+from facodec.files import need_writable
 
 NEXT = """\
 Listen to {output}, then try
@@ -28,6 +29,7 @@ Listen to {output}, then try
 def demo(output: Path, *, model: str | None, microphone: bool) -> int:
     """Sample (or microphone) -> server -> ``output``. Raises ClientError."""
     keep_apart([output], [] if microphone else [BUNDLED["slt"]])
+    need_writable(output)
     asyncio.run(_demo(output, model, microphone))
     hints = {"sample": _short(BUNDLED["slt"]), "microphone": _microphone(), "facodec": _command()}
     print(NEXT.format(output=output, **hints))

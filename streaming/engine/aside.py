@@ -15,7 +15,7 @@ from facodec.streams.batching import Aside
 K = TypeVar("K")
 
 NICENESS = 5
-"""Steps by which the thread is nicer than its process, as who speaks goes first."""
+"""Steps by which the thread is nicer than its process: who speaks goes first on few cores."""
 
 
 def give_way() -> None:

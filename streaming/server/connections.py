@@ -64,7 +64,7 @@ class Arrival:
         self.give_up = end
 
     def asks(self, token: str | None) -> float:
-        """Returns the seconds for which what it asks, with ``token``, is not to be read."""
+        """Seconds for which what it asks, with ``token``, is not to be read."""
         wait = self._arrivals.owe(is_expected=self.visitor.is_expected(token))
         # To refuse guesses as fast as they come would cost those who are in.
         return wait + SUSPENSE if self.visitor.is_suspect else wait

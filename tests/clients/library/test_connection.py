@@ -531,6 +531,25 @@ def test_addresses_that_are_none(url: str) -> None:
         run(use())
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("http://host:8765/", "ws://host:8765/"),
+        ("https://host", "wss://host"),
+        ("host:8765", "ws://host:8765"),
+        ("[::1]:9", "ws://[::1]:9"),
+        ("http://user:secret@host", "ws://host"),
+        ("two words", "ws://127.0.0.1:8765"),
+        ("ftp://host", "ws://127.0.0.1:8765"),
+        ("http://host:99999", "ws://127.0.0.1:8765"),
+    ],
+)
+def test_an_address_that_is_nearly_one_is_told_with_the_right_one(typed: str, meant: str) -> None:
+    with pytest.raises(ConnectError) as refused:
+        check_address(typed)
+    assert str(refused.value).endswith(f" is no server address; one is {meant}")
+
+
 SECRETS = ("user:secret@", "secret@", "u:sec?secret@", "user:a@secret@")
 
 
