@@ -265,7 +265,8 @@ class Peer:
             # First: the place of the connection that was lost is this one's.
             self._room = self._runtime.rooms.replace(hello.room, self, hello.resume)
         self._visitor.admit(hello)
-        self._runtime.occupancy.admit(self, listens=listens)
+        share = self._runtime.share_of(hello)
+        self._runtime.occupancy.admit(self, listens=listens, share=share)
         if listens:
             self._join(hello)
         else:

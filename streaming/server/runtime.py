@@ -28,7 +28,7 @@ from streaming.engine.pipeline import MakePipeline, plan
 from streaming.engine.streams import Outcome, Stream
 from streaming.server.known_voices import Voices, about_voices, draw_anonymous
 from streaming.server.metrics import Metrics
-from streaming.server.occupancy import Occupancy
+from streaming.server.occupancy import SMALLEST, Occupancy
 from streaming.server.pace import Pool
 from streaming.server.recorder import Recorder, RoomRecorder
 from streaming.server.rooms import Broadcast, Room, Rooms
@@ -193,9 +193,11 @@ class Runtime:
         else:
             voice = self.voices.find(hello.voice, codec.voices, codec.identity)
         make = plan(hello, codec, voice, self.settings.enroll, talker)
-        duplex = hello.formats() == ("pcm", "pcm")
-        weight = 1.0 if duplex else 0.5
-        measured = self.measured.get(codec.name)
+        formats = hello.formats()
+        duplex = formats == ("pcm", "pcm")
+        weight = 1.0 if duplex else min(0.5, self.share_of(hello))
+        # What leaves sound to its client tells nothing of how fast this machine is.
+        measured = self.measured.get(codec.name) if "pcm" in formats else None
 
         def load() -> float:
             return weight / self.capacity(codec.name)
@@ -226,6 +228,12 @@ class Runtime:
         if measured is None:
             return 1
         return _streams(measured, self.settings.threads, self.slowness.value)
+
+    def share_of(self, hello: Hello) -> float:
+        """Share of a session's place that a session takes; all of it where the number of sessions
+        was set."""
+        is_light = hello.formats() == ("codes", "codes") and self.settings.max_sessions is None
+        return SMALLEST if is_light else 1.0
 
     def places(self) -> int:
         """Sessions that compute, at once: as set, or as measured."""
