@@ -82,7 +82,7 @@ def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.
     _show_any_name()
     compiled.tell_with(show_compiling)
     try:
-        return int(module.run(options) or 0)
+        return int(ending.unmasked(lambda: module.run(options)) or 0)
     except ClientError as error:
         print(f"{parser.prog}: {error}{advice(error, options)}", file=sys.stderr)
         return error.exit_code

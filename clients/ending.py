@@ -6,12 +6,15 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 INTERRUPTED = 130
 """Exit status of a command cut short by Ctrl-C, as shells have it."""
 TERMINATED = 143
 """Exit status of a command cut short by SIGTERM."""
+_came: list[int] = []
+"""Statuses of the signals that have come during the command."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -23,14 +26,14 @@ def run(command: Callable[[], int]) -> int:
 
     Signals that are ignored or handled already stay so, as does every one outside the main thread.
     """
-    came: list[int] = []
+    _came.clear()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        came.append(INTERRUPTED)
+        _came.append(INTERRUPTED)
         signal.default_int_handler(number, frame)
 
     def terminate(*_: object) -> None:
-        came.append(TERMINATED)
+        _came.append(TERMINATED)
         raise Terminated
 
     handlers: dict[int, tuple[Any, Any]] = {
@@ -48,9 +51,20 @@ def run(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception:
-        if not came:
+        if not _came:
             raise
-        return came[-1]  # numpy and torch make an ImportError of a Ctrl-C while they are imported
+        return _came[-1]  # numpy and torch make an ImportError of a Ctrl-C while they are imported
     finally:
         for number in taken:
             signal.signal(number, handlers[number][0])
+
+
+def unmasked(work: Callable[[], T]) -> T:
+    """Returns what ``work`` does. An error that code below made of a signal leaves as the signal:
+    torch, cut short in a file, calls the file damaged."""
+    try:
+        return work()
+    except Exception as error:
+        if not _came:
+            raise
+        raise (Terminated if _came[-1] == TERMINATED else KeyboardInterrupt) from error

@@ -48,6 +48,35 @@ def test_a_signal_that_an_import_turned_into_another_error_is_no_traceback() -> 
     assert ending.run(command) == 130
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_error_that_was_made_of_a_signal_leaves_as_the_signal(
+    number: signal.Signals, status: int
+) -> None:
+    def read() -> int:
+        try:
+            send(number)
+        except KeyboardInterrupt:
+            raise files.FileError("live.safetensors is damaged") from None
+        return 0
+
+    def command() -> int:
+        try:
+            return ending.unmasked(read)
+        except files.FileError:
+            raise AssertionError("expected no sentence about the file") from None
+
+    assert ending.run(command) == status
+
+
+def test_an_error_is_not_laid_to_an_earlier_command_s_signal() -> None:
+    def damaged() -> int:
+        raise files.FileError("damaged")
+
+    ending.run(lambda: send(signal.SIGINT))
+    with pytest.raises(files.FileError):
+        ending.run(lambda: ending.unmasked(damaged))
+
+
 def test_an_error_without_a_signal_stays_one() -> None:
     def command() -> int:
         raise ImportError("really")

@@ -47,6 +47,14 @@ def test_misspelt_words_are_told_with_what_is_like_them(
     assert left.value.code == 2 and told.endswith(message), told
 
 
+def test_the_usage_is_that_of_the_part_with_the_misspelt_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["play", "a", "--ouput", "b"])
+    assert capsys.readouterr().err.startswith("usage: made play ")
+
+
 def test_right_words_are_taken() -> None:
     taken = parser().parse_args(["--backend", "native", "play", "anna", "--output", "-"])
     assert (taken.backend, taken.action, taken.name, taken.output) == (
