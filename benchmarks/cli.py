@@ -24,6 +24,7 @@ class _Lazy(Parser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self._part:
             part, self._part = self._part, ""
+            self.set_defaults(out=None)  # the folder of the whole report is none of a part's
             part_module(part).add_arguments(self)
         return super().parse_known_args(args, namespace)
 

@@ -98,4 +98,8 @@ def advice(error: ClientError, options: object) -> str:
     """More advice on an error, for a command with these options."""
     if isinstance(error, ServerUnreachable) and error.none_there and hasattr(options, "serve"):
         return ", or add --serve to start one for the duration of this command"
+    if isinstance(error, ServerError) and error.code == "unauthorized":
+        return ": give it one with $FACODEC_TOKEN or --token"
+    if isinstance(error, ConnectionLost) and getattr(options, "reconnect", None) is False:
+        return "; with --reconnect this command comes back after that"
     return ""

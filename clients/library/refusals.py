@@ -19,14 +19,20 @@ from clients.errors import (
     WrongProtocol,
 )
 from clients.library.addresses import without_secrets
+from clients.options import DEFAULT_URL
 from streaming.wire.protocol import VERSIONS
+
+USUAL_PORT = urlsplit(DEFAULT_URL).port
+NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+"""OpenSSL's reasons, of its versions, where what answers speaks no TLS."""
 
 
 def explain_handshake(url: str, error: InvalidHandshake) -> ConnectError:
     """The refusal of an HTTP upgrade as the exception that fits it."""
     url = without_secrets(url)
     if isinstance(error.__cause__, EOFError):
-        return ServerUnreachable(f"the server at {url} went away before it answered")
+        tls = f"; if it uses TLS, it is wss{url[2:]}" if url.startswith("ws://") else ""
+        return ServerUnreachable(f"the server at {url} went away before it answered{tls}")
     if not isinstance(error, InvalidStatus):
         return WrongProtocol(f"what answers at {url} is no facodec server ({error})")
     response = error.response
@@ -81,7 +87,8 @@ def unreachable(url: str, error: OSError | asyncio.TimeoutError) -> str:
     """Nothing answered at ``url``."""
     url = without_secrets(url)
     if _nobody_listens(error):
-        return f"no server answers at {url}: start one with `facodec serve`"
+        port = "" if urlsplit(url).port else f", which names no port ({USUAL_PORT} is usual)"
+        return f"no server answers at {url}{port}: start one with `facodec serve`"
     if isinstance(error, socket.gaierror):
         return f"the host of {url} is unknown: check the address"
     if isinstance(error, ssl.SSLError):
@@ -90,6 +97,8 @@ def unreachable(url: str, error: OSError | asyncio.TimeoutError) -> str:
                 f"the server at {url} does not prove that it is the right one "
                 f"({error.verify_message}): give the certificate it should be signed by with --ca"
             )
+        if error.reason in NO_TLS:
+            return f"the server at {url} does not speak TLS: its address may be ws{url[3:]}"
         return f"no safe connection to {url}: {error.reason or error}"
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
         return f"the server at {url} did not answer in time: check the address and the network"

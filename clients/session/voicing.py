@@ -28,7 +28,7 @@ REFUSED = ("unknown-voice", "model-mismatch", "bad-voice")
 """Codes of errors by which a server refuses a voice."""
 WHOSE_PITCH = (
     "the pitch of your own voice can be moved where it is known: say who talks with --talker, or "
-    "choose another voice"
+    "choose another voice (facodec convert --voice)"
 )
 
 

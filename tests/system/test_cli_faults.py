@@ -141,7 +141,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_frozen_server(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("number", "sentence"),
     [
-        (signal.SIGKILL, "the connection to the server was lost"),
+        (signal.SIGKILL, "the connection to the server was lost; with --reconnect"),
         (signal.SIGTERM, "the server is shutting down"),
     ],
 )

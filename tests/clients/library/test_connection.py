@@ -30,7 +30,7 @@ from clients.errors import (
 from clients.library.addresses import check_address
 from clients.library.connection import connect
 from clients.library.packets import AudioPacket, CodesPacket, VoicePacket
-from clients.library.refusals import explain_failure, explain_handshake
+from clients.library.refusals import explain_failure, explain_handshake, unreachable
 from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
@@ -248,6 +248,28 @@ def test_nobody_answers() -> None:
             run(just_connect(url))
 
 
+def test_nobody_answers_at_an_address_without_a_port() -> None:
+    sentence = unreachable("ws://kitchen.local", ConnectionRefusedError())
+    assert sentence.startswith(
+        "no server answers at ws://kitchen.local, which names no port (8765 is usual): start one"
+    )
+
+
+def test_a_server_without_tls() -> None:
+    async def use(url: str) -> None:
+        with pytest.raises(
+            ServerUnreachable, match=f"does not speak TLS: its address may be {url}"
+        ):
+            await just_connect(url.replace("ws:", "wss:"))
+
+    async def no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    run(beside(no_tls, use))
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense", "ws://"])
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(ConnectError, match="is no server address"):
@@ -276,13 +298,20 @@ def test_refusals_before_the_upgrade(status: int, kind: type[ClientError], sente
         with_refusal(response, just_connect)
 
 
+async def beside(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    use: Callable[[str], Awaitable[None]],
+) -> None:
+    """Uses the address of what is no WebSocket server."""
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        await use(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+
 async def connect_to(
     answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> None:
     """Connects to what is no WebSocket server."""
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        await just_connect(f"ws://127.0.0.1:{port}")
+    await beside(answer, just_connect)
 
 
 def test_a_server_that_dies_while_it_is_connected_to_may_come_back() -> None:
@@ -290,7 +319,9 @@ def test_a_server_that_dies_while_it_is_connected_to_may_come_back() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.close()
 
-    with pytest.raises(ServerUnreachable, match="went away before it answered"):
+    with pytest.raises(
+        ServerUnreachable, match=r"went away before it answered; if it uses TLS, it is wss://127"
+    ):
         run(connect_to(hang_up))
 
 
