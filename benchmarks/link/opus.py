@@ -9,6 +9,7 @@ Options and files as in :mod:`benchmarks.link.client`; ends when standard input 
 from __future__ import annotations
 
 import argparse
+import signal
 import socket
 import struct
 import sys
@@ -201,6 +202,8 @@ def main() -> int:
     add("--out", type=Path, required=True)
     args = parser.parse_args()
     frame, address = SAMPLE_RATE * args.frame_ms // 1000, (args.address, PORT)
+    # To be asked to end is to be told by the end of the input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     print("ready", flush=True)
     if args.said is None:
         ear = Ear()
