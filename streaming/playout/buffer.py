@@ -16,8 +16,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from facodec.config import SAMPLE_RATE
 from streaming.playout.ring import SampleRing
-from streaming.playout.stretching import SILENT
 
+SILENT = 1e-3
+"""Largest sample, -60 dB of full scale, of what counts as silence."""
 CAUGHT_UP = 5
 """One of so many samples is left out to play 25 % faster."""
 LONGEST_PERIOD = 0.01

@@ -75,5 +75,5 @@ def test_the_edge_of_a_cell_is_the_same_each_time() -> None:
 def test_paths_are_found_by_name() -> None:
     assert [name for name, _ in only(["edge", "clean"], 30.0)] == ["clean", "edge"]
     assert len(only(None, 30.0)) == len(paths(30.0))
-    with pytest.raises(ValueError, match="expected paths of clean.*got dirty"):
+    with pytest.raises(ValueError, match=r"expected paths of clean.*got dirty"):
         only(["dirty"], 30.0)
