@@ -50,14 +50,19 @@ def await_order(mouth: Mouth) -> None:
     threading.Thread(target=read, daemon=True).start()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.link.client", allow_abbrev=False)
-    parser.add_argument("--said", type=Path, help="samples (n,) to say, of a publisher")
-    parser.add_argument("--out", type=Path, required=True)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of this program, those of its commands inside."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.link.client", allow_abbrev=False)
+    made.add_argument("--said", type=Path, help="samples (n,) to say, of a publisher")
+    made.add_argument("--out", type=Path, required=True)
+    commands = made.add_subparsers(dest="command", required=True)
     for name, command in COMMANDS.items():
         command.add_arguments(commands.add_parser(name, allow_abbrev=False))
-    args = parser.parse_args()
+    return made
+
+
+def main() -> int:
+    args = parser().parse_args()
     found: dict[str, Any]
     if args.said is None:
         ear, arrivals = Ear(), watch_playout()

@@ -134,10 +134,12 @@ def carry(
         talker.finish()
         listener.finish()
         way.finish()
-        return _outcome(mouth, ear, log, seconds, talker)
+        return read(mouth, ear, log, seconds, talker.lines)
 
 
-def _outcome(mouth: Path, ear: Path, log: Path, seconds: float, talker: Watched) -> Outcome:
+def read(mouth: Path, ear: Path, log: Path, seconds: float, lines: Sequence[str]) -> Outcome:
+    """The outcome from what the processes left: files of mouth, ear and path, and the talker's
+    lines. Raises ValueError where one left nothing."""
     for file in (mouth, ear):
         if not file.exists():
             raise ValueError(f"the {file.stem} left nothing")
@@ -151,7 +153,7 @@ def _outcome(mouth: Path, ear: Path, log: Path, seconds: float, talker: Watched)
         for wanted in (THERE, BACK)
     )
     told: dict[str, Any] = {}
-    for line in talker.lines:
+    for line in lines:
         if line.startswith("{") and (said := json.loads(line)).get("type") == "summary":
             told = said
     return Outcome(heard, round(there, 2), round(back, 2), told)

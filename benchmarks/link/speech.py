@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -74,11 +75,11 @@ def _clips(data: Path | None) -> list[Audio]:
     return [_levelled(audio[: int(LONGEST_CLIP * SAMPLE_RATE)]) for audio in found]
 
 
-def _sentences() -> list[tuple[list[str], Audio]]:
+def _sentences() -> Iterator[tuple[list[str], Audio]]:
     from benchmarks.speech.words import SENTENCES, VOICES, speak
 
-    voices = cycle(VOICES)
-    return [(each.split(), _levelled(speak(each, next(voices)))) for each in SENTENCES]
+    for sentence, voice in zip(SENTENCES, cycle(VOICES), strict=False):
+        yield sentence.split(), _levelled(speak(sentence, voice))
 
 
 def _levelled(audio: Audio) -> Audio:
