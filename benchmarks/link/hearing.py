@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.kit.virtual_devices import find
 from benchmarks.speech.words import word_errors
 from facodec.config import HOP, SAMPLE_RATE
 
@@ -27,9 +26,15 @@ LOUD = 0.1
 """Power of a window, beside the mean of all, from which it is looked for."""
 NEAR = 0.15
 """How far beside the delay before is looked first."""
-LIKE, ALIKE = 0.7, 0.9
-"""Correlation of a window that is found, and of one that need not be looked for elsewhere."""
-MOST_DELAY = 9.0
+LIKE, ALIKE = 0.45, 0.8
+"""Correlation of a window that is found, and of one that need not be looked for elsewhere: another
+packet in another state makes the codec sound alike, not equal."""
+LONG, LIKELIER = 0.6, 0.1
+"""Length of the windows that are looked for elsewhere, as vowels are alike in many places; and by
+how much the correlation there must be higher."""
+SOFTER = 0.3
+"""Amplitude, beside a window's, below which nothing is like it."""
+MOST_DELAY = 8.0
 QUIET = 10 ** (-50 / 20)
 """Root mean square of a hop, of full scale, below which nothing is heard."""
 BACK_WITHIN = 0.04
@@ -63,21 +68,29 @@ def delays(reference: Audio, heard: Heard) -> Points:
     powers = np.array([np.mean(np.square(reference[at : at + size])) for at in starts])
     points, last = [], None
     for at in starts[powers > LOUD * powers.mean()]:
-        found = _place(reference[at : at + size], heard, at / SAMPLE_RATE, last)
+        found = _place(reference, at, heard, last)
         if found is not None:
             last = found
             points.append((at / SAMPLE_RATE + found, found))
     return np.array(points).reshape(-1, 2)
 
 
-def _place(window: Audio, heard: Heard, said: float, last: float | None) -> float | None:
-    """Delay of a window said at a time; None where it was not heard."""
+def _place(reference: Audio, at: int, heard: Heard, last: float | None) -> float | None:
+    """Delay of the window of the talk at a sample; None where it was not heard."""
+    said = at / SAMPLE_RATE
+    window = reference[at : at + int(WINDOW * SAMPLE_RATE)]
+    longer = reference[at : at + int(LONG * SAMPLE_RATE)]
+    near, likeness = 0.0, 0.0
     if last is not None:
-        delay, likeness = _search(window, heard, said, max(0.0, last - NEAR), last + NEAR)
+        least, most = max(0.0, last - NEAR), last + NEAR
+        near, likeness = _search(window, heard, said, least, most)
         if likeness >= ALIKE:
-            return delay
-    delay, likeness = _search(window, heard, said, 0.0, MOST_DELAY)
-    return delay if likeness >= LIKE else None
+            return near
+    elsewhere, far = _search(longer, heard, said, 0.0, MOST_DELAY)
+    _, beside = _search(longer, heard, said, least, most) if last is not None else (0.0, 0.0)
+    if far >= max(LIKE, beside + LIKELIER):
+        return elsewhere
+    return near if likeness >= LIKE else None
 
 
 def _search(
@@ -90,8 +103,22 @@ def _search(
     among = heard.audio[begin : max(begin, last)]
     if len(among) < len(window):
         return 0.0, 0.0
-    place, likeness = find(window, among)
+    place, likeness = _find(window, among)
     return (begin + place) / SAMPLE_RATE + heard.began - said, likeness
+
+
+def _find(pattern: Audio, among: Audio) -> tuple[int, float]:
+    """The place in ``among`` that is most like the pattern, and how much; what is much softer is
+    not."""
+    size = 1 << (len(among) + len(pattern) - 1).bit_length()
+    spectrum = np.fft.rfft(among, size) * np.conj(np.fft.rfft(pattern, size))
+    products = np.fft.irfft(spectrum, size)[: len(among) - len(pattern) + 1]
+    energy = np.cumsum(np.concatenate([[0.0], among.astype(np.float64) ** 2]))
+    local = np.sqrt(np.maximum(0.0, energy[len(pattern) :] - energy[: -len(pattern)]))
+    own = max(float(np.linalg.norm(pattern)), 1e-6)
+    likeness = products / (np.maximum(local, SOFTER * own) * own)
+    best = int(np.argmax(likeness))
+    return best, float(likeness[best])
 
 
 def quiet_seconds(sound: Audio) -> float:
