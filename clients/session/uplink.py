@@ -40,6 +40,8 @@ FIRST, FIRST_PACKETS = 1.0, 4
 comes meanwhile goes into longer ones."""
 FIRST_BASE = 0.25
 """Seconds that the first acknowledgement may take."""
+LOOK = 0.03
+"""Seconds that may pass from one look at the link to the next."""
 ALONE = 2
 """Packets in a row that had the link for themselves and took longer: the way has become longer."""
 TRY_AFTER = 5.0
@@ -47,8 +49,6 @@ TRY_AFTER = 5.0
 the link that is slow or the way that is long; then twice as long, and so on, up to the most."""
 GOOD_FOR = 1.0
 """Seconds after which a link that is good is not late any more."""
-HELD_MEANWHILE = 32
-"""Frames that wait here at most in that time."""
 
 
 class LinkWatch:
@@ -67,6 +67,8 @@ class LinkWatch:
         self._began: float | None = None
         self._waiting: deque[tuple[float, int, bool]] = deque()
         self._times_alone: deque[float] = deque(maxlen=ALONE)
+        self._last_taken = float("-inf")
+        self._stands_still = False
         self._taken: deque[tuple[float, int]] = deque()
 
     def look(self, now: float, sent: int, unacknowledged: int) -> None:
@@ -80,14 +82,23 @@ class LinkWatch:
             since, _, alone = self._waiting.popleft()
             if now > since:
                 self._took(now - since, alone)
+        if self._taken and taken > self._taken[-1][1]:
+            self._last_taken = now
         self._taken.append((now, taken))
         while now - self._taken[0][0] > RATE_OVER:
             self._taken.popleft()
         age = now - self._waiting[0][0] if self._waiting else 0.0
+        self._stands_still = 0 < age - self._base <= now - self._last_taken + LOOK
         pace = self._pace(PACE_OVER)
         if age - self._base > GOOD and pace:
             age = max(age, unacknowledged / pace)
         self.lag = max(0.0, age - self._base)
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether nothing has been taken for as long as the connection is behind: it is not slow,
+        it stands still, as in an outage or while TCP repeats what was lost."""
+        return self._stands_still
 
     @property
     def is_idle(self) -> bool:
@@ -138,11 +149,6 @@ class LinkControl:
         self._try_after = TRY_AFTER
 
     @property
-    def most_held(self) -> int:
-        """Frames that wait at most while nothing is sent."""
-        return HELD if self._trying_until is None else HELD_MEANWHILE
-
-    @property
     def is_slow(self) -> bool:
         """Whether anything is done about the link."""
         return self.is_full or self.frames > self._wanted
@@ -156,7 +162,10 @@ class LinkControl:
             self._good_since = None
         elif self._good_since is None:
             self._good_since = now
-        if lag > SLOW and self.frames < MOST_FRAMES and now - self._changed >= STEP_EVERY:
+        if watch.is_stalled and lag > FULL:
+            self._changed = now  # what comes of it is not to be taken for a slow link either
+        may_step = self.frames < MOST_FRAMES and now - self._changed >= STEP_EVERY
+        if lag > SLOW and may_step and not watch.is_stalled:
             if now - self._eased < 2 * self._patience:
                 self._patience = min(2 * self._patience, MOST_PATIENCE)
             self.frames = min(2 * self.frames, MOST_FRAMES)
@@ -293,7 +302,7 @@ class Uplink:
         return sum(codes.shape[1] for codes, _ in self._held)
 
     def _drop(self) -> None:
-        while self._frames_held() > self._control.most_held and len(self._held) > 1:
+        while self._frames_held() > HELD and len(self._held) > 1:
             self._counters.dropped += self._held.pop(0)[0].shape[1]
 
 
