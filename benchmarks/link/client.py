@@ -82,7 +82,8 @@ def main() -> int:
 
 def _run(args: argparse.Namespace) -> int:
     try:
-        return COMMANDS[args.command].run(args)
+        status: int = COMMANDS[args.command].run(args)
+        return status
     except ClientError as error:
         print(error, file=sys.stderr)
         return 1

@@ -34,7 +34,7 @@ LONG, LIKELIER = 0.6, 0.1
 how much the correlation there must be higher."""
 SOFTER = 0.3
 """Amplitude, beside a window's, below which nothing is like it."""
-MOST_DELAY = 8.0
+MOST_DELAY = 6.0
 QUIET = 10 ** (-50 / 20)
 """Root mean square of a hop, of full scale, below which nothing is heard."""
 BACK_WITHIN = 0.04

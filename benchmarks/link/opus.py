@@ -208,7 +208,8 @@ def main() -> int:
     if args.said is None:
         ear = Ear()
         arrivals = hear(ear, frame, address)
-        np.savez(args.out, began=ear.began, heard=ear.heard, arrivals=np.array(arrivals))
+        if ear.began is not None:
+            np.savez(args.out, began=ear.began, heard=ear.heard, arrivals=np.array(arrivals))
     else:
         mouth = Mouth(np.load(args.said))
         talk(mouth, frame, address)

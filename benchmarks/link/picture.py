@@ -19,9 +19,10 @@ def small_multiples(charts: Sequence[Chart]) -> str:
     from matplotlib import pyplot
 
     rows = max(1, -(-len(charts) // COLUMNS))
-    size = (9, 2.1 * rows + 0.4)
-    shared = {"sharex": True, "sharey": True, "squeeze": False}
-    figure, axes = pyplot.subplots(rows, COLUMNS, figsize=size, layout="constrained", **shared)
+    figure, axes = pyplot.subplots(
+        rows, COLUMNS, sharex=True, sharey=True, squeeze=False, layout="constrained",
+        figsize=(9, 2.1 * rows + 0.4),
+    )  # fmt: skip
     for axis in axes.flat[len(charts) :]:
         axis.set_axis_off()
     for axis, chart in zip(axes.flat, charts, strict=False):

@@ -54,7 +54,7 @@ def test_after_an_outage_it_is_live_when_no_later_window_is_late() -> None:
     assert found["base_ms"] == pytest.approx(100 if not found["stalls"] else 120, abs=21)
     assert 0.8 < hearing.live_again(points, [(2.0, 4.0)], 0.1)[0] < 1.2
     never = hearing.live_again(points[points[:, 0] < 5], [(2.0, 4.0)], 0.1)
-    assert never[0] > 0.9
+    assert never[0] > 0.7
 
 
 def test_stalls_are_gaps_among_packets_and_lateness_counts_a_second_after_them() -> None:
