@@ -5,14 +5,16 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 # How many tests, or variants, run at a time.
 JOBS ?= 2
+# What reads the source and runs none of it: arrows between rooms, tests by room, docstrings.
+LAWS := tests/test_architecture.py tests/test_mirror.py tests/test_wording.py
 
 .PHONY: help run test check variants serve dist clean
 
 help:
 	@echo 'make run       start a server, send a sample through it, write out.wav'
 	@echo 'make test      lint, types and the whole test suite'
-	@echo 'make check     lint and types only'
-	@echo 'make variants  the tests of exactness, as on other CPUs (4 minutes)'
+	@echo 'make check     lint, types, and the laws of imports, tests and words'
+	@echo 'make variants  the tests of exactness, as on other CPUs, and C with sanitizers (4 minutes)'
 	@echo 'make serve     a server with the bundled model'
 	@echo 'make dist      a wheel and a source distribution in dist/'
 	@echo 'make clean     remove the environment'
@@ -30,6 +32,7 @@ check: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest $(LAWS)
 
 variants: .venv/test.stamp
 	$(BIN)/python -m tests.variants --jobs $(JOBS)

@@ -7,17 +7,18 @@ import argparse
 from typing import Any
 
 from benchmarks.registry import PARTS, part_module
+from clients.parsing import Parser
 from facodec.extras import need
-from facodec.files import need_folder, need_writable
+from facodec.files import need_folder, need_speech, need_writable
 
 WITHOUT_CODEC = {"report"}
 
 
-class _Lazy(argparse.ArgumentParser):
+class _Lazy(Parser):
     """A part's parser, which gets its options when it is used: numpy and torch take their time."""
 
     def __init__(self, *words: Any, part: str = "", **options: Any) -> None:
-        super().__init__(*words, **{"allow_abbrev": False, **options})
+        super().__init__(*words, **options)
         self._part = part
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.part not in WITHOUT_CODEC:
         need("server")
-    _check_outputs(args)
+    _check_given(args)
     import numpy  # noqa: F401 - torch's own import of it swallows a Ctrl-C
 
     if args.part:
@@ -53,8 +54,16 @@ def run(args: argparse.Namespace) -> int:
     return suite.run(args)
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
-    """Before a quarter of an hour of work: what is to be written can be. Raises FileError."""
+def _check_given(args: argparse.Namespace) -> None:
+    """Before a quarter of an hour of work: what is to be read is there, what is to be written can
+    be, and an address is one. Raises FileError and ConnectError."""
+    if (server := getattr(args, "server", None)) is not None:
+        from clients.library.addresses import check_address
+
+        check_address(server)
+    for name in ("data", "probe_data"):
+        if (given := getattr(args, name, None)) is not None:
+            need_speech(given)
     folder = getattr(args, "out", None)
     if folder is not None:
         need_folder(folder)

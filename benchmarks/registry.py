@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
+from clients.parsing import Parser
+
 PARTS = {
     "step": "computing time per hop: batches, hops a call, backends, and other codecs beside it",
     "load": "how many live sessions a server holds before the deadline breaks",
@@ -35,6 +37,6 @@ def part_module(part: str) -> ModuleType:
 
 def parse(part: str, words: Sequence[str]) -> argparse.Namespace:
     """Options of a part, as if it had been called with these words."""
-    parser = argparse.ArgumentParser(prog=f"facodec bench {part}", allow_abbrev=False)
+    parser = Parser(prog=f"facodec bench {part}")
     part_module(part).add_arguments(parser)
     return parser.parse_args(list(words))

@@ -130,7 +130,7 @@ def earlier_parts(folder: Path) -> dict[str, Any]:
 
 
 def plan(args: argparse.Namespace) -> list[tuple[str, tuple[str, ...]]]:
-    """Which parts are run, as key and words; speech and a GPU must be there for theirs."""
+    """Parts that are run, as key and words; speech and a GPU must be there for theirs."""
     keys = args.only or [
         key
         for key in PLAN

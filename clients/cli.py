@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from clients import ending
+from clients.parsing import Parser
 
 COMMANDS = {
     "demo": "hear the codec in one command: a sample through a server into out.wav",
@@ -118,9 +119,8 @@ def _show_any_name() -> None:
 
 
 def _parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"facodec {name}",
-        allow_abbrev=False,
         description=COMMANDS[name][:1].upper() + COMMANDS[name][1:] + ".",
         epilog=f"examples:\n{module.EXAMPLES}" if module.EXAMPLES else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -134,9 +134,8 @@ def _parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
 def _top_parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
     table = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="facodec",
-        allow_abbrev=False,
         description="Talk through FACodec, a speech codec of 4.8 kbit/s, in real time.",
         epilog=f"commands:\n{table}\n\nfacodec COMMAND --help tells more about each.\n"
         "Start with: facodec demo",

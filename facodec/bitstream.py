@@ -53,13 +53,18 @@ def _pack_few(values: list[int]) -> bytes:
     return (bits << 8 * size - CODE_BITS * len(values)).to_bytes(size, "big")
 
 
+def check_size(size: int, layers: int, frames: int) -> None:
+    """Raises ValueError unless ``size`` bytes hold so many packed codes."""
+    wanted = packed_size(layers, frames)
+    if size != wanted:
+        raise ValueError(
+            f"expected {wanted} bytes for {frames} frames of {layers} layers, got {size}"
+        )
+
+
 def unpack(data: bytes, layers: int, frames: int) -> Codes:
     """Inverse of :func:`pack`: codes (layers, frames)."""
-    wanted = packed_size(layers, frames)
-    if len(data) != wanted:
-        raise ValueError(
-            f"{len(data)} bytes of codes: {frames} frames of {layers} layers take {wanted}"
-        )
+    check_size(len(data), layers, frames)
     bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))[: layers * frames * CODE_BITS]
     values = bits.reshape(frames, layers, CODE_BITS).astype(np.int64)
     weights = 1 << np.arange(CODE_BITS - 1, -1, -1, dtype=np.int64)

@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from facodec.arrays import Audio, Codes, Timbre, as_samples
-from facodec.bundled.levels import levelled, speech_level
 from facodec.bundled.loudness import Loudness, forgets_level
 from facodec.bundled.model import LiveModel
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE, Latency
@@ -71,7 +70,7 @@ class Codec(Inputs):
         if identity is not None:
             self.identity = identity
         self.speakers = None if folder is None else load_speakers(folder, self.identity)
-        """How real speakers' timbres are distributed; None where the weights do not say."""
+        """Distribution of real speakers' timbres; None where the weights do not say."""
         self.voices = {name: self._own(voice) for name, voice in (voices or {}).items()}
         """Timbres (256,) that come with the weights, by name."""
         module = cast(nn.Module, model)
@@ -80,7 +79,7 @@ class Codec(Inputs):
 
     @cached_property
     def identity(self) -> ModelIdentity:
-        """Which model its codes and timbres belong to, with the weights it has when this is first
+        """Model that its codes and timbres belong to, with the weights it has when this is first
         asked for."""
         return identity_of(cast(nn.Module, self.model))
 
@@ -105,7 +104,7 @@ class Codec(Inputs):
 
     @property
     def backend(self) -> str:
-        """How its streams compute, as :func:`facodec.load` names it; as it was asked for, maybe
+        """Backend of its streams, as :func:`facodec.load` names it; as it was asked for, maybe
         ``auto``, until :attr:`steps` have been made."""
         steps = self.__dict__.get("steps")  # reading a backend compiles nothing
         return self._backend if steps is None else steps.backend
@@ -154,10 +153,7 @@ class Codec(Inputs):
     def voice(self, audio: ArrayLike | Tensor) -> Timbre:
         """Timbre (256,) of the speaker in audio (N,): three seconds or more are best. A ValueError
         where the bundled model hears no speech; its level does not matter to that."""
-        heard = self._audio(audio)
-        if self.says_level:
-            samples = cast(Audio, as_numpy(heard[0]))
-            heard = self._audio(levelled(samples, speech_level(samples)))
+        heard = self._reference(audio) if self.says_level else self._audio(audio)
         return self._own(as_numpy(self.model.voice(heard)))
 
     def anonymous_voice(
@@ -178,13 +174,14 @@ class Codec(Inputs):
     @torch.inference_mode()
     def talkers_alike(self, audio: ArrayLike | Tensor) -> float | None:
         """Likeness of the voices of the parts of audio (N,), a cosine, see
-        :mod:`facodec.bundled.talkers`: below :data:`facodec.bundled.talkers.SEVERAL` there are
-        several people. None where there is too little talk, and for models that this was not
-        calibrated for."""
-        from facodec.bundled.talkers import talkers_alike
+        :mod:`facodec.bundled.several_talkers`: below its ``SEVERAL`` there are several people.
+        None where there is too little talk, and for models that this was not calibrated for."""
+        from facodec.bundled.several_talkers import talkers_alike
 
         model = self.model
-        return talkers_alike(model, self._audio(audio)) if isinstance(model, LiveModel) else None
+        if not isinstance(model, LiveModel):
+            return None
+        return talkers_alike(model, self._reference(audio))
 
     def convert(
         self,

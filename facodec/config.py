@@ -24,6 +24,16 @@ MIN_LAYERS = PROSODY_LAYERS + CONTENT_LAYERS
 CODE_BITS = 10
 CODEBOOK_SIZE = 1 << CODE_BITS
 TIMBRE_DIM = 256
+FRAME_FORMAT = {
+    "HOP": HOP,
+    "SAMPLE_RATE": SAMPLE_RATE,
+    "CODE_LAYERS": CODE_LAYERS,
+    "CONTENT_LAYERS": CONTENT_LAYERS,
+    "DETAIL_LAYERS": DETAIL_LAYERS,
+    "CODEBOOK_SIZE": CODEBOOK_SIZE,
+    "TIMBRE_DIM": TIMBRE_DIM,
+}
+"""Sizes of the frame format by the names that C has for them."""
 ABSENT = -1
 """In place of a code inside a model: this layer was left out and contributes nothing."""
 

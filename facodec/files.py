@@ -92,6 +92,23 @@ def read_text(path: Path, most: int) -> str:
         raise FileError(f"{shown(path)} is damaged: expected text in UTF-8") from error
 
 
+def need_input(path: Path) -> None:
+    """Raise FileError early for a file to read that is missing or a folder."""
+    if path == STANDARD:
+        return
+    if not os.path.lexists(path):
+        raise FileError(f"there is no file {shown(path)}")
+    if os.path.isdir(path):
+        raise FileError(f"{shown(path)} is a folder, not a file")
+
+
+def need_speech(folder: Path) -> None:
+    """Raise FileError early where there is no folder of speech to read."""
+    if not os.path.isdir(folder):
+        missing = "which is no folder" if os.path.lexists(folder) else "which does not exist"
+        raise FileError(f"expected a folder of speech, got {shown(folder)}, {missing}")
+
+
 def need_writable(path: Path) -> Path:
     """The place that writing to ``path`` writes to, links followed. Raises FileError early for
     what the first write would run into."""

@@ -1,4 +1,4 @@
-"""Which model codes and timbres belong to: the type that says it, and arrays that carry it.
+"""Identity of the model that codes and timbres belong to: its type, and arrays that carry it.
 
 Another model's codes and timbres have the right shape and no meaning, so they are refused wherever
 they are handed over: in calls, files, voice profiles and on the wire. No torch.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from facodec.arrays import Codes, Timbre, as_array, as_samples, check_timbre
 from facodec.bitstream import check_codes
+from facodec.bundled.levels import levelled, speech_level
 from facodec.config import ABSENT, CODE_LAYERS, HOP
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
 
@@ -22,7 +23,7 @@ class Inputs:
 
     @property
     def identity(self) -> ModelIdentity:
-        """Which model codes and timbres belong to."""
+        """Identity of the model that codes and timbres belong to."""
         raise NotImplementedError
 
     def tensor_codes(self, codes: ArrayLike | Tensor) -> Tensor:
@@ -49,6 +50,11 @@ class Inputs:
 
     def _own(self, array: Array) -> Array:
         return belonging(array, self.identity)
+
+    def _reference(self, audio: ArrayLike | Tensor) -> Tensor:
+        """Audio (N,) of a voice -> (1, N) for the model, at the level that it hears voices at."""
+        samples = as_samples(audio)
+        return self._audio(levelled(samples, speech_level(samples)))
 
     def _audio(self, audio: ArrayLike | Tensor) -> Tensor:
         samples = as_samples(audio)

@@ -63,7 +63,7 @@ class Steps(Protocol):
 
     @property
     def backend(self) -> str:
-        """How the steps compute, as :func:`facodec.load` names it."""
+        """Backend of the steps, as :func:`facodec.load` names it."""
 
     @property
     def hops(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
+from collections.abc import Iterable
 
 LONGEST_NAME = 64
 """Characters."""
@@ -19,6 +20,8 @@ _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe0
 
 ANONYMOUS = "anonymous"
 """Names a fresh voice of nobody; with a dot and digits, its seed, always the same one."""
+ALIKE = 0.65
+"""Share of letters in common, in their order, from which a word may be meant by another."""
 _SEEDED = re.compile(rf"{ANONYMOUS}(?:\.([0-9]{{1,19}}))?")
 
 
@@ -53,3 +56,14 @@ def is_name(text: str) -> bool:
     if _INVISIBLE.search(name) or not name[0].isalnum():
         return False
     return all(c in SIGNS or c.isalnum() or unicodedata.category(c) in ("Mn", "Mc") for c in name)
+
+
+def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:
+    """The end of a sentence that names those of the known that are most like a word, with what goes
+    ``before`` them: "; did you mean 'friend'?". Empty where none is."""
+    from difflib import get_close_matches
+
+    spellings = {each.casefold(): each for each in known}
+    near = get_close_matches(word[:LONGEST_NAME].casefold(), spellings, cutoff=ALIKE)
+    named = " or ".join(repr(before + spellings[each]) for each in near)
+    return f"; did you mean {named}?" if named else ""

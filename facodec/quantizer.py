@@ -21,8 +21,13 @@ class Words(nn.Module):
         super().__init__()
         self._codebook = nn.Embedding(size, code_dim)
 
+    @property
+    def words(self) -> nn.Embedding:
+        """The words: codes (...) -> (..., code_dim)."""
+        return self._codebook
+
     def scores(self, projected: Tensor) -> Tensor:
-        """How near each word is to each vector (..., code_dim): (..., size), more is nearer."""
+        """Nearness of each word to each vector (..., code_dim): (..., size), more is nearer."""
         raise NotImplementedError
 
     def nearest(self, projected: Tensor) -> Tensor:
@@ -112,7 +117,7 @@ class SharedQuantizer(nn.Module):
         for layer in self.places:
             code = layer.nearest(left)
             codes.append(code)
-            word = layer._codebook(code)
+            word = layer.words(code)
             left, total = left - word, total + word
         return torch.stack(codes, dim=-1), self.out_proj(total)
 
@@ -121,7 +126,7 @@ class SharedQuantizer(nn.Module):
         total = torch.zeros((), device=codes.device)
         for i, layer in enumerate(self.places):
             code = codes[..., i]
-            word = layer._codebook(code.clamp_min(0))
+            word = layer.words(code.clamp_min(0))
             total = total + word.masked_fill((code == ABSENT).unsqueeze(-1), 0.0)
         meaning: Tensor = self.out_proj(total)
         return meaning

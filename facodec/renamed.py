@@ -41,7 +41,7 @@ MOVED: dict[str, str] = {
     "facodec.reading": "facodec.sound.reading",
     "facodec.synthesis": "facodec.bundled.synthesis",
     "facodec.talker": "facodec.bundled.talker",
-    "facodec.talkers": "facodec.bundled.talkers",
+    "facodec.talkers": "facodec.bundled.several_talkers",
     "streaming.protocol": "streaming.wire.protocol",
     "streaming.settings": "streaming.server.settings",
 }

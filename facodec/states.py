@@ -97,7 +97,7 @@ def _join(parts: Sequence[Any]) -> Any:
         shapes = {part.shape[1:] for part in parts}
         if len(shapes) != 1:
             wanted = sorted(tuple(shape) for shape in shapes)
-            raise ValueError(f"got streams in different phases: contexts of {wanted} values")
+            raise ValueError(f"expected streams in one phase, got contexts of {wanted} values")
         return torch.cat(list(parts))
     if isinstance(first, tuple):
         return tuple(_join(column) for column in zip(*parts, strict=True))
@@ -105,7 +105,7 @@ def _join(parts: Sequence[Any]) -> Any:
         names = [field.name for field in fields(first)]
         return replace(first, **{n: _join([getattr(p, n) for p in parts]) for n in names})
     if any(part != first for part in parts):
-        raise ValueError(f"got streams in different phases: {sorted(set(parts))}")
+        raise ValueError(f"expected streams in one phase, got {sorted(set(parts))}")
     return first
 
 

@@ -1,5 +1,5 @@
-"""How exact the codec's laws are tested to be, wherever they hold: one bound for sound and numbers,
-one for codes.
+"""Exactness that the codec's laws are tested to, wherever they hold: one bound for sound and
+numbers, one for codes.
 
 Streams equal offline calls, batches equal their members, compiled code and exported graphs equal
 PyTorch, and servers equal them all, but for rounding. How much that is depends on the CPU: on the
@@ -34,14 +34,14 @@ from facodec.config import CODE_LAYERS, HOP
 from facodec.quantizer import Places, Words
 
 PEAK = 2e-4
-"""How far a sample may be off, of the largest sample wanted."""
+"""Share of the largest sample wanted that a sample may be off."""
 POWER = 9e-5
 """The norm of what is off, of the norm of the signal wanted: -81 dB."""
 SILENCE = 1e-6
-"""How far anything may be off: a thirtieth of a step of 16 bits."""
+"""Most that anything may be off: a thirtieth of a step of 16 bits."""
 TIE = 1e-5
-"""By how much a word's cosine with what was heard may be smaller than the best word's: some times
-what rounding makes of it, and exceeded in 9,996 of 10,000 choices."""
+"""Amount by which a word's cosine with what was heard may be smaller than the best word's: some
+times what rounding makes of it, and exceeded in 9,996 of 10,000 choices."""
 MOST_TIES = 4
 """Ties in one signal that are tried out, each way."""
 

@@ -31,6 +31,11 @@ CPU with a loop of its own."""
 OPEN_TO_CLIENTS = ("streaming.playout", "streaming.wire")
 """Rooms of the server that clients may know: the wire and the playout."""
 
+PRIVATES_OF_PYTORCH = {
+    "_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported",
+}  # fmt: skip
+"""Packed products, which have no public name."""
+
 T = TypeVar("T")
 Arrow = tuple[str, str]
 
@@ -201,6 +206,32 @@ def test_only_steps_go_through_the_door_of_c() -> None:
 def test_every_folder_of_modules_is_a_package() -> None:
     folders = {path.parent for path in modules().values()}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def foreign_privates(module: ast.Module) -> set[tuple[int, str]]:
+    """(line, name) of private attributes that a module takes of others' objects: of none of its
+    own classes, and not through ``self`` or ``cls``."""
+    nodes = list(ast.walk(module))
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and re.match(r"_[a-z]\w*[a-z0-9]$", node.attr):
+            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+                own.add(node.attr)
+            else:
+                found.add((node.lineno, node.attr))
+    return {(line, name) for line, name in found if name not in own | PRIVATES_OF_PYTORCH}
+
+
+def test_privates_stay_in_their_module() -> None:
+    found = {name: foreign_privates(tree(path)) for name, path in modules().items()}
+    assert {name: taken for name, taken in found.items() if taken} == {}
+
+
+def test_a_foreign_private_is_found() -> None:
+    own = "class A:\n    def f(self, other):\n        self._x = other._x\n"
+    assert foreign_privates(ast.parse(own)) == set()
+    assert foreign_privates(ast.parse("engine._queue.clear()")) == {(1, "_queue")}
 
 
 def test_modules_are_short() -> None:

@@ -63,6 +63,27 @@ def test_every_extra_is_documented() -> None:
         assert f"\n| `{extra}` |" in text, extra
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("README.md", "`export FACODEC_SERVER=ws://host:8765` stands for `--server`"),
+        ("README.md", "Wear headphones"),
+        ("README.md", "A virtual cable takes"),
+        ("README.md", "| prosody | 1 |"),
+        ("README.md", "| content | 2 |"),
+        ("README.md", "| detail | 3 |"),
+        ("docs/clients.md", "**Headphones and echo.**"),
+        ("docs/clients.md", "| Linux, PulseAudio or PipeWire |"),
+        ("docs/clients.md", "| macOS |"),
+        ("docs/clients.md", "| Windows, under WSL 2 |"),
+        ("docs/installing.md", "## From the checkout"),
+        ("docs/installing.md", "pip install dist/facodec_live-*.whl"),
+    ],
+)
+def test_what_newcomers_ask_is_answered(name: str, told: str) -> None:
+    assert told in (ROOT / name).read_text()
+
+
 def test_continuous_integration_runs_targets_that_exist() -> None:
     """Without what is not part of the repository: there the tests that need it are skipped."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

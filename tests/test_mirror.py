@@ -35,7 +35,6 @@ TESTED_THROUGH: dict[str, str] = {
     "facodec.inputs": "tests/facodec/test_codec.py",
     "benchmarks.attacks.recordings": "tests/benchmarks/parts/test_fuzz.py",
     "facodec.arrays": "tests/facodec/test_codec.py",
-    "facodec.bundled.levels": "tests/facodec/test_codec.py",
     "facodec.streams.converter": "tests/facodec/streams/test_conversion.py",
     "clients.options": "tests/system/test_cli_help.py",
     "clients.offline.verify": "tests/system/test_bundled_model.py",

@@ -1,4 +1,5 @@
-"""The rule for docstrings: the first sentence stands alone."""
+"""The rules for words: a docstring's first sentence stands alone; an error that says what it got
+says what was expected."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ import pytest
 from tests.test_architecture import modules, tree
 from tests.test_mirror import python_files
 
-NOT_ALONE = re.compile(r"\s*(?:What|The same|Of|Where)\b")
+NOT_ALONE = re.compile(
+    r"\s*(?:What|The same|Of|Where|Who|Whom|Whose|Why|How|Which|When|That|Those|It|So|By|Like)\b"
+)
 """Beginnings of sentences that say something only together with the code around them."""
 
 
@@ -32,6 +35,38 @@ def _text(node: ast.AST) -> Iterator[tuple[int, str]]:
         yield value.lineno, value.value
 
 
+def errors(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """(line, text) of what the ``raise`` statements of a file say, without values in it."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            parts = [part for part in ast.walk(node.exc) if isinstance(part, ast.Constant)]
+            yield node.lineno, " ".join(str(part.value) for part in parts)
+
+
+def is_half(text: str) -> bool:
+    """Whether an error says what came and not what should have come."""
+    return re.search(r"\bgot\b", text) is not None and "expected" not in text
+
+
+def test_errors_say_what_was_expected() -> None:
+    paths = modules().values()
+    found = [(path, line, text) for path in paths for line, text in errors(tree(path))]
+    assert len(found) > 400
+    assert [(str(path), line) for path, line, text in found if is_half(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "half"),
+    [
+        ('raise ValueError(f"port must be in 0..65535, got {port}")', True),
+        ('raise ValueError(f"expected a port in 0..65535, got {port}")', False),
+        ('raise ValueError("the file is closed")', False),
+    ],
+)
+def test_errors_that_do_not_are_found(source: str, half: bool) -> None:
+    assert [is_half(text) for _, text in errors(ast.parse(source))] == [half]
+
+
 def test_first_sentences_stand_alone() -> None:
     paths = [*modules().values(), *python_files()]
     found = [(path, line, text) for path in paths for line, text in docstrings(tree(path))]
@@ -47,6 +82,8 @@ def test_first_sentences_stand_alone() -> None:
         ('X = 1\n"""The same."""', 1),
         ('def f():\n    """Returns what it is given."""', 0),
         ('class A:\n    x: int\n    """Where it is."""', 1),
+        ('def f():\n    """How many there are."""', 1),
+        ('def f():\n    """Whether there are some."""', 0),
     ],
 )
 def test_sentences_that_do_not_are_found(source: str, found: int) -> None:

@@ -1,4 +1,5 @@
-"""Runs the laws (``pytest -m law``) as other CPUs would: ``python -m tests.variants --help``."""
+"""Runs the laws (``pytest -m law``) as other CPUs would, and the tests of C with its compiler's
+sanitizers: ``python -m tests.variants --help``."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facodec.native.compiled import EXTRA_FLAGS, SWITCH
+from tests import sanitizers
 
 ROOT = Path(__file__).parents[1]
 THREADS = "FACODEC_TEST_THREADS"
@@ -24,13 +26,28 @@ WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for others leave their core to whoever runs beside."""
 
 
+REQUIRED = "FACODEC_TESTS_REQUIRE_ALL"
+"""Environment variable: sanitizers may not be missing."""
+SANITIZERS = "C compiler with sanitizers"
+LAWS = ("-m", "law")
+TESTS_OF_C = (
+    "tests/facodec/bundled/test_native.py",
+    "tests/facodec/link/test_entropy.py",
+    "tests/facodec/published/test_backends.py",
+    "-m", "native",
+)  # fmt: skip
+"""Words for pytest: tests that run C in little time, as sanitizers take ten times as long."""
+
+
 @dataclass(frozen=True)
 class Variant:
-    """A CPU as it may be elsewhere. ``needs``: features without which it cannot be tried here."""
+    """A CPU as it may be elsewhere, or C as it may be compiled. ``needs``: features without which
+    it cannot be tried here; ``tests``: words for pytest."""
 
     name: str
     environment: dict[str, str]
     needs: set[str] = field(default_factory=set)
+    tests: tuple[str, ...] = LAWS
 
 
 def _vectors(level: str) -> dict[str, str]:
@@ -50,6 +67,7 @@ VARIANTS = (
     Variant("C with vectors of 32 bytes", _vectors("-v3"), {"avx2"}),
     Variant("C with vectors of 64 bytes", _vectors("-v4"), {"avx512vl"}),
     Variant("no C, 2 threads", {SWITCH: "0", THREADS: "2"}),
+    Variant("C with sanitizers", sanitizers.environment() or {}, {SANITIZERS}, TESTS_OF_C),
 )
 
 
@@ -70,18 +88,21 @@ class Outcome:
 
 
 def features() -> set[str]:
-    """Features of this CPU, in Linux's words; empty where it is not x86."""
+    """Features of this machine: of its CPU in Linux's words, none where it is not x86, and
+    :data:`SANITIZERS`."""
+    found = set() if sanitizers.environment() is None else {SANITIZERS}
     info = Path("/proc/cpuinfo")
     if platform.machine() != "x86_64" or not info.exists():
-        return set()
+        return found
     flags = re.search(r"^flags\s*:(.*)$", info.read_text(), re.M)
-    return set(flags.group(1).split()) if flags else set()
+    return found | set(flags.group(1).split()) if flags else found
 
 
 def run(variant: Variant, more: list[str]) -> Outcome:
-    """The laws once, in a process of their own."""
+    """A variant's tests once, in a process of their own, which may end in the middle of one."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-m", "law", "-p", "no:cacheprovider", *more]
+    command = [sys.executable, "-m", "pytest", *variant.tests, "-p", "no:cacheprovider"]
+    command += ["--capture", "sys", *more]
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=os.environ | WAITING | variant.environment,
@@ -103,18 +124,19 @@ def main() -> int:
     options = parser.parse_args()
     here = features()
     wanted = [v for v in VARIANTS if options.only in v.name]
+    failed = 0
     for variant in wanted:
-        if not variant.needs <= here:
-            print(f"{variant.name:<32} not on this CPU")
+        if lacking := variant.needs - here:
+            print(f"{variant.name:<32} not here: no {', '.join(sorted(lacking))}")
+            failed += SANITIZERS in lacking and REQUIRED in os.environ
     runs = [v for v in wanted if v.needs <= here] * options.repeat
     with ThreadPoolExecutor(options.jobs) as pool:
-        failed = 0
         for outcome in pool.map(lambda variant: run(variant, options.pytest), runs):
             print(outcome.line, flush=True)
             if not outcome.passed:
                 failed += 1
                 print(outcome.said, flush=True)
-    print(f"{len(runs) - failed} of {len(runs)} runs passed")
+    print(f"{len(runs)} runs, {failed} failed")
     return int(failed > 0)
 
 

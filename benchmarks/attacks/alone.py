@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.attacks.arena import SESSIONS, SETTLE, TOKEN, Arena, Undisturbed, arena
 from benchmarks.attacks.checks import Check, share
 from benchmarks.attacks.relay import Relay
+from benchmarks.attacks.testbed import SESSIONS, SETTLE, TOKEN, Testbed, Undisturbed, testbed
 from benchmarks.kit.processes import CLI, PATIENCE, end
 from benchmarks.load import undisturbed
 from streaming.server.settings import TOKEN_VARIABLE
@@ -74,15 +74,15 @@ def closed_output(seconds: float, seed: int) -> Facts:
 def ghost(seconds: float, seed: int) -> Facts:
     """``facodec publish --reconnect`` behind a network that goes deaf: how long its room is
     silent. ``seconds``: how long to wait for it."""
-    with arena(("--max-sessions", "10"), seconds, seed) as place, _long_file(seconds) as path:
+    with testbed(("--max-sessions", "10"), seconds, seed) as place, _long_file(seconds) as path:
         took = asyncio.run(_silence(place, path))
     back = took is not None
     figure = took if took is not None else seconds
     return [Check("the room is silent", figure, BACK, "s", beyond=not back)], {}
 
 
-async def _silence(place: Arena, path: Path) -> float | None:
-    """Seconds from the deafness until the room is heard again; None: not in the arena's time."""
+async def _silence(place: Testbed, path: Path) -> float | None:
+    """Seconds from the deafness until the room is heard again; None: not in the testbed's time."""
     async with Relay(place.owner) as relay:
         publisher = await asyncio.create_subprocess_exec(
             *CLI, "publish", ROOM, "--reconnect", "--input", str(path), "--server", relay.url,
@@ -105,7 +105,7 @@ async def _silence(place: Arena, path: Path) -> float | None:
             await publisher.wait()
 
 
-async def _listen(place: Arena, heard: list[float]) -> None:
+async def _listen(place: Testbed, heard: list[float]) -> None:
     """Listens to the room for ever, coming back when it ends; ``heard``: when each packet came."""
     while True:
         wire = await place.enter(role="subscribe", room=ROOM)
@@ -119,7 +119,7 @@ async def _listen(place: Arena, heard: list[float]) -> None:
 
 
 def _after_silence(heard: list[float], deaf: float) -> float | None:
-    """When the first packet came after a silence that began with the deafness or later."""
+    """Time of the first packet after a silence that began with the deafness or later."""
     times = [deaf, *(when for when in heard if when > deaf)]
     return next((b for a, b in itertools.pairwise(times) if b - a > SILENCE), None)
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.attacks import alone, requests
-from benchmarks.attacks.arena import TOKEN, Arena
 from benchmarks.attacks.checks import GROWTH_MIB, Check, of_tries, share
+from benchmarks.attacks.testbed import TOKEN, Testbed
 from benchmarks.attacks.wire import OWNER, Wire
 
 Counts = dict[str, float]
 Facts = tuple[list[Check], Counts]
-Beside = Callable[[Arena], Awaitable[Facts]]
+Beside = Callable[[Testbed], Awaitable[Facts]]
 TRIES = 30
 ROOM = "kitchen"
 HELLO_TIMEOUT = 5.0
@@ -50,24 +50,24 @@ class Attack:
 def _held(out: str, **how: Any) -> Beside:
     """Attackers beside whom nothing but lag, memory and frames is looked at."""
 
-    async def beside(arena: Arena) -> Facts:
-        return [], await arena.attack(out, **how)
+    async def beside(testbed: Testbed) -> Facts:
+        return [], await testbed.attack(out, **how)
 
     return beside
 
 
-async def nothing(arena: Arena) -> Facts:
-    await asyncio.sleep(arena.seconds)
+async def nothing(testbed: Testbed) -> Facts:
+    await asyncio.sleep(testbed.seconds)
     return [], {}
 
 
 def _keep_out(name: str, clients: int, deadline: bool, word: str = "") -> Beside:
     """Strangers that want to keep the owner out."""
 
-    async def beside(arena: Arena) -> Facts:
-        seconds = max(arena.seconds, HELLO_TIMEOUT + 3.0) if deadline else arena.seconds
-        attackers = await arena.start(name, clients, trusted=False, seconds=seconds, word=word)
-        welcome = await arena.owner_tries(TRIES)
+    async def beside(testbed: Testbed) -> Facts:
+        seconds = max(testbed.seconds, HELLO_TIMEOUT + 3.0) if deadline else testbed.seconds
+        attackers = await testbed.start(name, clients, trusted=False, seconds=seconds, word=word)
+        welcome = await testbed.owner_tries(TRIES)
         counts = await attackers.counts(seconds + 10)
         checks = [of_tries("the owner gets in", welcome, TRIES)]
         if deadline:
@@ -84,19 +84,19 @@ def _keep_out(name: str, clients: int, deadline: bool, word: str = "") -> Beside
 def _wait_for_publisher(clients: int, word: str, room: str) -> Beside:
     """Listeners that wait while somebody wants to publish."""
 
-    async def beside(arena: Arena) -> Facts:
-        attackers = await arena.start("wait-in-rooms", clients, word=word)
-        welcome = await arena.owner_tries(10, role="publish", room=room)
+    async def beside(testbed: Testbed) -> Facts:
+        attackers = await testbed.start("wait-in-rooms", clients, word=word)
+        welcome = await testbed.owner_tries(10, role="publish", room=room)
         return [of_tries("the publisher gets in", welcome, 10)], await attackers.counts(20)
 
     return beside
 
 
-async def fill_room(arena: Arena) -> Facts:
+async def fill_room(testbed: Testbed) -> Facts:
     """A publisher and as many listeners as a room may have."""
-    publisher = await arena.start("publish", 1, word=ROOM)
+    publisher = await testbed.start("publish", 1, word=ROOM)
     await asyncio.sleep(1.0)
-    counts = await arena.attack("fill-room", 64, word=ROOM, seconds=arena.seconds - 1.0)
+    counts = await testbed.attack("fill-room", 64, word=ROOM, seconds=testbed.seconds - 1.0)
     await publisher.kill()
     return [share("listeners in one room", int(counts.get("listening", 0)), 64)], counts
 
@@ -104,25 +104,25 @@ async def fill_room(arena: Arena) -> Facts:
 def _to_many(word: str) -> Beside:
     """A publisher in haste, and as many listeners as a room may have."""
 
-    async def beside(arena: Arena) -> Facts:
-        publisher = await arena.start("hasty-publisher", 1, word=word)
+    async def beside(testbed: Testbed) -> Facts:
+        publisher = await testbed.start("hasty-publisher", 1, word=word)
         await asyncio.sleep(0.5)
-        counts = await arena.attack("fill-room", 64, word=word, seconds=arena.seconds - 1.0)
+        counts = await testbed.attack("fill-room", 64, word=word, seconds=testbed.seconds - 1.0)
         return [], {**counts, **await publisher.counts(20)}
 
     return beside
 
 
-async def dead_flooders(arena: Arena) -> Facts:
+async def dead_flooders(testbed: Testbed) -> Facts:
     """Clients that flood all free places, and are killed."""
-    attackers = await arena.start("flood-unread", 6)
-    await asyncio.sleep(arena.seconds / 2)
+    attackers = await testbed.start("flood-unread", 6)
+    await asyncio.sleep(testbed.seconds / 2)
     await attackers.kill()
     killed = time.monotonic()
     held: list[Wire] = []
-    limit = 2 * arena.seconds
+    limit = 2 * testbed.seconds
     while len(held) < 6 and time.monotonic() - killed < limit:
-        wire = await arena.enter(address=f"{OWNER}{len(held)}")
+        wire = await testbed.enter(address=f"{OWNER}{len(held)}")
         if wire is not None:
             held.append(wire)
         else:
@@ -133,37 +133,37 @@ async def dead_flooders(arena: Arena) -> Facts:
     return [Check("places held by the dead", took, FREE, "s", beyond=len(held) < 6)], {}
 
 
-async def deaf_listener(arena: Arena) -> Facts:
+async def deaf_listener(testbed: Testbed) -> Facts:
     """A listener that reads nothing of a room."""
-    publisher = await arena.start("publish", 1, word=ROOM, seconds=arena.seconds + 2.0)
+    publisher = await testbed.start("publish", 1, word=ROOM, seconds=testbed.seconds + 2.0)
     await asyncio.sleep(1.0)
-    listener = await arena.start("deaf-listener", 1, word=ROOM, seconds=arena.seconds + 1.0)
+    listener = await testbed.start("deaf-listener", 1, word=ROOM, seconds=testbed.seconds + 1.0)
     began = time.monotonic()
     took, dropped = 0.0, False
-    while took < arena.seconds and not dropped:
+    while took < testbed.seconds and not dropped:
         await asyncio.sleep(0.1)
         took = time.monotonic() - began
-        errors = (await arena.health()).get("metrics", {}).get("errors_total", {})
+        errors = (await testbed.health()).get("metrics", {}).get("errors_total", {})
         dropped = errors.get("too-slow", 0) > 0
     counts = await listener.counts(20)
     await publisher.stop()
     return [Check("until it is dropped", took, DROPPED, "s", beyond=not dropped)], counts
 
 
-async def one_address(arena: Arena) -> Facts:
+async def one_address(testbed: Testbed) -> Facts:
     """One address that opens as many sessions as it can."""
-    attackers = await arena.start("many-sessions", 64, together=True)
-    welcome = await arena.owner_tries(TRIES)
+    attackers = await testbed.start("many-sessions", 64, together=True)
+    welcome = await testbed.owner_tries(TRIES)
     counts = await attackers.counts(20)
     return [of_tries("the owner gets in", welcome, TRIES)], counts
 
 
-async def guess_tokens(arena: Arena) -> Facts:
+async def guess_tokens(testbed: Testbed) -> Facts:
     """Tokens tried in a row from one address, while the owner comes from another."""
-    attackers = await arena.start("guess-tokens", 8, trusted=False, together=True)
-    welcome = await arena.owner_tries(TRIES)
+    attackers = await testbed.start("guess-tokens", 8, trusted=False, together=True)
+    welcome = await testbed.owner_tries(TRIES)
     counts = await attackers.counts(20)
-    rate = counts.get("answered", 0.0) / arena.seconds
+    rate = counts.get("answered", 0.0) / testbed.seconds
     return [
         Check("guesses answered", rate, GUESSES, "a second"),
         of_tries("the owner gets in", welcome, TRIES),

@@ -91,7 +91,7 @@ async def _is_welcome(reading: asyncio.Future[str]) -> bool:
 
 
 async def _last_message(wire: Wire) -> str:
-    """How the session ended: ``done`` and its reason, ``error`` and its code, or ``closed``."""
+    """End of the session: ``done`` and its reason, ``error`` and its code, or ``closed``."""
     told = "closed"
     while (message := await wire.receive()) is not None:
         if message["type"] == "done":

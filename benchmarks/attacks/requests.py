@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.attacks.arena import Arena
 from benchmarks.attacks.checks import Check, share
+from benchmarks.attacks.testbed import Testbed
 from benchmarks.attacks.wire import Target, exchange, handshake, request
 
 VERSION_UNKNOWN = 505
@@ -16,9 +16,9 @@ FOREIGN = (
 )
 
 
-async def foreign_pages(arena: Arena) -> tuple[list[Check], dict[str, float]]:
+async def foreign_pages(testbed: Testbed) -> tuple[list[Check], dict[str, float]]:
     """A browser on other people's pages, and one whose DNS was told a lie; then the own ones."""
-    target, refused = arena.anybody, 0
+    target, refused = testbed.anybody, 0
     counts: dict[str, float] = {}
     for headers in FOREIGN:
         status, _ = await exchange(target, handshake(target, *headers))
@@ -53,7 +53,7 @@ def malformed_requests(target: Target) -> dict[str, bytes]:
         "version 99": good.replace(b"Version: 13", b"Version: 99"),
         "no subprotocol": good.replace(b"Sec-WebSocket-Protocol", b"X-Protocol"),
         "POST": good.replace(b"GET", b"POST"),
-        "HTTP/1.0": good.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        "four words": good.replace(b" HTTP/1.1", b" / HTTP/1.1"),
         "HTTP/9": good.replace(b"HTTP/1.1", b"HTTP/9.9"),
         "no colon in a header": good.replace(b"Upgrade: ", b"Upgrade "),
         "a folded header": good.replace(b"Upgrade: ", b"Upgrade:\r\n "),
@@ -66,14 +66,14 @@ def malformed_requests(target: Target) -> dict[str, bytes]:
     }
 
 
-async def malformed(arena: Arena) -> tuple[list[Check], dict[str, float]]:
+async def malformed(testbed: Testbed) -> tuple[list[Check], dict[str, float]]:
     """Every one of them must be answered, and with a status from 400 to 499, or the 505 that is
     for a version of HTTP."""
     counts: dict[str, float] = {}
     answered, failed = 0, 0
-    requests = malformed_requests(arena.anybody)
+    requests = malformed_requests(testbed.anybody)
     for wrong, sent in requests.items():
-        status, _ = await exchange(arena.anybody, sent, patience=3.0)
+        status, _ = await exchange(testbed.anybody, sent, patience=3.0)
         counts[f"{wrong} -> {status}"] = 1
         answered += 400 <= status < 500 or status == VERSION_UNKNOWN
         failed += status >= 500 and status != VERSION_UNKNOWN

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.kit.captured import FixedStep
+from benchmarks.kit.gpu_graph import FixedStep
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE, TIMBRE_DIM
 from facodec.published.model import Ns3Model
 from facodec.states import stack_states
@@ -86,7 +86,7 @@ class Subject:
 
     ``steps``: what computes them, usually :attr:`facodec.codec.Codec.steps`. :meth:`encode` and
     :meth:`decode` take host memory and give host memory, so what moving there and back costs is in
-    them. ``captured``: through :class:`benchmarks.kit.captured.FixedStep`, which is a graph on
+    them. ``captured``: through :class:`benchmarks.kit.gpu_graph.FixedStep`, which is a graph on
     CUDA.
     """
 

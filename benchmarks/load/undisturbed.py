@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.load.client import generate
+from benchmarks.load.generator import generate
 from benchmarks.load.session import HOP_SECONDS, Load, Media, Talker, Tally
 from facodec.config import HOP, TIMBRE_DIM
 from streaming.server.settings import TOKEN_VARIABLE
@@ -142,7 +142,7 @@ def speech() -> NDArray[np.float32]:
 
 
 def main() -> int:
-    parser = ArgumentParser(prog="python -m benchmarks.load.undisturbed")
+    parser = ArgumentParser(prog="python -m benchmarks.load.undisturbed", allow_abbrev=False)
     parser.add_argument("--url", required=True)
     parser.add_argument("--sessions", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=10.0)

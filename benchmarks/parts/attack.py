@@ -16,8 +16,8 @@ from benchmarks.kit.common import Result, add_common, duration, run_part, say
 from benchmarks.kit.present import Table
 
 if TYPE_CHECKING:
-    from benchmarks.attacks.arena import Arena
     from benchmarks.attacks.cases import Attack, Beside, Facts
+    from benchmarks.attacks.testbed import Testbed
 
 EXAMPLES = """\
   facodec bench attack                            all of them, about ten minutes
@@ -86,12 +86,12 @@ def measure_attack(attack: Attack, seconds: float, seed: int) -> dict[str, Any]:
 
 def _beside(attack: Attack, seconds: float, seed: int, told: dict[str, Any]) -> Facts:
     """The attack beside undisturbed sessions, what they saw put into ``told``."""
-    from benchmarks.attacks.arena import GRACE, SETTLE, arena, live_sessions
+    from benchmarks.attacks.testbed import GRACE, SETTLE, live_sessions, testbed
     from benchmarks.load.undisturbed import inexact, speech
 
     assert attack.beside is not None
     with (
-        arena(attack.options, seconds, seed, attack.token) as place,
+        testbed(attack.options, seconds, seed, attack.token) as place,
         live_sessions(place, 8 * seconds + GRACE) as sessions,
     ):
         began, (checks, counts), ended = asyncio.run(_scene(place, attack.beside))
@@ -108,7 +108,7 @@ def _beside(attack: Attack, seconds: float, seed: int, told: dict[str, Any]) -> 
     return [*checks, *_common_checks(told, attack.growth)], counts
 
 
-async def _scene(place: Arena, attack: Beside) -> tuple[float, Facts, float]:
+async def _scene(place: Testbed, attack: Beside) -> tuple[float, Facts, float]:
     """Runs the attack: when it began, its facts, when it ended (monotonic s)."""
     async with place.watched():
         await asyncio.sleep(0.3)
@@ -119,8 +119,8 @@ async def _scene(place: Arena, attack: Beside) -> tuple[float, Facts, float]:
 
 def _common_checks(told: dict[str, Any], growth: float) -> list[Any]:
     """Checks that every attack is judged by. ``growth``: MiB that the server may grow by."""
-    from benchmarks.attacks.arena import SESSIONS
     from benchmarks.attacks.checks import LAG_MS, TIMES_BEFORE, Check, share
+    from benchmarks.attacks.testbed import SESSIONS
 
     account, lag, memory = told["undisturbed"], told["lag_ms"], told["memory_mib"]
     before = told["lag_before_ms"]

@@ -43,7 +43,7 @@ MOST_CHANGES = 6
 
 @dataclass(frozen=True)
 class Door:
-    """How one kind of input is read: examples, by the suffix of their file, and the reader, which
+    """Reading of one kind of input: examples, by the suffix of their file, and the reader, which
     raises what is ``expected`` for what it refuses."""
 
     examples: list[tuple[str, bytes]]

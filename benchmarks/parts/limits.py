@@ -28,7 +28,7 @@ PRECISION_OF = {
     "bf16": "bf16",
     "int8": "int8",
 }
-"""By backend. ``native`` keeps the weights as they are stored, and computes in float32."""
+"""Precision by backend. ``native`` keeps the weights as they are stored, computing in float32."""
 REDUCED = {
     ("live", "encode"): ("float16",),
     ("live", "decode"): ("float16",),

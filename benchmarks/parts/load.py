@@ -155,7 +155,7 @@ def generate(
     processes = [
         subprocess.Popen(
             [
-                sys.executable, "-m", "benchmarks.load.client", "--url", url,
+                sys.executable, "-m", "benchmarks.load.generator", "--url", url,
                 "--sessions", str(share), "--seconds", str(seconds), *options,
             ],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -235,7 +235,7 @@ def edge(levels: list[dict[str, Any]]) -> tuple[int, int | None]:
 
 
 def next_level(levels: list[dict[str, Any]], most: int, quick: bool = False) -> int | None:
-    """How many sessions to try next: twice as many until the deadline breaks, then halfway
+    """Number of sessions to try next: twice as many until the deadline breaks, then halfway
     between, to within an eighth (a quarter if ``quick``); None when it is known well enough."""
     held, broken = edge(levels)
     if broken is None:

@@ -24,8 +24,8 @@ SEAM = 128
 
 
 def gilbert(packets: int, rate: float, burst: float, seed: int) -> NDArray[np.bool_]:
-    """Which of ``packets`` are lost, ``rate`` of them in runs of ``burst`` on average (Gilbert's
-    channel of two states)."""
+    """Returns which of ``packets`` are lost, ``rate`` of them in runs of ``burst`` on average
+    (Gilbert's channel of two states)."""
     r, lost = np.random.default_rng(seed), np.zeros(packets, bool)
     begin = rate / ((1.0 - rate) * burst)
     for i in range(packets):

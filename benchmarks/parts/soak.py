@@ -16,8 +16,8 @@ from benchmarks.kit.common import Result, add_common, duration, run_part, say, w
 from benchmarks.kit.present import Table
 
 if TYPE_CHECKING:
-    from benchmarks.attacks.arena import Undisturbed
     from benchmarks.attacks.checks import Check
+    from benchmarks.attacks.testbed import Undisturbed
     from benchmarks.kit.processes import RunningServer
 
 EXAMPLES = """\
@@ -57,7 +57,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
     """Fills ``memory``: (s, MiB) over time, ``disturbers``: what these counted, ``undisturbed``:
     the live sessions' account, ``lag_ms``, ``lag_over_time``, ``slope_mib_h``, ``health``: the
     server's own counters, and ``checks``."""
-    from benchmarks.attacks.arena import TOKEN, Undisturbed
+    from benchmarks.attacks.testbed import TOKEN, Undisturbed
     from benchmarks.kit.processes import running_server
     from streaming.server.settings import TOKEN_VARIABLE
 
@@ -93,7 +93,7 @@ def _disturbers(
     return {
         name: subprocess.Popen(
             [
-                *standing_back(sys.executable, "-m", "benchmarks.attacks.client", name),
+                *standing_back(sys.executable, "-m", "benchmarks.attacks.attacker", name),
                 "--url", url, "--clients", str(clients), "--seconds", str(seconds),
                 "--seed", str(seed + number),
             ],
@@ -125,7 +125,7 @@ def _watch(
 
 def _counts(process: subprocess.Popen[str]) -> dict[str, float]:
     """Tells a disturber to stop: what it counted, empty where it does not say."""
-    from benchmarks.attacks.arena import GRACE
+    from benchmarks.attacks.testbed import GRACE
 
     process.terminate()
     try:
@@ -187,8 +187,8 @@ def _finish(out: Path, result: Result) -> None:
 
 
 def _checks(result: Result) -> list[Check]:
-    from benchmarks.attacks.arena import SESSIONS
     from benchmarks.attacks.checks import LAG_MS, Check, share
+    from benchmarks.attacks.testbed import SESSIONS
 
     account, lag = result["undisturbed"], result.get("lag_ms")
     made = [Check("lag p99", lag["p99"] if lag else None, LAG_MS, "ms")]

@@ -116,7 +116,7 @@ def measure_memory(args: argparse.Namespace, result: Result) -> None:
 def _during(server: RunningServer, sessions: int, *options: str) -> Usage:
     """The most memory the server used while so many sessions were there."""
     command = [
-        sys.executable, "-m", "benchmarks.load.client", "--url", server.url,
+        sys.executable, "-m", "benchmarks.load.generator", "--url", server.url,
         "--sessions", str(sessions), *options,
     ]  # fmt: skip
     seen = [_usage(server)]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.link.activity import VoiceActivity
 from facodec.link.bands import Audio, BandMeter, Powers, decibel
-from facodec.link.comfort import BYTES, Describer
 
 AUDIBLE = 30.0
 """dB below its loud frames that a frame of clean speech still counts as speech."""
@@ -99,15 +98,6 @@ def score(mix: Mix, sent: NDArray[np.bool_]) -> dict[str, float]:
         "sent": float(sent.mean()),
         "speech": float(mix.speech.mean()),
     }
-
-
-def comfort_rate(audio: Audio) -> float:
-    """Bit/s that the descriptions of the pauses take."""
-    detector, describer, count = VoiceActivity(), Describer(), 0
-    for hop in _hops(audio):
-        active = detector.push(hop)
-        count += describer.push(detector.powers, active) is not None
-    return 8 * BYTES * count / (len(audio) / SAMPLE_RATE)
 
 
 def _powers(audio: Audio) -> Powers:

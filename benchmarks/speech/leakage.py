@@ -67,7 +67,7 @@ def choose_utterances(found: Sequence[Utterance]) -> list[list[Utterance]]:
 
 
 def lacking(found: Sequence[Utterance]) -> str | None:
-    """Why the speaker probe cannot run on these, as a sentence; None when it can."""
+    """Reason that the speaker probe cannot run on these, as a sentence; None when it can."""
     count = len(choose_utterances(found))
     if count >= 2:
         return None

@@ -23,7 +23,7 @@ EMBEDDING, HIDDEN, BATCH, STEPS = 16, 64, 512, 1_200
 
 
 def split_utterances(utterances: Numbers, speakers: Numbers, seed: int = 0) -> NDArray[np.bool_]:
-    """Which entries (N,) are for testing: a quarter of each speaker's utterances, at least one;
+    """Entries (N,) for testing: a quarter of each speaker's utterances, at least one;
     all pieces of an utterance fall on the same side."""
     rng = np.random.default_rng(seed)
     test = np.zeros(len(utterances), dtype=bool)
@@ -90,7 +90,7 @@ class PitchFrames:
 
 
 def pitch_frames(codes: Numbers, pitch: NDArray[np.float32], utterance: int) -> PitchFrames:
-    """Those of one utterance: codes (layers, T), pitch (T,) in Hz, 0 where unvoiced."""
+    """Features of one utterance: codes (layers, T), pitch (T,) in Hz, 0 where unvoiced."""
     padded = np.pad(codes, ((0, 0), (CONTEXT, CONTEXT)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * CONTEXT + 1, axis=1)
     voiced = pitch > 0

@@ -1,4 +1,4 @@
-"""Who spoke, told from a conversion: equal error rates of speaker verification.
+"""Speakers told from conversions: equal error rates of speaker verification.
 
 An attacker has recordings of people as they are, and conversions of other things that they said. A
 trial compares one of each by speaker embeddings: both of one speaker, or of two. At the equal error

@@ -1,4 +1,4 @@
-"""How alike two voices sound: cosine similarity of Resemblyzer's speaker embeddings.
+"""Likeness of two voices: cosine similarity of Resemblyzer's speaker embeddings.
 
 Resemblyzer is GE2E (Wan et al., ICASSP 2018) as trained by Jemine; it normalises the level and
 cuts long silences first.

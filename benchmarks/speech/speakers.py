@@ -1,4 +1,4 @@
-"""Who speaks in a folder of speech, and pairs of (what is said, whose voice it shall have)."""
+"""Speakers in a folder of speech, and pairs of (what is said, whose voice it shall have)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are the words kept? Sentences spoken by flite, heard by pocketsphinx."""
+"""Words kept and lost: sentences spoken by flite, heard by pocketsphinx."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Device:
 
 @dataclass(frozen=True)
 class DeviceFormat:
-    """How a device is opened: ``device`` None is the system's default."""
+    """Format that a device is opened in: ``device`` None is the system's default."""
 
     device: int | None
     name: str

@@ -20,7 +20,7 @@ class Heartbeat:
         self._silence = 0.0
 
     def beat(self) -> None:
-        """In the audio callback."""
+        """Takes note of a block; called in the audio callback."""
         self._beats += 1
 
     def lost(self, now: float) -> bool:

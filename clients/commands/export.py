@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     need("onnx")
     from facodec.families import read_model
+    from facodec.files import need_folder
     from facodec.loading import weights_folder
     from facodec.onnx.export import export
     from facodec.weights.hashing import identity_of
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         weights = weights_folder(arguments.model)
+        need_folder(arguments.out)
         model = read_model(weights)
         identity = identity_of(model)
         sidecar = export(model, arguments.out, arguments.precision, arguments.hops)

@@ -34,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
         return int(decoded.damaged)
     from clients.audio.endpoints import open_sink
     from clients.session.play import play
+    from facodec.files import need_input
 
+    need_input(arguments.input)
     sink = open_sink(None, arguments.device_out, arguments.playout, live=False)
     return int(play(arguments.input, part, sink, **given))

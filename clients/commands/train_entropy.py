@@ -54,12 +54,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     import facodec
+    from facodec.files import need_folder, need_speech
     from facodec.link.entropy import load_tables
     from facodec.training import entropy
     from facodec.training.coded import pack_coded
 
     if arguments.steps < 100:
         raise ValueError(f"expected at least 100 steps, got {arguments.steps}")
+    for folder in ([] if arguments.data is None else [arguments.data]) + arguments.valid:
+        need_speech(folder)
+    need_folder(arguments.output)
     codec = facodec.load(arguments.model)
     if arguments.data is not None:
         corpus = pack_coded(arguments.data, arguments.cache, codec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clients.options import SERVER_VARIABLE, add_output, add_trust
 from facodec.extras import need
@@ -30,9 +30,8 @@ started with --voices on that folder knows them by name too."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    whole: dict[str, Any] = {"allow_abbrev": False}
-    actions.add_parser("list", help="list them (what happens without an action)", **whole)
-    add = actions.add_parser("add", help="enrol a recording under a name", **whole)
+    actions.add_parser("list", help="list them (what happens without an action)")
+    add = actions.add_parser("add", help="enrol a recording under a name")
     add.add_argument("name", metavar="NAME")
     add.add_argument("reference", metavar="FILE", type=Path, help="3 s or more of clean speech")
     add.add_argument(
@@ -43,11 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trust(add)
     add.add_argument("--model", metavar="NAME", help="model, by name or, without --server, folder")
     add.add_argument("--replace", action="store_true", help="replace a saved voice of this name")
-    play = actions.add_parser("play", help="hear a sentence in a voice", **whole)
+    play = actions.add_parser("play", help="hear a sentence in a voice")
     play.add_argument("voice", metavar="NAME", help="a name, a recording, or anonymous")
     play.add_argument("--model", metavar="NAME", help="model, by name or folder")
     add_output(play)
-    remove = actions.add_parser("remove", help="forget a saved voice", **whole)
+    remove = actions.add_parser("remove", help="forget a saved voice")
     remove.add_argument("name", metavar="NAME")
 
 

@@ -3,6 +3,7 @@ reached through a proxy."""
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 
 from websockets.exceptions import InvalidURI
@@ -14,22 +15,21 @@ from clients.options import DEFAULT_URL
 from facodec.files import shown
 
 LONGEST_ADDRESS = 2048
+NO_ADDRESS = (InvalidURI, ValueError, OverflowError)
+"""Raised for an address that is none."""
+SCHEMES = {"": "ws", "http": "ws", "https": "wss"}
+"""Beginnings of addresses that people type or copy from a browser, and those that are meant."""
+_PLACE = re.compile(r"[\w.:\[\]-]{1,80}(?:/[\w./-]{0,80})?", re.ASCII)
 
 
 def check_address(url: str) -> WebSocketURI:
     """The parts of the address of a server. Raises ConnectError for what is none."""
     try:
-        if len(url) > LONGEST_ADDRESS:
-            raise ValueError("too long")
-        parts = parse_uri(url)
-        parts.host.encode("idna")
-        if not 0 < parts.port < 1 << 16:
-            raise ValueError("no such port")
-    except (InvalidURI, ValueError, OverflowError) as error:
+        return _parts(url)
+    except NO_ADDRESS as error:
         raise ConnectError(
-            f"{shown(without_secrets(url)[:100])!r} is no server address; one is {DEFAULT_URL}"
+            f"{shown(without_secrets(url)[:100])!r} is no server address; one is {_like(url)}"
         ) from error
-    return parts
 
 
 def proxy_for(url: str) -> str | None:
@@ -59,3 +59,24 @@ def is_loopback(host: str) -> bool:
     except ValueError:
         return False
     return address.is_loopback or address.is_unspecified
+
+
+def _parts(url: str) -> WebSocketURI:
+    if len(url) > LONGEST_ADDRESS:
+        raise ValueError("too long")
+    parts = parse_uri(url)
+    parts.host.encode("idna")
+    if not 0 < parts.port < 1 << 16:
+        raise ValueError("no such port")
+    return parts
+
+
+def _like(url: str) -> str:
+    """An address of a server: that which may be meant by one that is none, else the default."""
+    scheme, _, place = without_secrets(url).partition("?")[0].rpartition("://")
+    meant = f"{SCHEMES.get(scheme.lower(), '')}://{place}"
+    try:
+        _parts(meant)
+    except NO_ADDRESS:
+        return DEFAULT_URL
+    return meant if _PLACE.fullmatch(place) else DEFAULT_URL

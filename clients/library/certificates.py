@@ -1,4 +1,4 @@
-"""Whom a client believes that a ``wss://`` server is who it says."""
+"""Certificates by which a client believes that a ``wss://`` server is who it says."""
 
 from __future__ import annotations
 

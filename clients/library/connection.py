@@ -16,6 +16,8 @@ from types import TracebackType
 import numpy as np
 
 from clients.errors import UsageError
+from clients.library.addresses import check_address
+from clients.library.certificates import client_context
 from clients.library.packets import WireCount
 from clients.library.session import Session
 from clients.library.socket import OPEN_TIMEOUT, open_socket
@@ -145,6 +147,15 @@ class connect:
         trace: TracebackType | None,
     ) -> None:
         await self._session.close()
+
+
+def check_server(url: str, token: str | None = None, ca: str | None = None) -> None:
+    """See that a session can be asked for with this address, token and file of certificates. Raises
+    ConnectError and UsageError as :class:`connect` would, before anything is done."""
+    check_address(url)
+    client_context(url, ca)
+    if token is not None:
+        _sendable(token)
 
 
 def _sendable(token: str) -> str:

@@ -1,4 +1,4 @@
-"""Why a connection did not come about or broke, as sentences that say what to do."""
+"""Reasons that a connection did not come about or broke, in sentences that say what to do."""
 
 from __future__ import annotations
 

@@ -117,8 +117,8 @@ class Session:
 
     @property
     def talker(self) -> np.ndarray | None:
-        """Who the server has heard by the end, timbre (256,); None before, and where it heard less
-        than 3 s of voice."""
+        """Talker that the server has heard by the end, timbre (256,); None before, and where it
+        heard less than 3 s of voice."""
         if self.totals is None or self.totals.talker is None:
             return None
         return belonging(protocol.voice_vector(self.totals.talker), self.identity)

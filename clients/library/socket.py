@@ -21,7 +21,7 @@ CLOSE_TIMEOUT = 2.0
 PING_INTERVAL = 5.0
 MAX_MESSAGE = 1 << 20
 FRAME_BYTES, TLS_BYTES = 6, 22
-"""That WebSocket and TLS add to a message, or nearly."""
+"""Bytes that WebSocket and TLS add to a message, or nearly."""
 
 if sys.platform == "linux":
     import fcntl

@@ -1,4 +1,4 @@
-"""How a session's messages become bytes and back: what client and server agreed on for the wire."""
+"""Messages of a session to bytes and back: what client and server agreed on for the wire."""
 
 from __future__ import annotations
 

@@ -57,8 +57,8 @@ class LocalCodec:
     def anonymizer(
         self, name: str, pitch: float | None = None, talker: np.ndarray | None = None
     ) -> LocalAnonymizer:
-        """Like :meth:`encoder`, for codes of a conversion into the voice of nobody of this name.
-        Raises ClientError where the model has none."""
+        """Makes an encoder, like :meth:`encoder`, for codes of a conversion into the voice of
+        nobody of this name. Raises ClientError where the model has none."""
         try:
             voice = self.codec.anonymous_voice(talker, anonymous_seed(name))
         except ValueError as error:

@@ -24,6 +24,8 @@ from clients.offline.voicebook import (
     Profiles,
     heard_voice,
     is_file,
+    known_voices,
+    no_such_voice,
     say,
     voice_file,
 )
@@ -117,7 +119,7 @@ class Playback:
         self.damaged = False
         """Whether something was lost other than by cutting the end off."""
         self.seconds: float | None = None
-        """How long it will be; None where that is not known beforehand."""
+        """Length that it will have; None where that is not known beforehand."""
         end = survey(source).end if part.end is None else part.end
         if end > part.start:
             self.seconds = (end - part.start) / SAMPLE_RATE
@@ -229,8 +231,7 @@ def timbre_of(voice: str, codec: Codec, talker: np.ndarray | None = None) -> np.
     if voice in codec.voices:
         return codec.voices[voice]
     if not is_file(voice) and voice not in BUNDLED:
-        known = [saved.name for saved in Profiles().list()] + [*codec.voices, *BUNDLED]
-        raise ClientError(f"there is no voice {voice!r}; known are: {', '.join(known)}")
+        raise no_such_voice(voice, known_voices(codec.voices))
     reference = read_reference(BUNDLED.get(voice, Path(voice)))
     for found in reference.remarks:
         say(found)

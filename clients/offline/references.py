@@ -39,10 +39,12 @@ LEAST_SPEECH, LEAST_SHARE = 0.3, 0.12
 """Seconds of voiced speech without which there is no voice, and its share of the recording."""
 LEAST_MOVEMENT, LEAST_PITCH = 2.0, 0.05
 """dB that the spectrum and semitones that the pitch of speech move at least; tones do not."""
+QUIET = -36.0
+"""dB of full scale: speech that is quieter is brought to a usual level, for any model."""
 GOOD_SECONDS, GOOD_SPEECH, GOOD_SNR = 3.0, 1.0, 16.0
 SEVERAL = 0.78
 """Likeness of parts of a recording below which several people talk in it, as measured in
-:data:`facodec.bundled.talkers.SEVERAL`, which this does not import: it needs no PyTorch."""
+:data:`facodec.bundled.several_talkers.SEVERAL`, which this does not import: it needs no PyTorch."""
 LONGEST, PART = 60, 5
 """Seconds used of a recording, and of the parts that are chosen from a longer one."""
 TINY = 1e-12
@@ -119,7 +121,9 @@ def read_reference(path: Path) -> Reference:
             "more of one person talking"
         )
     remarks = [f"{shown(path)}: {remark}" for remark in measured.remarks()]
-    return Reference(levelled(samples, measured.level), remarks)
+    if measured.level < QUIET:
+        samples = levelled(samples, measured.level)
+    return Reference(samples, remarks)
 
 
 def several_people(alike: float | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from clients.offline.references import read_reference, several_people
 from facodec.files import Replacement, need_folder, need_writable, shown
 from facodec.folders import personal_folder
 from facodec.identity import ModelIdentity, model_of
-from facodec.names import RULE, composed, is_anonymous, is_name, with_seed
+from facodec.names import RULE, composed, did_you_mean, is_anonymous, is_name, with_seed
 from facodec.profiles import SUFFIX, profile_bytes, read_notes, read_profile
 from facodec.weights import bundled_path
 from facodec.weights.timbres import voice_notes
@@ -62,7 +62,7 @@ class Profile:
         return read_profile(self.path)
 
     def timbre_to_use(self, tell: Tell) -> np.ndarray:
-        """Like :meth:`timbre`; ``tell`` gets a sentence where the model is not known wholly."""
+        """Reads like :meth:`timbre`; ``tell`` hears where the model is not wholly known."""
         timbre = self.timbre()
         model = model_of(timbre)
         if model is None or not model.weights:
@@ -82,9 +82,11 @@ class Profiles:
         self.folder = folder or user_folder()
 
     def list(self) -> list[Profile]:
-        if self.folder is None:
-            return []
-        return [self._profile(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))]
+        return [self._profile(path) for path in self._paths()]
+
+    def names(self) -> Sequence[str]:
+        """Names of all, of damaged ones too."""
+        return [path.stem for path in self._paths()]
 
     def find(self, name: str) -> Profile | None:
         if self.folder is None or not is_name(name):
@@ -119,10 +121,16 @@ class Profiles:
         """Raises UsageError where there is none of this name."""
         profile = self.find(name)
         if profile is None:
-            known = ", ".join(p.name for p in self.list()) or "none"
-            raise UsageError(f"there is no saved voice {name!r}; saved are: {known}")
+            known = self.names()
+            raise UsageError(
+                f"there is no saved voice {name!r}; saved are: {', '.join(known) or 'none'}"
+                f"{did_you_mean(name, known)}"
+            )
         profile.path.unlink()
         profile.path.with_suffix(".json").unlink(missing_ok=True)
+
+    def _paths(self) -> Sequence[Path]:
+        return [] if self.folder is None else sorted(self.folder.glob(f"*{SUFFIX}"))
 
     def _profile(self, path: Path) -> Profile:
         return Profile(path.stem, path, str(read_notes(path).get("source", "")))
@@ -150,6 +158,20 @@ def is_file(voice: str) -> bool:
     if is_anonymous(voice):
         return False
     return "/" in voice or not is_name(voice) or "." in voice or Path(voice).exists()
+
+
+def known_voices(bundled: Iterable[str] | None = None) -> list[str]:
+    """Names of the voices that are known here: those saved, the ``bundled`` ones of the model in
+    use, by default the bundled model's, and those that fit any model."""
+    own = voice_notes(bundled_path()) if bundled is None else bundled
+    return [*Profiles().names(), *own, *BUNDLED]
+
+
+def no_such_voice(name: str, known: Sequence[str]) -> ClientError:
+    """The error for a name that none of the known voices has."""
+    return ClientError(
+        f"there is no voice {name!r}; known are: {', '.join(known)}{did_you_mean(name, known)}"
+    )
 
 
 def voice_file(voice: str | None) -> Path | None:

@@ -16,6 +16,7 @@ from clients.session.local_server import LocalServer
 from clients.session.run import LiveRun
 from clients.session.status import Reporter
 from clients.session.talk import interruptible
+from facodec.files import need_writable
 
 NEXT = """\
 Listen to {output}, then try
@@ -28,6 +29,7 @@ Listen to {output}, then try
 def demo(output: Path, *, model: str | None, microphone: bool) -> int:
     """Sample (or microphone) -> server -> ``output``. Raises ClientError."""
     keep_apart([output], [] if microphone else [BUNDLED["slt"]])
+    need_writable(output)
     asyncio.run(_demo(output, model, microphone))
     hints = {"sample": _short(BUNDLED["slt"]), "microphone": _microphone(), "facodec": _command()}
     print(NEXT.format(output=output, **hints))
@@ -49,7 +51,7 @@ async def _demo(output: Path, model: str | None, microphone: bool) -> None:
 
 
 def _command() -> str:
-    """How this program can be called from here: it may lie in an environment that is not active."""
+    """Words that call this program from here: it may lie in an environment that is not active."""
     return "facodec" if shutil.which("facodec") else str(_short(Path(sys.argv[0])))
 
 
@@ -59,7 +61,7 @@ def _short(path: Path) -> Path:
 
 
 def _microphone() -> str:
-    """Which microphone there is."""
+    """Name of the microphone that there is."""
     try:
         found = choose(list_devices(), None, "input")
     except ClientError:

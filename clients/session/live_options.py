@@ -29,7 +29,7 @@ class LiveOptions:
     frames_per_packet: int = 1
     seed: int = 0
     pitch: float | None = None
-    """How high who converts speaks, Hz."""
+    """Median pitch of who converts, Hz."""
     local: bool = False
     fast: bool = False
     pauses: bool = True

@@ -232,7 +232,7 @@ class Reporter:
 
 
 def frames(samples: int) -> int:
-    """How many frames that is; a part of one counts."""
+    """Number of frames that so many samples take; a part of one counts."""
     return -(-samples // HOP)
 
 

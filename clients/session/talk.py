@@ -12,7 +12,8 @@ import numpy as np
 
 from clients import options as given
 from clients.audio.files import keep_apart
-from clients.errors import UsageError
+from clients.errors import ClientError, ServerError, UsageError
+from clients.library.connection import check_server
 from clients.offline import voicebook as voices
 from clients.session.live_options import LiveOptions, is_recording
 from clients.session.local_server import LocalServer
@@ -20,9 +21,9 @@ from clients.session.run import LiveRun
 from clients.session.status import Progress, Reporter
 from clients.session.talkers import RememberedTalkers, SourceTalker
 from facodec.extras import need
-from facodec.files import shown
+from facodec.files import need_input, shown
 from facodec.identity import ModelIdentity, model_of
-from facodec.names import is_anonymous
+from facodec.names import composed, did_you_mean, is_anonymous
 from streaming.wire.protocol import Role
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ def run_live(options: argparse.Namespace, role: Role, room: str | None = None) -
     """The live command of this role. Raises ClientError."""
     voices.check_room(room)
     _check(options)
-    asyncio.run(_live(options, role, room))
+    try:
+        asyncio.run(_live(options, role, room))
+    except ServerError as error:
+        raise _with_near_names(error, options) from error
     return 0
 
 
@@ -139,7 +143,10 @@ async def _talker(
         model = local.codec.identity
         if isinstance(named, str) and encodes:
             if named not in local.codec.voices:
-                raise UsageError(f"--talker {shown(named)}: no voice of that name is known here")
+                near = did_you_mean(named, voices.known_voices(local.codec.voices))
+                raise UsageError(
+                    f"--talker {shown(named)}: no voice of that name is known here{near}"
+                )
             named = local.codec.voices[named]
     elif model is None and live.model is not None:
         model = ModelIdentity(live.model)
@@ -163,11 +170,37 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("--fast needs --output FILE: nobody listens faster than real time")
     if getattr(options, "append", False) and not is_recording(options.output):
         raise UsageError("--append needs --output FILE.fac: only recordings as codes are appended")
-    keep_apart(
-        [getattr(options, name, None) for name in ("output", "save_input")],
-        [
-            getattr(options, "input", None),
-            voices.voice_file(getattr(options, "voice", None)),
-            voices.voice_file(getattr(options, "talker", None)),
-        ],
-    )
+    recordings = map(voices.voice_file, _spoken(options))
+    inputs = [path for path in (getattr(options, "input", None), *recordings) if path is not None]
+    keep_apart([getattr(options, name, None) for name in ("output", "save_input")], inputs)
+    for path in inputs:
+        need_input(path)
+    if not serve:
+        url = given.server(options) or given.DEFAULT_URL
+        check_server(url, given.token(options), given.ca(options))
+    elif options.model is None:
+        _check_names(_spoken(options))
+
+
+def _check_names(spoken: list[str]) -> None:
+    """See that there are voices of these names, where they are names, before a server with the
+    bundled model is started. Raises ClientError."""
+    known = voices.known_voices()
+    for name in spoken:
+        free = voices.is_file(name) or is_anonymous(name) or name == voices.NOBODY
+        if not free and composed(name) not in known:
+            raise voices.no_such_voice(name, known)
+
+
+def _with_near_names(error: ServerError, options: argparse.Namespace) -> ClientError:
+    """The server's error; where it knows no voice of a name, with those here that are like it."""
+    if error.code != "unknown-voice":
+        return error
+    named, known = _spoken(options), voices.known_voices()
+    near = "".join(did_you_mean(name, known) for name in named if name not in known)
+    return ClientError(f"{error}{near}")
+
+
+def _spoken(options: argparse.Namespace) -> list[str]:
+    """The voices that the command line names, by recording or name."""
+    return [name for each in ("voice", "talker") if (name := getattr(options, each, None))]

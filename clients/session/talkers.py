@@ -1,4 +1,4 @@
-"""Who is about to talk: a voice that was named, or the last one heard through a microphone."""
+"""Talker of a live command: a voice that was named, or the last one heard through a microphone."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class RememberedTalkers:
 
 
 class SourceTalker:
-    """Who talks in a live command, as far as that is known before.
+    """Talker of a live command, as far as known before.
 
     ``given``: timbre (256,), or the name of a voice that the server knows. ``memory``: where the
     talkers of microphones are kept, None to leave it alone. ``model``: the session's, None where

@@ -36,8 +36,8 @@ most, each time that the step had to be taken again."""
 PACE_OVER, RATE_OVER = 0.5, 2.0
 """Seconds of which the pace of a link is reckoned, and told."""
 FIRST, FIRST_PACKETS = 1.0, 4
-"""In so many s, when nothing is known of a link yet, so many packets are on the way at most; what
-comes meanwhile goes into longer ones."""
+"""Seconds in which nothing is known of a link yet, and the most packets that are on the way then;
+what comes meanwhile goes into longer ones."""
 FIRST_BASE = 0.25
 """Seconds that the first acknowledgement may take."""
 LOOK = 0.03
@@ -52,7 +52,7 @@ GOOD_FOR = 1.0
 
 
 class LinkWatch:
-    """How far a connection is behind, from bytes handed to it and not acknowledged yet.
+    """Delay of a connection, from bytes handed to it and not acknowledged yet.
 
     ``lag``: s beyond the shortest time that any took: by which the oldest of them is late, or, once
     it is, by which the newest will be at the pace at which they are taken. ``alone``: messages so

@@ -1,47 +1,30 @@
 // Listening to a room. Knows no page.
 
-import { keepConnected, serverUrl } from "./connect.js";
-import { Speaker, openContext } from "./devices.js";
+import { serverUrl } from "./connect.js";
+import { Hearing } from "./hearing.js";
 import { Session, SessionError } from "./session.js";
 
 /** `on`: calls for `state(name, error, seconds)`, `context(state)`. */
 export class Listen {
   wire = { up: 0, down: 0 };
   peak = 0;
-  #on; #room; #token;
+  #on; #room; #token; #hearing;
   #stop = new AbortController();
-  #context = null;
-  #speaker = null;
 
   constructor(on, room, token) {
     this.#on = on;
     this.#room = room;
     this.#token = token;
+    this.#hearing = new Hearing(on);
   }
 
   get underruns() {
-    return this.#speaker?.counters.underruns ?? 0;
+    return this.#hearing.underruns;
   }
 
   /** Until stop(); raises SessionError. Call it from a click. */
-  async run() {
-    this.#on.state("starting");
-    try {
-      this.#context = await openContext();
-      this.#context.onstatechange = () => this.#on.context(this.#context.state);
-      this.#speaker = new Speaker(this.#context);
-      this.#on.context(this.#context.state);
-      await keepConnected(
-        this.#stop.signal,
-        (signal, worked) => this.#once(signal, worked),
-        (error, seconds) => this.#on.state("reconnecting", error, seconds),
-      );
-    } finally {
-      this.#speaker?.close();
-      if (this.#context) this.#context.onstatechange = null;
-      await this.#context?.close();
-      this.#on.state("stopped");
-    }
+  run() {
+    return this.#hearing.run(this.#stop.signal, (signal, worked) => this.#once(signal, worked));
   }
 
   stop() {
@@ -49,7 +32,7 @@ export class Listen {
   }
 
   resume() {
-    return this.#context?.resume();
+    return this.#hearing.resume();
   }
 
   async #once(signal, worked) {
@@ -62,7 +45,7 @@ export class Listen {
       },
       sound: (samples) => {
         for (const sample of samples) this.peak = Math.max(this.peak, Math.abs(sample));
-        this.#speaker.play(samples);
+        this.#hearing.speaker.play(samples);
       },
     }, this.wire);
     signal.addEventListener("abort", () => session.close(), { once: true });
@@ -70,7 +53,7 @@ export class Listen {
       const { reason } = await session.ended;
       throw new SessionError(reason, reason);
     } finally {
-      this.#speaker.end();
+      this.#hearing.speaker.end();
     }
   }
 }

@@ -1,7 +1,8 @@
 // Talking: microphone -> server -> loudspeaker and, if wished, on to a room. Knows no page.
 
 import { keepConnected, serverUrl } from "./connect.js";
-import { Microphone, Speaker, openContext } from "./devices.js";
+import { Microphone } from "./devices.js";
+import { Hearing } from "./hearing.js";
 import { History } from "./history.js";
 import { Ledger } from "./ledger.js";
 import { HOP, RATE, Session, SessionError, now } from "./session.js";
@@ -13,9 +14,7 @@ export class Talk {
   ledger = new Ledger();
   wire = { up: 0, down: 0 };
   peak = 0;
-  #on; #choice; #devices; #token;
-  #context = null;
-  #speaker = null;
+  #on; #choice; #devices; #token; #hearing;
   #microphone = null;
   #session = null;
   #publisher = null;
@@ -31,34 +30,20 @@ export class Talk {
     this.#choice = { ...choice };
     this.#devices = { ...devices };
     this.#token = token;
+    this.#hearing = new Hearing(on);
   }
 
   get underruns() {
-    return this.#speaker?.counters.underruns ?? 0;
+    return this.#hearing.underruns;
   }
 
   /** Until stop(); raises SessionError or what getUserMedia raises. Call it from a click. */
   async run() {
     this.#stop = new AbortController();
-    this.#on.state("starting");
-    try {
-      this.#context = await openContext();
-      this.#context.onstatechange = () => this.#on.context(this.#context.state);
-      this.#speaker = new Speaker(this.#context);
-      await this.#openMicrophone();
-      this.#on.context(this.#context.state);
-      await keepConnected(
-        this.#stop.signal,
-        (signal, worked) => this.#once(signal, worked),
-        (error, seconds) => this.#on.state("reconnecting", error, seconds),
-      );
-    } finally {
-      this.#microphone?.close();
-      this.#speaker?.close();
-      if (this.#context) this.#context.onstatechange = null;
-      await this.#context?.close();
-      this.#on.state("stopped");
-    }
+    await this.#hearing.run(this.#stop.signal, (signal, worked) => this.#once(signal, worked), {
+      open: () => this.#openMicrophone(),
+      close: () => this.#microphone?.close(),
+    });
   }
 
   stop() {
@@ -69,7 +54,7 @@ export class Talk {
 
   /** Lets a context that the browser has halted go on; from a click. */
   resume() {
-    return this.#context?.resume();
+    return this.#hearing.resume();
   }
 
   /** Changes any of the choice while talking. */
@@ -88,7 +73,7 @@ export class Talk {
   async #openMicrophone() {
     this.#microphone?.close();
     this.#microphone = await Microphone.open(
-      this.#context,
+      this.#hearing.context,
       this.#devices,
       (samples, heard) => this.#hear(samples, heard),
       () => this.#onLostMicrophone(),
@@ -126,7 +111,7 @@ export class Talk {
       throw new SessionError(done.reason === "shutdown" ? "shutdown" : "lost", done.reason);
     } finally {
       this.#session = null;
-      this.#speaker.end();
+      this.#hearing.speaker.end();
     }
   }
 
@@ -162,7 +147,7 @@ export class Talk {
     this.#publisher?.sendSound(out, now());
     const heard = Float32Array.from(out);
     this.#glide(heard, "hear", this.#choice.hear ? 1 : 0);
-    this.#speaker.play(heard);
+    this.#hearing.speaker.play(heard);
     if (times) this.#account(session, times);
   }
 
@@ -171,7 +156,7 @@ export class Talk {
     this.ledger.add({
       ...times,
       "look-ahead": (encoder + decoder) / RATE,
-      playout: this.#speaker.wait,
+      playout: this.#hearing.speaker.wait,
     });
   }
 

@@ -1,13 +1,14 @@
-"""Level of a recording that a voice is enrolled from: the model takes quiet speech for another
-voice, so what is too quiet is brought to a usual level first."""
+"""Level of a recording that a voice is enrolled from: the model takes quiet or loud speech for
+another voice, so all is brought to a usual level first."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-QUIET, NORMAL = -36.0, -26.0
-"""dB of full scale: speech that is quieter than the first is brought to the second."""
+NORMAL = -24.0
+"""Level in dB of full scale that speech is brought to: that of most recordings, which change least
+by it."""
 FRAME = 640
 """Samples, 40 ms, of a frame."""
 RANGE = 0.01
@@ -26,9 +27,8 @@ def speech_level(samples: Samples) -> float:
 
 
 def levelled(samples: Samples, level: float) -> Samples:
-    """Samples (n,) whose speech has this level, brought to a usual one if they are quiet."""
-    if level >= QUIET:
-        return samples
+    """Samples (n,) whose speech has this level, brought to a usual one, or near it where their
+    loudest would pass full scale."""
     gain = 10 ** ((NORMAL - level) / 20)
     loudest = max(float(np.abs(samples).max(initial=0.0)), TINY)
     brought: Samples = samples * np.float32(min(gain, 1 / loudest))

@@ -107,8 +107,9 @@ class LiveNetwork(nn.Module):
     """Modules that only turn codes into sound: other weights in them leave codes and timbres
     their meaning."""
     steer = 0.3
-    """How far a conversion goes beyond the target's timbre, away from the source's, of which the
-    codes still give a little away: more is more like the target, and fewer words are understood."""
+    """Distance that a conversion goes beyond the target's timbre, away from the source's, of which
+    the codes still give a little away: more is more like the target, and fewer words are
+    understood."""
 
     def __init__(self, config: LiveConfig | None = None) -> None:
         super().__init__()

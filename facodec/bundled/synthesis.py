@@ -129,7 +129,7 @@ class Synthesizer(nn.Module):
         natural-log gains and correction (B, 2 T, phase_bands) radians -> audio (B, 200 T) and the
         state after it.
         """
-        pulses, state = self._pulses(pitch.double(), state)
+        pulses, state = self.pulses(pitch.double(), state)
         windows = torch.cat((state.pulses, pulses), dim=1).unfold(1, WINDOW, SUBHOP)
         spectrum = torch.fft.rfft(windows * self.window, N_FFT)
         spectrum = spectrum * self._filter(harmonic, correction)
@@ -166,7 +166,7 @@ class Synthesizer(nn.Module):
             phase = phase + correction @ self.phase_correction
         return torch.polar(torch.exp(log_bands @ self.log_gain), phase)
 
-    def _pulses(self, pitch: Tensor, state: SynthesisState) -> tuple[Tensor, SynthesisState]:
+    def pulses(self, pitch: Tensor, state: SynthesisState) -> tuple[Tensor, SynthesisState]:
         """Band-limited pulse train (B, 200 T) of unit power; pitch glides over each hop."""
         voiced = pitch > 0
         before, held = _glides(pitch, state)

@@ -1,4 +1,4 @@
-"""Who is talking: statistics over the frames of speech, in a long and in a short memory.
+"""Timbre of who is talking: statistics over the frames of speech, in a long and in a short memory.
 
 The long memory is what is told, a minute of voice and so a good likeness; the short one notices
 within a second or two that somebody else is talking, and is told until the long one agrees again.

@@ -23,7 +23,7 @@ HANN = np.sin(np.pi * (np.arange(WINDOW) + 0.5) / WINDOW) ** 2
 _FREQUENCIES = np.fft.rfftfreq(WINDOW, 1.0 / SAMPLE_RATE)
 MEMBERS = np.array([(low <= _FREQUENCIES) & (high > _FREQUENCIES) for low, high in pairwise(EDGES)])
 MEMBERS[-1, -1] = True
-"""Which bins of a Fourier transform of :data:`WINDOW` samples belong to each band (8, 201)."""
+"""Bins of a Fourier transform of :data:`WINDOW` samples belong to each band (8, 201)."""
 _TO_MEAN_SQUARE = 2.0 / (WINDOW * float((HANN**2).sum()))
 _WEIGHTS = MEMBERS.T * _TO_MEAN_SQUARE
 

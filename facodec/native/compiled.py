@@ -23,15 +23,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from facodec.config import (
-    CODE_LAYERS,
-    CODEBOOK_SIZE,
-    CONTENT_LAYERS,
-    DETAIL_LAYERS,
-    HOP,
-    SAMPLE_RATE,
-    TIMBRE_DIM,
-)
+from facodec.config import FRAME_FORMAT
 from facodec.folders import OTHERS_WRITE, private_folder
 
 log = logging.getLogger(__name__)
@@ -46,18 +38,7 @@ FLAGS = (
     "-shared",
     "-fPIC",
 )
-DEFINES = tuple(
-    f"-DFACODEC_{name}={size}"
-    for name, size in {
-        "HOP": HOP,
-        "SAMPLE_RATE": SAMPLE_RATE,
-        "CODE_LAYERS": CODE_LAYERS,
-        "CONTENT_LAYERS": CONTENT_LAYERS,
-        "DETAIL_LAYERS": DETAIL_LAYERS,
-        "CODEBOOK_SIZE": CODEBOOK_SIZE,
-        "TIMBRE_DIM": TIMBRE_DIM,
-    }.items()
-)
+DEFINES = tuple(f"-DFACODEC_{name}={size}" for name, size in FRAME_FORMAT.items())
 """The sizes of the frame format, which C is told."""
 SOURCES = Path(__file__).parent
 """The C library of this package."""
@@ -76,6 +57,11 @@ def tell_with(tell: Tell) -> None:
     takes some seconds, of which a user at a terminal wants to know."""
     global _tell
     _tell = tell
+
+
+def compiler() -> str | None:
+    """Finds the C compiler; None where there is none."""
+    return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
 
 
 @cache
@@ -106,10 +92,10 @@ class _Build:
         """Raises OSError where there are no sources or no compiler."""
         sources = sorted(folder.glob("*.c"))
         parts = [path.read_bytes() for path in (*sources, *sorted(folder.glob("*.h")))]
-        compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-        if compiler is None:
+        program = compiler()
+        if program is None:
             raise FileNotFoundError("no C compiler was found")
-        call = (compiler, *FLAGS, *DEFINES, *os.environ.get(EXTRA_FLAGS, "").split())
+        call = (program, *FLAGS, *DEFINES, *os.environ.get(EXTRA_FLAGS, "").split())
         known = hashlib.sha256(b"\n".join((*parts, " ".join(call).encode(), _processor())))
         prefix = f"{folder.name}-{known.hexdigest()[:16]}-"
         return _Build(folder.name, prefix, (*call, *map(str, sources), "-lm"))

@@ -221,7 +221,9 @@ def fixed(layer: Layer, place: Place) -> Fixed:
         return FixedResidual(layer, place)
     if isinstance(layer, Composite):
         return FixedChain(layer.block, place)
-    raise ValueError(f"got a {type(layer).__name__}, which has no form of fixed shapes")
+    raise ValueError(
+        f"expected a layer that has a form of fixed shapes, got {type(layer).__name__}"
+    )
 
 
 def silence_outside(x: Tensor, place: Place, clock: Clock) -> Tensor:

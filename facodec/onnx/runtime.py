@@ -293,7 +293,7 @@ def load_exported(folder: Path) -> OnnxLive | OnnxNs3:
 
 
 def _identity(description: dict[str, Any]) -> ModelIdentity:
-    """Which model the graphs are; older ones say its name alone."""
+    """Identity of the model in the graphs; older ones say its name alone."""
     found = ModelIdentity.parse(description.get("identity", description["model"]))
     if found.name != description["model"]:
         raise ValueError(f"expected graphs of model {description['model']!r}, got {found}")

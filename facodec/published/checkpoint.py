@@ -21,7 +21,7 @@ from facodec.weights.reading import WeightsError, read_tensors
 PARTS = {"encoder": "ns3_facodec_encoder", "decoder": "ns3_facodec_decoder"}
 """Attribute of :class:`Ns3Model` and the file, without its ending, that holds its parameters."""
 ENDINGS = (".safetensors", ".bin")
-"""In the order of preference."""
+"""Endings of file names, in the order of preference."""
 TRAINING_HEADS = (
     "f0_predictor",
     "phone_predictor",
@@ -114,7 +114,7 @@ def _find(directory: Path, stem: str) -> Path:
         )
     names = " or ".join(path.name for path in candidates)
     there = ", ".join(sorted(shown(p.name) for p in directory.iterdir())[:10]) or "nothing"
-    raise CheckpointError(f"{shown(directory)}: looked for {names}, found {there}")
+    raise CheckpointError(f"{shown(directory)}: expected {names}, got {there}")
 
 
 def _is_skipped(name: str) -> bool:

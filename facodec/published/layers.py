@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Window:
-    """How a layer slides over its input: ``size`` samples at a time, ``stride`` apart, with
+    """Way that a layer slides over its input: ``size`` samples at a time, ``stride`` apart, with
     ``left`` and ``right`` samples of padding, zeros or (``replicate``) the edge sample."""
 
     size: int
@@ -71,7 +71,7 @@ class Layer(nn.Module):
 
     @property
     def lookahead(self) -> Fraction:
-        """How many input samples past the ones that belong to an output it has to wait for."""
+        """Number of input samples past the ones that belong to an output it has to wait for."""
         raise NotImplementedError
 
     def initial_state(self, batch: int) -> Any:

@@ -51,7 +51,7 @@ class Ns3Model(nn.Module):
     """Modules that only turn codes into sound: other weights in them leave codes and timbres
     their meaning."""
     backend = "float32"
-    """How it computes; others come from :mod:`facodec.published.precisions`."""
+    """Precision it computes in; others come from :mod:`facodec.published.precisions`."""
     hops: ClassVar[tuple[int, ...]] = (8, 4, 2, 1)
     exact_sizes = False
     in_place = None

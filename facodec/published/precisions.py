@@ -1,4 +1,4 @@
-"""How the published model computes on a CPU: the same network, its matrix products packed.
+"""Precisions of the published model on a CPU: one network, its matrix products packed.
 
 The encoder stays float32 in every backend, since its codes are what the other end hears: in
 bfloat16 2 to 6 % of them would be others, for a twentieth of the time. Distances from the plain
@@ -73,7 +73,7 @@ def _pack(module: nn.Module, pack: Pack) -> None:
 
 
 def _obstacle(model: Ns3Model, precision: str) -> str | None:
-    """Why weights cannot be packed here, None where they can."""
+    """Reason that weights cannot be packed here, None where they can."""
     if next(model.parameters()).device.type != "cpu":
         return "the model is not on a CPU"
     if not torch.backends.mkldnn.is_available():

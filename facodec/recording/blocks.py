@@ -46,7 +46,7 @@ Timbre = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Header:
-    """How a recording begins: the model that its codes and voices belong to, and when it was made,
+    """Header of a recording: the model that its codes and voices belong to, and when it was made,
     in seconds since 1970 (None where that is not known)."""
 
     model: ModelIdentity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from facodec.bitstream import Codes, packed_size, unpack
+from facodec.bitstream import Codes, check_size, packed_size, unpack
 from facodec.config import CODE_LAYERS, HOP, MIN_LAYERS
 from facodec.identity import ModelIdentity
 from facodec.recording.blocks import (
@@ -53,11 +53,7 @@ def parse(data: bytes) -> tuple[Codes, Timbre, ModelIdentity, int]:
 
 def _unpack_long(data: memoryview, layers: int, frames: int) -> Codes:
     """Codes a part of whole bytes at a time: memory stays near the codes' own."""
-    wanted = packed_size(layers, frames)
-    if len(data) != wanted:
-        raise ValueError(
-            f"{len(data)} bytes of codes: {frames} frames of {layers} layers take {wanted}"
-        )
+    check_size(len(data), layers, frames)
     codes = np.empty((layers, frames), dtype=np.int64)
     for at in range(0, frames, PART):
         count = min(PART, frames - at)

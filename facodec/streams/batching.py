@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast
@@ -46,7 +46,7 @@ class Failure:
     error: Exception
 
 
-INSANE = ValueError(f"samples must be finite and at most {LOUDEST:g}, where 1.0 is full scale")
+INSANE = ValueError(f"expected finite samples of at most {LOUDEST:g} times full scale, 1.0")
 BROKEN = ValueError("the decoder gave NaN or infinity, which its state now holds for ever")
 
 
@@ -253,7 +253,7 @@ class Batcher(Generic[K, T]):
         return min((one.order for one in self._waiting), default=None)
 
     def keys(self, order: float) -> list[K]:
-        """Whose work of this order waits."""
+        """Streams whose work of this order waits."""
         return [one.key for one in self._waiting if one.order == order]
 
     def reorder(self, key: K, order: float) -> None:
@@ -323,15 +323,6 @@ def run_alone(work: Work[T]) -> T:
             resume = partial(work.throw, answer.error)
         else:
             resume = partial(work.send, answer)
-
-
-def run_all(works: Iterable[tuple[K, Work[T]]]) -> Iterator[tuple[K, T | Failure]]:
-    """Runs work side by side and gives each result as soon as it is there."""
-    batcher: Batcher[K, T] = Batcher()
-    for key, work in works:
-        yield from batcher.add(key, work)
-    while batcher.order is not None:
-        yield from batcher.step()
 
 
 def _answer(kind: type[Request], requests: Sequence[Request]) -> Sequence[Any]:

@@ -129,7 +129,7 @@ def _flushed(owed: int, flush: Callable[[], np.ndarray]) -> Work[np.ndarray]:
 
 
 def _steps(frames: int, sizes: Sequence[int], alone: bool) -> list[int]:
-    """So many frames, cut into steps of these sizes where others may share them."""
+    """Cuts so many frames into steps of these sizes where others may share them."""
     if alone:
         return [frames] if frames else []
     steps: list[int] = []

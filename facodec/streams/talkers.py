@@ -1,4 +1,4 @@
-"""Who is talking in one stream: an encoder that tells of his timbre as work for batches, and
+"""Talkers of one stream: an encoder that tells of his timbre as work for batches, and
 whether enough speech was heard for the next stream to begin with."""
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facodec.files import FileError, shown
+from facodec.files import FileError, need_folder, need_speech, shown
 from facodec.training.config import STAGES, TrainConfig
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.data is None and args.export is None:
         raise ValueError("nothing to do: give --data DIR to train, or --export DIR")
+    for folder in (args.data, args.valid):
+        if folder is not None:
+            need_speech(folder)
+    if args.export is not None:
+        need_folder(args.export)
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.data is not None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.files import FileError, shown, write_text
+from facodec.files import FileError, need_speech, shown, write_text
 from facodec.sound.reading import LONGEST, read_audio
 from facodec.training.phones import UNKNOWN, Phones, align, can_align, find_transcripts
 from facodec.training.pitch import track_pitch
@@ -53,6 +53,7 @@ class Corpus:
 
 def find_files(folder: Path) -> list[Path]:
     """Audio files below ``folder``, sorted; an empty or missing folder is a ValueError."""
+    need_speech(folder)
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not found:
         wanted = ", ".join(sorted(SUFFIXES))

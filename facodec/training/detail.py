@@ -142,7 +142,7 @@ class DetailObjective(DecoderObjective):
             return self.model.content_quantizer.decode(content)
 
     def _layers_kept(self, size: int) -> Tensor:
-        """How many detail codes each row hears (B,)."""
+        """Number of detail codes that each row hears (B,)."""
         c = self.config
         draw = torch.rand(size, generator=self.random)
         fewer = torch.randint(1, DETAIL_LAYERS, (size,), generator=self.random)

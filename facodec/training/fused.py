@@ -90,7 +90,7 @@ def excitation(
     2 (T - first), BINS, 2) from the frame ``first`` on."""
     with torch.no_grad():
         before = synthesizer.initial_state(len(pitch), seed)
-        pulses, _ = synthesizer._pulses(pitch.double(), before)
+        pulses, _ = synthesizer.pulses(pitch.double(), before)
         whole = torch.cat((before.pulses, pulses), dim=1)[:, first * HOP :]
         windows = whole.unfold(1, WINDOW, SUBHOP) * synthesizer.window
         index = (before.noise[:1, None] + torch.arange(windows.shape[1]).to(pitch.device)) % (

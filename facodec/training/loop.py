@@ -219,7 +219,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Reads the file of :meth:`Trainer.save`. Raises FileError."""
     state = read_pickled(path)
     if not isinstance(state, dict):
-        raise FileError(f"{shown(path)} is not a checkpoint: got {type(state).__name__}")
+        raise FileError(f"{shown(path)}: expected a checkpoint, got {type(state).__name__}")
     return state
 
 

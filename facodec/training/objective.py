@@ -237,7 +237,7 @@ class Objective:
         return OtherVoices(everyone, told, kept, said, understood, level, fooled, critic)
 
     def _converted(self, size: int, step: int) -> int:
-        """How many rows of a batch, from the first, are said in another voice."""
+        """Number of rows of a batch, from the first, that are said in another voice."""
         return int(size * self.config.convert) if step >= self.config.convert_from else 0
 
     def _convert(self, heard: Heard, target: Tensor) -> Tensor:
@@ -287,7 +287,7 @@ class Objective:
         return content, detail, agree
 
     def _kept(self, size: int, step: int) -> Tensor:
-        """How many detail codes each row hears (B,)."""
+        """Number of detail codes that each row hears (B,)."""
         c = self.config
         draw = torch.rand(size, generator=self.random)
         none = torch.full((size,), c.no_detail)

@@ -1,4 +1,4 @@
-"""Which phone is spoken when, where a transcript is known: forced alignment by pocketsphinx.
+"""Phones and their times, where a transcript is known: forced alignment by pocketsphinx.
 
 Transcripts are text files beside the recordings (``a.txt`` for ``a.wav``), or the columns ``path``
 and ``text`` of a tab-separated ``manifest.tsv`` in or beside the folder. English only, as the

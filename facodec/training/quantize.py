@@ -46,7 +46,7 @@ class CodebookKeeper:
             assert isinstance(layer, VectorQuantizer)
             dead = torch.nonzero(usage < DEAD).flatten()
             pick = torch.randint(len(points), (len(dead),))
-            layer._codebook.weight[dead] = points[pick].to(layer._codebook.weight)
+            layer.words.weight[dead] = points[pick].to(layer.words.weight)
             usage[dead] = 1.0
 
 
@@ -67,7 +67,7 @@ def quantize(
         projected = layer.in_proj(latent - total).float()
         code = layer.nearest(projected.detach())
         if switched_on:
-            word = layer._codebook(code)
+            word = layer.words(code)
             loss = loss + F.mse_loss(word, projected.detach())
             loss = loss + COMMITMENT * F.mse_loss(projected, word.detach())
             passed = projected + (word - projected).detach()

@@ -1,4 +1,4 @@
-"""How a run is doing: measured through the real codec path, and a page to look at and listen to."""
+"""Progress of a run: measured through the real codec path, and a page to look at and listen to."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class MovingWords(nn.Module):
 
     def __init__(self, chain: SharedQuantizer) -> None:
         super().__init__()
-        layers, (size, dim) = len(chain.places), chain.places[0]._codebook.weight.shape
+        layers, (size, dim) = len(chain.places), chain.places[0].words.weight.shape
         self.register_buffer("counts", torch.zeros(layers, size))
         self.register_buffer("sums", torch.zeros(layers, size, dim))
         self.register_buffer("spread", torch.ones(()))
@@ -38,11 +38,11 @@ class MovingWords(nn.Module):
         return bool(self.counts.any())
 
     def start(self, chain: SharedQuantizer) -> None:
-        """From words that were just placed."""
+        """Begins anew with words that were just placed."""
         self.counts.fill_(1.0)
         self.spread.zero_()  # to be found with the first batch
         for sums, layer in zip(self.sums, chain.places, strict=True):
-            sums.copy_(layer._codebook.weight)
+            sums.copy_(layer.words.weight)
 
     def in_use(self) -> Tensor:
         """Share of the words chosen lately at least a tenth as often as others on average."""
@@ -61,8 +61,8 @@ class MovingWords(nn.Module):
         left, heard = z.detach(), torch.zeros_like(z)
         for i, layer in enumerate(chain.places):
             code = layer.nearest(left)
-            word = layer._codebook(code)
-            self._follow(i, layer._codebook.weight, left.flatten(0, 1), code.flatten(), restart)
+            word = layer.words(code)
+            self._follow(i, layer.words.weight, left.flatten(0, 1), code.flatten(), restart)
             left = left - word
             heard = heard + word * (kept > i).to(word).view(-1, 1, 1)
         said = z.detach() - left
@@ -102,9 +102,9 @@ def place_words(chain: SharedQuantizer, vectors: Tensor, random: torch.Generator
     the layers before leave over."""
     left = vectors
     for layer in chain.places:
-        words = layer._codebook.weight
+        words = layer.words.weight
         words.copy_(means(left, len(words), random))
-        left = left - layer._codebook(layer.nearest(left))
+        left = left - layer.words(layer.nearest(left))
 
 
 def means(vectors: Tensor, count: int, random: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""How many streams this machine can compute: measured when a server starts, and while it runs."""
+"""Number of streams a machine can compute: measured when a server starts, and while it runs."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ class Measured:
 
 
 class Slowness:
-    """How many times as long steps take as they were measured to at the start, from the ticks of a
-    running server. Bounded, and changed slowly, by what a whole window of ticks agrees in: neither
-    a busy second when it was measured nor one later decides for long.
+    """Slowdown of steps: how many times as long they take as measured at the start, from the ticks
+    of a running server. Bounded, and changed slowly, by what a whole window of ticks agrees in:
+    neither a busy second when it was measured nor one later decides for long.
 
     ``threads``: model threads. May be used from several threads.
     """

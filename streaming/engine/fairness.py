@@ -1,4 +1,4 @@
-"""Who goes first: what a stream may have computed at once, and what is left for the others.
+"""Fair turns: what a stream may have computed at once, and what is left for the others.
 
 No threads and no clock of its own: times are seconds that the caller says.
 """

@@ -35,7 +35,7 @@ class Result:
     encode: float = 0.0
     decode: float = 0.0
     talker: Talker | None = None
-    """Who was heard, with the last result of a stream."""
+    """Talker that was heard, with the last result of a stream."""
 
     def add(self, other: Result) -> None:
         self.media.extend(other.media)
@@ -104,7 +104,7 @@ class HearingStage(Protocol):
 
 
 def talker_of(stages: Iterable[object]) -> Talker | None:
-    """Who the first of the stages that listens has heard."""
+    """Talker whom the first of the stages that listens has heard."""
     listening = (stage.heard.talker for stage in stages if isinstance(stage, HearingStage))
     found = next(listening, None)
     return None if found is None else Talker(*found)
@@ -292,7 +292,7 @@ class Enroll:
 
     def finish(self) -> Work[list[Media]]:
         if self._heard < HOP:
-            raise ProtocolError("bad-audio", f"enrol a voice with sound, got {self._heard} samples")
+            raise ProtocolError("bad-audio", f"expected sound to enrol, got {self._heard} samples")
         heard = self._sound[: self._heard]
         try:
             voice: np.ndarray = yield Aside(partial(self._codec.voice, heard))
@@ -310,8 +310,8 @@ def plan(
     enroll: float,
     talker: np.ndarray | None = None,
 ) -> MakePipeline:
-    """How to build the pipeline that a hello asks for. ``voice``, ``talker``: what it means by
-    these; ``enroll``: longest enrolment, s.
+    """Returns how to build the pipeline that a hello asks for. ``voice``, ``talker``: what it means
+    by these; ``enroll``: longest enrolment, s.
 
     Raises ProtocolError where the role needs a voice and has none."""
     if hello.role == "enroll":
@@ -333,7 +333,7 @@ def _front(
     """The stages that turn the input into frames, with the voice they are to be heard in."""
     if hello.converts:
         if voice is None:
-            raise ProtocolError("no-voice", "role 'convert' needs a voice in hello, got none")
+            raise ProtocolError("no-voice", "role 'convert': expected a voice in hello, got none")
         stage = ConvertSound if source == "pcm" else ConvertFrames
         steer = not is_anonymous(hello.voice)
         return [partial(stage, codec, voice, hello.pitch, talker, steer)]

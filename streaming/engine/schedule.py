@@ -1,4 +1,4 @@
-"""Which streams have their turn next: who is on time goes first, who catches up has what is left
+"""Order of streams' turns: who is on time goes first, who catches up has what is left
 (see :mod:`streaming.engine.fairness`)."""
 
 from __future__ import annotations

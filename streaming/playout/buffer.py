@@ -46,9 +46,9 @@ class PlayoutSettings:
     """A margin that was ample for this long is too much where it is ``far`` beyond the reserve, or
     ``near`` beyond it after a gap; longer than packets come in bunches."""
     far: float = 0.15
-    """So much too much is skipped at once."""
+    """Seconds too many that are skipped at once."""
     near: float = 0.025
-    """So much too much is caught up with, 25 % faster at most, faster still in silence."""
+    """Seconds too many that are caught up with, 25 % faster at most, faster still in silence."""
     hurry: float = 1.0
     """Seconds after a gap in which delay is caught up with."""
     splice_every: float = 0.04
@@ -60,9 +60,11 @@ class PlayoutSettings:
 
     def __post_init__(self) -> None:
         if self.rate < 1:
-            raise ValueError(f"rate must be positive, got {self.rate}")
+            raise ValueError(f"expected a positive rate, got {self.rate}")
         if not 0 <= self.reserve < self.limit:
-            raise ValueError(f"reserve {self.reserve} s must lie below the limit {self.limit} s")
+            raise ValueError(
+                f"expected a reserve below the limit of {self.limit} s, got {self.reserve} s"
+            )
 
     def samples(self, seconds: float) -> int:
         return round(seconds * self.rate)

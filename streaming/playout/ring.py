@@ -19,7 +19,7 @@ class SampleRing:
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
-            raise ValueError(f"capacity must be >= 1, got {capacity}")
+            raise ValueError(f"expected a capacity of 1 or more, got {capacity}")
         self.capacity = capacity
         self._data = np.zeros(capacity, np.float32)
         self._written = 0

@@ -60,7 +60,7 @@ class Proxies:
                 self._networks.append(_unmapped(ipaddress.ip_network(text, strict=False)))
             except ValueError:
                 raise ValueError(
-                    f"a trusted proxy must be an address or a network (10.0.0.0/8), got {text!r}"
+                    f"expected a trusted proxy as address or network (10.0.0.0/8), got {text!r}"
                 ) from None
 
     def __bool__(self) -> bool:

@@ -1,4 +1,4 @@
-"""How a connection is closed, and the last words to its client."""
+"""Ending a connection: its close code and reason, and the last words to its client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GOODBYE = 2.0
 
 @dataclass(frozen=True)
 class Ending:
-    """How a connection is to be closed; ``last`` goes out in place of all that still waits."""
+    """Close of a connection; ``last`` goes out in place of all that still waits."""
 
     close_code: int
     reason: str = ""

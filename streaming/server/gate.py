@@ -92,7 +92,7 @@ class Gate:
         return self._proxies.trusts(address)
 
     def client(self, peer: Address | None, asked: Asked) -> Address | None:
-        """Who asks, behind the proxies that are trusted."""
+        """Address of who asks, behind the proxies that are trusted."""
         return self._proxies.client(peer, asked.forwarded)
 
     def check_page(self, peer: Address | None, asked: Asked, is_visit: bool) -> Refusal | None:
@@ -114,6 +114,11 @@ class Gate:
     def wait(self, address: Address | None) -> float:
         """Seconds until the address may show a token again, after wrong ones."""
         return self._addresses.wait(address, self._clock())
+
+    def knows(self, token: str) -> bool:
+        """Whether the token is one of the server's. For :attr:`Visitor.is_suspect` to be asked
+        first: nothing is counted here."""
+        return self._tokens.find(token) is not None
 
     def identify(self, address: Address | None, token: str) -> Grant | float:
         """Returns the grant of a token, or the seconds (perhaps 0) to wait before the next try: the
@@ -180,9 +185,16 @@ class Visitor:
         """Whether its address has to wait before it may show a token again."""
         return not self._gate.is_proxy(self._peer) and self._gate.wait(self._peer) > 0.0
 
+    def is_expected(self, token: str | None) -> bool:
+        """Whether it shows a token that fits, by which it need not wait among strangers. Behind a
+        proxy, who guesses is not known yet, and nobody is expected."""
+        if token is None or self.is_suspect or self._gate.is_proxy(self._peer):
+            return False
+        return self._gate.knows(token)
+
     def check(self, asked: Asked, is_visit: bool = False) -> Refusal | None:
-        """Why its request is refused, whatever it asks for; None if it is not. ``is_visit``:
-        somebody follows a link to the server's own page."""
+        """Reason that its request is refused, whatever it asks for; None if it is not.
+        ``is_visit``: somebody follows a link to the server's own page."""
         if self._connected is None:
             self._client = self._gate.client(self._peer, asked)
             self._connected = self._gate.connect(self._client)
@@ -191,7 +203,7 @@ class Visitor:
         return self._gate.check_page(self._peer, asked, is_visit)
 
     def show(self, token: str | None) -> Refusal | None:
-        """Why the token of its request is refused; None if it is not, or there is none."""
+        """Reason that the token of its request is refused; None if it is not, or there is none."""
         if token is None or self._grant is not None:
             return None
         found = self._gate.identify(self._client, token)
@@ -234,7 +246,7 @@ class Visitor:
 
     def _show_late(self, token: str | None) -> None:
         if token is None:
-            raise ProtocolError("unauthorized", "this server wants a token, got none")
+            raise ProtocolError("unauthorized", "expected a token, got none")
         found = self._gate.identify(self._client, token)
         if isinstance(found, Grant):
             self._grant = found
@@ -244,4 +256,4 @@ class Visitor:
                 f"too many wrong tokens from your address: try again in {math.ceil(found)} s",
             )
         else:
-            raise ProtocolError("unauthorized", "this server wants a token, got one that is wrong")
+            raise ProtocolError("unauthorized", "expected a token, got one that is wrong")

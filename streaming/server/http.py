@@ -107,6 +107,7 @@ def respond(
 
 END = b"\r\n\r\n"
 """Ends a request without a body."""
+REQUEST_LINE = re.compile(rb"[!-~]+ [!-~]+ HTTP/\d\.\d\r?\n")
 MALFORMED = Refusal(400, "malformed HTTP request")
 SIZE_LIMIT = "max_message_size" if version >= "16" else "max_size"
 """Name that the library has for it."""
@@ -115,6 +116,21 @@ FIRST_MESSAGE = 16 * 1024
 LONGEST_REQUEST = 16 * 1024
 """Bytes of a request: the library keeps 128 header lines of 8 KB each for anybody."""
 TOO_LONG = Refusal(431, f"a request has at most {LONGEST_REQUEST} bytes")
+
+
+def is_malformed(beginning: bytes) -> bool:
+    """Whether what begins so is no request, whatever may follow."""
+    line, end, _ = beginning.partition(b"\n")
+    return bool(end) and not REQUEST_LINE.fullmatch(line + end)
+
+
+def shown_token(request: bytes) -> str | None:
+    """The token of a request that has not been read yet; None where there is none."""
+    first, *lines = request.partition(END)[0].decode("latin-1").split("\r\n")
+    query = first.partition("?")[2].partition(" ")[0]
+    fields = (line.partition(":") for line in lines)
+    shown = [value for name, _, value in fields if name.lower() == "authorization"]
+    return _token(shown[0] if shown else None, query)
 
 
 class RequestParser(ServerProtocol):
@@ -126,7 +142,6 @@ class RequestParser(ServerProtocol):
     largest: int | None
     """Bytes of a message but the first, which is a hello: strangers may send it too."""
     _tail = b""
-    _size = 0
     _asked = _early = _answered = False
 
     def __init__(self, **options: Any) -> None:
@@ -145,10 +160,6 @@ class RequestParser(ServerProtocol):
         it for WebSocket frames, and hang up over them in place of answering."""
         if self.state is State.CONNECTING and not self._answered:
             data = self._up_to_end(bytes(data))
-            if self._size > LONGEST_REQUEST:
-                self.handshake_exc = ValueError(TOO_LONG.sentence)
-                self.send_response(TOO_LONG.response())
-                return
         super().receive_data(data)
 
     def _up_to_end(self, data: bytes) -> bytes:
@@ -158,10 +169,8 @@ class RequestParser(ServerProtocol):
         end = (self._tail + data).find(END)
         if end < 0:
             self._tail = (self._tail + data)[1 - len(END) :]
-            self._size += len(data)
             return data
         size = end + len(END) - len(self._tail)
-        self._size += size
         self._asked, self._early = True, len(data) > size
         return data[:size]
 

@@ -21,8 +21,6 @@ from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
 from streaming.server import journal, logs
 from streaming.server.connections import (
-    ARRIVALS_BURST,
-    ARRIVALS_RATE,
     CLOSE_TIMEOUT,
     Arrivals,
     Connection,
@@ -133,8 +131,7 @@ class Server:
             create_connection=partial(  # type: ignore[arg-type]
                 accept,
                 tls=self._tls,
-                gate=self._gate,
-                arrivals=Arrivals(ARRIVALS_RATE, ARRIVALS_BURST, self.runtime.clock),
+                arrivals=Arrivals(self._gate, asyncio.get_running_loop()),
                 on_refusal=self._on_refusal,
                 max_size=self.settings.max_message * FLOOD,
             ),
@@ -192,7 +189,7 @@ class Server:
     # -------------------------------------------------------------------------------- connections
 
     async def _on_connection(self, socket: Connection) -> None:
-        socket.has_arrived()
+        socket.arrival.has_arrived()
         peer = Peer(socket, self.runtime, socket.visitor)
         self._peers[peer] = asyncio.current_task()
         self.runtime.occupancy.enter(peer)
@@ -250,10 +247,9 @@ class Server:
             answer.body = b""
         return answer
 
-    def _on_refusal(self, socket: Connection, status: int, sentence: str) -> None:
+    def _on_refusal(self, visitor: Visitor, path: str | None, status: int, sentence: str) -> None:
         self.runtime.metrics.refused[str(status)] += 1
-        path = None if socket.request is None else socket.request.path.partition("?")[0]
-        journal.refused(socket.visitor.address, status, path, sentence)
+        journal.refused(visitor.address, status, path, sentence)
 
     # ------------------------------------------------------------------------------------- health
 

@@ -41,7 +41,7 @@ class Throttle:
         self._kinds: dict[str, _Kind] = {}
 
     def admit(self, kind: str, level: int, now: float) -> int | None:
-        """How many of the kind were left out since the last one; None to leave this one out."""
+        """Number of the kind that were left out since the last one; None to leave this one out."""
         if kind not in self._kinds and len(self._kinds) >= MOST_KINDS:
             kind = "other"
         found = self._kinds.setdefault(kind, _Kind(level, BURST, now))

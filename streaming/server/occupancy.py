@@ -1,4 +1,4 @@
-"""Who may be connected at once: clients to be known yet, listeners, and sessions that compute.
+"""Places on a server: clients to be known yet, listeners, and sessions that compute.
 
 They are counted apart, so that who waits or only listens keeps nobody from speaking, and who has
 not said what it wants keeps nobody out.
@@ -24,7 +24,7 @@ class Guest(Protocol):
 
 
 class Occupancy:
-    """Who occupies the places of one server. ``computing``: sessions that the machine holds, now.
+    """Occupants of the places of one server. ``computing``: sessions that the machine holds, now.
     ``listeners``: people in all rooms. ``unknown``: connections that have not said hello."""
 
     def __init__(self, computing: Callable[[], int], listeners: int, unknown: int) -> None:

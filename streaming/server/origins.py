@@ -94,7 +94,7 @@ def _canonical(origin: str) -> str:
     scheme, separator, authority = lowered.partition("://")
     bad = not authority or any(character in authority for character in "/@?# \\,")
     if not separator or scheme not in DEFAULT_PORTS or bad:
-        raise ValueError(f"an origin must be like https://example.org, got {origin!r}")
+        raise ValueError(f"expected an origin like https://example.org, got {origin!r}")
     return f"{scheme}://{authority.removesuffix(DEFAULT_PORTS[scheme])}"
 
 

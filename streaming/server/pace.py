@@ -1,4 +1,4 @@
-"""How much of the event loop one client may take: allowances in messages, and a shared pool.
+"""Share of the event loop that one client may take: allowances in messages, and a shared pool.
 
 A client that sends at the pace of speech stays within its own allowance and waits for nobody. What
 goes beyond is taken from a pool that all clients share, in the order they come to it, so that a

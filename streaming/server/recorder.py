@@ -63,7 +63,7 @@ class Recorder:
         self._thread.start()
 
     def listener(self, room: str) -> RoomRecorder | None:
-        """Who records a room that somebody begins to publish in; None where nobody is to."""
+        """Recorder of a room that somebody begins to publish in; None where nobody is to."""
         if self._patterns and not any(fnmatchcase(room, each) for each in self._patterns):
             return None
         return RoomRecorder(room, _Track(room, self.folder, self._taken), self._post, self._clock)

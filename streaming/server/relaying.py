@@ -1,4 +1,4 @@
-"""Which sessions may have their codes coded, and frames left out, at next to no cost to others."""
+"""Sessions that may have their codes coded, and frames left out, at next to no cost to others."""
 
 from __future__ import annotations
 

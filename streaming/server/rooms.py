@@ -60,7 +60,7 @@ class Listener(Protocol):
 
 
 class Publisher(Protocol):
-    """Who speaks in a room."""
+    """Publisher of a room."""
 
     def on_replaced(self) -> None:
         """The room is another connection's from now on; this one is over."""

@@ -54,8 +54,8 @@ SWITCH_INTERVAL = 0.0001
 
 @dataclass(frozen=True)
 class Plan:
-    """How to build a session's pipeline, what share of the machine it takes, and what seconds its
-    hop takes where so many streams have one together."""
+    """Plan of a session: how to build its pipeline, what share of the machine it takes, and what
+    seconds its hop takes where so many streams have one together."""
 
     make: MakePipeline
     load: Callable[[], float]
@@ -76,7 +76,7 @@ class Mailbox:
         self._loop = loop
 
     def post(self, call: Callable[[], None]) -> None:
-        """From any thread."""
+        """Posts a call from any thread."""
         if self._loop is None:
             raise RuntimeError("start the runtime first")
         with self._lock:

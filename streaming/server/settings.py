@@ -71,30 +71,31 @@ class ServerSettings:
 
     def _check_limits(self) -> None:
         if not 0 <= self.port <= 65535:
-            raise ValueError(f"port must be 0 to 65535, got {self.port}")
+            raise ValueError(f"expected a port in 0..65535, got {self.port}")
         if not self.models:
-            raise ValueError("a server needs at least one model, got none")
+            raise ValueError("expected at least one model, got none")
         counts = ("max_sessions", "max_rooms", "max_subscribers", "max_listeners", "max_unknown")
         for name in ("threads", "token_tries", *counts):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+                raise ValueError(f"expected {name} of 1 or more, got {value}")
         if self.max_message < 1024:
-            raise ValueError(f"max_message must be at least 1024, got {self.max_message}")
+            raise ValueError(f"expected max_message of 1024 or more, got {self.max_message}")
         if not self.message_rate > 0:
-            raise ValueError(f"message_rate must be more than 0, got {self.message_rate}")
+            raise ValueError(f"expected message_rate above 0, got {self.message_rate}")
         times = ("backlog", "outbox", "enroll", "hello_timeout", "idle_timeout", "room_wait")
         for name in (*times, "ping_interval", "ping_timeout"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be more than 0 s, got {getattr(self, name)}")
+                raise ValueError(f"expected {name} above 0 s, got {getattr(self, name)}")
         for name in ("drain", "token_wait"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0 s, got {getattr(self, name)}")
+                raise ValueError(f"expected {name} of 0 s or more, got {getattr(self, name)}")
         for name in ("address_connections", "address_sessions", "address_listeners"):
             if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+                raise ValueError(f"expected {name} of 0 or more, got {getattr(self, name)}")
         if self.log_level not in LEVELS:
-            raise ValueError(f"log_level must be one of {', '.join(LEVELS)}, got {self.log_level}")
+            levels = ", ".join(LEVELS)
+            raise ValueError(f"expected log_level to be one of {levels}, got {self.log_level}")
 
     def _check_access(self) -> None:
         if self.record_rooms and self.record is None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from streaming.server.settings import ServerSettings
 
 DAYS = 365
-"""For which an own certificate is good."""
+"""Days that an own certificate is good for."""
 LEFT = 86_400
-"""Seconds for which it still has to be, or another is made."""
+"""Seconds that a kept certificate still has to be good for, or another is made."""
 NOWHERE = ("192.0.2.1", 9)
 """An address that only exists in documents (RFC 5737); nothing is sent there."""
 

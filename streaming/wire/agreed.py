@@ -10,7 +10,7 @@ from streaming.wire.protocol import STAMP_EVERY, VERSION, Hello
 
 @dataclass(frozen=True)
 class Agreed:
-    """How media go down a session's wire; by default as in version 1.
+    """Form of media on a session's wire; by default as in version 1.
 
     ``compact``: voices in their short form, by a budget. ``stamp_every``: packets for one with
     stamps. ``coder``: makes packets of codes smaller. ``pauses``: frames may be left out where

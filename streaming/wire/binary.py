@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from facodec.config import HOP, SAMPLE_RATE
+from facodec.config import SAMPLE_RATE
 from streaming.wire.messages import MAX_FRAMES_PER_MESSAGE, NOISE_BYTES, ProtocolError, Stamps
 
 AUDIO, ESTIMATE, CHOSEN, NOISE = 0x60, 0x61, 0x62, 0x63
@@ -80,7 +80,7 @@ def take_apart(message: bytes, *, up: bool) -> Media:
     if kind == NOISE and (size or len(found.data) not in (0, NOISE_BYTES)):
         raise ProtocolError(
             "bad-size",
-            f"a pause is told in 3 bytes, or {3 + NOISE_BYTES} with its noise, got {len(message)}",
+            f"expected a pause of 3 bytes, or {3 + NOISE_BYTES} with its noise, got {len(message)}",
         )
     return found
 
@@ -136,11 +136,6 @@ LONGEST = 31 << 14
 """Samples of the longest duration in a byte: 32 s."""
 
 
-def hops_of(samples: int) -> int:
-    """Whole hops in so many samples."""
-    return samples // HOP
-
-
 def _numbered(seq: int, stamps: bytes) -> int:
     return seq % SEQ_STEPS | (STAMPED if stamps else 0)
 
@@ -152,5 +147,5 @@ def _past(low: int, now: float) -> float:
 
 def _cut_short(wanted: int, message: bytes) -> ProtocolError:
     return ProtocolError(
-        "bad-size", f"a media message of this kind has {wanted} bytes or more, got {len(message)}"
+        "bad-size", f"expected a media message of {wanted} bytes or more, got {len(message)}"
     )

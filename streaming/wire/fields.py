@@ -108,7 +108,7 @@ class FieldReader:
         return default
 
     def _wrong(self, name: str, wanted: str, value: object) -> FieldError:
-        return FieldError(f"{self._kind}: field {name!r} must be {wanted}, got {_short(value)}")
+        return FieldError(f"{self._kind}: field {name!r}: expected {wanted}, got {_short(value)}")
 
 
 def _short(value: object) -> str:

@@ -7,7 +7,8 @@ the order in which they come: each end keeps one :class:`Framing` for as long as
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from collections.abc import Callable
+from typing import TypeAlias, TypeGuard
 
 from streaming.wire import binary, protocol
 from streaming.wire.compact import COMPACT_BYTES, compact_voice, voice_from_compact
@@ -20,10 +21,14 @@ from streaming.wire.protocol import (
     ProtocolError,
     Ready,
     ServerMessage,
+    Stamps,
     Voice,
 )
 
-IN_MSGPACK = (Audio, Codes, Noise)
+_Times: TypeAlias = tuple[float | None, Stamps | None]
+"""A client's stamp and a server's stamps, of which a message has one at most."""
+MEDIA = (Audio, Codes)
+IN_MSGPACK = (*MEDIA, Noise)
 """Messages of version 1, or of none, that version 2 has other bytes for."""
 
 
@@ -68,56 +73,51 @@ class CompactFraming(Framing):
         self._next = 0
 
     def to_server(self, message: ClientMessage) -> bytes:
-        if isinstance(message, (Audio, Codes)):
-            return _joined(message, binary.join_time(message.t))
-        return self._joined_rest(message)
+        stamps = binary.join_time(message.t) if isinstance(message, MEDIA) else b""
+        return self._joined(message, stamps)
 
     def to_client(self, message: ServerMessage) -> bytes:
-        if isinstance(message, (Audio, Codes)):
-            return _joined(message, binary.join_stamps(message.stamps))
-        return self._joined_rest(message)
+        stamps = binary.join_stamps(message.stamps) if isinstance(message, MEDIA) else b""
+        return self._joined(message, stamps)
 
     def from_client(self, data: bytes, now: float) -> ClientMessage:
-        if not data or data[0] >= binary.MSGPACK:
+        if _is_msgpack(data):
             message = protocol.decode_client(data, self.version)
             _check_control(message)
             return message
-        if data[0] in (binary.ESTIMATE, binary.CHOSEN):
-            return _voice(data)
-        media = binary.take_apart(data, up=True)
-        if media.kind == binary.NOISE:
-            return self._noise(media)
-        seq, t = self._seq(media), binary.take_time(media.stamps, now)
-        if media.kind == binary.AUDIO:
-            return Audio(seq, media.data, t)
-        return Codes(seq, media.frames, media.data, t)
+        return self._taken(data, lambda stamps: (binary.take_time(stamps, now), None), up=True)
 
     def from_server(self, data: bytes, now: float | None) -> ServerMessage:
-        if not data or data[0] >= binary.MSGPACK:
+        if _is_msgpack(data):
             message = protocol.decode_server(data)
             _check_control(message)
             if isinstance(message, Ready):
                 self._next = message.first or 0
             return message
+        return self._taken(data, lambda stamps: (None, binary.take_stamps(stamps, now)), up=False)
+
+    def _taken(
+        self, data: bytes, times: Callable[[bytes], _Times], *, up: bool
+    ) -> Audio | Codes | Noise | Voice:
+        """Decodes a message in bytes of this version's own. ``times``: reads what follows it."""
         if data[0] in (binary.ESTIMATE, binary.CHOSEN):
             return _voice(data)
-        media = binary.take_apart(data, up=False)
-        if media.kind == binary.NOISE:
-            return self._noise(media)
-        seq, stamps = self._seq(media), binary.take_stamps(media.stamps, now)
-        if media.kind == binary.AUDIO:
-            return Audio(seq, media.data, stamps=stamps)
-        return Codes(seq, media.frames, media.data, stamps=stamps)
-
-    def _seq(self, media: binary.Media) -> int:
+        media = binary.take_apart(data, up=up)
         seq = binary.whole_number(media.seq, self._next, binary.SEQ_STEPS)
         self._next = seq + media.frames
-        return seq
+        if media.kind == binary.NOISE:
+            return Noise(seq, media.data)
+        t, stamps = times(media.stamps)
+        if media.kind == binary.AUDIO:
+            return Audio(seq, media.data, t, stamps)
+        return Codes(seq, media.frames, media.data, t, stamps)
 
-    def _noise(self, media: binary.Media) -> Noise:
-        return Noise(self._seq(media), media.data)
-
-    def _joined_rest(self, message: Message) -> bytes:
+    def _joined(self, message: Message, stamps: bytes) -> bytes:
+        """A message's bytes. ``stamps``: what follows it if it is media."""
+        if isinstance(message, Codes):
+            return binary.join_codes(message.n, message.seq, message.data, stamps)
+        if isinstance(message, Audio):
+            return binary.join_audio(message.seq, message.data, stamps)
         if isinstance(message, Noise):
             return binary.join_noise(message.seq, message.data)
         if self.compact_voices and _is_timbre(message):
@@ -126,10 +126,9 @@ class CompactFraming(Framing):
         return protocol.encode(message)
 
 
-def _joined(message: Audio | Codes, stamps: bytes) -> bytes:
-    if isinstance(message, Codes):
-        return binary.join_codes(message.n, message.seq, message.data, stamps)
-    return binary.join_audio(message.seq, message.data, stamps)
+def _is_msgpack(data: bytes) -> bool:
+    """Whether a message is in msgpack, or nothing, of which msgpack says what is wrong."""
+    return not data or data[0] >= binary.MSGPACK
 
 
 def _is_timbre(message: Message) -> TypeGuard[Voice]:
@@ -144,7 +143,7 @@ def _is_timbre(message: Message) -> TypeGuard[Voice]:
 def _voice(data: bytes) -> Voice:
     if len(data) != 1 + COMPACT_BYTES:
         raise ProtocolError(
-            "bad-voice", f"a compact voice takes {1 + COMPACT_BYTES} bytes, got {len(data)}"
+            "bad-voice", f"expected a compact voice of {1 + COMPACT_BYTES} bytes, got {len(data)}"
         )
     vector = voice_from_compact(data[1:])
     voice = Voice.exact(vector) if data[0] == binary.CHOSEN else Voice.estimate(vector)

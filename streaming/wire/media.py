@@ -113,7 +113,7 @@ class Timbre:
 
 @dataclass(frozen=True, eq=False)
 class Talker:
-    """Who was heard in a stream: timbre (256,) float32, and median pitch in Hz."""
+    """Talker heard in a stream: timbre (256,) float32, and median pitch in Hz."""
 
     timbre: np.ndarray
     pitch: float

@@ -133,16 +133,16 @@ class Hello:
     token: str | None = field(default=None, repr=False)
     seed: int = 0
     pitch: float | None = None
-    """How high who converts speaks, Hz; None: to be heard."""
+    """Median pitch of who converts, Hz; None: to be heard."""
     talker: bytes | str | None = None
-    """Who is talking, like ``voice``: what the running estimates begin with."""
+    """Timbre of who is talking, like ``voice``: what the running estimates begin with."""
     version: int = VERSION
     resume: str | None = None
     """The token that ``ready`` gave an earlier publisher of the room, which this one replaces."""
     identity: str | None = None
     """The model that the client's codes and its voice belong to, ``live@3f9a1c5b7d20``."""
     voices: VoiceForm | None = None
-    """How voices travel in version 2; None: exact."""
+    """Form of voices in version 2; None: exact."""
     stamps: int | None = None
     """In version 2, packets from the server for one that carries stamps; None: 16."""
     coder: str | None = None
@@ -167,7 +167,7 @@ class Hello:
                               FORMATS_OF[self.role])  # fmt: skip
         raise ProtocolError(
             "bad-role",
-            f"role {self.role!r} takes {offered}, got input {self.input!r}, output {self.output!r}",
+            f"role {self.role!r}: expected {offered}, got {self.input} -> {self.output}",
         )
 
 
@@ -310,7 +310,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Error:
-    """Why the session ends; the close follows. ``code`` is one of :data:`CLOSE_CODES`."""
+    """Reason that the session ends; the close follows. ``code`` is one of :data:`CLOSE_CODES`."""
 
     code: str
     message: str
@@ -334,7 +334,7 @@ class Done:
     queue_max: float = 0.0
     reason: DoneReason = "end"
     talker: bytes | None = None
-    """Who was heard, 1024 bytes like an exact voice; None where too little was."""
+    """Talker that was heard, 1024 bytes like an exact voice; None where too little was."""
     pitch: float | None = None
     """His median pitch, Hz."""
 
@@ -359,15 +359,15 @@ def voice_vector(data: bytes) -> np.ndarray:
     if len(data) not in (VOICE_ESTIMATE_BYTES, VOICE_EXACT_BYTES):
         raise ProtocolError(
             "bad-voice",
-            f"a voice is {VOICE_ESTIMATE_BYTES} bytes (float16) or {VOICE_EXACT_BYTES} bytes "
-            f"(float32), got {len(data)}",
+            f"expected a voice of {VOICE_ESTIMATE_BYTES} bytes (float16) or {VOICE_EXACT_BYTES} "
+            f"bytes (float32), got {len(data)}",
         )
     kind = "<f2" if len(data) == VOICE_ESTIMATE_BYTES else "<f4"
     vector = np.frombuffer(data, dtype=kind).astype(np.float32)
     largest = float(np.abs(vector).max())
     if not largest <= LARGEST_TIMBRE:
         raise ProtocolError(
-            "bad-voice", f"a voice holds numbers up to {LARGEST_TIMBRE:g}, got {largest:g}"
+            "bad-voice", f"expected numbers of a voice up to {LARGEST_TIMBRE:g}, got {largest:g}"
         )
     return vector
 
@@ -391,7 +391,7 @@ def pcm_from_bytes(data: bytes, pcm: PcmFormat) -> np.ndarray:
     width = 4 if pcm == "f32" else 2
     if len(data) % width:
         raise ProtocolError(
-            "bad-size", f"{pcm} samples are {width} bytes each, got {len(data)} bytes"
+            "bad-size", f"expected {pcm} samples of {width} bytes each, got {len(data)} bytes"
         )
     if pcm == "f32":
         return np.frombuffer(data, dtype="<f4").astype(np.float32)

@@ -139,7 +139,7 @@ def decode_client(data: bytes, version: int = VERSION) -> ClientMessage:
     message = cast(ClientMessage, _decode(data, _CLIENT_READERS))
     if isinstance(message, Hello) and message.version != version:
         raise ProtocolError(
-            "bad-version", f"this is version {version}, got version {message.version}"
+            "bad-version", f"expected version {version}, got version {message.version}"
         )
     return message
 
@@ -172,9 +172,9 @@ def _decode(data: bytes, readers: Mapping[str, _Reader]) -> Message:
     try:
         value = msgpack.unpackb(data, max_ext_len=0)
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
-        raise ProtocolError("bad-message", f"not one msgpack value: {error}") from error
+        raise ProtocolError("bad-message", f"expected one msgpack value: {error}") from error
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        raise ProtocolError("bad-message", "a message is a msgpack map with a string 'type'")
+        raise ProtocolError("bad-message", "expected a msgpack map with a string 'type'")
     kind = value["type"]
     if kind not in readers:
         raise ProtocolError(
@@ -225,7 +225,9 @@ def _read_named_voice(get: FieldReader, name: str) -> bytes | str | None:
 
 def _exact(what: str, data: bytes) -> bytes:
     if len(data) != VOICE_EXACT_BYTES:
-        raise ProtocolError("bad-voice", f"{what} is {VOICE_EXACT_BYTES} bytes, got {len(data)}")
+        raise ProtocolError(
+            "bad-voice", f"expected {what} of {VOICE_EXACT_BYTES} bytes, got {len(data)}"
+        )
     voice_vector(data)
     return data
 

@@ -171,11 +171,11 @@ class ServerSession:
         """One WebSocket message. ``now``: the server's clock, s."""
         self._waiting_since = None
         if isinstance(data, str):
-            raise ProtocolError("text-frame", "messages are binary msgpack, got a text message")
+            raise ProtocolError("text-frame", "expected binary msgpack, got a text message")
         if len(data) > self._limits.max_message:
             raise ProtocolError(
                 "too-big",
-                f"a message holds at most {self._limits.max_message} bytes, got {len(data)}",
+                f"expected at most {self._limits.max_message} bytes, got {len(data)}",
             )
         self.totals.bytes_in += len(data)
         message = self._framing.from_client(data, now)
@@ -216,7 +216,7 @@ class ServerSession:
         if self._state is not _State.NEW:
             raise _unexpected(hello, "twice")
         if hello.role in ("publish", "subscribe") and hello.room is None:
-            raise ProtocolError("bad-field", f"role {hello.role!r} needs a room, got none")
+            raise ProtocolError("bad-field", f"role {hello.role!r}: expected a room, got none")
         self._hello = hello
         self._state = _State.OPENING
         return Opened(hello)
@@ -252,11 +252,11 @@ class ServerSession:
         samples = protocol.pcm_from_bytes(message.data, self.hello.pcm)
         most = self._limits.max_frames * HOP
         if len(samples) > most:
-            raise ProtocolError("bad-size", f"at most {most} samples a message, got {len(samples)}")
+            raise ProtocolError("bad-size", f"expected at most {most} samples, got {len(samples)}")
         peak = float(np.abs(samples).max(initial=0.0))
         if not peak <= LOUDEST:
             raise ProtocolError(
-                "bad-audio", f"samples must be finite and at full scale 1.0, got a peak of {peak:g}"
+                "bad-audio", f"expected finite samples at full scale 1.0, got a peak of {peak:g}"
             )
         self.totals.samples_in += len(samples)
         self.totals.frames_in = -(-self.totals.samples_in // HOP)
@@ -268,7 +268,8 @@ class ServerSession:
         coder = None if self._agreed is None else self._agreed.coder
         if size != wanted and (coder is None or size > wanted):
             raise ProtocolError(
-                "bad-size", f"{count} frames of {layers} layers take {wanted} bytes, got {size}"
+                "bad-size",
+                f"expected {wanted} bytes for {count} frames of {layers} layers, got {size}",
             )
         self.totals.frames_in += count
         frames: Frames
@@ -305,7 +306,7 @@ class ServerSession:
         if not first <= seq <= first + self._limits.max_frames:
             raise ProtocolError(
                 "bad-seq",
-                f"a pause from frame {first} on is told every {self._limits.max_frames} frames, "
+                f"expected a pause from frame {first} on every {self._limits.max_frames} frames, "
                 f"got seq {seq}",
             )
         self.totals.frames_in = seq
@@ -315,7 +316,7 @@ class ServerSession:
     @staticmethod
     def _expect_seq(got: int, wanted: int) -> None:
         if got != wanted:
-            raise ProtocolError("bad-seq", f"the next packet has seq {wanted}, got {got}")
+            raise ProtocolError("bad-seq", f"expected seq {wanted}, got {got}")
 
     # -------------------------------------------------------------------------- server -> client
 

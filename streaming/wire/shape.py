@@ -54,5 +54,5 @@ def check_shape(data: bytes) -> None:
             at += width
         if seen + left > MAX_VALUES:
             raise ProtocolError(
-                "bad-message", f"a message holds at most {MAX_VALUES} msgpack values, got more"
+                "bad-message", f"expected at most {MAX_VALUES} msgpack values, got more"
             )

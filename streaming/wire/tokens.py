@@ -63,10 +63,10 @@ class Tokens:
 def check_token(token: str) -> str:
     """The token, if it can travel in a header and a query. Raises ValueError without naming it."""
     if not 0 < len(token) <= MAX_TOKEN:
-        raise ValueError(f"a token must have 1 to {MAX_TOKEN} characters, got {len(token)}")
+        raise ValueError(f"expected a token of 1 to {MAX_TOKEN} characters, got {len(token)}")
     if not all("!" <= character <= "~" for character in token):
         raise ValueError(
-            "a token must be of ASCII letters, digits and signs without spaces: got another "
+            "expected a token of ASCII letters, digits and signs without spaces, got another "
             "character (the token is not shown)"
         )
     return token
@@ -117,7 +117,7 @@ def _parse_line(words: list[str], name: str) -> tuple[str, Grant]:
         else:
             # The word may be half of a token that had a space in it: it is not repeated.
             raise ValueError(
-                f"word {position} must be rights ({','.join(RIGHTS)}), rooms=PATTERN,... or "
+                f"word {position}: expected rights ({','.join(RIGHTS)}), rooms=PATTERN,... or "
                 "name=NAME, got something else"
             )
     return token, Grant(name, rights, rooms)

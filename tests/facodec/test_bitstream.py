@@ -26,5 +26,5 @@ def test_bit_order() -> None:
 
 
 def test_wrong_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="7 bytes of codes: 1 frames of 6 layers take 8"):
+    with pytest.raises(ValueError, match="expected 8 bytes for 1 frames of 6 layers, got 7"):
         unpack(b"\0" * 7, 6, 1)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import facodec
+from facodec.bundled.levels import NORMAL, speech_level
 from facodec.codec import Codec
 from tests.exactness import assert_equal_audio, assert_equal_codes, assert_equal_numbers
 
@@ -169,9 +170,22 @@ def test_the_bundled_model_is_small_and_documented() -> None:
     assert "CC BY 4.0" in card and "facodec train" in card
 
 
-@pytest.mark.parametrize("level", [-46, -56, -90])
-def test_a_quiet_recording_is_the_same_voice(live: Codec, hello: np.ndarray, level: int) -> None:
-    at = 10 ** (np.array([-30.0, level]) / 20) / np.sqrt(np.square(hello).mean())
-    usual, quiet = (live.voice((scale * hello).astype(np.float32)) for scale in at)
-    assert usual[:-1] @ quiet[:-1] > 0.95
-    assert abs(usual[-1] - quiet[-1]) < 0.02
+@pytest.mark.parametrize("gain", [-60, -36, -20, -10, 12])
+def test_a_recording_at_any_level_is_the_same_voice(
+    live: Codec, hello: np.ndarray, reply: np.ndarray, gain: int
+) -> None:
+    """In dB; louder than full scale, too, as floats can be."""
+    scale = np.float32(10 ** (gain / 20))
+    for speech in (hello, reply):
+        usual, other = live.voice(speech), live.voice(scale * speech)
+        assert usual[:-1] @ other[:-1] > 0.999
+        assert abs(usual[-1] - other[-1]) < 0.01
+    assert live.talkers_alike(scale * np.tile(hello, 2)) == pytest.approx(
+        live.talkers_alike(np.tile(hello, 2)), abs=0.01
+    )
+
+
+def test_a_voice_is_enrolled_at_a_usual_level(live: Codec, hello: np.ndarray) -> None:
+    at_it = np.float32(10 ** ((NORMAL - speech_level(hello)) / 20)) * hello
+    heard = live.model.voice(torch.from_numpy(at_it[: len(hello) // 200 * 200])[None]).numpy()
+    assert heard[:-1] @ live.voice(hello)[:-1] > 0.999

@@ -50,7 +50,7 @@ def test_it_is_the_same_however_the_codes_are_cut(live: Codec, hello: np.ndarray
 
 @pytest.mark.parametrize(("hertz", "layers"), [(300, 6), (440, 6), (440, 4), (440, 3)])
 def test_a_high_vowel_keeps_its_level(live: Codec, hertz: float, layers: int) -> None:
-    """Which may lie anywhere in a step of 8 dB; without a gain it comes out 10 to 20 dB down."""
+    """Speech may lie anywhere in a step of 8 dB; without a gain it comes out 10 to 20 dB down."""
     sound = np.concatenate([vowel(hertz, 1.0), vowel(0.75 * hertz, 1.0), vowel(hertz, 1.0)])
     frames = live.encode(sound)
     spoken = live.decode(frames.codes[:layers], frames.timbre)

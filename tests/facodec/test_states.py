@@ -47,7 +47,7 @@ def test_an_unstacked_state_owns_its_memory() -> None:
 
 @pytest.mark.parametrize("other", [one(1.0, length=4), one(1.0, crop=2)])
 def test_streams_in_different_phases_do_not_stack(other: Outer) -> None:
-    with pytest.raises(ValueError, match="different phases"):
+    with pytest.raises(ValueError, match="expected streams in one phase"):
         stack_states([one(1.0), other])
 
 

@@ -1,4 +1,4 @@
-"""When things end early: Ctrl-C, a server that dies, restarts, freezes or is not there."""
+"""Early ends: Ctrl-C, a server that dies, restarts, freezes or is not there."""
 
 from __future__ import annotations
 

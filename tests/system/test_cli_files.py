@@ -191,7 +191,7 @@ def test_recordings_to_codes_and_back(
     assert Path(fac).stat().st_size < 523 * 7.5 + 1500
     frames = live.encode(hello)
     assert main(["decode", fac, str(out)]) == 0
-    expected = np.clip(live.decode(frames.codes, frames.timbre), -1, 1)[: len(hello)]
+    expected = np.clip(live.decode(frames.codes, live.voice(hello)), -1, 1)[: len(hello)]
     assert_equal_audio(read(out), expected)
     more = ["--voice", str(REPLY), "--layers", "4", "--seed", "9"]
     assert main(["decode", fac, str(out), *more]) == 0
@@ -232,6 +232,13 @@ def test_voices_are_saved_here_or_by_a_server_and_used_by_name(
     assert main(["voices", "remove", "here"]) == 0
     assert main([*talk, "--voice", "here"]) == 1
     assert "no voice 'here' here" in capsys.readouterr().err
+    for name, meant in (("theer", "there"), ("hazle", "hazel")):
+        assert main([*talk, "--voice", name]) == 1
+        assert f"(unknown-voice); did you mean {meant!r}?" in capsys.readouterr().err
+        assert main(["voices", "play", name, "--output", str(out)]) == 1
+        assert f"did you mean {meant!r}?" in capsys.readouterr().err
+    assert main(["voices", "remove", "theer"]) == 2
+    assert "saved are: there; did you mean 'there'?" in capsys.readouterr().err
 
 
 def test_verify_says_ok_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
-from clients.cli import COMMANDS, main
+from clients.cli import COMMANDS, _parser, _top_parser, main, module_of
+from clients.parsing import Parser
 
 FACODEC = [sys.executable, "-m", "clients.cli"]
 LIGHT = ("", "talk", "convert", "publish", "listen", "serve", "devices", "voices", "demo", "encode")
@@ -62,6 +67,11 @@ def test_no_command_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -> 
         (["convert"], "required: --voice"),
         (["publish"], "required: ROOM"),
         (["serve", "--port", "x"], "invalid int value"),
+        (["tlak"], "did you mean 'talk'?"),
+        (["encode", "a.wav", "a.fac", "--layer", "3"], "did you mean '--layers'?"),
+        (["convert", "--voise", "hazel"], "did you mean '--voice'"),
+        (["voices", "rmove", "anna"], "did you mean 'remove'?"),
+        (["bench", "qualty"], "did you mean 'quality'?"),
     ],
 )
 def test_wrong_words_are_usage_errors(
@@ -81,7 +91,7 @@ def test_wrong_words_are_usage_errors(
         (["talk", "--serve", "--server", "ws://a"], "leave out --server"),
         (["talk", "--serve", "--reconnect"], "--reconnect is for"),
         (["talk", "--input", "a.wav", "--output", "a.wav"], "must be different files"),
-        (["serve", "--port", "70000"], "port must be 0 to 65535"),
+        (["serve", "--port", "70000"], "expected a port in 0..65535"),
         (["voices", "add", "a/b", "x.wav"], "cannot name a voice"),
     ],
 )
@@ -105,12 +115,114 @@ def test_failures_are_a_sentence_and_status_1(
         (["encode", "no.wav", "x.fac"], "there is no file no.wav"),
         (["decode", str(folder / "no.fac"), out], "there is no file"),
         (["decode", str(folder / "text.fac"), out], "is not a .fac file"),
+        (["play", str(folder / "no.fac")], "there is no file"),
+        (["bench", "load", "--server", "http://x:1"], "is no server address; one is ws://x:1"),
         (["verify", str(folder / "none")], "the model cannot be loaded"),
     ):
         assert main(words) == 1
         error = capsys.readouterr().err
         assert sentence in error and "Traceback" not in error
     assert not (folder / "out.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["--server", "http://host:8765/"],
+            "'http://host:8765/' is no server address; one is ws://host",
+        ),
+        (["--server", "host:8765"], "one is ws://host:8765"),
+        (["--server", "ws://"], "one is ws://127.0.0.1:8765"),
+        (
+            ["--server", "wss://host", "--ca", "none.pem"],
+            "cannot read the certificates in none.pem",
+        ),
+        (["--server", "ws://host", "--token", "ключ"], "token"),
+        (["--voice", "none.wav"], "there is no file none.wav"),
+        (["--talker", "none.wav"], "there is no file none.wav"),
+    ],
+)
+@pytest.mark.parametrize("command", ["talk", "publish"])
+def test_what_was_typed_is_looked_at_before_devices(
+    command: str, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There may be none here: with a device the next error would be that nobody answers."""
+    room = ["room"] if command == "publish" else []
+    assert main([command, *room, *words, "--device-in", "no such device"]) in (1, 2)
+    assert sentence in capsys.readouterr().err
+
+
+def test_voices_that_nobody_has_are_told_before_a_server_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "facodec" / "voices").mkdir(parents=True)
+    (tmp_path / "facodec" / "voices" / "friend.voice").write_bytes(b"damaged")
+    for name, meant in (("freind", "friend"), ("hazle", "hazel"), ("stl", "slt")):
+        assert main(["convert", "--serve", "--voice", name]) == 1
+        error = capsys.readouterr().err
+        assert f"there is no voice {name!r}; known are: friend, " in error
+        assert error.rstrip().endswith(f"; did you mean {meant!r}?")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bench", "quality"],
+        ["bench", "voice"],
+        ["bench", "wire"],
+        ["bench", "--only", "quality"],
+        ["train", "--run", "run"],
+        ["train-entropy", "--output", "."],
+    ],
+)
+def test_a_folder_of_speech_that_is_none_is_told_before_the_work(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for name, told in (("nodir", "which does not exist"), ("file", "which is no folder")):
+        assert main([*words, "--data", name]) == 1
+        assert f"expected a folder of speech, got {name}, {told}" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "bench-report"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["demo", "--output", "file/out.wav"],
+        ["export", "--out", "file/graphs"],
+        ["train", "--data", ".", "--run", "run", "--export", "file/weights"],
+        ["train-entropy", "--data", ".", "--output", "file/weights"],
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(words) == 1
+    assert "cannot write" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its parts."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for part in action.choices.values():
+                yield from parsers(part)
+
+
+def test_no_parser_takes_abbreviations() -> None:
+    commands = [_parser(name, import_module(module_of(name))) for name in COMMANDS]
+    found = [each for parser in (_top_parser(), *commands) for each in parsers(parser)]
+    assert len(found) > len(COMMANDS) + 15
+    assert all(isinstance(each, Parser) and not each.allow_abbrev for each in found)
 
 
 def test_the_version() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
@@ -11,13 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
 
 from clients.audio.files import read_audio
+from clients.offline.recordings import progress
 from clients.offline.voicebook import BUNDLED
 
 FACODEC = [sys.executable, "-m", "clients.cli"]
 HELLO = Path(__file__).parents[1] / "data" / "hello.flac"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def at_a_terminal(*words: object, until: bytes = b"", **env: str) -> tuple[int, bytes]:
@@ -62,6 +70,15 @@ def test_a_server_tells_that_it_compiles_and_ends_at_once(tmp_path: Path) -> Non
         "serve", "--port", "0", until=b"serving at", XDG_CACHE_HOME=str(tmp_path)
     )
     assert status == 0 and shown.index(b"compiling once") < shown.index(b"serving at")
+
+
+def test_a_long_recording_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, told in ((3600.0, "decoding: 90 s of 3600 s"), (None, "decoding: 90 s of sound")):
+        monkeypatch.setattr("sys.stderr", terminal := Terminal())
+        with progress("decoding", seconds) as bar:
+            bar.start_t = bar.last_print_t = 0.0  # as if it had begun long ago
+            bar.update(90)
+        assert told in terminal.getvalue()
 
 
 def test_several_people_are_remarked_on_here_and_by_a_server(

@@ -298,7 +298,7 @@ def test_the_library_carries_identities_both_ways(
 def test_an_older_server_is_known_by_its_models_name(
     server: str, hello: np.ndarray, live: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ignores what hello says, and its ready has no identity."""
+    """A server that ignores what hello says, and whose ready has no identity."""
     decode = protocol.decode_server
     encode = protocol.encode
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket as sockets
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import msgpack
@@ -90,6 +91,24 @@ async def until(condition: Any) -> None:
 
 def serving(codec: Codec, **settings: Any) -> Server:
     return Server(ServerSettings(**{"port": 0, "max_sessions": 64, **settings}), {"live": codec})
+
+
+@asynccontextmanager
+async def three_clients(raw: Any, server: Server) -> AsyncIterator[list[Any]]:
+    """Clients of a server that starts now."""
+    async with server, AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(raw.connect(server.url)) for _ in range(3)]
+        yield [raw.client(each) for each in sockets]
+
+
+async def open_room(publisher: Any, *listeners: Any) -> Ready:
+    """A room of codes with its listeners -> what the publisher was told."""
+    await publisher.send(Hello("publish", "codes", room="a"))
+    ready: Ready = await publisher.until(Ready)
+    for listener in listeners:
+        await listener.send(Hello("subscribe", output="codes", room="a"))
+        await listener.until(Ready)
+    return ready
 
 
 # ------------------------------------------------------------------------------------------ places
@@ -436,17 +455,8 @@ def test_who_comes_back_otherwise_than_before_opens_the_room_anew(
     raw: Any, untrained: Codec
 ) -> None:
     async def scenario() -> None:
-        async with (
-            serving(untrained) as server,
-            raw.connect(server.url) as one,
-            raw.connect(server.url) as two,
-            raw.connect(server.url) as three,
-        ):
-            ghost, listener, back = map(raw.client, (one, two, three))
-            await ghost.send(Hello("publish", "codes", room="a"))
-            ready = await ghost.until(Ready)
-            await listener.send(Hello("subscribe", output="codes", room="a"))
-            await listener.until(Ready)
+        async with three_clients(raw, serving(untrained)) as (ghost, listener, back):
+            ready = await open_room(ghost, listener)
             await back.send(Hello("publish", "codes", room="a", layers=3, resume=ready.resume))
             assert (await back.until(Ready)).resume != ready.resume
             assert (await listener.rest()).done.reason == "publisher-left"
@@ -462,12 +472,8 @@ def test_a_hasty_publisher_is_paced_and_nothing_of_it_is_lost(
     costs: list[float] = []
 
     async def scenario() -> None:
-        async with (
-            serving(live) as server,
-            raw.connect(server.url) as one,
-            raw.connect(server.url) as two,
-            raw.connect(server.url) as three,
-        ):
+        server = serving(live)
+        async with three_clients(raw, server) as (publisher, *listeners):
 
             async def take(cost: float) -> None:
                 costs.append(cost)
@@ -476,12 +482,7 @@ def test_a_hasty_publisher_is_paced_and_nothing_of_it_is_lost(
 
             monkeypatch.setattr(server.runtime.pool, "take", take)
             monkeypatch.setattr(pace, "FAN_TURN", 4)
-            publisher, *listeners = map(raw.client, (one, two, three))
-            await publisher.send(Hello("publish", "codes", room="a"))
-            await publisher.until(Ready)
-            for listener in listeners:
-                await listener.send(Hello("subscribe", output="codes", room="a"))
-                await listener.until(Ready)
+            await open_room(publisher, *listeners)
             await publisher.send(Codes(0, 80, bitstream.pack(codes[:, :80])))
             while len(costs) <= 20:
                 await asyncio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""Who gets in over real sockets: pages, addresses, tokens; and any bytes at all get an answer."""
+"""Admission over real sockets: pages, addresses, tokens; and any bytes at all get an answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from websockets.exceptions import InvalidStatus
 
 from facodec.codec import Codec
 from streaming.server import connections
-from streaming.server import listening as server_module
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
 from streaming.wire.protocol import Error, Hello, Ready
@@ -144,8 +143,8 @@ def test_connections_too_many_are_told_and_cut(raw: Any, untrained: Codec) -> No
 def test_a_rush_of_connections_is_read_in_turn(
     raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "ARRIVALS_RATE", 10.0)
-    monkeypatch.setattr(server_module, "ARRIVALS_BURST", 1.0)
+    monkeypatch.setattr(connections, "STRANGERS_RATE", 10.0)
+    monkeypatch.setattr(connections, "STRANGERS_BURST", 1.0)
 
     async def scenario() -> None:
         async with Server(settings(), {"live": untrained}) as server:
@@ -157,8 +156,72 @@ def test_a_rush_of_connections_is_read_in_turn(
     raw.run(scenario())
 
 
+def test_who_shows_a_token_that_fits_does_not_wait_among_strangers(
+    raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "STRANGERS_RATE", 0.01)
+    monkeypatch.setattr(connections, "STRANGERS_BURST", 1.0)
+
+    async def scenario() -> None:
+        async with Server(settings(tokens=("right",)), {"live": untrained}) as server:
+            assert status(await answer(server.url, PLAIN + b"\r\n")) == 200
+            stranger = asyncio.ensure_future(answer(server.url, PLAIN + b"\r\n"))
+            known = PLAIN + b"Authorization: Bearer right\r\n\r\n"
+            for _ in range(3):
+                assert status(await answer(server.url, known)) == 200
+                assert not stranger.done()
+            stranger.cancel()
+
+    raw.run(scenario())
+
+
+def test_nothing_is_made_for_a_request_before_it_is_there(
+    raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+
+    class Counted(connections.Connection):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            nonlocal made
+            made += 1
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(connections, "Connection", Counted)
+
+    async def scenario() -> None:
+        async with Server(settings(), {"live": untrained}) as server:
+            host, port = server.url.removeprefix("ws://").split(":")
+            held = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
+            for _, writer in held:
+                writer.write(PLAIN)
+                await writer.drain()
+            assert status(await answer(server.url, PLAIN + b"\r\n")) == 200
+            assert made == 1
+            reader, writer = held[0]
+            writer.write(b"\r\n")
+            assert status(await reader.read()) == 200
+            assert made == 2
+            for _, writer in held:
+                writer.close()
+
+    raw.run(scenario())
+
+
+@pytest.mark.parametrize("size", [20_000, 150_000])
+def test_a_request_too_long_is_told_so_though_more_of_it_comes(
+    raw: Any, untrained: Codec, size: int
+) -> None:
+    async def scenario() -> None:
+        async with Server(settings(), {"live": untrained}) as server:
+            said = await answer(server.url, PLAIN + b"X: " + bytes(size) + b"\r\n\r\n")
+            assert status(said) == 431 and b"16384 bytes" in said
+            assert server.health()["metrics"]["refused_total"] == {"431": 1}
+
+    raw.run(scenario())
+
+
 def test_guesses_are_read_late(raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that refusing them as fast as they come costs nobody anything."""
+    """Refusing them as fast as they come costs nobody anything."""
     monkeypatch.setattr(connections, "SUSPENSE", 0.3)
 
     async def scenario() -> None:

@@ -15,6 +15,7 @@ from clients.cli import main
 from clients.errors import ServerError
 from clients.library.connection import connect
 from clients.offline.voicebook import Profiles
+from facodec.bundled.levels import levelled, speech_level
 from facodec.bundled.prosody import LEVELS
 from facodec.codec import Codec
 from facodec.identity import ModelIdentity, ModelMismatch, belonging
@@ -115,6 +116,7 @@ def test_done_tells_who_was_heard(
     role: Any, server: str, live: Codec, hello: np.ndarray, target: np.ndarray, raw: Any
 ) -> None:
     voice = Voice.exact(target).data if role == "convert" else None
+    hello = levelled(hello, speech_level(hello))  # as voices are enrolled
     heard = raw.run(raw.session(server, Hello(role, voice=voice), raw.audio(hello)))
     assert heard.done.talker is not None and heard.done.pitch is not None
     told = voice_vector(heard.done.talker)

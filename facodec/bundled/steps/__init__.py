@@ -90,7 +90,7 @@ class FastLive:
         self, audio: Tensor, states: FastEncoderState, rows: Tensor
     ) -> Tensor:
         """Steps the ``rows`` (B,) of ``states`` in place. audio (B, 200) -> codes (B, 6, 1)."""
-        return self._encoder.step_in_place(audio, states, rows)
+        return self._encoder.steps.in_place((audio,), states, rows)
 
     def encoder_flush(self, state: FastEncoderState) -> Tensor:
         """Nothing (B, 6, 0): this model has no look-ahead."""
@@ -128,7 +128,7 @@ class FastLive:
         audio (B, 200); None before their first frame, which leads to another phase."""
         if not states.started:
             return None
-        return self._decoder.step_in_place(codes, timbre, states, rows)
+        return self._decoder.steps.in_place((codes, timbre), states, rows)
 
     def decoder_skip(self, codes: Tensor, state: FastDecoderState) -> FastDecoderState:
         """The state after codes (B, 6, n), n > 0, that nobody heard, but for the pasts."""

@@ -87,12 +87,12 @@ class _Layer:
 
 def _layers(chain: Quantizer) -> list[_Layer]:
     if isinstance(chain, SharedQuantizer):
-        return [_in_shared_space(chain, layer._codebook.weight) for layer in chain.places]
+        return [_in_shared_space(chain, layer.words.weight) for layer in chain.places]
     return [_in_own_space(layer) for layer in chain.layers]  # type: ignore[arg-type]
 
 
 def _in_own_space(layer: VectorQuantizer) -> _Layer:
-    words = layer._codebook.weight.detach().double()
+    words = layer.words.weight.detach().double()
     return _Layer(
         enter=matrix(layer.in_proj),
         bias=layer.in_proj.bias.detach().double(),

@@ -78,12 +78,6 @@ class FastDecoder:
         audio, after = self.steps((codes, timbre), state, like)
         return audio if state.started else audio[:, HOP:], after
 
-    def step_in_place(
-        self, codes: Tensor, timbre: Tensor, states: FastDecoderState, rows: Tensor
-    ) -> Tensor:
-        """Steps ``rows`` (B,) of ``states``, past their first frame, in place."""
-        return self.steps.in_place((codes, timbre), states, rows)
-
     def _hop(
         self, codes: Tensor, timbre: Tensor, state: FastDecoderState
     ) -> tuple[Tensor, FastDecoderState]:

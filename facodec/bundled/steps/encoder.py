@@ -102,10 +102,6 @@ class FastEncoder:
         """audio (B, 200) -> codes (B, 6, 1)."""
         return self.steps((audio,), state, state)
 
-    def step_in_place(self, audio: Tensor, states: FastEncoderState, rows: Tensor) -> Tensor:
-        """Steps ``rows`` (B,) of ``states`` in place."""
-        return self.steps.in_place((audio,), states, rows)
-
     def _hop(self, audio: Tensor, state: FastEncoderState) -> tuple[Tensor, FastEncoderState]:
         conditioned, conditioning = self._condition(audio, state)
         heard = torch.cat((state.history, conditioned), dim=1)

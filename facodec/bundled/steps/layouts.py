@@ -14,15 +14,7 @@ from facodec.bundled.features import HISTORY, LAGS, MEL_BANDS, MEL_WINDOW, MIN_L
 from facodec.bundled.prosody import LEVELS, PITCH_CLASSES
 from facodec.bundled.steps.states import LARGEST
 from facodec.bundled.synthesis import N_FFT, NOISE_FRAMES, SUBFRAMES, TOP_HARMONIC
-from facodec.config import (
-    CODE_LAYERS,
-    CODEBOOK_SIZE,
-    CONTENT_LAYERS,
-    DETAIL_LAYERS,
-    HOP,
-    SAMPLE_RATE,
-    TIMBRE_DIM,
-)
+from facodec.config import DETAIL_LAYERS, FRAME_FORMAT
 
 
 class Product(Structure):
@@ -157,16 +149,10 @@ KINDS: Mapping[str, type[Any]] = {
     "EncoderStates": c_void_p * (6 + CONTEXT),
     "DecoderStates": c_void_p * 11,
 }  # fmt: skip
-"""By the name in C; states are the addresses of their tensors."""
+"""Structures by their names in C; states are the addresses of their tensors."""
 
 CONSTANTS: Mapping[str, int] = {
-    "HOP": HOP,
-    "SAMPLE_RATE": SAMPLE_RATE,
-    "CODE_LAYERS": CODE_LAYERS,
-    "CONTENT_LAYERS": CONTENT_LAYERS,
-    "DETAIL_LAYERS": DETAIL_LAYERS,
-    "CODEBOOK_SIZE": CODEBOOK_SIZE,
-    "TIMBRE_DIM": TIMBRE_DIM,
+    **FRAME_FORMAT,
     "CONTEXT": CONTEXT,
     "HISTORY": HISTORY,
     "MEL_WINDOW": MEL_WINDOW,
@@ -182,7 +168,7 @@ CONSTANTS: Mapping[str, int] = {
     "TOP_HARMONIC": int(TOP_HARMONIC),
     "LARGEST": LARGEST,
 }
-"""By the name in C."""
+"""Constants by their names in C."""
 
 
 def check(library: ctypes.CDLL) -> None:

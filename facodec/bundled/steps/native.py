@@ -55,7 +55,7 @@ class NativeStep:
         return out, with_tensors(like, iter(own))
 
     def in_place(self, inputs: tuple[Tensor, ...], states: Any, rows: Tensor) -> Tensor:
-        """A step of the ``rows`` (B,) of ``states``, which are then those after it."""
+        """Steps the ``rows`` (B,) of ``states`` in place -> output."""
         return self._step(inputs, list(tensors_of(states)), rows)
 
     def _step(self, inputs: tuple[Tensor, ...], states: list[Tensor], rows: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class NativeEncoder(NativeStep):
 
 class NativeDecoder(NativeStep):
     """codes (B, 6, 1), timbre (B, 256) -> audio (B, 200). Raises ValueError for other shapes or
-    types, or a code that there is none of."""
+    types, or codes outside of 0..1023."""
 
     function = "facodec_decode"
     arguments = 3

@@ -55,8 +55,8 @@ class Recorded:
         return out, with_tensors(like, iter(after))
 
     def in_place(self, inputs: tuple[Tensor, ...], states: S, rows: Tensor) -> Tensor:
-        """The output of a step of the ``rows`` (B,), two or more, of ``states``, which are then
-        those after it: for steps that leave every plain value of a state as it is."""
+        """Steps the ``rows`` (B,), two or more, of ``states`` in place -> output: for steps that
+        leave every plain value of a state as it is."""
         packed = self._shelf.packed(len(rows))
         graph = self._graph(inputs, states, packed, rows)
         if graph is None:

@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks.attacks import checks, document, requests, wire
 from benchmarks.attacks.alone import _after_silence
+from benchmarks.attacks.attacker import CLIENTS
 from benchmarks.attacks.cases import ATTACKS, BY_NAME
-from benchmarks.attacks.client import CLIENTS
 from benchmarks.attacks.job import Job
 from benchmarks.attacks.relay import Relay
 from benchmarks.attacks.wire import OWNER, RefusedError, Target, Wire

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.kit.processes import RunningServer
 from benchmarks.kit.subjects import speech
-from benchmarks.load.client import generate
+from benchmarks.load.generator import generate
 from benchmarks.load.session import Load, Media, Tally, times_from_json
 from benchmarks.parts import load
 from benchmarks.registry import parse

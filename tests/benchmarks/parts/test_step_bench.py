@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.kit import baseline
-from benchmarks.kit.captured import FixedStep
+from benchmarks.kit.gpu_graph import FixedStep
 from benchmarks.kit.machine import Calibration, describe, rates, summary
 from benchmarks.kit.subjects import INPUTS, Subject, pure_steps, speech
 from benchmarks.parts import step

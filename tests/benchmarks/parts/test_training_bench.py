@@ -1,4 +1,4 @@
-"""How fast training is, measured step by step."""
+"""Speed of training, measured step by step."""
 
 from __future__ import annotations
 

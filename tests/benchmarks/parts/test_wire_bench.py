@@ -10,7 +10,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from benchmarks.kit.subjects import speech
-from benchmarks.load.client import generate
+from benchmarks.load.generator import generate
 from benchmarks.load.session import Load, Tally
 from benchmarks.parts import wire
 from facodec.codec import Codec

@@ -58,6 +58,16 @@ def test_phones_and_browsers(
         read_audio(tmp_path / name)
 
 
+def test_a_phone_of_old(tmp_path: Path) -> None:
+    """Frames of any bits are sound to a decoder of AMR: 31 bytes and a head each, 20 ms."""
+    pytest.importorskip("av")
+    random = np.random.default_rng(0)
+    frames = b"".join(b"\x3c" + random.bytes(31) for _ in range(50))
+    (tmp_path / "a.amr").write_bytes(b"#!AMR\n" + frames)
+    heard = read_audio(tmp_path / "a.amr")
+    assert len(heard) == pytest.approx(16_000, abs=400) and np.abs(heard).max() > 0.001
+
+
 def _write(
     av: Any, path: Path, speech: np.ndarray, codec: str, rate: int, layout: str, kind: str
 ) -> None:

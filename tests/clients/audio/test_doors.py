@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,19 @@ def test_rates_that_are_none(rate: int, tmp_path: Path) -> None:
     soundfile.write(path, np.zeros(100_000), rate)
     with pytest.raises(FileError, match=rf"has {rate} samples a second"):
         AudioReader(path)
+
+
+def test_sound_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    """A quarter of an hour in 20 kB."""
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.zeros(1_000_000, np.int16), 1000)
+    assert path.stat().st_size < 20_000
+    tracemalloc.start()
+    try:
+        assert sum(map(len, AudioReader(path).pieces())) == pytest.approx(16_000_000, abs=100)
+        assert tracemalloc.get_traced_memory()[1] < 16e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_all_channels_are_heard(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""When a device counts as gone; the time is passed in."""
+"""Devices that count as gone; the time is passed in."""
 
 from __future__ import annotations
 

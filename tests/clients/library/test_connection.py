@@ -195,7 +195,7 @@ def test_the_servers_own_sentence_comes_as_an_exception(untrained: Codec) -> Non
             async for _ in session:
                 pass
 
-    with pytest.raises(ServerError, match="samples must be finite"):
+    with pytest.raises(ServerError, match="expected finite samples"):
         with_server(untrained, not_a_number)
 
     async def keeps_sending(url: str) -> None:
@@ -203,7 +203,7 @@ def test_the_servers_own_sentence_comes_as_an_exception(untrained: Codec) -> Non
             while True:
                 await session.send_audio(np.full(200, np.nan, np.float32))
 
-    with pytest.raises(ServerError, match="samples must be finite"):
+    with pytest.raises(ServerError, match="expected finite samples"):
         with_server(untrained, keeps_sending)
 
 
@@ -529,6 +529,25 @@ def test_addresses_that_are_none(url: str) -> None:
 
     with pytest.raises(ConnectError, match="is no server address; one is ws://"):
         run(use())
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("http://host:8765/", "ws://host:8765/"),
+        ("https://host", "wss://host"),
+        ("host:8765", "ws://host:8765"),
+        ("[::1]:9", "ws://[::1]:9"),
+        ("http://user:secret@host", "ws://host"),
+        ("two words", "ws://127.0.0.1:8765"),
+        ("ftp://host", "ws://127.0.0.1:8765"),
+        ("http://host:99999", "ws://127.0.0.1:8765"),
+    ],
+)
+def test_an_address_that_is_nearly_one_is_told_with_the_right_one(typed: str, meant: str) -> None:
+    with pytest.raises(ConnectError) as refused:
+        check_address(typed)
+    assert str(refused.value).endswith(f" is no server address; one is {meant}")
 
 
 SECRETS = ("user:secret@", "secret@", "u:sec?secret@", "user:a@secret@")

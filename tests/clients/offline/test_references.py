@@ -12,7 +12,9 @@ import soundfile
 from clients.audio.files import read_audio
 from clients.errors import ClientError
 from clients.offline.references import MostSpeech, measure, read_reference
-from clients.offline.voicebook import BUNDLED
+from clients.offline.voicebook import BUNDLED, Profiles
+from facodec.bundled.levels import NORMAL
+from facodec.files import FileError
 
 RATE = 16000
 TIME = np.arange(6 * RATE) / RATE
@@ -50,6 +52,16 @@ def test_a_reference_must_last_a_while(tmp_path: Path) -> None:
         read_reference(written(tmp_path / "a.wav", HELLO[:1600]))
 
 
+def test_a_link_to_a_device_is_nobodys_voice(tmp_path: Path) -> None:
+    for name in ("zero.wav", "zero.voice"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(FileError, match=r"zero\.wav is a device"):
+        read_reference(tmp_path / "zero.wav")
+    (zero,) = Profiles(tmp_path).list()
+    with pytest.raises(FileError, match=r"zero\.voice is a device"):
+        zero.timbre()
+
+
 @pytest.mark.parametrize("name", BUNDLED)
 def test_good_ones_are_used_as_they_are(name: str) -> None:
     reference = read_reference(BUNDLED[name])
@@ -76,7 +88,7 @@ def test_the_level_of_a_reference_does_not_matter(level: int, tmp_path: Path) ->
     path = tmp_path / "quiet.wav"
     soundfile.write(path, HELLO * scale, RATE, subtype="PCM_16")
     reference = read_reference(path)
-    assert abs(measure(reference.samples).level + 26) < 0.1
+    assert abs(measure(reference.samples).level - NORMAL) < 0.1
     assert reference.remarks == []
 
 

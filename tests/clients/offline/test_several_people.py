@@ -9,8 +9,8 @@ import facodec
 from clients.audio.files import read_audio
 from clients.offline.references import SEVERAL, several_people
 from clients.offline.voicebook import BUNDLED
-from facodec.bundled import talkers
-from facodec.bundled.talkers import likeness_of_groups
+from facodec.bundled import several_talkers
+from facodec.bundled.several_talkers import likeness_of_groups
 from facodec.streams.batching import run_alone
 from streaming.engine.pipeline import Enroll
 from streaming.wire.media import Sound, Timbre
@@ -21,7 +21,7 @@ BOTH = np.concatenate([ONE, OTHER])
 
 
 def test_one_threshold_for_all() -> None:
-    assert SEVERAL == talkers.SEVERAL
+    assert SEVERAL == several_talkers.SEVERAL
 
 
 @pytest.mark.parametrize(("sound", "several"), [(ONE, False), (OTHER, False), (BOTH, True)])

@@ -1,4 +1,4 @@
-"""Who last talked into a microphone: kept whole, found again, never another model's."""
+"""The last talker at a microphone: kept whole, found again, never another model's."""
 
 from __future__ import annotations
 

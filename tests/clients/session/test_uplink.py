@@ -53,7 +53,7 @@ class FakeLink:
         self.now = 0.0
         self.bytes_sent = 0
         self.lags: list[tuple[float, float]] = []
-        """When a packet came, and how long its oldest frame was spoken then."""
+        """Time that a packet came, and the age of its oldest frame then."""
         self.packets: list[tuple[float, int]] = []
         self._rates, self._delay, self._longer = rates, delay, longer
         self._free_at = 0.0
@@ -89,7 +89,7 @@ class FakeLink:
             self.lags.append((come, come - captured))
 
     def _sent_by(self, at: float, bits: float) -> float:
-        """When bits have left whose first leaves at ``at``."""
+        """Time by which bits have left whose first leaves at ``at``."""
         ends = [start for start, _ in self._rates[1:]] + [float("inf")]
         for (start, rate), end in zip(self._rates, ends, strict=True):
             if at >= end or rate == 0:

@@ -9,6 +9,7 @@ import torch
 from facodec.bundled import prosody
 from facodec.bundled.conditioning import REMEMBERED, TAKEN, Conditioning, run
 from facodec.bundled.features import MEL_BANDS, MEL_WINDOW, CausalFeatures, mel_filterbank
+from facodec.bundled.levels import levelled, speech_level
 from facodec.bundled.talker import LONG, SHORT, VoiceStatistics, remember
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
@@ -141,6 +142,7 @@ def test_a_memory_is_a_mean_and_then_fades() -> None:
 def test_within_seconds_of_another_talker_the_voice_is_his(
     live: Codec, hello: np.ndarray, reply: np.ndarray
 ) -> None:
+    hello, reply = (levelled(x, speech_level(x)) for x in (hello, reply))  # as voices are enrolled
     voices = [live.voice(x)[:-1] for x in (hello, reply)]
     stream = live.encoder_stream()
     for _ in range(int(60 * SAMPLE_RATE / len(hello)) + 1):

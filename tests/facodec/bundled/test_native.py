@@ -77,6 +77,7 @@ def speak(
     return torch.cat(parts, 1)
 
 
+@pytest.mark.native
 @pytest.mark.law
 @torch.inference_mode()
 def test_a_stream_gives_the_same_bits_in_any_company(live: Codec, hello: np.ndarray) -> None:
@@ -89,6 +90,7 @@ def test_a_stream_gives_the_same_bits_in_any_company(live: Codec, hello: np.ndar
             assert torch.equal(ours[row : row + 1], theirs)
 
 
+@pytest.mark.native
 @pytest.mark.law
 @torch.inference_mode()
 def test_states_are_the_same_bits_too_and_in_their_rows(live: Codec, hello: np.ndarray) -> None:
@@ -107,6 +109,7 @@ def test_states_are_the_same_bits_too_and_in_their_rows(live: Codec, hello: np.n
         assert all(torch.equal(a, b) for a, b in untouched)
 
 
+@pytest.mark.native
 @torch.inference_mode()
 def test_nonsense_in_one_stream_harms_no_other(live: Codec, hello: np.ndarray) -> None:
     fast = FastLive(live.model, "native")  # type: ignore[arg-type]
@@ -121,6 +124,7 @@ def test_nonsense_in_one_stream_harms_no_other(live: Codec, hello: np.ndarray) -
     assert ((found[0] >= 0) & (found[0] < CODEBOOK_SIZE)).all()
 
 
+@pytest.mark.native
 @torch.inference_mode()
 def test_what_c_could_not_read_is_refused(live: Codec) -> None:
     fast = FastLive(live.model, "native")  # type: ignore[arg-type]

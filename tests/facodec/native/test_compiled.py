@@ -153,7 +153,7 @@ def test_what_is_broken_or_foreign_is_not_run_but_made_anew(
 def test_a_library_under_a_name_of_its_own_hash_is_run_only_from_a_private_folder(
     sources: Path, own_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who could write to the folder could also give a file the right name."""
+    """Others who could write to the folder could also give a file the right name."""
     assert answer(sources) == 42
     evil = built_elsewhere(tmp_path, EVIL % MARK)
     (tmp_path / "evil").write_bytes(evil)

@@ -135,6 +135,7 @@ def test_the_fused_activation_is_the_plain_one_in_any_chunks(
         assert_equal_numbers(torch.cat(parts, dim=1), snake(x))
 
 
+@pytest.mark.native
 @pytest.mark.law
 @torch.inference_mode()
 def test_the_fused_activation_is_as_exact_as_the_plain_one(snake: Activation) -> None:
@@ -147,6 +148,7 @@ def test_the_fused_activation_is_as_exact_as_the_plain_one(snake: Activation) ->
     assert ours <= 2 * plain
 
 
+@pytest.mark.native
 @torch.inference_mode()
 def test_the_fused_activation_changes_no_state_and_stays_finite(snake: Activation) -> None:
     _, state = snake.step(torch.randn(1, 50, 48), snake.initial_state(1))

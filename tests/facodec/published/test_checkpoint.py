@@ -139,7 +139,7 @@ def test_missing_files_are_named(tmp_path: Path, small_ns3: Ns3Model) -> None:
         load_ns3(tmp_path / "nowhere", SMALL)
     torch.save(official(small_ns3)[ENCODER], tmp_path / f"{ENCODER}.bin")
     with pytest.raises(
-        CheckpointError, match=r"looked for .*decoder\.safetensors or .*decoder\.bin, found .*enc"
+        CheckpointError, match=r"expected .*decoder\.safetensors or .*decoder\.bin, got .*enc"
     ):
         load_ns3(tmp_path, SMALL)
 

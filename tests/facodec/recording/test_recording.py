@@ -413,7 +413,7 @@ def test_headers_of_the_third_version(
 
 
 def test_blocks_of_a_later_version(tmp_path: Path) -> None:
-    """Those with a small letter are passed over, others are not understood."""
+    """Blocks with a small letter are passed over, others are not understood."""
     for kind, losses in ((b"n", 0), (b"N", 1)):
         made: list[bytes] = []
         writer = BlockWriter(made.append, HEADER)

@@ -95,6 +95,19 @@ def test_conversions_are_listened_to(corpus: Corpus, tmp_path: Path) -> None:
     assert all(p.grad is None for p in objective.listener.parameters())  # the listener does not
 
 
+def test_the_model_in_training_hears_no_offset_either(corpus: Corpus, tmp_path: Path) -> None:
+    trainers = [Trainer(corpus, TINY, tmp_path / name) for name in ("plain", "moved")]
+    batch = trainers[0].sampler.draw()
+    moved = replace(batch, audio=batch.audio + 0.1, reference=batch.reference + 0.1)
+    losses = []
+    for trainer, drawn in zip(trainers, (batch, moved), strict=True):
+        torch.manual_seed(0)
+        losses.append(trainer.objective(drawn, step=0).numbers())
+    plain, other = losses
+    for name in ("mel", "pitch", "level", "commit"):
+        assert other[name] == pytest.approx(plain[name], rel=0.01), name
+
+
 def test_a_critic_learns_what_is_made_and_whose_voice_it_should_be() -> None:
     torch.manual_seed(0)
     critic = VoiceCritic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from facodec.codec import Codec
 from facodec.config import HOP, Ns3Config
 from facodec.published.model import Ns3Model
 from facodec.streams import batching
-from facodec.streams.batching import BUCKETS, Decode, Encode, Failure, bucket, run_all
+from facodec.streams.batching import BUCKETS, Batcher, Decode, Encode, Failure, Work, bucket
 from facodec.streams.lines import DecoderLine, EncoderLine
 from streaming.engine.engine import Engine
 from streaming.engine.pipeline import plan
@@ -54,6 +54,15 @@ def timbres(media: Sequence[Media]) -> list[np.ndarray]:
 def standing() -> float:
     """A clock in which nothing takes any time: how fast this machine is decides nothing."""
     return 0.0
+
+
+def run_all(works: Iterable[tuple[int, Work[Any]]]) -> dict[int, Any]:
+    """Results of work that is run side by side."""
+    batcher: Batcher[int, Any] = Batcher()
+    found = dict(result for key, work in works for result in batcher.add(key, work))
+    while batcher.order is not None:
+        found |= dict(batcher.step())
+    return found
 
 
 def run_dry(engine: Engine) -> None:
@@ -156,7 +165,7 @@ def test_bad_input_and_broken_state_end_their_stream_alone(live: Codec, hello: n
     hop = hello[4000 : 4000 + HOP]
     inputs = [hop, np.full(HOP, np.nan, np.float32), hop, hop * 1e6]
     works = [(i, e.push(x)) for i, (e, x) in enumerate(zip(encoders, inputs, strict=True))]
-    found = dict(run_all(works))
+    found = run_all(works)
     assert [isinstance(found[i], Failure) for i in range(4)] == [False, True, False, True]
     assert np.array_equal(found[0], found[2])  # type: ignore[arg-type]
 
@@ -168,7 +177,7 @@ def test_bad_input_and_broken_state_end_their_stream_alone(live: Codec, hello: n
         pushed = [
             (i, d.push(given, v)) for i, (d, v) in enumerate(zip(decoders, voices, strict=True))
         ]
-        sounds = dict(run_all(pushed))
+        sounds = run_all(pushed)
     assert isinstance(sounds[1], Failure)
     assert np.array_equal(sounds[0], sounds[2])  # type: ignore[arg-type]
     assert np.isfinite(sounds[0]).all()  # type: ignore[arg-type]
@@ -186,7 +195,7 @@ def test_a_step_that_fails_for_many_is_tried_for_each(
         return encode(self, lanes, audio, size)
 
     monkeypatch.setattr(type(live.lanes), "encode", fails_for_the_second)
-    found = dict(run_all((i, e.push(hello[:HOP])) for i, e in enumerate(encoders)))
+    found = run_all((i, e.push(hello[:HOP])) for i, e in enumerate(encoders))
     assert [isinstance(found[i], Failure) for i in range(3)] == [False, True, False]
 
 
@@ -223,7 +232,7 @@ def test_buckets_hold_what_they_are_asked_to() -> None:
 
 def test_more_streams_than_the_largest_batch(live: Codec, hello: np.ndarray) -> None:
     encoders = [EncoderLine(live.lanes) for _ in range(BUCKETS[-1] + 3)]
-    found = dict(run_all((i, e.push(hello[8000 : 8000 + HOP])) for i, e in enumerate(encoders)))
+    found = run_all((i, e.push(hello[8000 : 8000 + HOP])) for i, e in enumerate(encoders))
     wanted = live.encoder_stream().push(hello[8000 : 8000 + HOP])
     assert all(np.array_equal(codes, wanted) for codes in found.values())  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""How many streams a machine holds, from what a step was measured to take."""
+"""Number of streams that a machine holds, from what a step was measured to take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who goes first, by a clock that the test turns."""
+"""Turns of streams, by a clock that the test turns."""
 
 from __future__ import annotations
 

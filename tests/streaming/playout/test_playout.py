@@ -333,7 +333,7 @@ def test_what_is_written_over_while_it_is_read_is_read_again() -> None:
 
 
 def test_bad_settings_say_so() -> None:
-    with pytest.raises(ValueError, match="rate must be positive"):
+    with pytest.raises(ValueError, match="expected a positive rate"):
         PlayoutSettings(rate=0)
     with pytest.raises(ValueError, match="below the limit"):
         PlayoutSettings(reserve=1.0, limit=0.5)

@@ -71,7 +71,7 @@ def test_the_rightmost_address_that_is_not_trusted(
 def test_nobody_is_trusted_by_default_and_nonsense_is_refused() -> None:
     assert Proxies().client(ONE, ["192.0.2.2"]) == ONE and not Proxies()
     assert Proxies(["10.0.0.0/8"]).client(None, ["192.0.2.2"]) is None
-    with pytest.raises(ValueError, match="trusted proxy must be an address"):
+    with pytest.raises(ValueError, match="expected a trusted proxy as address"):
         Proxies(["nginx"])
 
 

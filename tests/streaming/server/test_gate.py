@@ -1,4 +1,4 @@
-"""Who may come in, with a clock that stands still and no sockets."""
+"""Admission to a server, with a clock that stands still and no sockets."""
 
 from __future__ import annotations
 
@@ -225,3 +225,18 @@ def test_without_tokens_everybody_may_do_everything() -> None:
     visitor = arrive(gate_of())[0]
     assert visitor.is_known and visitor.token_name is None
     assert code(visitor, Hello("publish", room="a", token="whatever")) is None
+
+
+def test_who_shows_a_token_that_fits_is_expected_unless_its_address_has_guessed():
+    clock = Clock()
+    gate = gate_of(clock, tokens=("right",), token_tries=1, trusted_proxies=("192.0.2.9",))
+    visitor, _ = arrive(gate)
+    assert visitor.is_expected("right")
+    assert not visitor.is_expected("wrong")
+    assert not visitor.is_expected(None)
+    assert not gate.arrive(parse_address("192.0.2.9")).is_expected("right")  # who is behind it?
+    assert visitor.show("wrong") is not None
+    assert not visitor.is_expected("right")
+    clock.now = 100.0
+    assert visitor.is_expected("right")
+    assert not gate_of().arrive(parse_address("192.0.2.1")).is_expected("any")

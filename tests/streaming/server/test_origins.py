@@ -101,7 +101,7 @@ def test_origins_that_are_allowed() -> None:
 
 @pytest.mark.parametrize("origin", ["null", "example.org", "ftp://a", "https://a/path", "https://"])
 def test_what_cannot_be_allowed(origin: str) -> None:
-    with pytest.raises(ValueError, match="an origin must be like"):
+    with pytest.raises(ValueError, match="expected an origin like"):
         Origins([origin])
 
 

@@ -52,7 +52,7 @@ def test_debt_does_not_outlive_who_made_it() -> None:
 
 
 def turns_of_others(messages: int, size: int) -> int:
-    """How often another task ran while one session, at peace with its allowance, spent."""
+    """Times that another task ran while one session, at peace with its allowance, spent."""
 
     async def scenario() -> int:
         pace, turns = Pace(Pool(Clock()), 1e9, Clock()), 0

@@ -150,7 +150,7 @@ def test_damaged_messages_are_a_protocol_error_or_a_message(data: st.DataObject)
         (b"\x01\x00\x80\x01", "bad-size", "5 bytes or more, got 4"),
         (b"\x60\x00\x00", "bad-size", "4 bytes or more, got 3"),
         (b"\x63\x00\x00abcd", "bad-size", "got 7"),
-        (b"\x63\x00\x80ab", "bad-size", "a pause is told in 3 bytes"),
+        (b"\x63\x00\x80ab", "bad-size", "expected a pause of 3 bytes"),
         (b"\x61abc", "bad-voice", "got 4"),
         (protocol.encode(Codes(0, 1, bytes(8))), "unknown-type", "'codes' is no msgpack message"),
         (protocol.encode(Audio(0, bytes(8))), "unknown-type", "'audio' is no msgpack message"),

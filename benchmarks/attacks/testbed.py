@@ -90,7 +90,7 @@ class Undisturbed:
 
 def undisturbed_patience() -> float:
     """Seconds that the sessions may take to end: longer than they themselves wait for the rest."""
-    from benchmarks.load.client import FINISH_TIMEOUT
+    from benchmarks.load.generator import FINISH_TIMEOUT
 
     return FINISH_TIMEOUT + GRACE
 
@@ -125,7 +125,7 @@ class Attackers:
 
 
 @dataclass
-class Arena:
+class Testbed:
     """Means of an attack. ``seconds``: how long each is to take. ``memory``: (monotonic s, resident
     MiB) of the server over time."""
 
@@ -156,7 +156,7 @@ class Arena:
         words += ["--word", word] if word else []
         words += ["--together"] if together else []
         process = await asyncio.create_subprocess_exec(
-            *standing_back(sys.executable, "-m", "benchmarks.attacks.client", name),
+            *standing_back(sys.executable, "-m", "benchmarks.attacks.attacker", name),
             "--url", self.server.url, "--seed", str(self.seed), *words,
             stdout=asyncio.subprocess.PIPE, start_new_session=True,
             env=_environment(self.token if trusted else None),
@@ -170,7 +170,7 @@ class Arena:
         return await attackers.counts((how.get("seconds") or self.seconds) + GRACE)
 
     async def owner_tries(self, tries: int = 30, **hello: Any) -> int:
-        """How often the owner gets in, of so many tries spread over the attack's time."""
+        """Number of the owner's tries that get in, of so many spread over the attack's time."""
         welcome = 0
         gap = self.seconds / tries
         await asyncio.sleep(min(1.5, self.seconds / 4))  # until the attackers are there
@@ -232,20 +232,20 @@ class Arena:
 
 
 @contextmanager
-def arena(
+def testbed(
     options: tuple[str, ...], seconds: float, seed: int, token: str | None = TOKEN
-) -> Iterator[Arena]:
+) -> Iterator[Testbed]:
     """A server of one's own with these options of ``facodec serve``, which knows the token."""
     with running_server(*options, environment={TOKEN_VARIABLE: token or ""}) as server:
-        yield Arena(server, seconds, seed, token)
+        yield Testbed(server, seconds, seed, token)
 
 
 @contextmanager
-def live_sessions(arena: Arena, seconds: float) -> Iterator[Undisturbed]:
+def live_sessions(testbed: Testbed, seconds: float) -> Iterator[Undisturbed]:
     """The undisturbed sessions, which have talked for a while when this is entered."""
     with tempfile.TemporaryDirectory() as folder:
         sessions = Undisturbed(
-            arena.server.url, arena.token, seconds, arena.seed, Path(folder, "undisturbed")
+            testbed.server.url, testbed.token, seconds, testbed.seed, Path(folder, "undisturbed")
         )
         try:
             sessions.wait_talking()

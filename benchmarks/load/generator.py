@@ -1,6 +1,6 @@
 """The load generator: many real sessions with a server, from one process of its own.
 
-    python -m benchmarks.load.client --url ws://127.0.0.1:8765 --sessions 32 --seconds 60
+    python -m benchmarks.load.generator --url ws://127.0.0.1:8765 --sessions 32 --seconds 60
 
 Each session sends one packet whenever one is due, on its own phase of the hop, and reads all that
 comes back. A packet is timed from the moment it was *due*, so a generator or a server that falls
@@ -143,7 +143,7 @@ async def _main(load: Load) -> Tally:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load.client", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load.generator", allow_abbrev=False)
     add_arguments(parser)
     load = load_from(parser.parse_args())
     try:

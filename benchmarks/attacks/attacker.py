@@ -1,6 +1,6 @@
 """An attacker in a process of its own.
 
-    python -m benchmarks.attacks.client unread-pings --url ws://127.0.0.1:8765 --clients 4
+    python -m benchmarks.attacks.attacker unread-pings --url ws://127.0.0.1:8765 --clients 4
 
 The result goes to standard output as JSON: what :class:`benchmarks.attacks.job.Job` counted.
 """
@@ -63,7 +63,9 @@ async def attack(name: str, job: Job) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.attacks.client")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.attacks.attacker", allow_abbrev=False
+    )
     add = parser.add_argument
     add("name", choices=list(CLIENTS))
     add("--url", required=True)

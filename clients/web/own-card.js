@@ -1,0 +1,50 @@
+// The card Record a voice of your own.
+
+import { $, alert, drawLevel, tell } from "./elements.js";
+import { lacking, page } from "./page.js";
+import { devices } from "./settings-card.js";
+import * as voices from "./voices.js";
+import { chooseOwn } from "./voices-card.js";
+import * as words from "./words.js";
+
+export function prepareOwn() {
+  $("record").onclick = recordVoice;
+}
+
+async function recordVoice() {
+  if (page.recording) {
+    page.recording.abort();
+    return;
+  }
+  alert(lacking());
+  if (lacking()) return;
+  page.recording = new AbortController();
+  $("record").textContent = "Stop";
+  tell("own-status", "Read the text aloud now.");
+  try {
+    const samples = await voices.record(devices(), page.recording.signal, (share, peak) => {
+      $("recorded").value = share;
+      drawLevel(peak);
+    });
+    if (samples) await enroll(samples);
+    else tell("own-status", "Stopped: nothing was kept.");
+  } catch (error) {
+    tell("own-status", words.sentence(error));
+  }
+  page.recording = null;
+  $("recorded").value = 0;
+  $("record").textContent = "Record";
+}
+
+async function enroll(samples) {
+  tell("own-status", "Listening to it …");
+  const quality = voices.quality(samples);
+  const { data, identity, alike } = await voices.enroll(samples, page.token);
+  const name = $("own-name").value.trim() || "My voice";
+  const others = voices.ownVoices().filter((one) => one.name !== name);
+  voices.keepVoices([{ name, data, identity }, ...others]);
+  chooseOwn(name);
+  const faults = voices.faults(quality, alike);
+  const measured = `${quality.speech.toFixed(1)} s of speech, ${quality.noise.toFixed(0)} dB above the noise.`;
+  tell("own-status", `${name} is ready: ${measured} ${faults.join(" ") || "A good recording."}`);
+}

@@ -1,0 +1,70 @@
+// The first card: the button that starts and stops talking or listening, and how that goes.
+
+import { $, alert, press, pressed, say } from "./elements.js";
+import { Listen } from "./listen.js";
+import { lacking, page } from "./page.js";
+import { showRoom } from "./room-card.js";
+import { devices, showDevices } from "./settings-card.js";
+import { Talk } from "./talk.js";
+import { wanted } from "./voices-card.js";
+import * as words from "./words.js";
+
+export function prepareStage() {
+  $("talk").onclick = toggle;
+  $("resume").onclick = () => (page.talk ?? page.listen)?.resume();
+  for (const id of ["mute", "bypass", "hear"]) {
+    $(id).onclick = () => {
+      press(id, !pressed(id));
+      page.talk?.choose({ [id]: pressed(id) });
+    };
+  }
+}
+
+async function toggle() {
+  if (page.talk || page.listen) {
+    (page.talk ?? page.listen).stop();
+    return;
+  }
+  alert(lacking());
+  if (lacking()) return;
+  const on = { state: showState, context: showContext, room: showRoom };
+  const going = page.room ? new Listen(on, page.room, page.token) : new Talk(on, wanted(), devices(), page.token);
+  page[page.room ? "listen" : "talk"] = going;
+  page.last = page.talk ?? page.last;
+  let failure = null;
+  try {
+    await going.run();
+  } catch (error) {
+    failure = error;
+  }
+  page.talk = page.listen = null;
+  showState("stopped");
+  if (failure) alert(words.sentence(failure));
+  if (failure?.code === "unauthorized") $("token-form").hidden = false;
+}
+
+function showState(name, error, seconds) {
+  const going = name !== "stopped";
+  $("talk").classList.toggle("live", going);
+  $("talk-word").textContent = going ? "Stop" : page.room ? "Listen" : "Talk";
+  document.body.dataset.state = name;
+  if (name === "talking") showDevices();
+  if (!going) $("resume").hidden = true;
+  say({
+    starting: page.room ? "Starting …" : "The browser may ask whether this page may use the microphone.",
+    connecting: "Connecting …",
+    talking: "You are live. Say something.",
+    waiting: `Waiting for somebody to broadcast in ${page.room} …`,
+    listening: `You hear ${page.room}, live.`,
+    stopped: page.room ? "Stopped." : "Stopped. Before and after can be heard below.",
+    "microphone-changed": "The microphone went away: taking the usual one.",
+    "microphone-lost": words.sentence(error),
+    reconnecting: error && words.retry(error, seconds),
+  }[name]);
+}
+
+function showContext(state) {
+  const halted = state === "suspended" || state === "interrupted";
+  $("resume").hidden = !halted;
+  if (halted) say("The browser has halted the sound.");
+}
