@@ -56,7 +56,8 @@ class Way:
         self._last = -FAR
 
     def arrival(self, now: float, size: int) -> float | None:
-        """When a packet of ``size`` bytes that is sent ``now`` comes out; None where it is lost."""
+        """Time at which a packet of ``size`` bytes that is sent ``now`` comes out; None where it is
+        lost."""
         stage = self._stages[self._index(now)]
         if self._random.random() < stage.loss:
             return None
@@ -76,7 +77,7 @@ class Way:
         return self.began + stage.since
 
     def _sent(self, at: float, bits: float) -> float:
-        """When bits have left whose first leaves ``at``."""
+        """Time at which bits have left whose first leaves ``at``."""
         index = self._index(at)
         while True:
             rate = self._stages[index].rate

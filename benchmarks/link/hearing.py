@@ -25,7 +25,7 @@ next."""
 LOUD = 0.1
 """Power of a window, beside the mean of all, from which it is looked for."""
 NEAR = 0.15
-"""How far beside the delay before is looked first."""
+"""Seconds beside the delay before within which is looked first."""
 LIKE, ALIKE = 0.45, 0.8
 """Correlation of a window that is found, and of one that need not be looked for elsewhere: another
 packet in another state makes the codec sound alike, not equal."""
@@ -61,8 +61,8 @@ class Heard:
 
 
 def delays(reference: Audio, heard: Heard) -> Points:
-    """Where each loud window of the talk was heard, in the order of the talk; those that were not
-    are left out. ``reference`` (m,): the talk through the codec alone, in its place."""
+    """Times at which each loud window of the talk was heard, in the order of the talk; those that
+    were not are left out. ``reference`` (m,): the talk through the codec alone, in its place."""
     size, step = int(WINDOW * SAMPLE_RATE), int(STEP * SAMPLE_RATE)
     starts = np.arange(0, len(reference) - size, step)
     powers = np.array([np.mean(np.square(reference[at : at + size])) for at in starts])

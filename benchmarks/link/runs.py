@@ -34,7 +34,7 @@ NEAR, FAR = "10.77.0.1", "10.77.0.2"
 START, LEAD, TAIL = 90.0, 1.5, 4.0
 """Seconds for all to be connected, from then to the first word, and from the last to the end."""
 Side = Literal["up", "down"]
-"""Where the path lies: before the server, or behind it."""
+"""Place of the path: before the server, or behind it."""
 
 
 @dataclass(frozen=True)
