@@ -32,6 +32,8 @@ packet in another state makes the codec sound alike, not equal."""
 LONG, LIKELIER = 0.6, 0.1
 """Length of the windows that are looked for elsewhere, as vowels are alike in many places; and by
 how much the correlation there must be higher."""
+ELSEWHERE = 0.65
+"""Correlation of a long window that is found elsewhere."""
 SOFTER = 0.3
 """Amplitude, beside a window's, below which nothing is like it."""
 MOST_DELAY = 6.0
@@ -88,7 +90,7 @@ def _place(reference: Audio, at: int, heard: Heard, last: float | None) -> float
             return near
     elsewhere, far = _search(longer, heard, said, 0.0, MOST_DELAY)
     _, beside = _search(longer, heard, said, least, most) if last is not None else (0.0, 0.0)
-    if far >= max(LIKE, beside + LIKELIER):
+    if far >= max(ELSEWHERE, beside + LIKELIER):
         return elsewhere
     return near if likeness >= LIKE else None
 
