@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 from benchmarks.kit.present import Chart
 
 COLUMNS = 2
+BREAK = 0.5
+"""Distance on the x axis over which no line is drawn."""
+
+
+def _broken(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The line with a break wherever nothing is known for a while."""
+    points: list[tuple[float, float]] = []
+    for x, y in sorted(zip(xs, ys, strict=True)):
+        if points and x - points[-1][0] > BREAK:
+            points.append((x, math.nan))
+        points.append((x, y))
+    return [x for x, _ in points], [y for _, y in points]
 
 
 def small_multiples(charts: Sequence[Chart]) -> str:
-    """Charts of dots over the same axes as an SVG document. Raises ImportError where matplotlib is
+    """Charts of lines over the same axes as an SVG document. Raises ImportError where matplotlib is
     missing."""
     import matplotlib
 
@@ -27,7 +40,7 @@ def small_multiples(charts: Sequence[Chart]) -> str:
         axis.set_axis_off()
     for axis, chart in zip(axes.flat, charts, strict=False):
         for name, (xs, ys) in chart.lines.items():
-            axis.plot(xs, ys, ".", markersize=3, label=name)
+            axis.plot(*_broken(xs, ys), linewidth=1.2, label=name)
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:g}")
         axis.set_title(chart.title, loc="left", fontsize=9)
