@@ -8,14 +8,15 @@ JOBS ?= 2
 # What reads the source and runs none of it: arrows between rooms, tests by room, docstrings.
 LAWS := tests/test_architecture.py tests/test_mirror.py tests/test_wording.py
 
-.PHONY: help run test check variants serve dist clean
+.PHONY: help run test check variants serve wasm dist clean
 
 help:
-	@echo 'make run       start a server, send a sample through it, write out.wav'
+	@echo 'make run       start a server, send a sample through it, write out.wav; open the page'
 	@echo 'make test      lint, types and the whole test suite'
 	@echo 'make check     lint, types, and the laws of imports, tests and words'
 	@echo 'make variants  the tests of exactness, as on other CPUs, and C with sanitizers (4 minutes)'
 	@echo 'make serve     a server with the bundled model'
+	@echo 'make wasm      the C steps as WebAssembly for the page (clang, lld, wasi-libc)'
 	@echo 'make dist      a wheel and a source distribution in dist/'
 	@echo 'make clean     remove the environment'
 
@@ -36,6 +37,9 @@ check: .venv/test.stamp
 
 variants: .venv/test.stamp
 	$(BIN)/python -m tests.variants --jobs $(JOBS)
+
+wasm: .venv/run.stamp
+	$(BIN)/python -m facodec.native.webassembly clients/web/codec.wasm
 
 dist: .venv/dist.stamp
 	$(BIN)/python -m build --outdir dist .

@@ -18,6 +18,7 @@ PARTS = {
     "soak": "half an hour of churn, loss, stalls, floods and garbage beside undisturbed sessions",
     "wire": "bits on the wire against packet size, headers included",
     "startup": "time to start, memory of a server and of each session",
+    "page": "the codec in a browser's page: time per hop, and the model to fetch",
     "graphs": "exported graphs beside PyTorch: codes changed, distance, time, size",
     "gpu": "all that is to be known of a GPU: batches, precisions, captured graphs",
     "quality": "PESQ, STOI, log-mel distance and pitch of a model on a folder of speech",

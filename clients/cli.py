@@ -29,6 +29,7 @@ COMMANDS = {
     "decode": ".fac file -> sound file",
     "play": "hear a .fac file",
     "info": "tell what is in a .fac file",
+    "top": "watch the sessions of a server",
     "devices": "list sound devices",
     "voices": "list, add and remove voices",
     "verify": "check that a model works as it should",

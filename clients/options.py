@@ -149,9 +149,34 @@ def add_part(parser: argparse.ArgumentParser) -> None:
     add_seed(parser)
 
 
-def add_pitch(parser: argparse.ArgumentParser) -> None:
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Adds the options for what keys change while a command runs."""
     parser.add_argument(
         "--pitch",
+        type=_semitones,
+        default=0.0,
+        metavar="SEMITONES",
+        help="let the voice speak so much higher, -12 to 12 (default 0)",
+    )
+    parser.add_argument(
+        "--gain",
+        type=_gain,
+        default=0.0,
+        metavar="DB",
+        help="make what is heard louder, -24 to 24 dB (default 0)",
+    )
+    parser.add_argument(
+        "--gate",
+        type=_gate,
+        metavar="DB",
+        help="make silence of sound whose peaks are below so many dB of full scale, -90 to 0, "
+        "before it is encoded; without delay, and not within 0.3 s of louder sound",
+    )
+
+
+def add_talker_pitch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--talker-pitch",
         type=_pitch,
         metavar="HZ",
         help="how high you speak or sing, in the middle: right from the first word on, and a "
@@ -186,6 +211,11 @@ def ca(options: argparse.Namespace) -> str | None:
     return given
 
 
+def interval(text: str) -> float:
+    """For argparse: seconds between two looks."""
+    return _number(text, 0.2, 3600)
+
+
 def layers(text: str) -> int:
     """For argparse: codes a frame."""
     return _between(text, 3, 6)
@@ -201,6 +231,32 @@ def _seed(text: str) -> int:
 
 def _pitch(text: str) -> float:
     return float(_between(text, math.ceil(LOWEST_PITCH), int(HIGHEST_PITCH)))
+
+
+def _semitones(text: str) -> float:
+    try:
+        return _number(text, -12, 12)
+    except argparse.ArgumentTypeError as error:
+        advice = "; how high you speak yourself, in Hz, is --talker-pitch"
+        raise argparse.ArgumentTypeError(f"{error}{advice}") from None
+
+
+def _gain(text: str) -> float:
+    return _number(text, -24, 24)
+
+
+def _gate(text: str) -> float:
+    return _number(text, -90, 0)
+
+
+def _number(text: str, low: float, high: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"expected a number from {low} to {high}, got {text}")
+    return value
 
 
 def _milliseconds(text: str) -> float:

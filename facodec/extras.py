@@ -14,6 +14,7 @@ EXTRAS = {
     "onnx": (*SERVER, "onnx", "onnxscript", "onnxruntime"),
     "av": ("av",),
     "denoise": ("pyrnnoise",),
+    "top": ("rich",),
 }
 """Extra -> modules without which it is not installed."""
 TITLES = {"torch": "PyTorch, which computes the codec", "av": "PyAV", "pyrnnoise": "RNNoise"}
@@ -25,7 +26,7 @@ class MissingExtra(ImportError):
 
 def need(extra: str, *modules: str) -> None:
     """Raises MissingExtra where one of the ``modules``, by default all of the extra's, or what
-    computes the codec (but for ``av`` and ``denoise``) is not installed."""
+    computes the codec (but for ``av``, ``denoise`` and ``top``) is not installed."""
     wanted = (*SERVER, *modules) if modules else EXTRAS[extra]
     for module in wanted:
         if find_spec(module) is None:

@@ -24,10 +24,10 @@ C_LIBRARY = "facodec.native.compiled"
 """The door by which compiled code of our own comes in."""
 C_CALLERS = (
     "facodec.bundled.steps", "facodec.published.snake", "facodec.link.native",
-    "benchmarks.kit.machine",
+    "facodec.native.webassembly", "benchmarks.kit.machine",
 )  # fmt: skip
-"""Rooms that may go through it: the steps in C, the entropy coder's inner loop, and what measures a
-CPU with a loop of its own."""
+"""Rooms that may go through it: the steps in C, the entropy coder's inner loop, what compiles for
+pages, and what measures a CPU with a loop of its own."""
 OPEN_TO_CLIENTS = ("streaming.playout", "streaming.wire")
 """Rooms of the server that clients may know: the wire and the playout."""
 

@@ -39,6 +39,7 @@ TESTED_THROUGH: dict[str, str] = {
     "clients.options": "tests/system/test_cli_help.py",
     "clients.offline.verify": "tests/system/test_bundled_model.py",
     "clients.session.demo": "tests/system/test_cli_files.py",
+    "clients.session.top": "tests/system/test_keys.py",
     "facodec.lazy": "tests/test_packages.py",
     "benchmarks.load.spoken": "tests/benchmarks/parts/test_wire_bench.py",
     "benchmarks.kit.plots": "tests/benchmarks/report/test_report_bench.py",

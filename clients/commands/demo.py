@@ -16,6 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=Path("out.wav"), metavar="FILE",
                         help="what comes out (default %(default)s)")  # fmt: skip
     parser.add_argument("--model", metavar="NAME", help="model, by name or folder")
+    parser.add_argument(
+        "--no-browser",
+        action="store_true",
+        help="do not open the page afterwards, as happens where there is a display and neither "
+        "$CI nor $FACODEC_NO_BROWSER is set",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,4 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     need("server")
     from clients.session.demo import demo
 
-    return demo(arguments.output, model=arguments.model, microphone=arguments.mic)
+    return demo(
+        arguments.output,
+        model=arguments.model,
+        microphone=arguments.mic,
+        browser=not arguments.no_browser,
+    )

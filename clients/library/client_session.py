@@ -185,13 +185,17 @@ class ClientSession:
         self._untold = 0
         return self._message(Noise(self._frames_sent, noise))
 
-    def voice(self, timbre: np.ndarray, *, exact: bool = True) -> Iterator[bytes]:
-        """Messages for a timbre (256,). Raises ModelMismatch for one of another model."""
+    def voice(
+        self, timbre: np.ndarray | str, *, exact: bool = True, shift: float = 0.0
+    ) -> Iterator[bytes]:
+        """Messages for a timbre (256,), or the name of a voice that the server knows; an exact one
+        ``shift`` semitones higher. Raises ModelMismatch for one of another model."""
         model = model_of(timbre)
         need_model("the voice was", model, self.identity)
-        if exact:
+        if exact or isinstance(timbre, str):
             told = None if model is None else str(model)
-            yield self._message(Voice(Voice.exact(timbre).data, told))
+            data = timbre if isinstance(timbre, str) else Voice.exact(timbre).data
+            yield self._message(Voice(data, told, shift=shift or None))
         elif self._encoding.estimate(np.asarray(timbre)):
             yield self._message(Voice.estimate(timbre))
 

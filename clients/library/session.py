@@ -166,9 +166,13 @@ class Session:
         for message in self._state.pause(frames, noise):
             await self._send(message)
 
-    async def send_voice(self, timbre: np.ndarray, *, exact: bool = True) -> None:
-        """Send a timbre (256,): an exact one replaces the voice, an estimate is a hint."""
-        for message in self._state.voice(timbre, exact=exact):
+    async def send_voice(
+        self, timbre: np.ndarray | str, *, exact: bool = True, shift: float = 0.0
+    ) -> None:
+        """Send a timbre (256,), or the name of a voice that the server knows: an exact one replaces
+        the voice, an estimate is a hint. ``shift``: semitones that an exact one is to speak higher
+        than it does."""
+        for message in self._state.voice(timbre, exact=exact, shift=shift):
             await self._send(message)
 
     async def synchronise(self) -> None:

@@ -17,9 +17,10 @@ from clients.library.packets import CodesPacket, PausePacket, VoicePacket
 from facodec.arrays import check_timbre
 from facodec.codec import Codec
 from facodec.config import MIN_LAYERS
-from facodec.identity import belonging
-from facodec.names import anonymous_seed
+from facodec.identity import belonging, model_of, need_model
+from facodec.names import anonymous_seed, is_anonymous
 from facodec.streams.batching import Work, run_alone
+from facodec.streams.conversion import raised
 from facodec.streams.converter import Conversion, Converted, ConverterLine
 from facodec.streams.lanes import prepare_thread
 from facodec.streams.lines import NEUTRAL, DecoderLine
@@ -59,11 +60,22 @@ class LocalCodec:
     ) -> LocalAnonymizer:
         """Makes an encoder, like :meth:`encoder`, for codes of a conversion into the voice of
         nobody of this name. Raises ClientError where the model has none."""
-        try:
-            voice = self.codec.anonymous_voice(talker, anonymous_seed(name))
-        except ValueError as error:
-            raise ClientError(str(error)) from error
-        return LocalAnonymizer(self, voice, pitch, talker)
+        return LocalAnonymizer(self, self.timbre(name, talker), pitch, talker)
+
+    def timbre(self, voice: np.ndarray | str, talker: np.ndarray | None = None) -> np.ndarray:
+        """The timbre (256,) that a voice means: itself, that of a name of the model's, or one of
+        nobody. Raises ClientError where the model has none of that name, and ModelMismatch."""
+        if not isinstance(voice, str):
+            need_model("the voice was", model_of(voice), self.codec.identity)
+            return voice
+        if is_anonymous(voice):
+            try:
+                return self.codec.anonymous_voice(talker, anonymous_seed(voice))
+            except ValueError as error:
+                raise ClientError(str(error)) from error
+        if voice not in self.codec.voices:
+            raise ClientError(f"no voice of the name {voice!r} is known here")
+        return self.codec.voices[voice]
 
     def decoder(self, seed: int) -> LocalDecoder:
         return LocalDecoder(self, seed)
@@ -119,9 +131,17 @@ class LocalAnonymizer:
         lanes = local.codec.lanes
         self._local = local
         self._heard = Heard()
-        conversion = Conversion(lanes, check_timbre(voice), pitch, talker, steer=False)
-        self._line = ConverterLine(lanes, conversion, self._heard)
-        self._to_announce: list[Media] = [Timbre(conversion.vector, exact=True)]
+        self._conversion = Conversion(lanes, check_timbre(voice), pitch, talker, steer=False)
+        self._line = ConverterLine(lanes, self._conversion, self._heard)
+        self._to_announce: list[Media] = [Timbre(self._conversion.vector, exact=True)]
+
+    def aim(self, voice: np.ndarray, shift: float = 0.0) -> None:
+        """Another voice (256,) from the next frame on, so many semitones higher where the model
+        follows the source."""
+        if shift and self._local.codec.model.follows_source:
+            voice = raised(voice, shift)
+        self._conversion.aim(check_timbre(voice))
+        self._to_announce = [Timbre(self._conversion.vector, exact=True)]
 
     async def push(self, samples: np.ndarray) -> Computed:
         converted, seconds = await self._local.run(self._line.push(samples))

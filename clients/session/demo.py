@@ -11,6 +11,7 @@ from clients.audio.devices import choose, list_devices
 from clients.audio.files import keep_apart
 from clients.errors import ClientError
 from clients.offline.voicebook import BUNDLED
+from clients.session.browsing import can_show_here, show_until_enter
 from clients.session.live_options import LiveOptions
 from clients.session.local_server import LocalServer
 from clients.session.run import LiveRun
@@ -24,19 +25,19 @@ Listen to {output}, then try
   {facodec} talk --serve          your own voice, live{microphone}
   {facodec} convert --voice rms --serve --input {sample} --output rms.wav
   {facodec} talk --help"""
+OPEN = "The page opens in your browser: {page}\nEnter ends it."
 
 
-def demo(output: Path, *, model: str | None, microphone: bool) -> int:
-    """Sample (or microphone) -> server -> ``output``. Raises ClientError."""
+def demo(output: Path, *, model: str | None, microphone: bool, browser: bool) -> int:
+    """Sample (or microphone) -> server -> ``output``. ``browser``: then shows the page, as long as
+    the user wants, where that can be seen. Raises ClientError."""
     keep_apart([output], [] if microphone else [BUNDLED["slt"]])
     need_writable(output)
-    asyncio.run(_demo(output, model, microphone))
-    hints = {"sample": _short(BUNDLED["slt"]), "microphone": _microphone(), "facodec": _command()}
-    print(NEXT.format(output=output, **hints))
+    asyncio.run(_demo(output, model, microphone, browser))
     return 0
 
 
-async def _demo(output: Path, model: str | None, microphone: bool) -> None:
+async def _demo(output: Path, model: str | None, microphone: bool, browser: bool) -> None:
     reporter = Reporter()
     reporter.say("starting a server with the bundled model" if model is None else
                  f"starting a server with {model}")  # fmt: skip
@@ -47,7 +48,14 @@ async def _demo(output: Path, model: str | None, microphone: bool) -> None:
             input=None if microphone else BUNDLED["slt"],
             output=output,
         )
-        await interruptible(LiveRun(options, reporter, None))
+        run = LiveRun(options, reporter, None)
+        await interruptible(run)
+        hints = {"sample": _short(BUNDLED["slt"]), "facodec": _command()}
+        print(NEXT.format(output=output, microphone=_microphone(), **hints), flush=True)
+        if browser and not run.stopped.is_set() and can_show_here():
+            page = f"{server.url.replace('ws', 'http', 1)}/"
+            print(f"\n{OPEN.format(page=page)}", flush=True)
+            await show_until_enter(page)
 
 
 def _command() -> str:

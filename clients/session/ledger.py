@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import random
 
+from clients.library.packets import Times
+from facodec.config import SAMPLE_RATE
+from streaming.wire.protocol import LatencyInfo
+
 KEPT = 2048
 """Durations remembered per stage, a uniform sample of all: 1 % of error at the median."""
 
@@ -66,6 +70,36 @@ class Ledger:
     def add(self, stage: str, seconds: float) -> None:
         """Raises KeyError for a stage that is none of :data:`STAGES`."""
         self._stages[stage].add(seconds)
+
+    def book(
+        self,
+        times: Times,
+        latency: LatencyInfo,
+        decoding: float,
+        playout: float | None,
+        *,
+        packet_wait: float,
+        computes: bool,
+    ) -> None:
+        """Books where the newest input of a packet that came spent its time. ``decoding``: of it
+        here, ``playout``: until it is heard, ``packet_wait``: of its first frame for the last, s;
+        ``computes``: whether this end encodes and decodes."""
+        if times.captured is None:
+            return
+        stamps = times.stamps
+        look_ahead = (latency.encoder + latency.decoder) / SAMPLE_RATE
+        on_the_way = times.arrived - (times.sent if times.sent is not None else times.captured)
+        served = stamps.queue + stamps.encode + stamps.decode
+        self.add("look-ahead", look_ahead)
+        self.add("queue", stamps.queue)
+        if not computes or times.sent is None:
+            self.add("encode", stamps.encode)
+        self.add("decode", decoding if computes else stamps.decode)
+        self.add("network", max(0.0, on_the_way - served))
+        if playout is not None:
+            self.add("playout", playout)
+        total = times.arrived - times.captured + look_ahead + decoding + (playout or 0.0)
+        self.add("sum", total + packet_wait)
 
     def as_dict(self) -> dict[str, dict[str, float | int]]:
         """{stage: {p50_ms, p95_ms, count}} of the stages that were seen."""

@@ -30,6 +30,14 @@ class LiveOptions:
     seed: int = 0
     pitch: float | None = None
     """Median pitch of who converts, Hz."""
+    shift: float = 0.0
+    """Semitones by which the voice is moved."""
+    gain: float = 0.0
+    """Gain of what is heard, dB."""
+    gate: float | None = None
+    """Peak, in dB of full scale, below which a hop is made silent before it is encoded."""
+    voice_name: str = "own voice"
+    """Name of the voice for people."""
     local: bool = False
     fast: bool = False
     pauses: bool = True

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,16 +19,20 @@ from clients.audio.microphone import Block
 from clients.errors import ClientError, ConnectionLost
 from clients.library.addresses import without_secrets
 from clients.library.connection import Session, connect
-from clients.library.packets import AudioPacket, CodesPacket, Packet, Times
+from clients.library.packets import AudioPacket, CodesPacket, Packet
 from clients.library.reconnect import keep_connected
 from clients.library.socket import OPEN_TIMEOUT
+from clients.session.controls import Choice, Controls
 from clients.session.live_options import LiveOptions
 from clients.session.pausing import SpeechGate, paced
+from clients.session.shaping import Shaping
 from clients.session.status import Progress, Reporter, Sampler
+from clients.session.stopping import until_stopped
 from clients.session.talkers import SourceTalker
 from clients.session.tape import Tape
 from clients.session.uplink import Uplink
-from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
+from clients.session.voicing import Voicing
+from facodec.config import HOP, MIN_LAYERS
 from streaming.wire.protocol import Done, Format
 
 if TYPE_CHECKING:
@@ -58,6 +62,10 @@ class LiveRun:
         self._reporter = reporter
         self._local = local
         self._talker = talker or SourceTalker()
+        first = Choice(options.voice_name, options.voice)
+        self.controls = Controls(first, options.shift, options.gain)
+        self._shaping = Shaping(self.controls, options.gate)
+        self._voicing = Voicing(options, self.controls, self._talker, local, reporter.say)
         self._source: Source | None = None
         self._sink: Sink | None = None
         self._tape: Tape | None = None
@@ -67,13 +75,18 @@ class LiveRun:
         self._uplink: Uplink | None = None
         self._connections = 0
         self._resume: str | None = None
-        self._in_session = False
-        self._stop = asyncio.Event()
+        self._in_session = self._goes_on = self._told = False
+        self.stopped = asyncio.Event()
         self.progress = Progress(time.monotonic())
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for the end: none where no session is open."""
+        return STOP_DEADLINE if self._in_session else 0.0
 
     def stop(self) -> None:
         """End the input; what is under way still comes out."""
-        self._stop.set()
+        self.stopped.set()
         if self._source is not None:
             self._source.stop()
 
@@ -87,35 +100,19 @@ class LiveRun:
             if self._source is not None:
                 self._feed = Feed(self._source)
             try:
-                await self._until_stopped(self._talker.attempt(self._connected))
+                work = self._talker.attempt(self._connected)
+                if not await until_stopped(work, self.stopped, lambda: self._patience):
+                    self._reporter.say(f"the server did not finish within {STOP_DEADLINE:g} s")
                 if self._sink is not None:
                     await self._sink.drain()
             finally:
                 status.cancel()
                 if self._feed is not None:
                     await self._feed.close()
-                self._count_devices()
+                self.progress.count_devices(self._source, self._sink)
                 if self._connections:
                     self._reporter.conclude(self.progress, time.monotonic())
         return self.progress
-
-    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """After :meth:`stop` the work has a deadline: none where no session is open."""
-        task = asyncio.create_task(work)
-        stopped = asyncio.create_task(self._stop.wait())
-        try:
-            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            patience = STOP_DEADLINE if self._in_session else 0
-            if not task.done():
-                await asyncio.wait({task}, timeout=patience)
-            if task.done():
-                task.result()
-            elif self._in_session:
-                self._reporter.say(f"the server did not finish within {STOP_DEADLINE:g} s")
-        finally:
-            for each in (task, stopped):
-                each.cancel()
-            await asyncio.gather(task, stopped, return_exceptions=True)
 
     def _open_endpoints(self, stack: ExitStack) -> None:
         """Input first: where it is missing, no output file must come to be."""
@@ -137,19 +134,31 @@ class LiveRun:
     async def _connected(self) -> None:
         if self._options.role == "subscribe":
             self._reporter.say(f"waiting for a publisher in room {self._options.room}")
-        if not self._options.reconnect:
-            async with self._connect() as session:
-                await self._use(session)
+        self._goes_on = True
+        while self._goes_on and not self.stopped.is_set():
+            self._goes_on = False
+            try:
+                await self._connected_once()
+            except (ClientError, ValueError) as error:
+                self._goes_on = self._voicing.take_back(error)
+                if not self._goes_on:
+                    raise
+
+    async def _connected_once(self) -> None:
+        if self._options.reconnect:
+            await keep_connected(self._connect, self._use, self._tell_reconnect, self._sleep)
             return
-        await keep_connected(self._connect, self._use, self._tell_reconnect, self._sleep)
+        async with self._connect() as session:
+            await self._use(session)
 
     def _tell_reconnect(self, sentence: str) -> None:
         self.progress.reconnects += 1
+        self._told = False
         self._reporter.say(sentence)
 
     async def _sleep(self, seconds: float) -> bool:
         try:
-            await asyncio.wait_for(self._stop.wait(), seconds)
+            await asyncio.wait_for(self.stopped.wait(), seconds)
         except asyncio.TimeoutError:
             return True
         return False
@@ -157,16 +166,17 @@ class LiveRun:
     def _connect(self) -> connect:
         wanted = self._options
         media: Format = "codes" if self._local is not None or wanted.records else "pcm"
-        here = wanted.converts_here
+        here, voicing = wanted.converts_here, self._voicing
+        voicing.prepare()
         return connect(
             wanted.url,
-            role="loopback" if here and wanted.role == "convert" else wanted.role,
+            role=voicing.role,
             input=media if wanted.listens else None,
             output=media if wanted.plays or wanted.records else None,
             # Nobody waits for a file, whose result is to be that of the codec to the last bit.
             pcm="f32" if wanted.fast else "s16",
             model=wanted.model,
-            voice=None if here else wanted.voice,
+            voice=voicing.voice,
             room=wanted.room,
             layers=MIN_LAYERS if here else wanted.layers,
             frames_per_packet=wanted.frames_per_packet,
@@ -180,7 +190,7 @@ class LiveRun:
             # A file read fast is to come out as the codec gives it, to the last bit.
             voices="exact" if wanted.fast else "compact",
             coder=None if self._local is None else self._local.codec.coder,
-            pauses=self._local is not None and wanted.may_pause,
+            pauses=self._local is not None and wanted.may_pause and voicing.role != "convert",
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
             wire=self.progress.wire,
         )
@@ -192,6 +202,7 @@ class LiveRun:
         if self._tape is not None and (remark := self._tape.begin(session.identity)):
             self._reporter.say(remark)
         self._say_connected(session)
+        self._shaping.begin()
         tasks = [asyncio.create_task(self._receive(session))]
         tasks.append(asyncio.create_task(self._send(session)))
         try:
@@ -214,7 +225,9 @@ class LiveRun:
         return await receiving
 
     def _say_connected(self, session: Session) -> None:
-        ready = session.ready
+        if self._told:  # the last session gave way to another voice
+            return
+        self._told, ready = True, session.ready
         delay = (ready.latency.encoder + ready.latency.decoder) / ready.sample_rate * 1000
         ends = [end.name for end in (self._source, self._sink, self._tape) if end is not None]
         server = without_secrets(self._options.url)
@@ -224,7 +237,7 @@ class LiveRun:
         )
 
     def _check_end(self, totals: Done | None) -> None:
-        if totals is None or self._stop.is_set():
+        if totals is None or self.stopped.is_set():
             return
         if totals.reason == "shutdown":
             raise ConnectionLost("the server is shutting down")
@@ -237,7 +250,7 @@ class LiveRun:
 
     async def _send(self, session: Session) -> Done | None:
         if self._feed is None:
-            await self._stop.wait()
+            await self.stopped.wait()
         else:
             self._feed.start_afresh()
             encoder = None
@@ -246,8 +259,13 @@ class LiveRun:
             self._uplink = uplink = Uplink(session, self.progress.link, frames=frames, live=live)
             if self._local is not None:
                 encoder = self._encoder_here(self._local)
+            await self._voicing.begin(session, encoder)
             async for block in self._packets(self._feed):
                 await self._send_block(session, uplink, block, encoder)
+                if not await self._voicing.follow(session, encoder):
+                    self._goes_on = True
+                    self._shaping.leave()
+                    break
             if encoder is not None:
                 await self._send_codes(session, uplink, last := await encoder.flush(), None)
                 self._talker.heard(last.talker)
@@ -265,24 +283,27 @@ class LiveRun:
         size = self._options.frames_per_packet * HOP
         held: list[np.ndarray] = []
         while (block := await feed.get()) is not None:
-            self._account(block.samples)
-            held.append(block.samples)
+            held.append(self._account(block.samples))
             if sum(map(len, held)) >= size:
                 yield replace(block, samples=np.concatenate(held))
                 held = []
         if held:
             yield Block(np.concatenate(held), time.monotonic())
 
-    def _account(self, samples: np.ndarray) -> None:
+    def _account(self, samples: np.ndarray) -> np.ndarray:
+        """Counts samples (n,) of the input; returns those to be sent."""
         self.progress.samples_in += len(samples)
         self.progress.level.add(samples)
+        shaped = self._shaping.to_send(samples)
         if self._recording is not None:
-            self._recording.write(samples)
+            self._recording.write(shaped)
+        return shaped
 
     async def _send_block(
         self, session: Session, uplink: Uplink, block: Block, encoder: AnyEncoder | None
     ) -> None:
-        computing = 0.0
+        computing, dropped = 0.0, self.progress.link.dropped
+        self._shaping.sent(block.samples)
         if encoder is None:
             await uplink.send_audio(block.samples, block.captured)
         else:
@@ -291,6 +312,7 @@ class LiveRun:
             computed = await encoder.push(block.samples)
             computing = computed.seconds
             await self._send_codes(session, uplink, computed, block.captured)
+        self._shaping.dropped(HOP * (self.progress.link.dropped - dropped))
         if self._options.fast:
             await session.synchronise()
         else:
@@ -307,7 +329,8 @@ class LiveRun:
         from streaming.wire.media import Frames, Timbre
 
         wanted = self._options
-        given = not (wanted.voice is None or wanted.role == "convert" or wanted.converts_here)
+        converts = self._voicing.role == "convert" or wanted.converts_here
+        given = wanted.voice is not None and not converts
         for item in computed.media:
             if isinstance(item, Timbre) and not given:
                 await session.send_voice(item.vector, exact=item.exact)
@@ -349,49 +372,26 @@ class LiveRun:
             return
         wait = self._play(samples)
         if isinstance(packet, (AudioPacket, CodesPacket)) and not self._options.fast:
-            self._enter(session, packet.times, computing, wait)
+            self.progress.ledger.book(
+                packet.times,
+                session.ready.latency,
+                computing,
+                wait,
+                packet_wait=self._options.packet_wait,
+                computes=self._local is not None,
+            )
 
     def _play(self, samples: np.ndarray) -> float | None:
         self.progress.samples_out += len(samples)
-        return self._sink.play(samples) if self._sink is not None else None
-
-    def _enter(
-        self, session: Session, times: Times, decoding: float, playout: float | None
-    ) -> None:
-        """Book where this packet's newest input spent its time."""
-        if times.captured is None:
-            return
-        ledger, stamps, latency = self.progress.ledger, times.stamps, session.ready.latency
-        look_ahead = (latency.encoder + latency.decoder) / SAMPLE_RATE
-        on_the_way = times.arrived - (times.sent if times.sent is not None else times.captured)
-        served = stamps.queue + stamps.encode + stamps.decode
-        ledger.add("look-ahead", look_ahead)
-        ledger.add("queue", stamps.queue)
-        if self._local is None or times.sent is None:
-            ledger.add("encode", stamps.encode)
-        ledger.add("decode", decoding if self._local is not None else stamps.decode)
-        ledger.add("network", max(0.0, on_the_way - served))
-        if playout is not None:
-            ledger.add("playout", playout)
-        total = times.arrived - times.captured + look_ahead + decoding + (playout or 0.0)
-        ledger.add("sum", total + self._options.packet_wait)
+        return self._sink.play(self._shaping.to_hear(samples)) if self._sink is not None else None
 
     async def _show_status(self) -> None:
         sampler = Sampler(self.progress)
         while True:
             await asyncio.sleep(JSON_EVERY if self._reporter.as_json else STATUS_EVERY)
-            self._count_devices()
+            self.progress.count_devices(self._source, self._sink)
             self.progress.trouble = self._uplink.trouble if self._uplink is not None else ""
             self._reporter.show(sampler.take(time.monotonic()))
-
-    def _count_devices(self) -> None:
-        progress = self.progress
-        counters = self._sink.counters if self._sink is not None else None
-        progress.overruns = self._source.overruns if self._source is not None else 0
-        if counters is not None:
-            progress.underruns = counters.underruns
-            progress.overruns += counters.overruns
-            progress.playout = counters.as_dict()
 
 
 def _sound(computed: Computed) -> np.ndarray:

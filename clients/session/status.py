@@ -11,7 +11,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from clients.audio.endpoints import Sink, Source
 from clients.library.packets import WireCount
+from clients.session.controls import Controls
 from clients.session.ledger import Ledger
 from clients.session.uplink import LinkCounters
 from facodec.config import HOP, SAMPLE_RATE
@@ -51,10 +53,21 @@ class Progress:
     reconnects: int = 0
     trouble: str = ""
     """A sentence on the link up; empty where it is good."""
+    chosen: Controls | None = None
+    """Controls that somebody has; None where nobody does."""
     link: LinkCounters = field(default_factory=LinkCounters)
     wire: WireCount = field(default_factory=WireCount)
     level: LevelMeter = field(default_factory=LevelMeter)
     ledger: Ledger = field(default_factory=Ledger)
+
+    def count_devices(self, source: Source | None, sink: Sink | None) -> None:
+        """Takes over what the ends have counted."""
+        counters = None if sink is None else sink.counters
+        self.overruns = 0 if source is None else source.overruns
+        if counters is not None:
+            self.underruns = counters.underruns
+            self.overruns += counters.overruns
+            self.playout = counters.as_dict()
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,8 @@ class Snapshot:
     brief: str
     trouble: str = ""
     link: dict[str, int] = field(default_factory=dict)
+    chosen: str = ""
+    """Voice and whatever else is set at the keys; empty where there are none."""
 
     def as_line(self, width: int) -> str:
         """Returns as much as fits into ``width`` columns, the most important first: a line that is
@@ -89,6 +104,7 @@ class Snapshot:
         meter = "#" * max(0, min(METER_WIDTH, filled))
         line, *fields = (
             f"{self.seconds:6.1f} s  [{meter:<{METER_WIDTH}}]",
+            *([self.chosen] if self.chosen else []),
             *([self.trouble] if self.trouble else []),
             self._media(),
             f"lag {self.lag_ms:.0f} ms",
@@ -181,6 +197,7 @@ class Sampler:
             brief=progress.ledger.brief(),
             trouble=progress.trouble,
             link=progress.link.as_dict(),
+            chosen=progress.chosen.as_line() if progress.chosen is not None else "",
         )
 
 

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +16,13 @@ from clients.audio.files import keep_apart
 from clients.errors import ClientError, ServerError, UsageError
 from clients.library.connection import check_server
 from clients.offline import voicebook as voices
+from clients.session.keys import keys
 from clients.session.live_options import LiveOptions, is_recording
 from clients.session.local_server import LocalServer
 from clients.session.run import LiveRun
 from clients.session.status import Progress, Reporter
 from clients.session.talkers import RememberedTalkers, SourceTalker
+from clients.session.voicing import offered
 from facodec.extras import need
 from facodec.files import need_input, shown
 from facodec.identity import ModelIdentity, model_of
@@ -28,6 +31,9 @@ from streaming.wire.protocol import Role
 
 if TYPE_CHECKING:
     from clients.offline.local import LocalCodec
+
+CHANGEABLE: tuple[Role, ...] = ("loopback", "convert")
+"""Roles whose sound keys change while it goes on."""
 
 
 def run_live(options: argparse.Namespace, role: Role, room: str | None = None) -> int:
@@ -101,7 +107,11 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
             layers=options.layers,
             frames_per_packet=options.frames_per_packet,
             seed=options.seed,
-            pitch=getattr(options, "pitch", None),
+            pitch=getattr(options, "talker_pitch", None),
+            shift=getattr(options, "pitch", 0.0),
+            gain=getattr(options, "gain", 0.0),
+            gate=getattr(options, "gate", None),
+            voice_name=_voice_name(options),
             local=local is not None,
             reconnect=options.reconnect,
             fast=getattr(options, "fast", False),
@@ -116,7 +126,21 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
             append=getattr(options, "append", False),
         )
         talker = await _talker(options, live, local, reporter)
-        await interruptible(LiveRun(live, reporter, local, talker))
+        run = LiveRun(live, reporter, local, talker)
+        if role in CHANGEABLE and not (options.json or live.fast):
+            offers = partial(offered, live, local)
+            at_keys = await stack.enter_async_context(keys(run.controls, offers, reporter.say))
+            run.progress.chosen = run.controls if at_keys else None
+        await interruptible(run)
+
+
+def _voice_name(options: argparse.Namespace) -> str:
+    """The name of the voice for people."""
+    voice = getattr(options, "voice", None)
+    if voice is None:
+        return "own voice"
+    recording = voices.voice_file(voice)
+    return shown(recording.stem if recording is not None else voice)
 
 
 async def _voice(

@@ -98,12 +98,12 @@ class SourceTalker:
     @property
     def for_server(self) -> np.ndarray | str | None:
         """The talker that the server begins with: timbre (256,), a name that it knows, or None."""
-        return None if self._encodes else self._known
+        return None if self._encodes else self.known
 
     @property
     def for_encoder(self) -> np.ndarray | None:
         """The talker that the encoder here begins with: timbre (256,) or None."""
-        known = self._known
+        known = self.known
         return known if self._encodes and not isinstance(known, str) else None
 
     def meet(self, source: Source | None) -> None:
@@ -120,7 +120,8 @@ class SourceTalker:
             )
 
     @property
-    def _known(self) -> np.ndarray | str | None:
+    def known(self) -> np.ndarray | str | None:
+        """The talker as far as known: timbre (256,), or a name that the server knows."""
         return self._remembered[0] if self._remembered else self._given
 
     async def attempt(self, work: Callable[[], Awaitable[None]]) -> None:

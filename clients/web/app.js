@@ -1,6 +1,7 @@
 // The page's beginning: the link it was opened by, its cards, and meeting the server. What is heard
 // and sent is in talk.js and listen.js; each card has a module by the name of its element.
 
+import { loadCodec } from "./codec-thread.js";
 import { lastSeconds, prepareCompare } from "./compare-card.js";
 import { askServer } from "./connect.js";
 import { $, alert, press, pressed, say } from "./elements.js";
@@ -81,7 +82,9 @@ async function meetServer() {
   alert(page.server.wrong ? words.sentence({ code: "unauthorized" }) : lacking());
   $("token-form").hidden = !page.server.needsToken;
   $("share-token-row").hidden = !page.token;
-  if (!page.server.needsToken) showVoices();
+  if (page.server.needsToken) return;
+  loadCodec(page.server.page_model, page.token);
+  showVoices();
 }
 
 begin();

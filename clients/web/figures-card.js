@@ -4,7 +4,7 @@ import { $, drawLevel, element } from "./elements.js";
 import { Rate, STAGES } from "./ledger.js";
 import { page } from "./page.js";
 import { now } from "./session.js";
-import { EXPLAINED } from "./words.js";
+import { CODEC, EXPLAINED } from "./words.js";
 
 const DRAW_EVERY = 100; // ms
 const rates = { up: new Rate(), down: new Rate() };
@@ -13,6 +13,7 @@ export function prepareFigures() {
   for (const stage of STAGES) $("bar").append(segment(stage));
   $("ledger").append(...STAGES.map((stage) => figure(stage, "ms", true)));
   $("wire").append(figure("up", "kbit/s"), figure("down", "kbit/s"), figure("underruns", ""));
+  $("wire").append(figure("codec", ""));
   $("delay-note").textContent = EXPLAINED.delay;
   setInterval(draw, DRAW_EVERY);
 }
@@ -26,7 +27,7 @@ function figure(name, unit, colour = false) {
   if (colour) row.append(element("i", { className: `s${STAGES.indexOf(name)}` }));
   const value = element("dd");
   value.append(element("span", { id: `figure-${name}`, textContent: "–" }), unit ? ` ${unit}` : "");
-  const title = { up: "sent", down: "received", underruns: "gaps" }[name] ?? name;
+  const title = { up: "sent", down: "received", underruns: "gaps", codec: "computed" }[name] ?? name;
   const note = element("dd", { className: "small", textContent: EXPLAINED[name] });
   row.append(element("dt", { textContent: title }), value, note);
   return row;
@@ -50,4 +51,5 @@ function draw() {
     $(`figure-${way}`).textContent = rates[way].at(now(), going.wire[way]).toFixed(0);
   }
   $("figure-underruns").textContent = going.underruns;
+  $("figure-codec").textContent = CODEC[going.computes] ?? "–";
 }

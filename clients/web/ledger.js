@@ -1,18 +1,21 @@
 // Where the milliseconds go, and what goes over the wire, of the last seconds.
 
+import { now } from "./session.js";
+
 export const STAGES = ["capture", "look-ahead", "encode", "network", "queue", "decode", "playout"];
-const KEPT = 160; // packets, two seconds
+const KEPT = 2; // seconds
 const RATE_OVER = 2; // seconds
 
 /** Durations by stage: medians of the last two seconds. */
 export class Ledger {
   #stages = new Map(STAGES.map((stage) => [stage, []]));
 
-  add(times) {
+  /** Takes the durations of one packet, which came at `at` (s). */
+  add(times, at = now()) {
     for (const [stage, seconds] of Object.entries(times)) {
       const kept = this.#stages.get(stage);
-      kept.push(seconds);
-      if (kept.length > KEPT) kept.shift();
+      kept.push({ at, seconds });
+      while (kept[0].at < at - KEPT) kept.shift();
     }
   }
 
@@ -23,7 +26,7 @@ export class Ledger {
   /** {stage: milliseconds} of the stages that were seen; empty before the first packet. */
   medians() {
     const seen = [...this.#stages].filter(([, kept]) => kept.length);
-    return Object.fromEntries(seen.map(([stage, kept]) => [stage, 1000 * median(kept)]));
+    return Object.fromEntries(seen.map(([stage, kept]) => [stage, 1000 * median(kept.map(({ seconds }) => seconds))]));
   }
 }
 

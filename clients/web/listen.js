@@ -1,13 +1,17 @@
 // Listening to a room. Knows no page.
 
-import { serverUrl } from "./connect.js";
+import { awaitCodec } from "./codec-thread.js";
+import { openSession } from "./coded-session.js";
 import { Hearing } from "./hearing.js";
-import { Session, SessionError } from "./session.js";
+import { SessionError } from "./session.js";
 
 /** `on`: calls for `state(name, error, seconds)`, `context(state)`. */
 export class Listen {
   wire = { up: 0, down: 0 };
   peak = 0;
+  /** Who decodes: "browser" or "server". */
+  computes = null;
+  #isForeign = false; // whether the room speaks codes of another model than the page has
   #on; #room; #token; #hearing;
   #stop = new AbortController();
 
@@ -37,8 +41,9 @@ export class Listen {
 
   async #once(signal, worked) {
     this.#on.state("waiting");
+    await awaitCodec(signal);
     const hello = { role: "subscribe", output: "pcm", room: this.#room, token: this.#token };
-    const session = new Session(serverUrl(), hello, {
+    const session = openSession(hello, {
       ready: () => {
         worked();
         this.#on.state("listening");
@@ -47,11 +52,16 @@ export class Listen {
         for (const sample of samples) this.peak = Math.max(this.peak, Math.abs(sample));
         this.#hearing.speaker.play(samples);
       },
-    }, this.wire);
+    }, this.wire, this.#isForeign);
+    this.computes = session.computes;
     signal.addEventListener("abort", () => session.close(), { once: true });
     try {
       const { reason } = await session.ended;
       throw new SessionError(reason, reason);
+    } catch (error) {
+      if (error.code !== "model-mismatch" || this.#isForeign) throw error;
+      this.#isForeign = true;
+      throw new SessionError("unknown-room", error.message); // which is tried again
     } finally {
       this.#hearing.speaker.end();
     }

@@ -1,6 +1,7 @@
-// One session of the protocol facodec.v1 over one WebSocket: docs/protocol.md of the project.
+// One session of the protocol over one WebSocket: docs/protocol.md of the project.
 
-import { pack, unpack } from "./msgpack.js";
+import { packCodes } from "./codes.js";
+import { CodedFraming, Framing } from "./framing.js";
 
 export const RATE = 16000;
 export const HOP = 200;
@@ -24,14 +25,16 @@ export class SessionError extends Error {
 
 /**
  * `hello`: fields of the message. `on`: calls for `ready(message)`, `sound(samples, seq, times)`,
- * `voice(message)`. `wire`: bytes and messages are counted in it.
+ * `codes(frames, seq, times)`, `voice(message)`. `wire`: bytes and messages are counted in it.
  */
 export class Session {
+  /** Who computes the codec. */
+  computes = "server";
   /** Resolves with `done`; rejects with a SessionError. */
   ended;
   ready = null;
   dropped = 0;
-  #socket; #on; #wire; #settle;
+  #socket; #on; #wire; #settle; #framing;
   #sent = 0;
   #sentAt = new Map();
   #lastSign = now();
@@ -45,12 +48,16 @@ export class Session {
     this.#wire = wire;
     this.ended = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.ended.catch(() => {});
-    this.#socket = new WebSocket(url, "facodec.v1");
+    const isCoded = [hello.input, hello.output].includes("codes");
+    this.#framing = isCoded ? new CodedFraming() : new Framing();
+    const { version } = this.#framing;
+    this.#socket = new WebSocket(url, `facodec.v${version}`);
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onopen = () => {
       this.#opened = true;
       this.#lastSign = now();
-      this.#send({ type: "hello", version: 1, pcm: "s16", ...hello });
+      this.#send({ type: "hello", version, pcm: "s16", ...hello });
+      this.#send({ type: "clock", t0: now() });
       for (const message of this.#waiting.splice(0)) this.#send(message);
     };
     this.#socket.onmessage = ({ data }) => this.#take(data);
@@ -61,7 +68,7 @@ export class Session {
   /** Samples (n,) at 16 kHz, any n; the last was heard at `heard`. Dropped where the network is
    * too slow: a stream that falls behind would stay behind. */
   sendSound(samples, heard = null) {
-    if (heard !== null && this.#socket.bufferedAmount > MOST_WAITING) {
+    if (heard !== null && this.isBehind) {
       this.dropped += samples.length;
       return false;
     }
@@ -71,11 +78,29 @@ export class Session {
       this.#queue({ type: "audio", seq, data: toPcm(part), t: heard });
       this.#sent += part.length;
     }
-    if (heard !== null) {
-      this.#sentAt.set(heard, now());
-      if (this.#sentAt.size > 400) this.#sentAt.delete(this.#sentAt.keys().next().value);
-    }
+    this.#noteSent(heard, 0);
     return true;
+  }
+
+  /** A frame of codes (k,) of what was heard at `heard`, `took` seconds of which it took to encode. */
+  sendCodes(codes, heard = null, took = 0) {
+    const seq = Math.floor(this.#sent / HOP);
+    this.#queue({ type: "codes", seq, n: 1, data: packCodes(codes), t: heard });
+    this.#sent += HOP;
+    this.#noteSent(heard, took);
+  }
+
+  /** Whether the network does not take what is sent. */
+  get isBehind() {
+    return this.#socket.bufferedAmount > MOST_WAITING;
+  }
+
+  #noteSent(heard, took) {
+    const stamp = this.#framing.stampOf(heard);
+    if (stamp === null) return;
+    this.#sentAt.delete(stamp); // the newest is the last
+    this.#sentAt.set(stamp, { heard, at: now(), took });
+    if (this.#sentAt.size > 400) this.#sentAt.delete(this.#sentAt.keys().next().value);
   }
 
   /** From here on another voice: its name or its 1024 bytes; `shift`: semitones higher. */
@@ -88,9 +113,9 @@ export class Session {
     this.#queue({ type: "end" });
   }
 
-  /** Gives the session up. */
-  close() {
-    this.#failure ??= new SessionError("closed", "closed");
+  /** Gives the session up, over `failure` if there was one. */
+  close(failure = new SessionError("closed", "closed")) {
+    this.#failure ??= failure;
     this.#socket.close();
     this.#closed();
   }
@@ -102,7 +127,7 @@ export class Session {
 
   #send(message) {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
-    const data = pack(message);
+    const data = this.#framing.pack(message);
     this.#wire.up += data.length;
     this.#socket.send(data);
   }
@@ -110,13 +135,17 @@ export class Session {
   #take(buffer) {
     this.#lastSign = now();
     this.#wire.down += buffer.byteLength;
-    const message = unpack(buffer);
+    const message = this.#framing.unpack(buffer);
     if (message.type === "audio") {
       this.#on.sound?.(fromPcm(message.data), message.seq, this.#times(message.stamps));
+    } else if (message.type === "codes") {
+      this.#on.codes?.(message.frames, message.seq, this.#times(message.stamps));
     } else if (message.type === "voice") this.#on.voice?.(message);
     else if (message.type === "ready") {
       this.ready = message;
       this.#on.ready?.(message);
+    } else if (message.type === "clock") {
+      this.#framing.hearClock(message.t0, message.t1, now());
     } else if (message.type === "error") {
       this.#failure = new SessionError(message.code, message.message);
     } else if (message.type === "done") {
@@ -131,8 +160,9 @@ export class Session {
     const sent = this.#sentAt.get(t);
     this.#sentAt.delete(t);
     if (sent === undefined) return { queue, encode, decode };
-    const network = Math.max(0, now() - sent - queue - encode - decode);
-    return { capture: Math.max(0, sent - t), network, queue, encode, decode };
+    const { heard, at, took } = sent;
+    const network = Math.max(0, now() - at - queue - encode - decode);
+    return { capture: Math.max(0, at - took - heard), network, queue, encode: encode + took, decode };
   }
 
   #look() {

@@ -1,11 +1,13 @@
 // Talking: microphone -> server -> loudspeaker and, if wished, on to a room. Knows no page.
 
-import { keepConnected, serverUrl } from "./connect.js";
+import { awaitCodec } from "./codec-thread.js";
+import { openSession } from "./coded-session.js";
+import { keepConnected } from "./connect.js";
 import { Microphone } from "./devices.js";
 import { Hearing } from "./hearing.js";
 import { History } from "./history.js";
 import { Ledger } from "./ledger.js";
-import { HOP, RATE, Session, SessionError, now } from "./session.js";
+import { HOP, RATE, SessionError, now } from "./session.js";
 
 /** `on`: calls for `state(name, error, seconds)`, `context(state)`, `room(name, error)`. */
 export class Talk {
@@ -14,6 +16,8 @@ export class Talk {
   ledger = new Ledger();
   wire = { up: 0, down: 0 };
   peak = 0;
+  /** Who encodes and decodes: "browser" or "server". */
+  computes = null;
   #on; #choice; #devices; #token; #hearing;
   #microphone = null;
   #session = null;
@@ -93,9 +97,10 @@ export class Talk {
   async #once(signal, worked) {
     this.#on.state("connecting");
     this.ledger.clear();
+    await awaitCodec(signal);
     const { voice, identity, shift } = this.#choice;
     const hello = { role: "convert", input: "pcm", output: "pcm", voice, identity, token: this.#token };
-    const session = new Session(serverUrl(), hello, {
+    const session = openSession(hello, {
       ready: () => {
         worked();
         this.#base = this.said.end;
@@ -104,6 +109,7 @@ export class Talk {
       },
       sound: (samples, seq, times) => this.#come(session, samples, seq, times),
     }, this.wire);
+    this.computes = session.computes;
     if (shift) session.sendVoice(voice, identity, shift);
     signal.addEventListener("abort", () => session.close(), { once: true });
     try {
@@ -181,7 +187,7 @@ export class Talk {
     try {
       await keepConnected(stop.signal, async (signal, worked) => {
         const hello = { role: "publish", input: "pcm", room, resume, token: this.#token };
-        const session = new Session(serverUrl(), hello, {
+        const session = openSession(hello, {
           ready: (ready) => {
             worked();
             resume = ready.resume;

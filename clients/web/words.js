@@ -37,16 +37,20 @@ const MISSING = {
 export const EXPLAINED = {
   capture: "Your sound card collects sound before it hands it over.",
   "look-ahead": "The codec waits a moment to hear how a sound goes on.",
-  encode: "The server turns sound into codes.",
+  encode: "Sound is turned into codes.",
   network: "The way to the server and back.",
   queue: "Waiting for others on the same server.",
-  decode: "The server turns codes into sound in the new voice.",
+  decode: "Codes are turned into sound, in the new voice.",
   playout: "A small reserve against gaps, and your sound card again.",
   delay: "From your mouth to your ear, in thousandths of a second. Below 150 a conversation feels natural.",
   up: "What is sent, in thousands of bits a second.",
   down: "What is received.",
   underruns: "Times that the sound came too late and a gap was covered up.",
+  codec: "Where the codec runs. In this browser, only codes travel: a thirtieth of the sound.",
 };
+
+/** Where the codec runs. */
+export const CODEC = { browser: "in this browser", server: "by the server" };
 
 /** A sentence for whatever went wrong. */
 export function sentence(error) {

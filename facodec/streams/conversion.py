@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from facodec.bundled.prosody import HIGHEST, LEVELS, LOWEST, STEP, UNVOICED
 from facodec.bundled.talker import PITCH_REFERENCE, STRANGER
+from facodec.config import LARGEST_TIMBRE
 
 VOICE_INTERVAL = 8
 """Frames between two looks at a running timbre, counted from the start of the stream."""
@@ -35,11 +36,21 @@ GUESS_LOWEST, GUESS_HIGHEST = 110.0, 240.0
 those (in training speech) whose first frame is beyond speak nearer to these."""
 ONSET = 1.0 / 12.0
 """Octaves that phrases begin above their talker's median, about."""
+SEMITONES = 12
+"""Semitones of an octave."""
 
 Codes = NDArray[np.int64]
 
 Steer = Callable[[NDArray[np.float32] | None, NDArray[np.float32]], NDArray[np.float32]]
 """Timbres (256,) of the source, None where unknown, and the target -> the one to decode with."""
+
+
+def raised(timbre: ArrayLike, semitones: float) -> NDArray[np.float32]:
+    """The timbre (256,) of somebody alike who speaks so many semitones higher, for models that
+    follow the source: there a timbre says how high its owner speaks, in octaves."""
+    higher = np.array(timbre, np.float32)
+    higher[-1] += semitones / SEMITONES
+    return np.clip(higher, -LARGEST_TIMBRE, LARGEST_TIMBRE)
 
 
 def unsteered(source: ArrayLike | None, target: ArrayLike) -> NDArray[np.float32]:

@@ -185,6 +185,17 @@ class Visitor:
         """Whether its address has to wait before it may show a token again."""
         return not self._gate.is_proxy(self._peer) and self._gate.wait(self._peer) > 0.0
 
+    def watch(self) -> Refusal | None:
+        """Refusal to tell it who else is here; None if it may know: with a token of all rights
+        or, where none is asked for, from this machine."""
+        if self._grant is None:
+            return Refusal(401, "sessions want a token", {"WWW-Authenticate": "Bearer"})
+        if not self._grant.is_everything:
+            return Refusal(403, "this token does not include all rights, which sessions want")
+        if not self._gate.wants_token and not (self._client and self._client.is_loopback):
+            return Refusal(403, "without tokens, sessions are told to this machine only")
+        return None
+
     def is_expected(self, token: str | None) -> bool:
         """Whether it shows a token that fits, by which it need not wait among strangers. Behind a
         proxy, who guesses is not known yet, and nobody is expected."""

@@ -44,6 +44,14 @@ class SessionJournal:
         self._clock = clock
         self._began: float | None = None
 
+    @property
+    def admitted(self) -> dict[str, Any] | None:
+        """Fields of the session: who and where, and the seconds since it was admitted; None
+        before."""
+        if self._began is None:
+            return None
+        return {**self._who, "seconds": round(self._clock() - self._began, 3)}
+
     def start(self, hello: Hello, token_name: str | None) -> None:
         """The session has been admitted."""
         self._began = self._clock()

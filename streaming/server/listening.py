@@ -8,7 +8,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from streaming.server.connections import (
 )
 from streaming.server.gate import Gate, Visitor
 from streaming.server.http import Asked, Refusal, read_request, respond
+from streaming.server.model_image import ModelImage
 from streaming.server.output import Output
 from streaming.server.page import Page
 from streaming.server.peer import Peer
@@ -77,6 +78,7 @@ class Server:
         self._gate = Gate(settings, clock, lambda: self.capacity)
         self._tls = None if settings.tls_cert is None else server_context(settings)
         self._page = None if settings.page is None else Page(settings.page)
+        self._image = None if self._page is None else ModelImage.of_first(codecs)
         self._peers: dict[Peer, asyncio.Task[Any] | None] = {}
         self._listening: WebSocketServer | None = None
         self._checker: asyncio.Task[None] | None = None
@@ -201,7 +203,9 @@ class Server:
             self.runtime.occupancy.leave(peer)
             del self._peers[peer]
 
-    def _on_request(self, socket: Connection, request: Request) -> Response | None:
+    def _on_request(
+        self, socket: Connection, request: Request
+    ) -> Response | Awaitable[Response] | None:
         """Answers plain HTTP and refuses what need not become a WebSocket."""
         try:
             asked = read_request(request)
@@ -212,12 +216,16 @@ class Server:
         answer = refusal or self._answer(socket.visitor, asked)
         return answer.response() if isinstance(answer, Refusal) else answer
 
-    def _answer(self, visitor: Visitor, asked: Asked) -> Response | Refusal | None:
+    def _answer(
+        self, visitor: Visitor, asked: Asked
+    ) -> Response | Refusal | Awaitable[Response] | None:
         """The answer to a request that is in order; None lets it become a WebSocket."""
-        if asked.path in ("/healthz", "/metrics"):
+        if asked.path in ("/healthz", "/metrics", "/sessions"):
             return self._tell(visitor, asked)
         if self._page is not None and self._page.has(asked):
             return self._page.answer(asked)
+        if self._image is not None and self._image.has(asked):
+            return self._hand_out(self._image, visitor, asked)
         if not asked.is_upgrade or asked.subprotocols.isdisjoint(VERSIONS):
             upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": ", ".join(VERSIONS)}
             return Refusal(
@@ -228,8 +236,20 @@ class Server:
             refusal = Refusal(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
         return refusal
 
+    @staticmethod
+    def _hand_out(
+        image: ModelImage, visitor: Visitor, asked: Asked
+    ) -> Refusal | Awaitable[Response]:
+        """The model, to those who may come in: its weights may be the owner's alone."""
+        if refusal := visitor.show(asked.token):
+            return refusal
+        if not visitor.is_known:
+            return Refusal(401, "the model wants a token", {"WWW-Authenticate": "Bearer"})
+        return image.answer(asked)
+
     def _tell(self, visitor: Visitor, asked: Asked) -> Response | Refusal:
-        """/healthz and /metrics: all to those who may come in, to others whether it is well."""
+        """/healthz and /metrics: all to those who may come in, to others whether it is well.
+        /sessions: to who runs the server, and to no other page."""
         if asked.method not in ("GET", "HEAD"):
             return Refusal(405, "only GET and HEAD here", {"Allow": "GET, HEAD"})
         if refusal := visitor.show(asked.token):
@@ -239,6 +259,10 @@ class Server:
             told = self.health() if visitor.is_known else {"status": self._status}
             status = 503 if self.runtime.draining else 200
             answer = respond(status, json.dumps(told), "application/json", allowed)
+        elif asked.path == "/sessions":
+            if refusal := visitor.watch():
+                return refusal
+            answer = respond(200, json.dumps(self._watched()), "application/json")
         elif visitor.is_known:
             answer = respond(200, self._prometheus(), "text/plain; version=0.0.4", allowed)
         else:
@@ -266,6 +290,7 @@ class Server:
             "identities": [str(codec.identity) for codec in runtime.codecs.values()],
             "voices": runtime.voice_names,
             "about_voices": runtime.about_voices,
+            "page_model": None if self._image is None else self._image.place,
             "sessions": self.runtime.occupancy.computing,
             "listeners": self.runtime.occupancy.listeners,
             "unknown": self.runtime.occupancy.unknown,
@@ -280,6 +305,11 @@ class Server:
             "uptime_s": round(runtime.clock() - runtime.started, 3),
             "metrics": runtime.metrics.to_json(),
         }
+
+    def _watched(self) -> dict[str, Any]:
+        """Answer of /sessions."""
+        accounts = [peer.account.to_json() for peer in self._peers]
+        return {"server": self.health(), "sessions": [one for one in accounts if one is not None]}
 
     def _prometheus(self) -> str:
         runtime = self.runtime

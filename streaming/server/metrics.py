@@ -15,10 +15,10 @@ QUANTILES = (50, 95, 99)
 
 
 class Durations:
-    """The latest durations of one kind, seconds."""
+    """The latest durations of one kind, seconds; so many ``recent`` ones."""
 
-    def __init__(self) -> None:
-        self._recent: deque[float] = deque(maxlen=RECENT)
+    def __init__(self, recent: int = RECENT) -> None:
+        self._recent: deque[float] = deque(maxlen=recent)
 
     def add(self, seconds: float) -> None:
         self._recent.append(seconds)

@@ -11,6 +11,10 @@ from typing import Protocol
 
 from streaming.wire.protocol import ProtocolError
 
+SMALLEST = 1 / 4
+"""Share of a session's place that one takes whose codes go out as codes: its client encodes and
+decodes, and what is left to do here is some arithmetic."""
+
 
 class Guest(Protocol):
     """A connection."""
@@ -33,7 +37,7 @@ class Occupancy:
         self._most_unknown = unknown
         # In order of arrival, as dicts are.
         self._unknown: dict[Guest, None] = {}
-        self._computing: set[Guest] = set()
+        self._computing: dict[Guest, float] = {}
         self._listeners: set[Guest] = set()
 
     @property
@@ -51,7 +55,8 @@ class Occupancy:
     @property
     def are_taken(self) -> bool:
         """Whether a newcomer could neither compute nor listen."""
-        return self.computing >= self._most_computing() and self.listeners >= self._most_listeners
+        full = not self._has_room(SMALLEST)
+        return full and self.listeners >= self._most_listeners
 
     def enter(self, guest: Guest) -> None:
         """A connection. Where there are too many without a hello, the oldest without a token gives
@@ -63,21 +68,25 @@ class Occupancy:
             leaver.give_way()
         self._unknown[guest] = None
 
-    def admit(self, guest: Guest, *, listens: bool) -> None:
-        """The guest has said hello. Raises ProtocolError("overloaded")."""
-        taken, most = (
-            (self._listeners, self._most_listeners)
-            if listens
-            else (self._computing, self._most_computing())
-        )
-        if len(taken) >= most:
-            what = "places for listeners" if listens else "sessions"
-            raise ProtocolError("overloaded", f"all {most} {what} are taken")
+    def admit(self, guest: Guest, *, listens: bool, share: float = 1.0) -> None:
+        """The guest has said hello. ``share``: of a session's place that it takes. Raises
+        ProtocolError("overloaded")."""
+        if listens and self.listeners >= self._most_listeners:
+            sentence = f"all {self._most_listeners} places for listeners are taken"
+            raise ProtocolError("overloaded", sentence)
+        if not listens and not self._has_room(share):
+            raise ProtocolError("overloaded", f"all {self._most_computing()} sessions are taken")
         self._unknown.pop(guest, None)
-        taken.add(guest)
+        if listens:
+            self._listeners.add(guest)
+        else:
+            self._computing[guest] = share
+
+    def _has_room(self, share: float) -> bool:
+        return sum(self._computing.values()) + share <= self._most_computing()
 
     def leave(self, guest: Guest) -> None:
         """Gives its place back; safe to call again."""
         self._unknown.pop(guest, None)
-        self._computing.discard(guest)
+        self._computing.pop(guest, None)
         self._listeners.discard(guest)

@@ -23,12 +23,14 @@ KINDS = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
     ".flac": "audio/flac",
+    ".wasm": "application/wasm",
 }
 LARGEST = 1 << 20
 """Bytes of a file; all are held in memory."""
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; media-src 'self' blob:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
 )
 SAFETY = {
     "Content-Security-Policy": POLICY,
@@ -38,13 +40,38 @@ SAFETY = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
 }
 """Headers of safety with every file: nothing from elsewhere, nobody around it."""
+NO_CACHE = "no-cache"
+"""Cache-Control of what may be another file tomorrow: a browser asks whether it is."""
 
 
 @dataclass(frozen=True)
-class _File:
+class File:
+    """``data`` of a ``kind``, as a browser names kinds; ``cache``: its Cache-Control."""
+
     data: bytes
     kind: str
     etag: str
+    cache: str
+
+    @classmethod
+    def of(cls, data: bytes, kind: str, cache: str = NO_CACHE) -> File:
+        return cls(data, kind, f'"{hashlib.sha256(data).hexdigest()[:32]}"', cache)
+
+    def answer(self, asked: Asked) -> Response | Refusal:
+        """The file, or 304 where the browser still has it."""
+        if asked.method not in ("GET", "HEAD"):
+            return Refusal(405, "only GET and HEAD here", {"Allow": "GET, HEAD"})
+        fields: Mapping[str, str] = {
+            **SAFETY,
+            "ETag": self.etag,
+            "Cache-Control": self.cache,
+            "Connection": "close",
+        }
+        if self.etag in asked.known_tags:
+            return Response(304, "Not Modified", Headers(fields), b"")
+        fields = {**fields, "Content-Type": self.kind, "Content-Length": str(len(self.data))}
+        body = b"" if asked.method == "HEAD" else self.data
+        return Response(200, "OK", Headers(fields), body)
 
 
 class Page:
@@ -68,23 +95,10 @@ class Page:
 
     def answer(self, asked: Asked) -> Response | Refusal:
         """The file that :meth:`has` found, or 304 where the browser still has it."""
-        if asked.method not in ("GET", "HEAD"):
-            return Refusal(405, "only GET and HEAD here", {"Allow": "GET, HEAD"})
-        file = self._files[asked.path]
-        fields: Mapping[str, str] = {
-            **SAFETY,
-            "ETag": file.etag,
-            "Cache-Control": "no-cache",
-            "Connection": "close",
-        }
-        if file.etag in asked.known_tags:
-            return Response(304, "Not Modified", Headers(fields), b"")
-        fields = {**fields, "Content-Type": file.kind, "Content-Length": str(len(file.data))}
-        body = b"" if asked.method == "HEAD" else file.data
-        return Response(200, "OK", Headers(fields), body)
+        return self._files[asked.path].answer(asked)
 
 
-def _read(folder: Path) -> dict[str, _File]:
+def _read(folder: Path) -> dict[str, File]:
     files = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.suffix not in KINDS or not path.is_file():
@@ -92,7 +106,6 @@ def _read(folder: Path) -> dict[str, _File]:
         data = path.read_bytes()
         if len(data) > LARGEST:
             raise ValueError(f"expected at most {LARGEST} bytes in {path}, got {len(data)}")
-        tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
         place = "/" if path.name == START else f"/{path.name}"
-        files[place] = _File(data, KINDS[path.suffix], tag)
+        files[place] = File.of(data, KINDS[path.suffix])
     return files

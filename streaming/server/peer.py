@@ -25,6 +25,7 @@ from streaming.server.relaying import coder_for, may_pause
 from streaming.server.rooms import Broadcast, Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
 from streaming.server.socket import ServerSocket
+from streaming.server.watching import SessionAccount
 from streaming.wire.agreed import agree
 from streaming.wire.belonging import need_own_hello
 from streaming.wire.framing import framing_of
@@ -62,6 +63,7 @@ class Peer:
         self._portions = Portions(FanOut(runtime.pool, runtime.clock), self._on_event)
         self._pulse = Pulse(socket, settings, started)
         self._outbox = Outbox(runtime.clock, self._send_now)
+        self.account = SessionAccount(self._session, self._journal, self._outbox, runtime.metrics)
         self._backlog = settings.backlog * FRAMES_PER_SECOND
         self._outbox_limit = settings.outbox * FRAMES_PER_SECOND
         self._stream: Stream | None = None
@@ -212,7 +214,7 @@ class Peer:
         slows the client down. A live client never gets here while the server keeps up."""
         if not self._is_full():
             return
-        self._runtime.metrics.paused += 1
+        self.account.pause()
         while self._is_full():
             self._progress.clear()
             with contextlib.suppress(asyncio.TimeoutError):
@@ -263,7 +265,8 @@ class Peer:
             # First: the place of the connection that was lost is this one's.
             self._room = self._runtime.rooms.replace(hello.room, self, hello.resume)
         self._visitor.admit(hello)
-        self._runtime.occupancy.admit(self, listens=listens)
+        share = self._runtime.share_of(hello)
+        self._runtime.occupancy.admit(self, listens=listens, share=share)
         if listens:
             self._join(hello)
         else:
@@ -284,7 +287,7 @@ class Peer:
                 hello,
                 Broadcast(codec.identity, codec.latency, layers, agreed.coder, agreed.pauses),
             )
-        self._session.timbre_of = partial(self._runtime.timbre_of, codec)
+        self._session.timbre_of = partial(self._runtime.timbre_of, codec, hello)
         ready = self._session.open(
             codec.identity, codec.latency, layers, resume=resume, coder=coder, pauses=pauses
         )
@@ -309,7 +312,7 @@ class Peer:
         if outcome.error is not None:
             self._fail(outcome.error)
             return
-        self._account(outcome)
+        self.account.add(outcome)
         if self._room is not None:
             self._room.publish(outcome)
         else:
@@ -337,11 +340,6 @@ class Peer:
         for data, frames in self._session.send(item, stamps):
             self._outbox.put(data, frames)
             self._runtime.metrics.frames_out += frames
-
-    def _account(self, outcome: Outcome) -> None:
-        self._session.totals.add(outcome.queue_max, outcome.encode, outcome.decode)
-        self._runtime.metrics.queue.add(outcome.queue_max)
-        self._runtime.metrics.compute.add(outcome.encode + outcome.decode)
 
     def _join(self, hello: Hello) -> None:
         self.wants = hello.formats()[1] or "pcm"

@@ -18,8 +18,9 @@ import numpy as np
 
 import facodec
 from facodec.codec import Codec
-from facodec.config import HOP, LARGEST_TIMBRE, SAMPLE_RATE
+from facodec.config import HOP, SAMPLE_RATE
 from facodec.names import ANONYMOUS, is_anonymous
+from facodec.streams.conversion import raised
 from facodec.streams.lanes import prepare_thread
 from streaming.engine.capacity import Measured, Slowness, measure
 from streaming.engine.engine import Engine
@@ -27,7 +28,7 @@ from streaming.engine.pipeline import MakePipeline, plan
 from streaming.engine.streams import Outcome, Stream
 from streaming.server.known_voices import Voices, about_voices, draw_anonymous
 from streaming.server.metrics import Metrics
-from streaming.server.occupancy import Occupancy
+from streaming.server.occupancy import SMALLEST, Occupancy
 from streaming.server.pace import Pool
 from streaming.server.recorder import Recorder, RoomRecorder
 from streaming.server.rooms import Broadcast, Room, Rooms
@@ -43,8 +44,6 @@ FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 FULL = 1.0 + 1e-9
 """Load of a machine that holds just what it was measured to hold, and the rounding of the sum."""
 SAMPLE_BYTES = 4
-SEMITONES = 12
-"""Semitones of an octave."""
 HEARD_FRAMES = 511
 """Frames of a recording that is heard at the start: every size of the blocks it is heard in comes
 once."""
@@ -166,18 +165,17 @@ class Runtime:
         drawn = {ANONYMOUS} if any(codec.speakers for codec in self.codecs.values()) else ()
         return sorted({*self.voices.names, *bundled, *drawn})
 
-    def timbre_of(self, codec: Codec, voice: Voice) -> np.ndarray:
-        """Timbre (256,) of a model's that a client's voice means. Raises ProtocolError."""
+    def timbre_of(self, codec: Codec, hello: Hello, voice: Voice) -> np.ndarray:
+        """Timbre (256,) of a model's that a client's voice means. ``hello``: of its session, which
+        may say who talks. Raises ProtocolError."""
         if isinstance(voice.data, str) and is_anonymous(voice.data):
-            timbre: np.ndarray | None = draw_anonymous(codec, voice.data, None)
+            talker = self.voices.find(hello.talker, codec.voices, codec.identity)
+            timbre: np.ndarray | None = draw_anonymous(codec, voice.data, talker)
         else:
             timbre = self.voices.find(voice.data, codec.voices, codec.identity)
         if timbre is None or not voice.shift or not codec.model.follows_source:
             return voice.vector() if timbre is None else timbre
-        # There a timbre says how high its owner speaks, in octaves.
-        shifted = np.array(timbre, np.float32)
-        shifted[-1] += voice.shift / SEMITONES
-        return np.clip(shifted, -LARGEST_TIMBRE, LARGEST_TIMBRE)
+        return raised(timbre, voice.shift)
 
     def plan(self, hello: Hello) -> tuple[Codec, Plan]:
         """The model and the pipeline that a hello asks for. Raises ProtocolError, also when the
@@ -195,9 +193,11 @@ class Runtime:
         else:
             voice = self.voices.find(hello.voice, codec.voices, codec.identity)
         make = plan(hello, codec, voice, self.settings.enroll, talker)
-        duplex = hello.formats() == ("pcm", "pcm")
-        weight = 1.0 if duplex else 0.5
-        measured = self.measured.get(codec.name)
+        formats = hello.formats()
+        duplex = formats == ("pcm", "pcm")
+        weight = 1.0 if duplex else min(0.5, self.share_of(hello))
+        # What leaves sound to its client tells nothing of how fast this machine is.
+        measured = self.measured.get(codec.name) if "pcm" in formats else None
 
         def load() -> float:
             return weight / self.capacity(codec.name)
@@ -228,6 +228,12 @@ class Runtime:
         if measured is None:
             return 1
         return _streams(measured, self.settings.threads, self.slowness.value)
+
+    def share_of(self, hello: Hello) -> float:
+        """Share of a session's place that a session takes; all of it where the number of sessions
+        was set."""
+        is_light = hello.formats() == ("codes", "codes") and self.settings.max_sessions is None
+        return SMALLEST if is_light else 1.0
 
     def places(self) -> int:
         """Sessions that compute, at once: as set, or as measured."""

@@ -27,6 +27,11 @@ class Grant:
     rights: frozenset[str] = frozenset(RIGHTS)
     rooms: tuple[str, ...] = ("*",)
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether it includes all rights, in all rooms."""
+        return self.rights >= frozenset(RIGHTS) and "*" in self.rooms
+
     def lacks(self, role: str, room: str | None) -> str | None:
         """The right that is missing for this role and room, in words; None if all are there."""
         right = role if role in RIGHTS else "convert"

@@ -15,7 +15,10 @@ from clients.cli import COMMANDS, _parser, _top_parser, main, module_of
 from clients.parsing import Parser
 
 FACODEC = [sys.executable, "-m", "clients.cli"]
-LIGHT = ("", "talk", "convert", "publish", "listen", "serve", "devices", "voices", "demo", "encode")
+LIGHT = (
+    "", "talk", "convert", "publish", "listen", "serve", "top", "devices", "voices", "demo",
+    "encode",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -65,6 +68,9 @@ def test_no_command_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -> 
         (["talk", "--frames-per-packet", "9"], "from 1 to 8, got 9"),
         (["talk", "--seed", "-1"], "from 0 to 2147483647, got -1"),
         (["convert"], "required: --voice"),
+        (["convert", "--voice", "a", "--pitch", "220"], "in Hz, is --talker-pitch"),
+        (["talk", "--gain", "nan"], "a number from -24 to 24, got nan"),
+        (["talk", "--gate", "3"], "a number from -90 to 0, got 3"),
         (["publish"], "required: ROOM"),
         (["serve", "--port", "x"], "invalid int value"),
         (["tlak"], "did you mean 'talk'?"),
@@ -92,6 +98,8 @@ def test_wrong_words_are_usage_errors(
         (["talk", "--serve", "--reconnect"], "--reconnect is for"),
         (["talk", "--input", "a.wav", "--output", "a.wav"], "must be different files"),
         (["serve", "--port", "70000"], "expected a port in 0..65535"),
+        (["top", "--token", "a", "--token-file", "b"], "leave one of them out"),
+        (["top", "--token-file", "no/such"], "cannot read no/such"),
         (["voices", "add", "a/b", "x.wav"], "cannot name a voice"),
     ],
 )

@@ -352,7 +352,7 @@ def test_a_known_pitch_goes_with_the_hello(
 ) -> None:
     out = tmp_path / "out.wav"
     words = ["convert", "--server", server, "--fast", "--input", HELLO, "--output", out]
-    words += ["--voice", "hazel", "--pitch", "250", *extra]
+    words += ["--voice", "hazel", "--talker-pitch", "250", *extra]
     assert main([str(word) for word in words]) == 0
     voice = live.voices["hazel"]
     found = soundfile.read(out, dtype="float32")[0]
@@ -372,7 +372,7 @@ def test_a_pitch_nobody_has_is_a_wrong_command_line(
     pitch: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["convert", "--voice", "hazel", "--pitch", pitch])
+        main(["convert", "--voice", "hazel", "--talker-pitch", pitch])
     assert caught.value.code == 2
     assert "whole number from 55 to 450" in capsys.readouterr().err
 

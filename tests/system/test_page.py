@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import io
 import json
 import re
 import shutil
@@ -20,6 +22,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.kit.browser import ELSEWHERE, Browser, Tab, chromium
 from clients.cli import PAGE
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
@@ -28,9 +31,9 @@ from streaming.server.settings import ServerSettings
 from tests import traces
 from tests.conftest import ROOT, missing
 from tests.streaming.wire.test_protocol_document import EXAMPLES, from_hex
-from tests.system.browser import ELSEWHERE, Browser, Tab, chromium
 
 TOKEN = "a-secret"
+HAS_CODEC = "import('/codec-thread.js').then(({ codecOfPage }) => codecOfPage() !== null)"
 
 
 class Running:
@@ -93,9 +96,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory, hello: np.ndarray) -> Iter
 
 
 @contextlib.contextmanager
-def opened(browser: Browser, url: str, *, microphone: bool = True) -> Iterator[Tab]:
-    """A tab with the page in it, which must not complain."""
+def opened(
+    browser: Browser, url: str, *, microphone: bool = True, vectors: bool = True
+) -> Iterator[Tab]:
+    """A tab with the page in it, which must not complain. ``vectors``: whether the browser computes
+    with some."""
     tab = browser.tab(microphone=microphone)
+    if not vectors:
+        without = "WebAssembly.validate = () => false"
+        tab.call("Page.addScriptToEvaluateOnNewDocument", source=without)
     tab.open(url)
     tab.until("document.querySelectorAll('#voices input').length > 3")
     if tab.run("document.getElementById('echo').checked"):
@@ -135,6 +144,27 @@ def said_and_sent(tab: Tab) -> tuple[np.ndarray, np.ndarray]:
     return both[: len(both) // 2], both[len(both) // 2 :]
 
 
+def saved_files(tab: Tab) -> list[bytes]:
+    """The files that a press on Save gives, in their order."""
+    texts = tab.run("""(() => {
+        const blobs = [], names = [], make = URL.createObjectURL;
+        URL.createObjectURL = (blob) => (blobs.push(blob), make.call(URL, blob));
+        const listen = ({ target }) => target.download && names.push(target.download);
+        const click = HTMLAnchorElement.prototype.click;
+        HTMLAnchorElement.prototype.click = function () { listen({ target: this }); };
+        document.getElementById('save').click();
+        URL.createObjectURL = make;
+        HTMLAnchorElement.prototype.click = click;
+        return Promise.all(blobs.map(async (blob, i) => [names[i], await new Promise((resolve) => {
+          const reader = new FileReader();
+          reader.onload = () => resolve(reader.result.split(',')[1]);
+          reader.readAsDataURL(blob);
+        })]));
+    })()""")
+    assert [name for name, _ in texts] == ["said.wav", "sent.wav"]
+    return [base64.b64decode(text) for _, text in texts]
+
+
 def likeness(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
@@ -151,7 +181,7 @@ def best_likeness(heard: np.ndarray, clip: np.ndarray) -> float:
 def test_speech_comes_back_in_the_voice_that_was_chosen(
     browser: Browser, running: Running, live: Codec, hello: np.ndarray, record_property: Any
 ) -> None:
-    with opened(browser, running.page) as tab:
+    with opened(browser, running.page, vectors=False) as tab:
         first = tab.run("document.querySelector('#voices input:checked + label').firstChild.data")
         talk(tab, 4.0)
         said, sent = said_and_sent(tab)
@@ -159,6 +189,7 @@ def test_speech_comes_back_in_the_voice_that_was_chosen(
         known = slice(len(sent) - live.latency.total)  # the end was heard before what followed
         wanted = live.convert(said, live.voices[first.strip()])
         assert likeness(sent[known], wanted[known]) > 0.999
+        assert tab.run("document.getElementById('figure-codec').textContent") == "by the server"
         total = tab.run("document.getElementById('sum').textContent")
         assert 30 < float(total.split()[0]) < 1000
         record_property("measured", f"mouth to ear in the page's ledger, Chromium: {total}")
@@ -183,6 +214,10 @@ def test_speech_comes_back_in_the_voice_that_was_chosen(
         tab.until(f"{last} said.slice(-2000).every((x) => x === 0))")
         tab.click("talk")
         tab.until("document.getElementById('talk-word').textContent === 'Talk'")
+        for saved, sound in zip(saved_files(tab), said_and_sent(tab), strict=True):
+            found, rate = soundfile.read(io.BytesIO(saved), dtype="float32")
+            assert rate == SAMPLE_RATE and len(sound) > 4 * SAMPLE_RATE
+            np.testing.assert_allclose(found, np.clip(sound, -1, 1), atol=1 / 32768)
 
 
 def test_who_opens_the_link_hears_the_room(browser: Browser, running: Running) -> None:
@@ -231,6 +266,7 @@ def test_a_token_comes_in_the_fragment_and_goes_no_further(
 
 def test_it_comes_back_when_the_server_does(browser: Browser, guarded: Running) -> None:
     with opened(browser, f"{guarded.page}#token={TOKEN}") as tab:
+        tab.until(HAS_CODEC)
         talk(tab, 0.2)
         tab.run(
             "new MutationObserver(() => (globalThis.told = (globalThis.told ?? '') + "

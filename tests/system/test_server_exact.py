@@ -176,6 +176,11 @@ def test_a_voice_may_be_named_and_moved_in_pitch_while_somebody_talks(
     assert_equal_audio(heard(given).samples, moved)
     nobody = live.anonymous_voice(seed=7)
     assert_equal_audio(heard(Voice("anonymous.7")).samples, live.convert(clip, nobody))
+    me = live.voices["rowan"]
+    known = Hello("convert", voice="hazel", talker=Voice.exact(me).data)
+    messages = [Voice("anonymous.7"), *raw.audio(clip)]
+    far = live.convert(clip, live.anonymous_voice(me, seed=7), talker=me)
+    assert_equal_audio(raw.run(raw.session(server.url, known, messages)).samples, far)
     assert heard(Voice("nobody")).error.code == "unknown-voice"
     assert heard(Voice("rowan", shift=99.0)).error.code == "bad-field"
 

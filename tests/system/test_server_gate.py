@@ -321,6 +321,38 @@ def test_health_without_the_token_says_no_more_than_that(raw: Any, untrained: Co
     raw.run(scenario())
 
 
+def test_sessions_are_told_to_who_runs_the_server(
+    raw: Any, untrained: Codec, tmp_path: Path
+) -> None:
+    (tmp_path / "tokens").write_text("owner\nguest publish,subscribe\nhall rooms=hall\n")
+    sessions = PLAIN.replace(b"healthz", b"sessions")
+    page = b"Origin: http://app.example\r\n"
+    chosen = settings(token_file=str(tmp_path / "tokens"), allow_origins=("http://app.example",))
+
+    def bearer(token: bytes) -> bytes:
+        return sessions + b"Authorization: Bearer " + token + b"\r\n\r\n"
+
+    async def scenario() -> None:
+        async with Server(chosen, {"live": untrained}) as server:
+            for request, wanted in (
+                (sessions + b"\r\n", 401),
+                (bearer(b"guess"), 401),
+                (bearer(b"guest"), 403),
+                (bearer(b"hall"), 403),
+                (bearer(b"owner"), 200),
+                (sessions + page + b"\r\n", 401),
+            ):
+                assert status(await answer(server.url, request)) == wanted
+            allowed = await answer(server.url, bearer(b"owner").replace(b"Host:", page + b"Host:"))
+            assert status(allowed) == 200 and b"Access-Control" not in allowed
+        async with Server(settings(trusted_proxies=("127.0.0.1",)), {"live": untrained}) as server:
+            assert status(await answer(server.url, sessions + b"\r\n")) == 200
+            elsewhere = sessions + b"X-Forwarded-For: 192.0.2.7\r\n\r\n"
+            assert status(await answer(server.url, elsewhere)) == 403
+
+    raw.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("request_", "wanted"),
     [

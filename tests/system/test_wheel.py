@@ -171,7 +171,7 @@ def test_what_the_wheel_says_of_itself(wheel: Path) -> None:
     assert f"\nVersion: {facodec.__version__}\n" in told
     assert "\nLicense-Expression: Apache-2.0\n" in told and "\nLicense-File: LICENSE\n" in told
     assert "\nProject-URL: " in told
-    for extra in ("server", "train", "bench", "onnx", "av", "denoise", "all"):
+    for extra in ("server", "train", "bench", "onnx", "av", "denoise", "top", "all"):
         assert f"\nProvides-Extra: {extra}\n" in told
 
 

@@ -158,7 +158,7 @@ def _packed(
     library = _library(fast.filter)
     if library is None:
         return None
-    packer = Packer(library)
+    packer = Packer.of(library)
     constants = pack(fast, packer)
     return None if constants is None else (library, constants, packer.owned)
 

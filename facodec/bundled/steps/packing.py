@@ -158,12 +158,19 @@ def _turns(size: int) -> Tensor:
 
 
 class Packer:
-    """Lays constants out as the C code reads them; ``owned`` must outlive its structures."""
+    """Lays constants out as the C code reads them; ``owned`` must outlive its structures.
 
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self._panel = constant(library, "PANEL")
-        self._halves = bool(constant(library, "HALVES"))
+    ``panel``: columns that matrices are padded to a multiple of; ``halves``: whether they may be
+    packed in float16."""
+
+    def __init__(self, panel: int, halves: bool) -> None:
+        self._panel, self._halves = panel, halves
         self.owned: list[object] = []
+
+    @classmethod
+    def of(cls, library: ctypes.CDLL) -> Packer:
+        """A packer for what a library was compiled for."""
+        return cls(constant(library, "PANEL"), bool(constant(library, "HALVES")))
 
     def fits(self, width: int) -> bool:
         """Whether rows of this width follow each other without padding."""

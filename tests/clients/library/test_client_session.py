@@ -110,6 +110,16 @@ def test_an_exact_voice_tells_its_model_and_an_estimate_does_not() -> None:
         list(session.voice(belonging(timbre, OTHER)))
 
 
+def test_a_voice_may_be_named_and_moved() -> None:
+    session = opened(Hello("convert", voice="hazel"))
+    timbre = belonging(np.linspace(-1, 1, 256, dtype=np.float32), LIVE)
+    named, given, plain = sent(
+        [*session.voice("rowan", shift=-2.0), *session.voice(timbre, shift=3), *session.voice("a")]
+    )
+    assert (named, plain) == (Voice("rowan", shift=-2.0), Voice("a"))
+    assert given == Voice(Voice.exact(timbre).data, str(LIVE), shift=3.0)
+
+
 def test_stamps_come_back_as_times_of_the_clients_own_clock() -> None:
     clock = FakeClock()
     session = opened(Hello("loopback"), clock)

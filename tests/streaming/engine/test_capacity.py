@@ -30,7 +30,7 @@ from streaming.engine.capacity import (
 )
 from streaming.server.runtime import Mailbox, Runtime
 from streaming.server.settings import ServerSettings
-from streaming.wire.protocol import Hello, ProtocolError
+from streaming.wire.protocol import Hello, ProtocolError, Voice
 
 BUDGET = SHARE * HOP_SECONDS
 
@@ -153,6 +153,19 @@ def test_a_full_machine_takes_no_more_streams(untrained: Codec) -> None:
         full.plan(half)
     last.close()
     full.plan(half)
+
+
+def test_codes_that_go_out_as_codes_take_little(untrained: Codec) -> None:
+    many = runtime(untrained, ServerSettings(), streams=4)
+    light = Hello("convert", input="codes", output="codes", voice=Voice.exact(np.zeros(256)).data)
+    for _ in range(4):
+        many.open_stream(many.plan(light)[1], lambda outcome: None)
+    assert many.engine.load == pytest.approx(1 / many.capacity())
+    assert many.share_of(light) == 1 / 4 and many.share_of(Hello("encode")) == 1.0
+    # They tell nothing of how fast the machine computes the codec.
+    assert many.plan(light)[1].cost is None and many.plan(Hello("encode"))[1].cost is not None
+    told = runtime(untrained, ServerSettings(max_sessions=1), streams=4)
+    assert told.share_of(light) == 1.0
 
 
 def test_who_sets_the_number_of_sessions_is_believed(untrained: Codec) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from streaming.server.occupancy import Occupancy
+from streaming.server.occupancy import SMALLEST, Occupancy
 from streaming.wire.protocol import ProtocolError
 
 
@@ -47,3 +47,19 @@ def test_the_oldest_without_a_token_gives_way() -> None:
     for visitor in (Visitor(trusted=True) for _ in range(3)):
         occupancy.enter(visitor)
     assert owner.went and occupancy.unknown == 3
+
+
+def test_who_computes_little_takes_a_share_of_a_place() -> None:
+    occupancy = Occupancy(lambda: 2, listeners=0, unknown=20)
+    whole, *light = (Visitor() for _ in range(6))
+    occupancy.admit(whole, listens=False)
+    for visitor in light[:4]:
+        assert not occupancy.are_taken
+        occupancy.admit(visitor, listens=False, share=SMALLEST)
+    assert occupancy.are_taken and occupancy.computing == 5
+    with pytest.raises(ProtocolError, match="all 2 sessions are taken"):
+        occupancy.admit(light[4], listens=False, share=SMALLEST)
+    occupancy.leave(light[0])
+    assert not occupancy.are_taken
+    with pytest.raises(ProtocolError, match="all 2 sessions are taken"):
+        occupancy.admit(light[4], listens=False)

@@ -96,6 +96,12 @@ def test_rights(role: str, room: str | None, lacks: str | None) -> None:
     assert EVERYTHING.lacks(role, room) is None
 
 
+def test_only_all_rights_in_all_rooms_are_everything() -> None:
+    assert EVERYTHING.is_everything and Grant("one", rooms=("hall", "*")).is_everything
+    assert not Grant("two", rooms=("h*",)).is_everything
+    assert not Grant("three", frozenset({"publish", "subscribe"})).is_everything
+
+
 def test_no_repr_shows_a_token() -> None:
     settings = ServerSettings(tokens=(SECRET,))
     shown = f"{settings!r} {settings} {Tokens([(SECRET, EVERYTHING)])!r} {vars(Tokens())}"

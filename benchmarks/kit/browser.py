@@ -171,15 +171,17 @@ class Browser:
 
 
 @contextlib.contextmanager
-def chromium(folder: Path, microphone: Path) -> Iterator[Browser]:
+def chromium(folder: Path, microphone: Path | None = None) -> Iterator[Browser]:
     """A browser with its profile in ``folder`` that hears the wav file ``microphone``, again and
     again. Raises FileNotFoundError where there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         raise FileNotFoundError("chromium")
-    switches = (*SWITCHES, f"--user-data-dir={folder}")
+    switches = [*SWITCHES, f"--user-data-dir={folder}"]
+    if microphone is not None:
+        switches.append(f"--use-file-for-fake-audio-capture={microphone}")
     process = subprocess.Popen(
-        [program, *switches, f"--use-file-for-fake-audio-capture={microphone}", "about:blank"],
+        [program, *switches, "about:blank"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -1,0 +1,140 @@
+// A session whose sound is encoded and decoded in this page, so that only codes travel. To who opens
+// it, it is a session of sound as any other.
+
+import { codecOfPage } from "./codec-thread.js";
+import { serverUrl } from "./connect.js";
+import { STAMP_EVERY } from "./framing.js";
+import { fromHalf, toHalf } from "./half.js";
+import { HOP, Session, SessionError, now } from "./session.js";
+
+const MOST_ENCODING = 40; // blocks, half a second: a codec that is behind would stay behind
+const MOST_DECODING = 160; // packets; playout catches up with what comes late
+const ESTIMATE = 512; // bytes of an estimate of a voice; of others twice as many
+
+/** A session of sound as `Session` has it, with the codec in this page where it is there. `plain`:
+ * leaves the codec to the server all the same. */
+export function openSession(hello, on, wire, plain = false) {
+  const codec = plain ? null : codecOfPage();
+  if (!codec) return new Session(serverUrl(), hello, on, wire);
+  return new CodedSession(codec, hello, on, wire);
+}
+
+class CodedSession {
+  computes = "browser";
+  dropped = 0;
+  ended;
+  #on; #session; #encoder; #decoder;
+  #encoding = 0;
+  #decoding = 0;
+
+  constructor(codec, hello, on, wire) {
+    this.#on = on;
+    this.#encoder = hello.input ? codec.encoder() : null;
+    this.#decoder = hello.output ? codec.decoder() : null;
+    const coded = {
+      ...hello,
+      input: hello.input && "codes",
+      output: hello.output && "codes",
+      identity: hello.identity ?? codec.identity,
+      stamps: STAMP_EVERY,
+    };
+    this.#session = new Session(serverUrl(), coded, {
+      ready: on.ready,
+      voice: ({ data }) => this.#decoder?.setVoice(timbreOf(data)),
+      codes: (frames, seq, times) => this.#decode(frames, seq, times),
+    }, wire);
+    this.ended = this.#session.ended;
+    const free = () => {
+      this.#encoder?.close();
+      this.#decoder?.close();
+    };
+    this.ended.then(free, free);
+  }
+
+  get ready() {
+    return this.#session.ready;
+  }
+
+  /** Samples (n,), of which the last was heard at `heard`; dropped where network or codec are too
+   * slow. */
+  sendSound(samples, heard = null) {
+    const isBehind = this.#session.isBehind || this.#encoding >= MOST_ENCODING;
+    if (heard !== null && isBehind) {
+      this.dropped += samples.length;
+      return false;
+    }
+    const began = now();
+    this.#encoding++;
+    this.#send(this.#encoder.encode(samples), () => {
+      this.#encoding--;
+      return { heard, took: now() - began };
+    });
+    return true;
+  }
+
+  sendVoice(data, identity, shift = 0) {
+    this.#session.sendVoice(data, identity, shift);
+  }
+
+  /** Nothing more will be sent. */
+  end() {
+    if (!this.#encoder) this.#session.end();
+    else this.#send(this.#encoder.flush(), () => ({})).then(() => this.#session.end());
+  }
+
+  close() {
+    this.#session.close();
+  }
+
+  async #send(encoded, told) {
+    try {
+      const { frames } = await encoded;
+      const { heard, took } = told();
+      frames.forEach(({ codes, voice }, i) => {
+        if (voice) this.#session.sendVoice(halves(voice));
+        const isLast = i === frames.length - 1;
+        this.#session.sendCodes(codes, isLast ? heard : null, took);
+      });
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  async #decode(frames, seq, times) {
+    if (this.#decoding >= MOST_DECODING) return;
+    const began = now();
+    this.#decoding++;
+    try {
+      const { hops } = await this.#decoder.decode(frames);
+      this.#decoding--;
+      if (!hops.length) return;
+      const samples = new Float32Array(HOP * hops.length);
+      hops.forEach((hop, i) => samples.set(hop, HOP * i));
+      // What sounds belongs to the frame before the one that was decoded.
+      const first = seq - 1 + frames.length - hops.length;
+      this.#on.sound?.(samples, first, times && { ...times, decode: times.decode + now() - began });
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error) {
+    this.#session.close(new SessionError("lost", error.message));
+  }
+}
+
+/** A timbre (256,) as the bytes of an estimate. */
+function halves(timbre) {
+  const view = new DataView(new ArrayBuffer(ESTIMATE));
+  timbre.forEach((number, i) => view.setUint16(2 * i, toHalf(number), true));
+  return new Uint8Array(view.buffer);
+}
+
+/** The timbre (256,) in the bytes of a voice. */
+function timbreOf(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const read = bytes.length === ESTIMATE
+    ? (_, i) => fromHalf(view.getUint16(2 * i, true))
+    : (_, i) => view.getFloat32(4 * i, true);
+  return Float32Array.from({ length: 256 }, read);
+}
