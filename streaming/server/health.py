@@ -1,4 +1,4 @@
-"""How a server is, for /healthz and /metrics."""
+"""State of a server, for /healthz and /metrics."""
 
 from __future__ import annotations
 
