@@ -24,6 +24,7 @@ PARTS = {
     "quality": "PESQ, STOI, log-mel distance and pitch of a model on a folder of speech",
     "voice": "voice conversion, the words it keeps, and what the codes leak",
     "training": "hours of speech that an hour of one core trains on, by stage, and where it goes",
+    "link": "delay, silence and words over bad paths between two namespaces, beside Opus (root)",
     "loss": "words lost against frames lost: concealed, and with gaps",
     "fuzz": "damaged and malicious inputs through the doors: sound, codes, voices, weights, ...",
     "report": "the HTML page and the documents' tables from a report that was made earlier",

@@ -44,7 +44,6 @@ MOVED: dict[str, str] = {
     "facodec.talkers": "facodec.bundled.several_talkers",
     "streaming.protocol": "streaming.wire.protocol",
     "streaming.settings": "streaming.server.settings",
-    "streaming.stretching": "streaming.playout.stretching",
 }
 """Old name -> new name; modules in an old package follow it."""
 

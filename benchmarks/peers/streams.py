@@ -6,8 +6,6 @@ Whatever is not installed is left out, with the reason.
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import io
 import logging
 from collections.abc import Callable
@@ -18,18 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.peers.libopus import COMPLEXITY, OpusDecoder, OpusEncoder, as_integers
 from facodec.config import HOP, SAMPLE_RATE
 
 if TYPE_CHECKING:
     from facodec.codec import Codec
 
 Call = Callable[[], object]
-OPUS_OK = 0
-OPUS_APPLICATION_VOIP = 2048
-OPUS_SET_BITRATE, OPUS_SET_COMPLEXITY = 4002, 4010
 OPUS_FRAME_MS = 20
-OPUS_BITRATE, OPUS_COMPLEXITY = 9_000, 10
-MOST_PACKET = 1500
+OPUS_BITRATE = 9_000
 ENCODEC_RATE, ENCODEC_SECONDS, ENCODEC_KBIT = 24_000, 1.0, 6.0
 NAIVE_SECONDS = 1.0
 """Audio the naive way hands to the offline model again with every hop."""
@@ -81,79 +76,19 @@ def naive(codec: Codec, samples: np.ndarray) -> Peer:
 def opus(samples: np.ndarray) -> Peer:
     """libopus through ctypes: 16 kHz mono, 20 ms frames, 9 kbit/s, complexity 10. Raises OSError
     where there is no libopus, RuntimeError where it refuses."""
-    library = _libopus()
-    encoder, decoder = _opus_encoder(library), _opus_decoder(library)
     size = SAMPLE_RATE * OPUS_FRAME_MS // 1000
-    pcm = (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    encoder, decoder = OpusEncoder(OPUS_BITRATE), OpusDecoder(size)
+    pcm = as_integers(samples)
     frames = [np.ascontiguousarray(pcm[i * size : (i + 1) * size]) for i in range(FRAMES_OF_INPUT)]
-    packet = (ctypes.c_ubyte * MOST_PACKET)()
-    out = np.zeros(size, np.int16)
-    packets: list[bytes] = []
+    packets = [encoder.encode(frame) for frame in frames]
     to_encode, to_decode = cycle(frames), cycle(packets)
-
-    def encode() -> int:
-        frame = next(to_encode)
-        length = library.opus_encode(encoder, frame.ctypes.data, size, packet, MOST_PACKET)
-        if length < 0:
-            raise RuntimeError(f"libopus could not encode: error {length}")
-        return int(length)
-
-    for _ in frames:
-        length = encode()
-        packets.append(bytes(packet[:length]))
-
-    def decode() -> int:
-        data = next(to_decode)
-        made = library.opus_decode(decoder, data, len(data), out.ctypes.data, size, 0)
-        if made != size:
-            raise RuntimeError(f"libopus decoded {made} samples of {size}")
-        return int(made)
-
     return Peer(
         f"Opus {OPUS_BITRATE // 1000}",
         OPUS_FRAME_MS / 1000,
-        f"libopus, {OPUS_FRAME_MS} ms frames at 16 kHz, complexity {OPUS_COMPLEXITY}",
-        encode,
-        decode,
+        f"libopus, {OPUS_FRAME_MS} ms frames at 16 kHz, complexity {COMPLEXITY}",
+        lambda: encoder.encode(next(to_encode)),
+        lambda: decoder.decode(next(to_decode)),
     )
-
-
-def _libopus() -> ctypes.CDLL:
-    path = ctypes.util.find_library("opus")
-    if path is None:
-        raise OSError("libopus is not installed")
-    library = ctypes.CDLL(path)
-    pointer = ctypes.c_void_p
-    library.opus_encoder_create.restype = library.opus_decoder_create.restype = pointer
-    library.opus_encode.argtypes = [pointer, pointer, ctypes.c_int, pointer, ctypes.c_int32]
-    library.opus_decode.argtypes = [
-        pointer, ctypes.c_char_p, ctypes.c_int32, pointer, ctypes.c_int, ctypes.c_int,
-    ]  # fmt: skip
-    library.opus_encode.restype = ctypes.c_int32
-    return library
-
-
-def _opus_encoder(library: ctypes.CDLL) -> ctypes.c_void_p:
-    error = ctypes.c_int()
-    application = OPUS_APPLICATION_VOIP
-    made = library.opus_encoder_create(SAMPLE_RATE, 1, application, ctypes.byref(error))
-    encoder = ctypes.c_void_p(made)
-    if error.value != OPUS_OK:
-        raise RuntimeError(f"libopus made no encoder: error {error.value}")
-    for request, value in (
-        (OPUS_SET_BITRATE, OPUS_BITRATE),
-        (OPUS_SET_COMPLEXITY, OPUS_COMPLEXITY),
-    ):
-        library.opus_encoder_ctl(encoder, ctypes.c_int(request), ctypes.c_int(value))
-    return encoder
-
-
-def _opus_decoder(library: ctypes.CDLL) -> ctypes.c_void_p:
-    error = ctypes.c_int()
-    decoder = ctypes.c_void_p(library.opus_decoder_create(SAMPLE_RATE, 1, ctypes.byref(error)))
-    if error.value != OPUS_OK:
-        raise RuntimeError(f"libopus made no decoder: error {error.value}")
-    return decoder
 
 
 # --------------------------------------------------------------------------------------- networks

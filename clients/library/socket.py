@@ -14,6 +14,7 @@ from clients.library.addresses import proxy_for
 from clients.library.certificates import client_context
 from clients.library.refusals import explain_failure, explain_handshake
 from streaming.wire import protocol
+from streaming.wire.transport import repeat_soon
 
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
@@ -92,4 +93,5 @@ async def open_socket(url: str, token: str | None, ca: str | None) -> ClientSock
     except Exception as error:  # also ImportError and what else a proxy of any kind brings
         raise explain_failure(url, proxy, error) from error
     assert isinstance(socket, ClientSocket)
+    repeat_soon(socket.transport.get_extra_info("socket"))
     return socket

@@ -40,42 +40,70 @@ FIRST, FIRST_PACKETS = 1.0, 4
 what comes meanwhile goes into longer ones."""
 FIRST_BASE = 0.25
 """Seconds that the first acknowledgement may take."""
+LOOK = 0.03
+"""Seconds that may pass from one look at the link to the next."""
+ALONE = 2
+"""Packets in a row that had the link for themselves and took longer: the way has become longer."""
+TRY_AFTER = 5.0
+"""Seconds that a link must have been late until packets are sent one by one, to see whether it is
+the link that is slow or the way that is long; then twice as long, and so on, up to the most."""
+GOOD_FOR = 1.0
+"""Seconds after which a link that is good is not late any more."""
 
 
 class LinkWatch:
     """Delay of a connection, from bytes handed to it and not acknowledged yet.
 
     ``lag``: s beyond the shortest time that any took: by which the oldest of them is late, or, once
-    it is, by which the newest will be at the pace at which they are taken.
+    it is, by which the newest will be at the pace at which they are taken. ``alone``: messages so
+    far before which none was on the way; they tell where the shortest time has become longer.
     """
 
     def __init__(self) -> None:
         self.lag = 0.0
+        self.alone = 0
         self._base = FIRST_BASE
         self._sent = 0
         self._began: float | None = None
-        self._waiting: deque[tuple[float, int]] = deque()
+        self._waiting: deque[tuple[float, int, bool]] = deque()
+        self._times_alone: deque[float] = deque(maxlen=ALONE)
+        self._last_taken = float("-inf")
+        self._stands_still = False
         self._taken: deque[tuple[float, int]] = deque()
 
     def look(self, now: float, sent: int, unacknowledged: int) -> None:
         """``sent``: bytes ever handed over, those that ``unacknowledged`` counts included."""
         self._began = now if self._began is None else self._began
         if sent > self._sent:
-            self._waiting.append((now, sent))
+            self._waiting.append((now, sent, not self._waiting))
             self._sent = sent
         taken = sent - unacknowledged
         while self._waiting and self._waiting[0][1] <= taken:
-            since, _ = self._waiting.popleft()
+            since, _, alone = self._waiting.popleft()
             if now > since:
-                self._base = min(self._base, now - since)
+                self._took(now - since, alone)
+        if self._taken and taken > self._taken[-1][1]:
+            self._last_taken = now
         self._taken.append((now, taken))
         while now - self._taken[0][0] > RATE_OVER:
             self._taken.popleft()
         age = now - self._waiting[0][0] if self._waiting else 0.0
+        self._stands_still = 0 < age - self._base <= now - self._last_taken + LOOK
         pace = self._pace(PACE_OVER)
         if age - self._base > GOOD and pace:
             age = max(age, unacknowledged / pace)
         self.lag = max(0.0, age - self._base)
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether nothing has been taken for as long as the connection is behind: it is not slow,
+        it stands still, as in an outage or while TCP repeats what was lost."""
+        return self._stands_still
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all has been acknowledged."""
+        return not self._waiting
 
     @property
     def is_unsure(self) -> bool:
@@ -88,6 +116,14 @@ class LinkWatch:
     def kbps(self) -> float:
         """Rate that the link has taken lately, kbit/s, headers of WebSocket included."""
         return self._pace(RATE_OVER) * 8e-3
+
+    def _took(self, seconds: float, alone: bool) -> None:
+        self._base = min(self._base, seconds)
+        if alone:
+            self.alone += 1
+            self._times_alone.append(seconds)
+            if len(self._times_alone) == ALONE and min(self._times_alone) > self._base + GOOD:
+                self._base = min(self._times_alone)
 
     def _pace(self, seconds: float) -> float:
         """Bytes a second that were taken in the last ``seconds``."""
@@ -108,20 +144,28 @@ class LinkControl:
         self._good_since: float | None = None
         self._eased = float("-inf")
         self._patience = PATIENCE
+        self._late_since: float | None = None
+        self._trying_until: int | None = None
+        self._try_after = TRY_AFTER
 
     @property
     def is_slow(self) -> bool:
         """Whether anything is done about the link."""
         return self.is_full or self.frames > self._wanted
 
-    def decide(self, now: float, lag: float) -> None:
-        """``lag`` of the link, s."""
-        self.is_full = lag > FULL
+    def decide(self, now: float, watch: LinkWatch) -> None:
+        """``watch``: of the link."""
+        lag = watch.lag
+        self._try_alone(now, watch)
+        self.is_full = lag > FULL if self._trying_until is None else not watch.is_idle
         if lag >= GOOD:
             self._good_since = None
         elif self._good_since is None:
             self._good_since = now
-        if lag > SLOW and self.frames < MOST_FRAMES and now - self._changed >= STEP_EVERY:
+        if watch.is_stalled and lag > FULL:
+            self._changed = now  # what comes of it is not to be taken for a slow link either
+        may_step = self.frames < MOST_FRAMES and now - self._changed >= STEP_EVERY
+        if lag > SLOW and may_step and not watch.is_stalled:
             if now - self._eased < 2 * self._patience:
                 self._patience = min(2 * self._patience, MOST_PATIENCE)
             self.frames = min(2 * self.frames, MOST_FRAMES)
@@ -129,6 +173,19 @@ class LinkControl:
         elif self._may_ease(now):
             self.frames = max(self.frames // 2, self._wanted)
             self._changed = self._eased = self._good_since = now
+
+    def _try_alone(self, now: float, watch: LinkWatch) -> None:
+        """Begins and ends the time in which packets are sent one by one."""
+        if self._trying_until is not None:
+            if watch.alone >= self._trying_until:
+                self._trying_until, self._late_since = None, None
+        elif self._good_since is not None and now - self._good_since >= GOOD_FOR:
+            self._late_since, self._try_after = None, TRY_AFTER
+        elif self._late_since is None:
+            self._late_since = now
+        elif now - self._late_since >= self._try_after:
+            self._trying_until = watch.alone + ALONE + 1
+            self._try_after = min(2 * self._try_after, MOST_PATIENCE)
 
     def _may_ease(self, now: float) -> bool:
         good = self._good_since
@@ -232,7 +289,7 @@ class Uplink:
     def _look(self) -> LinkControl:
         now, frames = self._clock(), self._control.frames
         self._look_on()
-        self._control.decide(now, self._watch.lag)
+        self._control.decide(now, self._watch)
         self._counters.steps += self._control.frames > frames
         return self._control
 

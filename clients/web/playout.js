@@ -69,6 +69,7 @@ export class PlayoutBuffer {
   #lows; #briefLows;
   #hurryUntil = -Infinity;
   #underrunsSeen = 0;
+  #pushed = -Infinity;
   #relaxAt = -Infinity;
   #nextSplice = -Infinity;
   #ended = false;
@@ -107,6 +108,7 @@ export class PlayoutBuffer {
     this.#ended = false;
     this.#packet = samples.length;
     this.#watch(now);
+    this.#pushed = now;
     const stored = this.#store(this.#adapted(samples, now));
     const ahead = this.#ring.level - stored;
     const waiting = this.#playing ? ahead : Math.max(ahead, this.target - samples.length);
@@ -122,8 +124,10 @@ export class PlayoutBuffer {
     const { underruns } = this.counters;
     if (underruns !== this.#underrunsSeen) {
       this.#underrunsSeen = underruns;
-      const ceiling = Math.floor(this.#ring.capacity / 2);
-      this.#reserve = Math.min(this.#reserve + this.#samples(this.#set.growth), ceiling);
+      if (now - this.#pushed <= this.#set.limit / 2) {
+        const ceiling = Math.floor(this.#ring.capacity / 2);
+        this.#reserve = Math.min(this.#reserve + this.#samples(this.#set.growth), ceiling);
+      }
       this.#relaxAt = now + this.#set.forget;
       this.#hurryUntil = now + this.#set.hurry;
       this.#restartLows(now);

@@ -4,7 +4,8 @@ No clock, no device, no socket: the producer tells the time when it pushes, the 
 callback) only copies. Its delay starts small, grows when the buffer ran dry and shrinks again when
 the margin has been ample for a while, by cutting or repeating whole pitch periods under a
 crossfade, the idea of WSOLA (Verhelst and Roelands, 1993). After a stall the newest is worth most:
-what is far behind is skipped at once, the rest is caught up with within a second.
+what is far behind is skipped at once, the rest is caught up with within a second. An outage, longer
+than any margin, is no reason for a larger one.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from facodec.config import SAMPLE_RATE
 from streaming.playout.ring import SampleRing
-from streaming.playout.stretching import SILENT
 
+SILENT = 1e-3
+"""Largest sample, -60 dB of full scale, of what counts as silence."""
 CAUGHT_UP = 5
 """One of so many samples is left out to play 25 % faster."""
 LONGEST_PERIOD = 0.01
@@ -32,7 +34,8 @@ class PlayoutSettings:
     reserve: float = 0.015
     """Seconds that should still wait when the next packet arrives, at the start and at least."""
     growth: float = 0.015
-    """Added to the reserve each time the buffer ran dry."""
+    """Added to the reserve each time the buffer ran dry for want of a packet that came in time for
+    a larger one, at most half the limit after the one before it."""
     limit: float = 0.5
     """Most that may wait. Beyond it the oldest samples are dropped and counted as overrun."""
     calm: float = 1.0
@@ -100,6 +103,7 @@ class PlayoutBuffer:
         # producer's
         self._reserve = self.settings.samples(self.settings.reserve)
         self._packet = 0
+        self._pushed = float("-inf")
         self._lows = _LowWater(self.settings.calm)
         self._brief_lows = _LowWater(self.settings.brief)
         self._hurry_until = float("-inf")
@@ -139,6 +143,7 @@ class PlayoutBuffer:
         self._ended = False
         self._packet = len(samples)
         self._watch(now)
+        self._pushed = now
         stored = self._store(self._adapted(samples, now))
         ahead = self._ring.level - stored
         waiting = ahead if self._playing else max(ahead, self.target - len(samples))
@@ -152,8 +157,9 @@ class PlayoutBuffer:
         underruns = self.counters.underruns
         if underruns != self._underruns_seen:
             self._underruns_seen = underruns
-            ceiling = self._ring.capacity // 2
-            self._reserve = min(self._reserve + self._samples(self.settings.growth), ceiling)
+            if now - self._pushed <= self.settings.limit / 2:
+                ceiling = self._ring.capacity // 2
+                self._reserve = min(self._reserve + self._samples(self.settings.growth), ceiling)
             self._relax_at = now + self.settings.forget
             self._hurry_until = now + self.settings.hurry
             self._restart_lows(now)

@@ -27,6 +27,7 @@ from streaming.server.connections import (
     accept,
 )
 from streaming.server.gate import Gate, Visitor
+from streaming.server.health import health_of, prometheus_of, status_of
 from streaming.server.http import Asked, Refusal, read_request, respond
 from streaming.server.model_image import ModelImage
 from streaming.server.output import Output
@@ -256,7 +257,7 @@ class Server:
             return refusal
         allowed = {} if asked.origin is None else {"Access-Control-Allow-Origin": asked.origin}
         if asked.path == "/healthz":
-            told = self.health() if visitor.is_known else {"status": self._status}
+            told = self.health() if visitor.is_known else {"status": status_of(self.runtime)}
             status = 503 if self.runtime.draining else 200
             answer = respond(status, json.dumps(told), "application/json", allowed)
         elif asked.path == "/sessions":
@@ -264,7 +265,7 @@ class Server:
                 return refusal
             answer = respond(200, json.dumps(self._watched()), "application/json")
         elif visitor.is_known:
-            answer = respond(200, self._prometheus(), "text/plain; version=0.0.4", allowed)
+            answer = respond(200, prometheus_of(self.runtime), "text/plain; version=0.0.4", allowed)
         else:
             return Refusal(401, "metrics want a token", {"WWW-Authenticate": "Bearer"})
         if asked.method == "HEAD":
@@ -275,58 +276,15 @@ class Server:
         self.runtime.metrics.refused[str(status)] += 1
         journal.refused(visitor.address, status, path, sentence)
 
-    # ------------------------------------------------------------------------------------- health
-
-    @property
-    def _status(self) -> str:
-        return "draining" if self.runtime.draining else "ok"
-
     def health(self) -> dict[str, Any]:
         """Answer of /healthz to those who may come in."""
-        runtime = self.runtime
-        return {
-            "status": self._status,
-            "models": list(runtime.codecs),
-            "identities": [str(codec.identity) for codec in runtime.codecs.values()],
-            "voices": runtime.voice_names,
-            "about_voices": runtime.about_voices,
-            "page_model": None if self._image is None else self._image.place,
-            "sessions": self.runtime.occupancy.computing,
-            "listeners": self.runtime.occupancy.listeners,
-            "unknown": self.runtime.occupancy.unknown,
-            "capacity": self.capacity,
-            "load": round(runtime.engine.load, 4),
-            "slowness": round(runtime.slowness.value, 3),
-            "measured": {name: one.to_json() for name, one in runtime.measured.items()},
-            "memory": runtime.memory(),
-            "rooms": len(runtime.rooms),
-            "streams": runtime.engine.streams,
-            "backlog_frames": round(runtime.engine.backlog, 3),
-            "uptime_s": round(runtime.clock() - runtime.started, 3),
-            "metrics": runtime.metrics.to_json(),
-        }
+        told = health_of(self.runtime)
+        return {**told, "page_model": None if self._image is None else self._image.place}
 
     def _watched(self) -> dict[str, Any]:
         """Answer of /sessions."""
         accounts = [peer.account.to_json() for peer in self._peers]
         return {"server": self.health(), "sessions": [one for one in accounts if one is not None]}
-
-    def _prometheus(self) -> str:
-        runtime = self.runtime
-        gauges = {
-            "sessions": runtime.occupancy.computing,
-            "listeners": runtime.occupancy.listeners,
-            "unknown": runtime.occupancy.unknown,
-            "capacity": self.capacity,
-            "load": runtime.engine.load,
-            "slowness": runtime.slowness.value,
-            **runtime.memory(),
-            "rooms": len(runtime.rooms),
-            "streams": runtime.engine.streams,
-            "backlog_frames": runtime.engine.backlog,
-            "uptime_seconds": runtime.clock() - runtime.started,
-        }
-        return runtime.metrics.to_prometheus(gauges)
 
 
 def run(settings: ServerSettings) -> int:

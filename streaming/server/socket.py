@@ -19,6 +19,7 @@ from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import State
 
 from streaming.server.pace import Allowance
+from streaming.wire.transport import repeat_soon
 
 SLICE = 512
 """Bytes taken apart at a time: at most 86 frames, about half a millisecond."""
@@ -119,6 +120,7 @@ class ServerSocket(ServerConnection):
         self._set(sockets.SOL_SOCKET, "SO_SNDBUF", KERNEL_SEND)
         self._set(sockets.SOL_SOCKET, "SO_RCVBUF", KERNEL_RECEIVE)
         self._set(sockets.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", KERNEL_UNSENT)
+        repeat_soon(self._socket)
         self.recv_messages.pause = partial(self._hold, "queue")
         self.recv_messages.resume = partial(self._release, "queue")
 

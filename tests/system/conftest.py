@@ -14,14 +14,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+import soundfile
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from benchmarks.kit.browser import Browser, chromium
 from facodec import bitstream
-from facodec.config import HOP
+from facodec.config import HOP, SAMPLE_RATE
 from streaming.server.process import run_on_best_loop
 from streaming.wire import protocol
 from streaming.wire.protocol import Audio, Codes, Done, Error, Hello, Ready, Voice
+from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]
 SERVE = (
@@ -226,3 +229,15 @@ def server_process() -> Callable[..., Any]:
             server.process.communicate()
 
     return start
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, hello: np.ndarray) -> Iterator[Browser]:
+    """A browser whose microphone hears a sentence over and over."""
+    folder = tmp_path_factory.mktemp("browser")
+    soundfile.write(folder / "microphone.wav", hello, SAMPLE_RATE, subtype="PCM_16")
+    try:
+        with chromium(folder, folder / "microphone.wav") as started:
+            yield started
+    except FileNotFoundError:
+        missing("chromium")

@@ -22,14 +22,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.kit.browser import ELSEWHERE, Browser, Tab, chromium
+from benchmarks.kit.browser import ELSEWHERE, Browser, Tab
 from clients.cli import PAGE
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
 from tests import traces
-from tests.conftest import ROOT, missing
+from tests.conftest import ROOT
 from tests.streaming.wire.test_protocol_document import EXAMPLES, from_hex
 
 TOKEN = "a-secret"
@@ -82,17 +82,6 @@ def guarded(live: Codec) -> Iterator[Running]:
     """A server that wants a token."""
     with contextlib.closing(Running(live, tokens=(TOKEN,), drain=0.1)) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, hello: np.ndarray) -> Iterator[Browser]:
-    folder = tmp_path_factory.mktemp("browser")
-    soundfile.write(folder / "microphone.wav", hello, SAMPLE_RATE, subtype="PCM_16")
-    try:
-        with chromium(folder, folder / "microphone.wav") as started:
-            yield started
-    except FileNotFoundError:
-        missing("chromium")
 
 
 @contextlib.contextmanager

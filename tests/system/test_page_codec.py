@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 
-from benchmarks.kit.browser import ELSEWHERE, Browser, Tab, chromium
+from benchmarks.kit.browser import ELSEWHERE, Browser, Tab
 from facodec.codec import Codec
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.streams.batching import run_alone
 from facodec.streams.talkers import TalkerLine
 from streaming.engine.pipeline import ConvertFrames, Decode, Encode, Pipeline
 from streaming.wire.media import Sound
-from tests.conftest import missing
 from tests.exactness import assert_equal_audio, assert_equal_codes
 from tests.system.test_page import (
     HAS_CODEC,
@@ -65,17 +63,6 @@ COMPUTE = """import('/codec.js').then(async ({ Codec }) => {
 def running(live: Codec) -> Iterator[Running]:
     with contextlib.closing(Running(live, allow_hosts=(ELSEWHERE,))) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, hello: np.ndarray) -> Iterator[Browser]:
-    folder = tmp_path_factory.mktemp("browser")
-    soundfile.write(folder / "microphone.wav", hello, SAMPLE_RATE, subtype="PCM_16")
-    try:
-        with chromium(folder, folder / "microphone.wav") as started:
-            yield started
-    except FileNotFoundError:
-        missing("chromium")
 
 
 @pytest.fixture(scope="module")

@@ -41,15 +41,21 @@ def rate_of(frames: int) -> float:
 
 
 class FakeLink:
-    """A session over a link of ``rates`` (from s on, bit/s), one way of which takes ``delay`` s."""
+    """A session over a link of ``rates`` (from s on, bit/s), one way of which takes ``delay`` s,
+    ``longer`` s more from some time on."""
 
-    def __init__(self, rates: list[tuple[float, float]], delay: float = 0.03) -> None:
+    def __init__(
+        self,
+        rates: list[tuple[float, float]],
+        delay: float = 0.03,
+        longer: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
         self.now = 0.0
         self.bytes_sent = 0
         self.lags: list[tuple[float, float]] = []
         """Time that a packet came, and the age of its oldest frame then."""
         self.packets: list[tuple[float, int]] = []
-        self._rates, self._delay = rates, delay
+        self._rates, self._delay, self._longer = rates, delay, longer
         self._free_at = 0.0
         self._acknowledged: deque[tuple[float, int]] = deque()
 
@@ -75,9 +81,11 @@ class FakeLink:
         size += MESSAGE + WEBSOCKET
         self.bytes_sent += size
         self._free_at = self._sent_by(max(self.now, self._free_at), 8 * (size + HEADERS))
-        self._acknowledged.append((self._free_at + 2 * self._delay, size))
+        since, more = self._longer
+        delay = self._delay + (more if self.now >= since else 0.0)
+        self._acknowledged.append((self._free_at + 2 * delay, size))
         if captured is not None:
-            come = self._free_at + self._delay
+            come = self._free_at + delay
             self.lags.append((come, come - captured))
 
     def _sent_by(self, at: float, bits: float) -> float:
@@ -144,7 +152,7 @@ def test_on_a_link_of_1_3_times_the_rate_of_long_packets_the_lag_stays_under_400
     assert told.counters.dropped == 0
 
 
-@pytest.mark.parametrize(("kbps", "most"), [(4.0, 0.95), (6.24, 0.6), (9.0, 0.45)])
+@pytest.mark.parametrize(("kbps", "most"), [(4.0, 1.1), (6.24, 0.6), (9.0, 0.5)])
 def test_on_a_link_that_is_too_slow_the_oldest_is_dropped_and_the_lag_stays_bounded(
     kbps: float, most: float
 ) -> None:
@@ -166,6 +174,25 @@ def test_after_an_outage_the_newest_comes_at_once(length: float) -> None:
     assert worst(link, 38) < 0.06  # as before: one frame a packet
     assert link.packets[-1][1] == 1
     assert any(told.troubles) and not told.troubles[-1]
+
+
+@pytest.mark.parametrize("length", [0.3, 1.0, 5.0])
+def test_a_link_that_stood_still_is_not_slow(length: float) -> None:
+    link = FakeLink([(0, 256e3), (10, 0.0), (10 + length, 256e3)])
+    told = talk(link, 10 + length + 3)
+    assert worst(link, 10 + length + 0.5) < 0.06
+    assert told.counters.steps == 0
+
+
+@pytest.mark.parametrize("more", [0.05, 0.1, 0.3])
+def test_a_way_that_becomes_longer_is_no_slow_link(more: float) -> None:
+    link = FakeLink([(0, 1e6)], longer=(5.0, more))
+    told = talk(link, 40)
+    assert {count for at, count in link.packets if at > 30} == {1}
+    assert not any(told.troubles[-400:])
+    assert worst(link, 30) < 0.05 + more
+    assert told.counters.dropped <= 160
+    assert worst(link, 0) < 0.5 + more
 
 
 def test_steps_back_that_fail_are_tried_more_and_more_rarely() -> None:

@@ -86,6 +86,14 @@ def test_an_underrun_fades_out_is_counted_and_makes_the_target_grow() -> None:
     assert largest_jump(heard) < 3 * tone_jump  # mirrored and faded, never cut off
 
 
+@pytest.mark.parametrize(("length", "grown"), [(0.1, 240), (0.2, 240), (0.4, 0), (2.0, 0)])
+def test_an_outage_is_no_reason_for_a_larger_margin(length: float, grown: int) -> None:
+    buffer = PlayoutBuffer()
+    play(buffer, stalled(3.0, 0.5, length), 0.6 + length)
+    assert buffer.counters.underruns == 1
+    assert buffer.target == PlayoutBuffer().settings.samples(0.015) + PACKET + grown
+
+
 def test_the_delay_returns_to_small_after_a_burst() -> None:
     buffer = PlayoutBuffer()
     heard, levels = play(buffer, stalled(12.0, 2.0, 0.3), 12.0)

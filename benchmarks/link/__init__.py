@@ -1,0 +1,1 @@
+"""Speech over bad paths between two network namespaces."""
