@@ -8,9 +8,11 @@ and outages act on TCP as they do outside.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.kit.common import Result, add_common, duration, reason, run_part, say, whole_number
 from benchmarks.kit.present import Cell, Chart, Table
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from benchmarks.link.codecs import Contender
     from benchmarks.link.conditions import Path as Conditions
     from benchmarks.link.speech import Talk
+
+T = TypeVar("T")
 
 EXAMPLES = """\
   sudo facodec bench link --data speech/valid        all paths, about a quarter of an hour
@@ -73,19 +77,32 @@ def measure(args: argparse.Namespace, result: Result) -> None:
     bench = _Bench(talk, args, result)
     for key, contender in contenders.items():
         bench.meet(key, contender)
-    with ThreadPoolExecutor(args.at_once) as pool:
-        jobs = [
-            pool.submit(bench.carry, name, path, key, contender)
-            for name, path in chosen
-            for key, contender in contenders.items()
-        ]
-        carried = []
-        for number, job in enumerate(jobs, start=1):
-            carried.append(job.result())
-            row, _ = carried[-1]
-            say(f"link: {number} of {len(jobs)}, {row['path']}, {row['codec']}")
+    talks = [
+        partial(bench.carry, name, path, key, contender)
+        for name, path in chosen
+        for key, contender in contenders.items()
+    ]
+    carried = []
+    for number, (row, heard) in enumerate(side_by_side(talks, args.at_once), start=1):
+        carried.append((row, heard))
+        say(f"link: {number} of {len(talks)}, {row['path']}, {row['codec']}")
     # Not meanwhile: to judge takes what computing time there is.
     result["rows"] += [bench.judge(*each) for each in carried]
+
+
+def side_by_side(works: Sequence[Callable[[], T]], at_once: int) -> Iterator[T]:
+    """Yields the results of ``works`` in order, so many running at a time. After an error or Ctrl-C
+    those under way end, and no other begins."""
+    with ThreadPoolExecutor(at_once) as pool:
+        jobs = [pool.submit(work) for work in works]
+        try:
+            for job in jobs:
+                yield job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if any(job.running() for job in jobs):
+                say("link: ending when the talks under way have ended")
+            raise
 
 
 def _contenders(names: list[str] | None, known: dict[str, Contender]) -> dict[str, Contender]:

@@ -7,7 +7,9 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,31 @@ def test_the_table_has_a_row_for_each_talk_and_says_which_failed() -> None:
     assert "nothing was heard" in table.rows[1]
     assert "opus-20 4%" in table.note
     assert link.tables({}) == []
+
+
+def test_after_an_interrupted_talk_no_other_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    told = threading.Event()
+    monkeypatch.setattr(link, "say", lambda text: told.set())
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    def under_way() -> int:
+        return int(told.wait(10))
+
+    def other() -> int:
+        begun.append(2)
+        return 2
+
+    with pytest.raises(KeyboardInterrupt):
+        list(link.side_by_side([interrupted, under_way, *[other] * 3], 1))
+    assert not begun
+
+
+def test_talks_side_by_side_come_in_order() -> None:
+    works = [partial(str, number) for number in range(5)]
+    assert list(link.side_by_side(works, 3)) == ["0", "1", "2", "3", "4"]
 
 
 def test_table_and_picture_go_into_a_document(tmp_path: Path) -> None:
