@@ -332,7 +332,7 @@ def test_a_bad_checkpoint_is_a_sentence(corpus: Corpus, tmp_path: Path) -> None:
             averaged_model(path)
     for state in ([], {"step": 1}, {"step": 1, "model": {}, "average": {}}):
         torch.save(state, path)
-        with pytest.raises(FileError, match=r"checkpoint\.pt is not a checkpoint"):
+        with pytest.raises(FileError, match=r"checkpoint\.pt(: expected| is not) a checkpoint"):
             Trainer(corpus, TINY, tmp_path)
 
 
