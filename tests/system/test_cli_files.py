@@ -173,8 +173,9 @@ def test_a_room_carries_codes_from_one_to_another(
     assert listener.returncode == 0, heard
     assert "the publisher left room hall" in heard[1]
     sound = read(out)
-    # How much it missed depends on who was first.
-    assert len(sound) % 200 == 0 and 0 < len(sound) <= 40_000
+    # How much it missed depends on who was first; frames of a pause that were made in time, and
+    # not taken off another one yet, may be too many.
+    assert len(sound) % 200 == 0 and 0 < len(sound) <= 42_000
     assert np.abs(sound).max() > 0.01
 
 
