@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ async def ends_in_order(raw: Any, process: subprocess.Popen[str], url: str, numb
     ("closed", "number"), [("stdout", signal.SIGTERM), ("both", signal.SIGHUP)]
 )
 def test_nobody_reading_its_output_drops_no_session(raw: Any, closed: str, number: int) -> None:
-    with serve() as (process, url):
+    # Where the tests run under nohup, SIGHUP would be ignored.
+    with serve(preexec_fn=partial(signal.signal, number, signal.SIG_DFL)) as (process, url):
         for name in ("stdout", "stderr"):
             if closed in (name, "both"):
                 getattr(process, name).close()
