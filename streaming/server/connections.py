@@ -40,7 +40,7 @@ MOST_ARRIVING = 256
 """Connections that are no WebSocket yet: each takes a descriptor, of which a process may have
 few."""
 REQUEST_TIMEOUT = 10.0
-"""Seconds that a client has for the first byte of its request, or of TLS."""
+"""Seconds that a client has for its request, and before that for the first byte of TLS."""
 SUSPENSE = 1.0
 """Seconds for which a request waits to be read, from an address that has shown wrong tokens."""
 HASTE = 1.0
@@ -216,7 +216,8 @@ class Request(asyncio.Protocol):
             self._hand_over()
 
     def eof_received(self) -> None:
-        self._hand_over().eof_received()
+        if self._data:  # else there is nobody to answer, and the transport closes
+            self._hand_over().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.cancel()
@@ -300,6 +301,7 @@ class Handshake(asyncio.Protocol):
             # Any end of TLS is an OSError, a connection that went as well; so is a deadline.
             with suppress(OSError, asyncio.TimeoutError):
                 await asyncio.wait_for(_first_byte(self._loop, client), REQUEST_TIMEOUT)
+                # TLS costs as much as a request, and hides its token: all are strangers here.
                 await asyncio.sleep(arrival.asks(None))
                 await self._loop.connect_accepted_socket(
                     partial(self._make, arrival), client, ssl=self._context, **timeouts
