@@ -10,7 +10,7 @@ SERVER = ("torch", "safetensors", "tqdm")
 EXTRAS = {
     "server": SERVER,
     "train": (*SERVER, "matplotlib"),
-    "bench": (*SERVER, "pesq", "pystoi", "pocketsphinx", "resemblyzer"),
+    "bench": (*SERVER, "pesq", "pystoi", "speechmos", "pocketsphinx", "resemblyzer"),
     "onnx": (*SERVER, "onnx", "onnxscript", "onnxruntime"),
     "av": ("av",),
     "denoise": ("pyrnnoise",),
