@@ -35,8 +35,10 @@ PRIVATES_OF_PYTORCH = {
     "_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported",
 }  # fmt: skip
 """Packed products, which have no public name."""
-PRIVATES_OF_AIOQUIC = {"_datagrams_pending", "_remote_max_datagram_frame_size", "_streams"}
-"""Datagrams that wait, those that the other end takes, and what of a stream is not sent yet."""
+PRIVATES_OF_AIOQUIC = {
+    "_datagrams_pending", "_remote_max_datagram_frame_size", "_streams", "_buffer",
+}  # fmt: skip
+"""Datagrams that wait, those that the other end takes, and what of a stream waits at either end."""
 PRIVATES = PRIVATES_OF_PYTORCH | PRIVATES_OF_AIOQUIC
 
 T = TypeVar("T")

@@ -166,7 +166,11 @@ class Server:
             from streaming.server.quic import QuicDoor
 
             self._quic = QuicDoor(arrivals, self._refuse, self._on_connection, self._on_refusal)
-            await self._quic.open(self.settings, self.settings.max_message * FLOOD)
+            try:
+                await self._quic.open(self.settings, self.settings.max_message * FLOOD)
+            except (OSError, ValueError):
+                self._listening.close()
+                raise
         self.runtime.start()
         self._checker = asyncio.ensure_future(self._check_peers())
 

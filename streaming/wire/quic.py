@@ -35,7 +35,9 @@ HIGH = 16 * 1024
 MOST_UNREAD = 128 * 1024
 """Bytes that wait for the reader, above which packets are dropped: that slows the sender down."""
 WINDOW = 128 * 1024
-"""Bytes that may be on the way at once."""
+"""Bytes that may be on the way at once, at first: aioquic lets them become ever more."""
+MOST_APART = 2 * WINDOW
+"""Bytes of the stream that are kept while some before them are missing."""
 IDLE = 30.0
 """Seconds without a packet after which either end takes the connection for lost."""
 CLOSE_TIMEOUT = 2.0
@@ -125,7 +127,8 @@ class QuicSocket(QuicConnectionProtocol):
             pending = self._quic._datagrams_pending
             while len(pending) > MOST_PENDING:
                 pending.popleft()
-        else:
+        elif self._quic.configuration.is_client or STREAM in self._quic._streams:
+            # A client that has opened no stream is told by the close alone.
             self._quic.send_stream_data(STREAM, LENGTH.pack(len(message)) + message)
             self._written += LENGTH.size + len(message)
         self._transmit_soon()
@@ -170,6 +173,7 @@ class QuicSocket(QuicConnectionProtocol):
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
         self.received += 1
         super().datagram_received(data, addr)
+        self._check_streams()
         if not self._changed.is_set():
             self._changed.set()  # something may have been acknowledged
 
@@ -200,8 +204,7 @@ class QuicSocket(QuicConnectionProtocol):
 
     def _on_stream_data(self, event: events.StreamDataReceived) -> None:
         if event.stream_id != STREAM:
-            self.end(1002, "expected one stream, got another")
-            return
+            return  # which ends it
         data = self._stream_data
         data += event.data
         while len(data) >= LENGTH.size:
@@ -219,6 +222,14 @@ class QuicSocket(QuicConnectionProtocol):
 
     def _on_stream_end(self) -> None:
         """The other end sends nothing more; the close is to follow."""
+
+    def _check_streams(self) -> None:
+        """Ends a connection of which much is kept that nothing is made of."""
+        streams = self._quic._streams
+        if len(streams) > 1:
+            self.end(1002, "expected one stream, got another")
+        elif STREAM in streams and len(streams[STREAM].receiver._buffer) > MOST_APART:
+            self.end(TOO_BIG, f"expected at most {MOST_APART} bytes after a gap, got more")
 
     def _arrived(self, message: bytes) -> None:
         self._unread.append(message)

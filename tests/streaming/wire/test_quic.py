@@ -203,6 +203,21 @@ def test_what_the_path_does_not_take_is_bounded(certificate: Path) -> None:
     run(scenario())
 
 
+def test_streams_that_nothing_is_made_of_end_the_connection(certificate: Path) -> None:
+    async def scenario(mischief: Callable[[Any], None]) -> str:
+        ends = await Ends(certificate).meet()
+        mischief(vars(ends.client)["_quic"])
+        ends.client.send_now(CODES)
+        with pytest.raises(ConnectionClosed) as caught:
+            await ends.client.recv()
+        assert caught.value.rcvd is not None
+        ends.part()
+        return caught.value.rcvd.reason
+
+    another = run(scenario(lambda quic: quic.send_stream_data(4, b"x")))
+    assert another == "expected one stream, got another"
+
+
 def test_datagrams_of_anything_but_codes_are_ignored(certificate: Path) -> None:
     async def scenario() -> None:
         ends = await Ends(certificate).meet()
