@@ -20,6 +20,7 @@ from facodec.link.concealment import ConcealingDecoder
 from facodec.training.metrics import clicks
 
 Mask = NDArray[np.bool_]
+Way = Callable[[Codec, Frames, Mask, Mask], Audio]
 RATES = (0.0, 0.02, 0.05, 0.1, 0.2)
 BURST = 1.5
 """Packets lost in a row, on average."""
@@ -47,7 +48,7 @@ def later(packets: Mask, distance: int) -> Mask:
     """Returns which of the ``packets`` that are lost (n,) come as a repeat, so many packets later:
     those whose repeat was not lost too."""
     following = np.concatenate([packets[distance:], np.ones(min(distance, len(packets)), bool)])
-    return packets & ~following
+    return np.asarray(packets & ~following)
 
 
 def concealed(codec: Codec, frames: Frames, lost: Mask, repeated: Mask | None = None) -> Audio:
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         (sentence.split(), codec.encode(speak(sentence, voice)))
         for voice, sentence in product(VOICES, SENTENCES[: args.sentences])
     ]
-    ways = {
+    ways: dict[str, tuple[Way, Callable[[Mask], Mask]]] = {
         "silence": (silenced, never),
         "concealed": (concealed, never),
         "repeated": (concealed, partial(later, distance=args.redundancy)),
@@ -111,7 +112,7 @@ def _measured(
     codec: Codec,
     recogniser: Recogniser,
     said: list[tuple[list[str], Frames]],
-    way: Callable[[Codec, Frames, Mask, Mask], Audio],
+    way: Way,
     repeat: Callable[[Mask], Mask],
     rate: float,
     frames: int,

@@ -99,9 +99,10 @@ class Session:
         return self._state.totals
 
     @property
-    def transport(self) -> asyncio.Transport:
-        """The connection beneath, for who counts its bytes."""
-        return self._socket.transport
+    def transport(self) -> asyncio.Transport | None:
+        """The TCP connection beneath, for who counts its bytes; None over QUIC."""
+        transport = self._socket.transport
+        return transport if isinstance(transport, asyncio.Transport) else None
 
     @property
     def bytes_sent(self) -> int:

@@ -199,7 +199,7 @@ class QuicDoor:
     async def open(self, settings: ServerSettings, largest: int) -> None:
         """Listens at the settings' host and port for QUIC, with their certificate. ``largest``:
         bytes of a message. Raises OSError."""
-        host, port = settings.host or "::", settings.quic_port
+        host, port = settings.host or "::", settings.quic_port or 0
         make = partial(
             QuicPeerSocket, arrivals=self._arrivals, on_open=self._on_open, largest=largest
         )

@@ -105,7 +105,7 @@ def take_apart(message: bytes, *, up: bool) -> Media:
     end = len(message) - size
     if end < head.size:
         raise _cut_short(head.size + size, message)
-    repeat = _take_repeat(*repeated, message[head.size : end]) if repeated else None
+    repeat = _take_repeat(repeated, message[head.size : end]) if repeated else None
     begin = head.size + (0 if repeat is None else len(repeat.data))
     found = Media(
         0 if frames else kind,
@@ -174,8 +174,9 @@ LONGEST = 31 << 14
 """Samples of the longest duration in a byte: 32 s."""
 
 
-def _take_repeat(back: int, sizes: int, data: bytes) -> Repeat:
-    """The repeat at the beginning of ``data``."""
+def _take_repeat(told: list[int], data: bytes) -> Repeat:
+    """The repeat at the beginning of ``data``. ``told``: how far back it lies, and its sizes."""
+    back, sizes = told
     count, size = (sizes >> _SIZE_BITS) + 1, sizes % (1 << _SIZE_BITS)
     if count > back:
         raise ProtocolError(
