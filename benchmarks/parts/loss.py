@@ -88,10 +88,11 @@ def run(args: argparse.Namespace) -> int:
     if lacking:
         raise ValueError(lacking)
     codec, recogniser = facodec.load("live"), Recogniser()
-    said = [
-        (sentence.split(), codec.encode(speak(sentence, voice)))
-        for voice, sentence in product(VOICES, SENTENCES[: args.sentences])
-    ]
+    said = []
+    for voice, sentence in product(VOICES, SENTENCES[: args.sentences]):
+        spoken = codec.encode(speak(sentence, voice))
+        whole = concealed(codec, spoken, np.zeros(spoken.codes.shape[1], bool))
+        said.append((sentence.split(), spoken, whole))
     ways: dict[str, tuple[Way, Callable[[Mask], Mask]]] = {
         "silence": (silenced, never),
         "concealed": (concealed, never),
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 def _measured(
     codec: Codec,
     recogniser: Recogniser,
-    said: list[tuple[list[str], Frames]],
+    said: list[tuple[list[str], Frames, Audio]],
     way: Way,
     repeat: Callable[[Mask], Mask],
     rate: float,
@@ -119,12 +120,11 @@ def _measured(
 ) -> tuple[float, int]:
     """Share of words wrong, and clicks."""
     wrong = words = count = 0
-    for seed, (sentence, spoken) in enumerate(said):
+    for seed, (sentence, spoken, whole) in enumerate(said):
         total = spoken.codes.shape[1]
         packets = gilbert(-(-total // frames), rate, BURST, seed)
         lost, repeated = (np.repeat(each, frames)[:total] for each in (packets, repeat(packets)))
         audio = way(codec, spoken, lost, repeated)
-        whole = way(codec, spoken, none := np.zeros(total, bool), none)
         wrong += word_errors(sentence, recogniser.hear(audio))
         words += len(sentence)
         count += clicks(whole, audio)

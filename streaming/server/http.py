@@ -61,7 +61,7 @@ class Asked:
 
 
 BARE = Asked("GET", "/", None, None, None, None, (), None, frozenset(), True)
-"""What a connection asks for that is no request of HTTP, made by no page and through no proxy."""
+"""Request of a connection without HTTP: made by no page, through no proxy."""
 
 
 def read_request(request: Request) -> Asked:

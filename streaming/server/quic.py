@@ -59,7 +59,7 @@ class QuicPeerSocket(QuicSocket):
 
     @property
     def arrival(self) -> Arrival:
-        """How it came, from its first packet on."""
+        """Its arrival, counted from its first packet on."""
         assert self._arrival is not None
         return self._arrival
 

@@ -40,7 +40,7 @@ EARLY = 1.0
 _CODES, _AUDIO, _NOISE = struct.Struct("<BH"), struct.Struct("<BxH"), struct.Struct("<BH")
 _REPEATING = struct.Struct("<BHBB")
 _SIZE_BITS = 5
-"""Of the byte that tells frames and bytes of a repeat, those of the bytes: at most 30."""
+"""Bits for the bytes of a repeat, 30 at most, in the byte that tells its frames too."""
 _UP, _DOWN = struct.Struct("<H"), struct.Struct("<HBBB")
 
 

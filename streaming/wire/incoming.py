@@ -32,7 +32,7 @@ class IncomingCodes:
         self._assembly = Assembly() if lossy else None
 
     def agree(self, agreed: Agreed, *, says_level: bool) -> None:
-        """What holds from here on. ``says_level``: of the codes of the model."""
+        """Takes what holds from here on. ``says_level``: of the codes of the model."""
         self._agreed, self._says_level = agreed, says_level
 
     @property

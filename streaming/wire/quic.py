@@ -61,7 +61,7 @@ class QuicSocket(QuicConnectionProtocol):
         self.pongs = 0
         """Answers to pings, so far."""
         self.terminated: events.ConnectionTerminated | None = None
-        """What ended the connection."""
+        """Event that ended the connection."""
         self.connection_lost_waiter: asyncio.Future[None] = self._loop.create_future()
         self._largest, self._most = largest, first
         self._stream_data = bytearray()
@@ -85,7 +85,7 @@ class QuicSocket(QuicConnectionProtocol):
 
     @property
     def transport(self) -> QuicSocket:
-        """What is asked of a transport."""
+        """Itself, which does what a transport is asked for."""
         return self
 
     @property

@@ -25,7 +25,7 @@ def packets(count: int, distance: int | None = 2) -> list[Codes]:
 
 
 def heard(sent: list[Codes], lost: set[int], distance: int | None = 2) -> list[str]:
-    """How the frames of each packet came, one sent every 50 ms: ``.`` whole, ``r`` as a repeat,
+    """Marks of how the frames of each packet came, one sent every 50 ms: ``.`` whole, ``r`` as a repeat,
     ``-`` not at all; and after how many packets more."""
     assembly, found = Assembly(), []
     for place, packet in enumerate(sent):

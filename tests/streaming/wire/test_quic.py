@@ -182,7 +182,7 @@ def test_without_datagrams_nothing_is_lost(certificate: Path) -> None:
 
 
 def test_what_the_path_does_not_take_is_bounded(certificate: Path) -> None:
-    """Of codes the oldest give way; control waits, and who sends it too."""
+    """The oldest codes give way; control waits, and who sends it too."""
 
     async def scenario() -> None:
         ends = await Ends(certificate).meet()
