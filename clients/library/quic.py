@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 
@@ -15,7 +16,7 @@ from clients.library.addresses import check_address, without_secrets
 from clients.library.certificates import client_context
 from clients.library.refusals import explain_failure
 from streaming.wire.protocol import COMPACT_SUBPROTOCOL
-from streaming.wire.quic import FRAME_SIZE, IDLE, WINDOW, QuicSocket
+from streaming.wire.quic import FRAME_SIZE, IDLE, LOGGER, WINDOW, QuicSocket
 
 MAX_MESSAGE = 1 << 20
 OVERHEAD = 32
@@ -42,6 +43,7 @@ async def open_quic(
     Raises ConnectError, and UsageError for certificates that cannot be used."""
     server = check_address(url)
     client_context(url, ca)  # which says what is wrong with the certificates
+    logging.getLogger(LOGGER).setLevel(logging.CRITICAL)
     connection = QuicConnection(configuration=_configuration(server.host, ca, datagrams))
     made: QuicClientSocket | None = None
 

@@ -4,6 +4,7 @@ Needs aioquic, of the extra ``quic``."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -20,7 +21,7 @@ from streaming.server.http import FIRST_MESSAGE, Refusal
 from streaming.server.pace import Allowance
 from streaming.server.settings import ServerSettings
 from streaming.wire.protocol import COMPACT_SUBPROTOCOL
-from streaming.wire.quic import FRAME_SIZE, IDLE, WINDOW, QuicSocket
+from streaming.wire.quic import FRAME_SIZE, IDLE, LOGGER, WINDOW, QuicSocket
 
 HANDSHAKE_RATE, HANDSHAKE_BURST = 300.0, 150.0
 """Packets of handshakes a second, and at once, that are looked at for all."""
@@ -199,6 +200,7 @@ class QuicDoor:
     async def open(self, settings: ServerSettings, largest: int) -> None:
         """Listens at the settings' host and port for QUIC, with their certificate. ``largest``:
         bytes of a message. Raises OSError."""
+        logging.getLogger(LOGGER).setLevel(logging.CRITICAL)
         host, port = settings.host or "::", settings.quic_port or 0
         make = partial(
             QuicPeerSocket, arrivals=self._arrivals, on_open=self._on_open, largest=largest

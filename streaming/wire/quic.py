@@ -43,6 +43,8 @@ IDLE = 30.0
 CLOSE_TIMEOUT = 2.0
 """Seconds that the other end has to acknowledge the last messages."""
 TOO_BIG = 1009
+LOGGER = "quic"
+"""Name of aioquic's own log. Whoever ends a connection is told why, and it needs no line there."""
 ABNORMAL = 1006
 
 

@@ -25,8 +25,8 @@ def packets(count: int, distance: int | None = 2) -> list[Codes]:
 
 
 def heard(sent: list[Codes], lost: set[int], distance: int | None = 2) -> list[str]:
-    """Marks of how the frames of each packet came, one sent every 50 ms: ``.`` whole, ``r`` as a repeat,
-    ``-`` not at all; and after how many packets more."""
+    """Marks of how the frames of each packet came, one sent every 50 ms: ``.`` whole, ``r`` as a
+    repeat, ``-`` not at all; and after how many packets more."""
     assembly, found = Assembly(), []
     for place, packet in enumerate(sent):
         now = place * PACKET
