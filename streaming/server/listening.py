@@ -29,6 +29,7 @@ from streaming.server.connections import (
 from streaming.server.gate import Gate, Visitor
 from streaming.server.health import health_of, prometheus_of, status_of
 from streaming.server.http import Asked, Refusal, read_request, respond
+from streaming.server.lifetime import Lifetime
 from streaming.server.model_image import ModelImage
 from streaming.server.output import Output
 from streaming.server.page import Page
@@ -80,7 +81,7 @@ class Server:
         self._tls = None if settings.tls_cert is None else server_context(settings)
         self._page = None if settings.page is None else Page(settings.page)
         self._image = None if self._page is None else ModelImage.of_first(codecs)
-        self._peers: dict[Peer, asyncio.Task[Any] | None] = {}
+        self._peers: dict[Lifetime, asyncio.Task[Any] | None] = {}
         self._listening: WebSocketServer | None = None
         self._checker: asyncio.Task[None] | None = None
 
@@ -159,6 +160,7 @@ class Server:
         self.runtime.draining = True
         if self._listening is not None:
             self._listening.close(close_connections=False)
+        self.runtime.parking.close()
         for peer in list(self._peers):
             peer.shut_down()
         await self._peers_gone(self.settings.drain, hurry)
@@ -188,21 +190,29 @@ class Server:
             await asyncio.sleep(CHECK_INTERVAL)
             for peer in list(self._peers):
                 peer.check(self.runtime.clock())
+            self.runtime.parking.check(self.runtime.clock())
 
     # -------------------------------------------------------------------------------- connections
 
     async def _on_connection(self, socket: Connection) -> None:
         socket.arrival.has_arrived()
-        peer = Peer(socket, self.runtime, socket.visitor)
-        self._peers[peer] = asyncio.current_task()
-        self.runtime.occupancy.enter(peer)
+        newcomer = Peer(socket, self.runtime, socket.visitor)
+        self.runtime.occupancy.enter(newcomer)
+        peer: Lifetime | None = newcomer
+        while peer is not None:
+            peer = await self._serve(peer)
+
+    async def _serve(self, peer: Lifetime) -> Lifetime | None:
+        """Serves a session over this connection; returns the one that goes on over it."""
+        task = self._peers[peer] = asyncio.current_task()
         try:
             if self.runtime.draining:
                 peer.shut_down()
-            await peer.run()
+            return await peer.run()
         finally:
-            self.runtime.occupancy.leave(peer)
-            del self._peers[peer]
+            # Its client may have come back over another connection meanwhile.
+            if self._peers.get(peer) is task:
+                del self._peers[peer]
 
     def _on_request(
         self, socket: Connection, request: Request
@@ -283,7 +293,8 @@ class Server:
 
     def _watched(self) -> dict[str, Any]:
         """Answer of /sessions."""
-        accounts = [peer.account.to_json() for peer in self._peers]
+        parked = [one for one in self.runtime.parking.parked if isinstance(one, Lifetime)]
+        accounts = [session.account.to_json() for session in (*self._peers, *parked)]
         return {"server": self.health(), "sessions": [one for one in accounts if one is not None]}
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from enum import Enum, auto
-from typing import TypeAlias
 
 import numpy as np
 
@@ -23,6 +22,12 @@ from facodec.link.entropy import FrameCoder
 from streaming.wire import protocol
 from streaming.wire.agreed import Agreed, agree
 from streaming.wire.belonging import need_own_voice
+from streaming.wire.events import Arrived as Arrived
+from streaming.wire.events import Ended as Ended
+from streaming.wire.events import Event as Event
+from streaming.wire.events import Opened as Opened
+from streaming.wire.events import Reply as Reply
+from streaming.wire.events import Totals as Totals
 from streaming.wire.framing import Framing
 from streaming.wire.media import Coded, Frames, Media, Pause, Sound, Talker, Timbre
 from streaming.wire.packets import Packetizer
@@ -39,12 +44,15 @@ from streaming.wire.protocol import (
     LatencyInfo,
     Limits,
     Noise,
+    Presence,
+    PresenceState,
     ProtocolError,
     Ready,
     Stamps,
     Voice,
     exact_voice,
 )
+from streaming.wire.replay import COUNTED, SentMessages, lasting, replay_of
 
 __getattr__ = renamed.attributes(__name__, {"Session": f"{__name__}.ServerSession"})
 
@@ -54,62 +62,11 @@ ROLES_WITHOUT_VOICE = ("subscribe", "enroll")
 """Roles that have no use for a ``voice``."""
 
 
-@dataclass(frozen=True)
-class Opened:
-    """The client said hello; answer with :meth:`ServerSession.open` or refuse with an error."""
-
-    hello: Hello
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """Media for the model. ``t``: the client's capture stamp, s on its own clock. ``before``: a
-    pause that came to its end with it."""
-
-    item: Media
-    t: float | None
-    before: Pause | None = None
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Bytes to send back at once."""
-
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The client has sent everything."""
-
-
-Event: TypeAlias = Opened | Arrived | Reply | Ended
-
-
 class _State(Enum):
     NEW = auto()
     OPENING = auto()
     OPEN = auto()
     ENDED = auto()
-
-
-@dataclass
-class Totals:
-    """Totals of a session; see :class:`streaming.wire.protocol.Done`."""
-
-    samples_in: int = 0
-    frames_in: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    encode: float = 0.0
-    decode: float = 0.0
-    queue_max: float = 0.0
-
-    def add(self, queue: float, encode: float, decode: float) -> None:
-        """Account for one piece of work; seconds."""
-        self.queue_max = max(self.queue_max, queue)
-        self.encode += encode
-        self.decode += decode
 
 
 class ServerSession:
@@ -144,6 +101,11 @@ class ServerSession:
         self._agreed: Agreed | None = None
         self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
         self._pause_clock = PauseClock()
+        self._taken = 0
+        self._ready: Ready | None = None
+        self.sent: SentMessages | None = None
+        """Messages for a client that comes back; None where the session ends with its
+        connection."""
 
     @property
     def hello(self) -> Hello:
@@ -184,9 +146,12 @@ class ServerSession:
         if self._state is _State.NEW:
             raise _unexpected(message, "before hello")
         if isinstance(message, Clock):
+            if message.received is not None and self.sent is not None:
+                self.sent.acknowledge(message.received)
             return Reply(self._count(self._framing.to_client(Clock(message.t0, now))))
         if self._state is _State.ENDED:
             raise _unexpected(message, "after end")
+        self._taken += isinstance(message, COUNTED)
         if isinstance(message, End):
             self._state = _State.ENDED
             return Ended()
@@ -357,22 +322,43 @@ class ServerSession:
             coder=None if agreed.coder is None else agreed.coder.identity,
             pauses=agreed.pauses or None,
             first=first_frame if first_frame and self._framing.version > VERSION else None,
+            replay=replay_of(hello),
         )
+        if ready.replay is not None:
+            self.sent = SentMessages(ready.replay)
+        self._ready = ready
         self._framing.compact_voices = agreed.compact
         return self._count(self._framing.to_client(ready))
+
+    def come_back(self, hello: Hello) -> list[tuple[bytes, int]]:
+        """Another connection of the client's: ``ready`` and what it lacks. Raises ProtocolError
+        for a hello of another session."""
+        if self._ready is None or self.sent is None or not self.sent.is_whole:
+            raise ProtocolError("unknown-session", "this session cannot come back")
+        if lasting(hello) != lasting(self.hello):
+            raise ProtocolError("bad-field", "expected the hello of the session to come back to")
+        lacking = self.sent.replay(hello.received or 0)
+        ready = replace(self._ready, received=self._taken)
+        messages = [(self._framing.to_client(ready), 0), *lacking]
+        return [(self._count(data), frames) for data, frames in messages]
+
+    def tell_presence(self, state: PresenceState) -> bytes | None:
+        """The message about a room's publisher, for a client that knows it."""
+        if self.sent is None:
+            return None
+        return self._count(self._framing.to_client(Presence(state)))
 
     def send(self, item: Media, stamps: Stamps | None = None) -> list[tuple[bytes, int]]:
         """Media for the client as messages, each with the frames in it; what does not fill a
         packet yet stays for the next call."""
         if self._packets is None:
             raise RuntimeError("media before ready")
-        return [(self._count(data), frames) for data, frames in self._packets.add(item, stamps)]
+        return self._counted(self._packets.add(item, stamps))
 
     def finish(self, reason: DoneReason, talker: Talker | None = None) -> list[tuple[bytes, int]]:
         """The last media and ``done``. ``talker``: who was heard."""
         self._state = _State.ENDED
-        last = self._packets.flush() if self._packets is not None else []
-        messages = [(self._count(data), frames) for data, frames in last]
+        messages = self._counted(self._packets.flush() if self._packets is not None else [])
         totals = self.totals
         done = Done(
             frames_in=totals.frames_in,
@@ -386,7 +372,18 @@ class ServerSession:
             talker=None if talker is None else exact_voice(talker.timbre),
             pitch=None if talker is None else talker.pitch,
         )
-        return [*messages, (self._framing.to_client(done), 0)]
+        last = self._framing.to_client(done)
+        if self.sent is not None:
+            self.sent.add(last, 0)
+        return [*messages, (last, 0)]
+
+    def _counted(self, messages: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+        """Messages, each with its frames, as they are to be sent now and perhaps again."""
+        for data, frames in messages:
+            self._count(data)
+            if self.sent is not None:
+                self.sent.add(data, frames)
+        return messages
 
     def _count(self, data: bytes) -> bytes:
         self.totals.bytes_out += len(data)
