@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -26,6 +26,7 @@ from clients.library.packets import (
     VoicePacket,
     WireCount,
 )
+from clients.library.unacknowledged import SAMPLE_BYTES, Unacknowledged
 from clients.library.wire import ClientWire
 from facodec.config import CODE_BITS, HOP, MIN_LAYERS
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of, need_model
@@ -41,14 +42,18 @@ from streaming.wire.protocol import (
     Error,
     Hello,
     Noise,
+    Presence,
     Ready,
     ServerMessage,
     Stamps,
     Voice,
 )
+from streaming.wire.replay import COUNTED
 
 MAX_STAMPS = 1024
 """Sent packets whose times are remembered until they come back; the oldest are forgotten."""
+ACKNOWLEDGE = 64 * 1024
+"""Bytes from the server after which it should know that they have come."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Ended:
     totals: Done
 
 
-Event: TypeAlias = Opened | Answered | Ended | Packet
+Event: TypeAlias = Opened | Answered | Ended | Presence | Packet
 
 
 class ClientSession:
@@ -104,6 +109,15 @@ class ClientSession:
         self._untold = 0
         self._is_paused = False
         self._frames_read = 0
+        self._unacknowledged = Unacknowledged(hello.pcm)
+        self._received = 0
+        self._is_back = False
+        self.owed_bytes = 0
+        """Bytes that came since the server was last told what has come."""
+        self.frames_dropped = 0
+        """Frames that were lost with a connection on their way to the server."""
+        self.frames_skipped = 0
+        """Frames that were lost on their way back."""
 
     @property
     def ready(self) -> Ready:
@@ -201,7 +215,10 @@ class ClientSession:
 
     def ask(self, now: float) -> bytes:
         """The question what the server's clock shows, which :class:`Answered` answers."""
-        return self._message(Clock(now))
+        self._unacknowledged.ask(now)
+        self.owed_bytes = 0
+        all_kept = self._ready is not None and self._ready.replay == "all"
+        return self._message(Clock(now, received=self._received if all_kept else None))
 
     def end(self) -> Iterator[bytes]:
         """Messages that all is sent."""
@@ -210,6 +227,11 @@ class ClientSession:
         yield self._message(End())
 
     def _message(self, message: ClientMessage) -> bytes:
+        if self.can_come_back and isinstance(message, (Audio, Codes, Voice, Noise, End)):
+            self._unacknowledged.add(message)
+        return self._encoded(message)
+
+    def _encoded(self, message: ClientMessage) -> bytes:
         data = self._encoding.encode(message)
         self.wire.bytes_up += len(data)
         self.wire.messages_up += 1
@@ -218,6 +240,36 @@ class ClientSession:
         elif isinstance(message, Codes):
             self.wire.codes_bits_up += _bits(message, self.hello.layers)
         return data
+
+    # ------------------------------------------------------------------- after a lost connection
+
+    @property
+    def can_come_back(self) -> bool:
+        """Whether the session may go on over another connection."""
+        ready = self._ready
+        return ready is not None and None not in (ready.replay, ready.resume) and not self.totals
+
+    def come_back(self) -> bytes:
+        """The hello over another connection, which :class:`Opened` answers."""
+        hello = replace(self.hello, resume=self.ready.resume, received=self._received)
+        return self._encoded(hello)
+
+    def lacking(self, ready: Ready) -> list[bytes]:
+        """Messages that the server lacks, as its ``ready`` says. Raises ConnectionLost for what
+        cannot be."""
+        newest = ready.replay == "newest"
+        try:
+            messages, dropped = self._unacknowledged.come_back(ready.received or 0, newest=newest)
+        except ValueError as error:
+            raise self._invalid(str(error)) from error
+        if self.hello.formats()[0] == "pcm":
+            self._samples_sent -= dropped
+            dropped = -(-dropped // HOP)
+        else:
+            self._frames_sent -= dropped
+        self.frames_dropped += dropped
+        self._is_back = newest
+        return [self._encoded(message) for message in messages]
 
     def _stamp(self, captured: float | None) -> float | None:
         """Stamps travel on the server's clock, so that any other client can read them too."""
@@ -239,12 +291,19 @@ class ClientSession:
         message = self._decode(data)
         if isinstance(message, Error):
             raise self._refused(message)
+        if isinstance(message, Ready):
+            return [Opened(message) if self._ready is not None else self._open(message)]
         if self._ready is None:
-            return [self._open(message)] if isinstance(message, Ready) else []
+            return []
         if isinstance(message, Clock):
             if message.t1 is not None:
                 self.clock.add(message.t0, message.t1, arrived)
+            self._unacknowledged.answer(message.t0)
             return [Answered(message.t0)]
+        if isinstance(message, Presence):
+            return [message]
+        self._received += isinstance(message, COUNTED)
+        self.owed_bytes += len(data)
         if isinstance(message, Done):
             self.totals = message
             return [Ended(message)]
@@ -289,13 +348,21 @@ class ClientSession:
 
     def _left_out(self, message: ServerMessage) -> PausePacket | None:
         """The frames that were left out before a message."""
-        if not self.pauses or not isinstance(message, (Codes, Noise)):
+        if not isinstance(message, (Audio, Codes, Noise)):
             return None
         first, self._frames_read = self._frames_read, message.seq
+        gap, is_back, self._is_back = message.seq - first, self._is_back, False
+        if isinstance(message, Codes):
+            self._frames_read += message.n
+        elif isinstance(message, Audio):
+            self._frames_read += -(-len(message.data) // (HOP * SAMPLE_BYTES[self.hello.pcm]))
+        # A pause is told before it is that long.
+        if is_back and (not self.pauses or gap > self.ready.limits.max_frames):
+            self.frames_skipped += gap
+            return None
         if isinstance(message, Noise):
-            return PausePacket(first, message.seq - first, message.data)
-        self._frames_read += message.n
-        return PausePacket(first, message.seq - first, b"") if message.seq > first else None
+            return PausePacket(first, gap, message.data)
+        return PausePacket(first, gap, b"") if self.pauses and gap > 0 else None
 
     def _packet(self, message: ServerMessage, arrived: float) -> Packet | None:
         if isinstance(message, Audio):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 
 import numpy as np
@@ -25,7 +26,15 @@ from clients.options import DEFAULT_URL
 from facodec import renamed
 from facodec.identity import ModelIdentity, model_of, need_model
 from facodec.link.entropy import FrameCoder
-from streaming.wire.protocol import Format, Hello, PcmFormat, Role, Voice, VoiceForm
+from streaming.wire.protocol import (
+    Format,
+    Hello,
+    PcmFormat,
+    Replay,
+    Role,
+    Voice,
+    VoiceForm,
+)
 from streaming.wire.tokens import check_token
 
 __all__ = ["Session", "connect"]
@@ -60,7 +69,10 @@ class connect:
     ``talker`` carry. ``voices``, ``stamps``, ``coder``, ``pauses``: wishes for the wire, which a
     server of ``facodec.v1`` does not know: short voices, packets for one with stamps, what makes
     packets of codes smaller, and whether frames may be left out where nobody speaks, to be sent and
-    to be read (:class:`clients.library.packets.PausePacket`). ``ca``: file with the certificates to
+    to be read (:class:`clients.library.packets.PausePacket`). ``replay``: the session goes on over
+    another connection where this one is lost, after which ``all`` that was lost is sent again, or
+    only the ``newest`` of live sound; None: it ends with its connection. ``tell``: gets a sentence
+    when that happens. ``ca``: file with the certificates to
     trust for ``wss://``, by default the system's. The other options are those of
     :class:`streaming.wire.protocol.Hello`.
 
@@ -94,6 +106,8 @@ class connect:
         stamps: int | None = None,
         coder: FrameCoder | None = None,
         pauses: bool = False,
+        replay: Replay | None = "all",
+        tell: Callable[[str], None] | None = None,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -104,6 +118,7 @@ class connect:
         self._ready_timeout = ready_timeout
         self._clock = clock
         self._wire = wire
+        self._tell = tell
         own = identity
         for known in (model_of(voice), model_of(talker)):
             if own is not None:
@@ -128,11 +143,14 @@ class connect:
             voices=None if voices == "exact" else voices,
             stamps=stamps,
             pauses=pauses or None,
+            replay=replay,
         )
 
     async def __aenter__(self) -> Session:
-        socket = await open_socket(self._url, self._hello.token, self._ca)
-        self._session = Session(socket, self._hello, self._wire, self._clock, self._coder)
+        reopen = partial(open_socket, self._url, self._hello.token, self._ca)
+        self._session = Session(
+            await reopen(), self._hello, self._wire, self._clock, self._coder, reopen, self._tell
+        )
         try:
             await self._session.start(self._ready_timeout)
         except BaseException:

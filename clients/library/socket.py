@@ -19,13 +19,16 @@ MAX_MESSAGE = 1 << 20
 FRAME_BYTES, TLS_BYTES = 6, 22
 """Bytes that WebSocket and TLS add to a message, or nearly."""
 
-class ClientSocket(ClientConnection):
-    """A WebSocket that counts what comes in: ``received`` reads so far, whatever they bring."""
 
-    received = 0
+class ClientSocket(ClientConnection):
+    """A WebSocket that counts what comes in: ``received`` reads so far, whatever they bring, and
+    the ``bytes_received`` by them."""
+
+    received = bytes_received = 0
 
     def data_received(self, data: bytes) -> None:
         self.received += 1
+        self.bytes_received += len(data)
         super().data_received(data)
 
     @property

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from clients.errors import ConnectionLost
-from clients.library import session, socket
+from clients.library import exchange, socket
 from clients.library.connection import connect
 from clients.library.packets import CodesPacket
 from clients.session.live_options import LiveOptions
@@ -80,7 +80,7 @@ def run(work: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "SILENCE", 1.0)
+    monkeypatch.setattr(exchange, "SILENCE", 1.0)
     monkeypatch.setattr(socket, "PING_INTERVAL", 0.1)
 
 
