@@ -92,9 +92,10 @@ class Lifeline:
 
     def lose(self, socket: ClientSocket, reason: ConnectionLost) -> None:
         """A connection broke; another is tried for, unless that is so already."""
-        if self._task is None and socket is self.socket:
+        if socket is self.socket:
             self._disconnect()
-            self._task = asyncio.create_task(self._come_back(reason))
+            if self._task is None:
+                self._task = asyncio.create_task(self._come_back(reason))
 
     async def close(self) -> None:
         """Tries no more, and hangs up."""
@@ -124,12 +125,13 @@ class Lifeline:
         """Tries until it is too late or hopeless; returns why."""
         while (wait := returning.wait(self._clock())) is not None:
             await asyncio.sleep(wait)
+            before = self.socket
             try:
                 await self._connect(returning.patience(self._clock()))
                 return None
             except (asyncio.TimeoutError, ConnectionClosed, ConnectionLost):
-                if self._connected.is_set():  # it was there, and broke again
-                    self._disconnect()
+                self._disconnect()
+                if self.socket is not before:  # it was there, and broke again
                     returning = Returning(self._clock())
             except ServerError as error:
                 if error.code == "unknown-session":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,55 +22,9 @@ from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
+from tests.relay import Relay
 
 PATIENCE = 60.0
-
-
-class Relay:
-    """A TCP relay to a server that can go deaf to the connections it has, as a pulled cable does;
-    new ones are served."""
-
-    def __init__(self, url: str) -> None:
-        host, port = url.removeprefix("ws://").split(":")
-        self._target = host, int(port)
-        self._generation = 0
-        self._closed = asyncio.Event()
-
-    async def __aenter__(self) -> Relay:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = f"ws://127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._closed.set()
-        self._server.close()
-
-    def go_deaf(self) -> None:
-        self._generation += 1
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(*self._target)
-        mine = self._generation
-        pumps = [
-            asyncio.ensure_future(self._pump(reader, far_writer, mine)),
-            asyncio.ensure_future(self._pump(far_reader, writer, mine)),
-        ]
-        await self._closed.wait()
-        for pump in pumps:
-            pump.cancel()
-        for end in (writer, far_writer):
-            end.close()
-
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mine: int
-    ) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65536):
-                if mine == self._generation:
-                    writer.write(data)
-            if mine == self._generation:
-                writer.close()
 
 
 def run(work: Any) -> Any:
