@@ -78,7 +78,7 @@ class Parking:
     def park(self, session: Lasting) -> None:
         """The session waits for its client from now on, unless it has to go at once."""
         self._parked[session] = self._clock() + self._seconds
-        while len(self._parked) > 0 and (victim := self._one_too_many()) is not None:
+        while self._parked and (victim := self._one_too_many()) is not None:
             self._expire(victim)
 
     def leave(self, session: Lasting) -> None:
@@ -111,9 +111,9 @@ class Parking:
     def _one_too_many(self) -> Lasting | None:
         """The session that has to go, None where all may stay."""
         counts = Counter(session.address for session in self._parked)
-        address, most = counts.most_common(1)[0]
+        most = max(counts.values())
         full = len(self._parked) > MOST_PARKED or most > MOST_OF_ADDRESS
         if not full and sum(session.kept_bytes for session in self._parked) <= MOST_BYTES:
             return None
-        of_address = (session for session in self._parked if session.address == address)
-        return min(of_address, key=lambda session: session.carried)
+        candidates = (session for session in self._parked if counts[session.address] == most)
+        return min(candidates, key=lambda session: session.carried)
