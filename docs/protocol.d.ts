@@ -39,6 +39,9 @@ export interface Hello {
   coder?: string;
   /** v2. */
   pauses?: boolean;
+  replay?: "all" | "newest";
+  /** With `resume`: messages of the session that the client has. */
+  received?: number;
 }
 
 export interface Ready {
@@ -58,6 +61,9 @@ export interface Ready {
   pauses?: true;
   /** v2: `seq` of the first frame; 0 where left out. */
   first?: number;
+  replay?: "all" | "newest";
+  /** To a client that has come back: messages of the session that the server has. */
+  received?: number;
 }
 
 export interface Stamps { t?: number; queue: number; encode: number; decode: number }
@@ -86,7 +92,10 @@ export interface Voice {
 /** v2 only: `0x63 s s` and nothing or 5 bytes. */
 export interface Noise { type: "noise"; seq: number; data: Uint8Array }
 
-export interface Clock { type: "clock"; t0: number; t1?: number }
+/** `received` from a client of whose session all is sent again. */
+export interface Clock { type: "clock"; t0: number; t1?: number; received?: number }
+/** To a listener whose session may come back. */
+export interface Presence { type: "presence"; publisher: "away" | "back" }
 export interface End { type: "end" }
 export interface ServerError { type: "error"; code: string; message: string }
 
@@ -105,4 +114,5 @@ export interface Done {
 }
 
 export type ClientMessage = Hello | Audio | Codes | Voice | Noise | Clock | End;
-export type ServerMessage = Ready | Audio | Codes | Voice | Noise | Clock | ServerError | Done;
+export type ServerMessage =
+  Ready | Audio | Codes | Voice | Noise | Clock | Presence | ServerError | Done;

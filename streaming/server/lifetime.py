@@ -237,8 +237,6 @@ class Lifetime(ABC):
         link.socket.transport.abort()
         self._runtime.occupancy.leave(self)
         link.visitor.end_session()
-        if self._room is not None and self._session.hello.role == "publish":
-            self._room.tell_presence("away")
 
     def _park(self) -> None:
         self._part()
@@ -268,7 +266,7 @@ class Lifetime(ABC):
         for data, frames in messages:
             self._outbox.put(data, frames)
         if self._room is not None and hello.role == "publish":
-            self._room.tell_presence("back")
+            self._room.go_on()
         elif self._room is not None:
             self.on_presence(self._room.presence)
         if self._ending is not None:

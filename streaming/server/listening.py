@@ -191,6 +191,7 @@ class Server:
             for peer in list(self._peers):
                 peer.check(self.runtime.clock())
             self.runtime.parking.check(self.runtime.clock())
+            self.runtime.rooms.look()
 
     # -------------------------------------------------------------------------------- connections
 

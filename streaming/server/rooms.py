@@ -110,6 +110,7 @@ class Room:
         self._decoded = 0
         self._latest = Outcome()
         self._reason: DoneReason = "publisher-left"
+        self._told: PresenceState = "back"
 
     @property
     def listeners(self) -> int:
@@ -155,30 +156,29 @@ class Room:
         if not known:
             return False
         former, self._publisher = self._publisher, publisher
-        was_away = former is not None and former.is_away
         if former is not None:
             former.on_replaced()
-        self._go_on()
-        if was_away:
-            self.tell_presence("back")
+        self.go_on()
         return True
 
-    def tell_presence(self, state: PresenceState) -> None:
-        """The publisher's connection was lost, or he is there again."""
-        if state == "back":
-            self._go_on()
-        for listener in self._listeners:
-            listener.on_presence(state)
+    def go_on(self) -> None:
+        """The publisher is there again. Nothing came meanwhile: he is not ahead of his time, nor
+        far behind it."""
+        self._started = self._clock() - self._frames * HOP / SAMPLE_RATE
+
+    def look(self) -> None:
+        """Tells listeners where the publisher has gone or come back since the last look, so that
+        one who does so all the time costs little."""
+        if self.presence != self._told:
+            self._told = self.presence
+            for listener in self._listeners:
+                listener.on_presence(self._told)
 
     def make_way(self, publisher: Publisher) -> None:
         """Ends a publisher who is away where this one is the same, and did not come back to it."""
         former = self._publisher
         if former is not None and former.is_away and former.owner == publisher.owner:
             former.give_up()
-
-    def _go_on(self) -> None:
-        """Nothing came meanwhile: who goes on now is not ahead of its time, nor far behind it."""
-        self._started = self._clock() - self._frames * HOP / SAMPLE_RATE
 
     def continues(self, broadcast: Broadcast) -> bool:
         """Whether this broadcast is what the listeners were told to expect."""
@@ -347,6 +347,11 @@ class Rooms:
         sound still get what is in the decoder."""
         room = self._rooms.pop(name)
         room.close(reason)
+
+    def look(self) -> None:
+        """Tells listeners whose publishers are away or back; called twice a second."""
+        for room in self._rooms.values():
+            room.look()
 
     def leave(self, name: str, room: Room, listener: Listener) -> None:
         """A listener of the room leaves."""

@@ -306,11 +306,13 @@ def test_listeners_are_told_of_a_publisher_who_is_away() -> None:
     house.rooms.join("tea", codes)
     house.rooms.join("tea", sound)
     mouth.is_away = True
-    room.tell_presence("away")
+    house.rooms.look()
     house.rooms.join("tea", late)
     mouth.is_away = False
     house.now = 100.0
-    room.tell_presence("back")
+    room.go_on()
+    for _ in range(3):
+        house.rooms.look()
     assert codes.presence == sound.presence == late.presence == ["away", "back"]
     codes.lags = True
     room.publish(Outcome((frames(*range(81)),)))
