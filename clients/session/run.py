@@ -107,7 +107,9 @@ class LiveRun:
             try:
                 work = self._talker.attempt(self._connected)
                 if not await until_stopped(work, self.stopped, self._patience):
-                    self._reporter.say(f"nothing more came from the server within {STOP_DEADLINE:g} s")
+                    self._reporter.say(
+                        f"nothing more came from the server within {STOP_DEADLINE:g} s"
+                    )
                 if self._sink is not None:
                     await self._sink.drain()
             finally:

@@ -65,8 +65,8 @@ async def heard(session: Session, into: list[AudioPacket]) -> None:
 
 
 def test_a_file_read_fast_loses_nothing(untrained: Codec, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "in.wav", noise(600), SAMPLE_RATE, subtype="FLOAT")
-    up, down = (100_000, 250_000, 400_000), (150_000, 300_000)
+    soundfile.write(tmp_path / "in.wav", noise(240), SAMPLE_RATE, subtype="FLOAT")
+    up, down = (50_000, 150_000), (60_000, 120_000)
     said = io.StringIO()
 
     async def convert(url: str, output: Path) -> LiveRun:
@@ -82,29 +82,29 @@ def test_a_file_read_fast_loses_nothing(untrained: Codec, tmp_path: Path) -> Non
         return await convert(relay.url, tmp_path / "cut.wav")
 
     run = with_relay(untrained, use, {"cut_after": (up, down)})
-    assert run.progress.link.returns >= 3 and run.progress.reconnects == 0
+    assert run.progress.link.returns >= 2 and run.progress.reconnects == 0
     assert "connection lost, coming back" in said.getvalue()
     assert (tmp_path / "cut.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
 
 
 def test_a_live_session_goes_on_where_it_was(untrained: Codec) -> None:
     """Numbers and states: what comes is what an unbroken session gives."""
-    sound = noise(120)
+    sound = noise(100)
 
     async def talk(url: str, cut: Callable[[], None]) -> tuple[Session, list[AudioPacket]]:
         packets: list[AudioPacket] = []
         async with connect(url, role="convert", voice=VOICE, replay="newest", seed=5) as session:
             reading = asyncio.ensure_future(heard(session, packets))
-            for number, hop in enumerate(sound.reshape(120, HOP)):
+            for number, hop in enumerate(sound.reshape(100, HOP)):
                 await session.send_audio(hop)
                 if number == 60:
                     await session.synchronise()
                     await until(lambda: len(packets) >= 55)
-                if number == 80:
+                if number == 80:  # so no more is lost than is sent again
                     cut()
             totals = await session.finish()
             await reading
-        assert totals.frames_in == totals.frames_out == 120
+        assert totals.frames_in == totals.frames_out == 100
         return session, packets
 
     async def use(server: Server, relay: Relay) -> Any:
@@ -256,8 +256,8 @@ def test_an_owner_who_begins_anew_is_not_locked_out_by_his_own_ghost(untrained: 
 
 def test_rights_are_looked_at_again(untrained: Codec, tmp_path: Path, raw: Any) -> None:
     tokens = tmp_path / "tokens"
-    owner, limited = "all-of-it-0123456789", "just-convert-0123456789"
-    tokens.write_text(f"{owner}\n{limited} convert\n")
+    owner, limited = "all-of-it-0123456789", "just-publish-0123456789"
+    tokens.write_text(f"{owner}\n{limited} publish\n")
     tokens.chmod(0o600)
 
     async def use(server: Server, relay: Relay) -> None:
