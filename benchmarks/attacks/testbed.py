@@ -222,7 +222,7 @@ class Testbed:
         try:
             for message in messages:
                 wire.write(message)
-            return dict(await asyncio.wait_for(wire.receive(), 2.0) or {})
+            return await asyncio.wait_for(wire.receive(), 2.0) or {}
         finally:
             wire.abort()
 

@@ -187,6 +187,21 @@ class Exchange:
             await asyncio.wait_for(self._ask_time(), CLOCK_PATIENCE)
         self._tasks.append(asyncio.create_task(self._keep_time()))
 
+    async def synchronise(self) -> None:
+        """Wait until the server has taken in all that was sent: it answers in order.
+
+        Whoever sends faster than real time waits here now and then, so that neither side's
+        buffers fill with minutes of audio. Refines the clock estimate too."""
+        asked = self._now()
+        answered = self._answers[asked] = asyncio.Event()
+        try:
+            await self._send(self._state.ask(asked))
+            await answered.wait()
+        finally:
+            del self._answers[asked]
+        if self._failure is not None:
+            raise self._failure
+
     async def close(self) -> None:
         """Hang up; safe to call again."""
         for task in self._tasks:

@@ -58,21 +58,6 @@ class Session(Exchange):
         than it does."""
         await self._send_each(self._state.voice(timbre, exact=exact, shift=shift))
 
-    async def synchronise(self) -> None:
-        """Wait until the server has taken in all that was sent: it answers in order.
-
-        Whoever sends faster than real time waits here now and then, so that neither side's
-        buffers fill with minutes of audio. Refines the clock estimate too."""
-        asked = self._now()
-        answered = self._answers[asked] = asyncio.Event()
-        try:
-            await self._send(self._state.ask(asked))
-            await answered.wait()
-        finally:
-            del self._answers[asked]
-        if self._failure is not None:
-            raise self._failure
-
     async def finish(self, timeout: float = FINISH_TIMEOUT) -> Done:
         """Say that all is sent and wait for the server's totals; iterate for what is left.
         ``timeout``: seconds in which nothing of it comes.

@@ -74,6 +74,10 @@ class Lifetime(ABC):
         """Lets a reader go on that waits for space in a queue."""
 
     @abstractmethod
+    def _leave_room(self, room: Room) -> None:
+        """Gives back the room of a publisher, or the place of a listener."""
+
+    @abstractmethod
     def shut_down(self) -> None:
         """Finishes what has arrived, then says done and closes: the server is going away."""
 
@@ -310,12 +314,5 @@ class Lifetime(ABC):
             self._stream.close()
             self._stream = None
         room, self._room = self._room, None
-        if room is None:
-            return
-        hello = self._session.hello
-        name = hello.room or ""
-        if hello.role == "publish":
-            shutdown = self._done_reason == "shutdown"
-            self._runtime.rooms.close(name, "shutdown" if shutdown else "publisher-left")
-        else:
-            self._runtime.rooms.leave(name, room, self)
+        if room is not None:
+            self._leave_room(room)

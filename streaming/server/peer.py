@@ -19,7 +19,7 @@ from streaming.server.link import Link
 from streaming.server.pace import FanOut, Pace
 from streaming.server.portions import Portions
 from streaming.server.relaying import coder_for, may_pause
-from streaming.server.rooms import Broadcast, stamps_of
+from streaming.server.rooms import Broadcast, Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
 from streaming.server.socket import ServerSocket
 from streaming.wire.agreed import agree
@@ -265,6 +265,15 @@ class Peer(Lifetime):
         name = hello.room or ""
         self._room_deadline = self._runtime.clock() + self._runtime.settings.room_wait
         self._room = self._runtime.rooms.join(name, self, address)
+
+    def _leave_room(self, room: Room) -> None:
+        hello = self._session.hello
+        name = hello.room or ""
+        if hello.role == "publish":
+            shutdown = self._done_reason == "shutdown"
+            self._runtime.rooms.close(name, "shutdown" if shutdown else "publisher-left")
+        else:
+            self._runtime.rooms.leave(name, room, self)
 
     def on_replaced(self) -> None:
         """The publisher has come back over another connection."""
