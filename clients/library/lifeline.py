@@ -8,7 +8,7 @@ from typing import Protocol
 
 from websockets.exceptions import ConnectionClosed
 
-from clients.errors import ClientError, ConnectionLost, ServerError
+from clients.errors import ClientError, ConnectionLost, ServerError, ServerUnreachable
 from clients.library.socket import ClientSocket
 
 WITHIN = 30.0
@@ -18,6 +18,9 @@ FIRST, LONGEST = 0.25, 2.0
 first try is made at once."""
 TRY = 10.0
 """Seconds that one try may take."""
+RESTART = 3.0
+"""Seconds for which nobody may listen at the address, as while a proxy starts again; a server that
+is gone has no sessions any more."""
 
 
 class Returning:
@@ -31,6 +34,10 @@ class Returning:
         """Seconds until the next try; None where it would be too late."""
         wait, self._wait = self._wait, min(max(FIRST, 2 * self._wait), LONGEST)
         return wait if now + wait < self._until else None
+
+    def age(self, now: float) -> float:
+        """Seconds since the connection was lost."""
+        return now - self._until + WITHIN
 
     def patience(self, now: float) -> float:
         """Seconds that a try may take from now on."""
@@ -138,6 +145,9 @@ class Lifeline:
                     break
                 if not error.retryable:
                     return error
+            except ServerUnreachable as error:
+                if error.none_there and returning.age(self._clock()) > RESTART:
+                    break
             except ClientError as error:
                 if not getattr(error, "retryable", False):
                     return error

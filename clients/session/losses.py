@@ -1,4 +1,4 @@
-"""What one session of a live command has lost with its connections."""
+"""Losses of one session of a live command with its connections."""
 
 from __future__ import annotations
 

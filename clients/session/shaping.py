@@ -143,7 +143,7 @@ class Shaping:
         self._said.forget(count)
 
     def skipped(self, count: int) -> None:
-        """So many samples that were to come back will not."""
+        """Leaves out so many samples that will not come back."""
         self._heard += count
 
     def to_hear(self, samples: Samples) -> Samples:

@@ -63,7 +63,7 @@ class Lifetime(ABC):
 
     @abstractmethod
     def _check_more(self, now: float) -> None:
-        """What else there is to be looked at twice a second. Raises ProtocolError."""
+        """Looks at what else there is, twice a second. Raises ProtocolError."""
 
     @abstractmethod
     def _hurry(self) -> None:

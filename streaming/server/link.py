@@ -86,7 +86,7 @@ class Link:
             self._ending.set_result(ending)
 
     def stop_reading(self) -> None:
-        """What comes from here on is not wanted."""
+        """Leaves unread whatever comes from here on."""
         if self._reader is not None:
             self._reader.cancel()
 

@@ -107,7 +107,7 @@ class Hello:
     """The session may outlive its connection; then all that was lost is sent again, or only the
     newest of it. None: it ends with its connection."""
     received: int | None = None
-    """Of a client that comes back with ``resume``: messages of the session that it has."""
+    """Messages of the session that a client has which comes back with ``resume``."""
 
     @property
     def converts(self) -> bool:
@@ -277,7 +277,7 @@ class Ready:
     first: int | None = None
     """Index of the first frame that a listener in version 2 gets."""
     replay: Replay | None = None
-    """What is sent again when the session comes back; None: it cannot."""
+    """Part of the messages that is sent again when the session comes back; None: it cannot."""
     received: int | None = None
     """To a client that has come back: messages of the session that the server has."""
 

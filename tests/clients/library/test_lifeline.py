@@ -1,4 +1,5 @@
-"""When a lost connection is tried again; the rest is in tests/system/test_survival.py."""
+"""Times at which a lost connection is tried again; the rest is in
+tests/system/test_survival.py."""
 
 from __future__ import annotations
 

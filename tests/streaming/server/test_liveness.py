@@ -40,7 +40,7 @@ def test_who_is_not_read_is_asked_more_often() -> None:
 
 
 class Wire:
-    """What a pulse sees and does of a socket."""
+    """The part of a socket that a pulse sees."""
 
     def __init__(self) -> None:
         self.received = self.pongs = self.asked = 0
@@ -65,8 +65,8 @@ class Wire:
 
 
 def watch(wire: Wire, until: float, heard_until: float, **how: Any) -> float | None:
-    """When the pulse of a client that was heard until then is found to have stopped, on a clock
-    that is looked at twice a second."""
+    """Time at which the pulse of a client that was heard until then is found to have stopped, on
+    a clock that is looked at twice a second."""
     pulse = Pulse(cast(ServerSocket, wire), ServerSettings(), 0.0)
     for step in range(1, int(until / CHECK_EVERY)):
         now = step * CHECK_EVERY
