@@ -43,6 +43,11 @@ def add_trust(parser: argparse._ActionsContainer) -> None:
         "everybody who can list this machine's processes)",
     )
     parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="a file of tokens, of which the first that will do is used",
+    )
+    parser.add_argument(
         "--ca",
         metavar="FILE",
         help="certificates to trust for wss://, as PEM, in place of the system's "
@@ -199,10 +204,30 @@ def server(options: argparse.Namespace) -> str | None:
     return given
 
 
-def token(options: argparse.Namespace) -> str | None:
-    """The token given, or that of the environment."""
-    given: str | None = options.token or os.environ.get(TOKEN_VARIABLE)
-    return given
+def token(options: argparse.Namespace, all_rights: bool = False) -> str | None:
+    """The token given, the first in the file given, or that of the environment.
+
+    ``all_rights``: a token in a file is used only if it has them all. Raises UsageError.
+    """
+    if options.token_file is None:
+        given: str | None = options.token or os.environ.get(TOKEN_VARIABLE)
+        return given
+    from clients.errors import UsageError
+    from facodec.files import shown, why
+    from streaming.wire.tokens import read_token_file
+
+    if options.token is not None:
+        raise UsageError("--token and --token-file both say who asks: leave one of them out")
+    try:
+        found = read_token_file(options.token_file)
+    except OSError as error:
+        raise UsageError(f"cannot read {shown(options.token_file)}: {why(error)}") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    for token, grant in found:
+        if grant.is_everything or not all_rights:
+            return token
+    raise UsageError(f"expected a token with all rights in {shown(options.token_file)}, got none")
 
 
 def ca(options: argparse.Namespace) -> str | None:

@@ -19,6 +19,7 @@ NO_ADDRESS = (InvalidURI, ValueError, OverflowError)
 """Raised for an address that is none."""
 SCHEMES = {"": "ws", "http": "ws", "https": "wss"}
 """Beginnings of addresses that people type or copy from a browser, and those that are meant."""
+_PORT = re.compile(r"^wss?://[^/?@]*:([0-9]{1,9})(?:[/?]|$)")
 _PLACE = re.compile(r"[\w.:\[\]-]{1,80}(?:/[\w./-]{0,80})?", re.ASCII)
 
 
@@ -27,9 +28,13 @@ def check_address(url: str) -> WebSocketURI:
     try:
         return _parts(url)
     except NO_ADDRESS as error:
-        raise ConnectError(
-            f"{shown(without_secrets(url)[:100])!r} is no server address; one is {_like(url)}"
-        ) from error
+        given = shown(without_secrets(url)[:100])
+        port = _PORT.search(given)
+        if port and not 0 < int(port[1]) < 1 << 16:
+            raise ConnectError(
+                f"expected a port of 1 to 65535 in {given!r}, got {port[1]}"
+            ) from error
+        raise ConnectError(f"{given!r} is no server address; one is {_like(url)}") from error
 
 
 def proxy_for(url: str) -> str | None:

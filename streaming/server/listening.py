@@ -238,6 +238,8 @@ class Server:
             return self._page.answer(asked)
         if self._image is not None and self._image.has(asked):
             return self._hand_out(self._image, visitor, asked)
+        if not asked.is_upgrade and self._page is not None:
+            return Refusal(404, "nothing here; the page is at /")
         if not asked.is_upgrade or asked.subprotocols.isdisjoint(VERSIONS):
             upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": ", ".join(VERSIONS)}
             return Refusal(
