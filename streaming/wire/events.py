@@ -11,8 +11,7 @@ from streaming.wire.protocol import Hello
 
 @dataclass(frozen=True)
 class Opened:
-    """The client said hello; to be answered with
-    :meth:`streaming.wire.session.ServerSession.open`, or refused with an error."""
+    """The client said hello; answer with :meth:`ServerSession.open` or refuse with an error."""
 
     hello: Hello
 
