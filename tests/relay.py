@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket as sockets
 from contextlib import suppress
 
-PIECE = 65536
+PIECE, SMALL = 65536, 8192
 
 
 class Relay:
@@ -64,7 +65,10 @@ class Relay:
         if self.refuses:
             writer.transport.abort()
             return
-        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        far = sockets.create_connection(self._target)
+        if self._rate is not None:  # what a slow link has not carried yet is the server's to keep
+            far.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, SMALL)
+        far_reader, far_writer = await asyncio.open_connection(sock=far, limit=SMALL)
         self._writers += [writer, far_writer]
         for way, source, sink in ((0, reader, far_writer), (1, far_reader, writer)):
             task = asyncio.ensure_future(self._pump(way, source, sink, self._generation))

@@ -281,6 +281,7 @@ def test_rights_are_looked_at_again(untrained: Codec, tmp_path: Path, raw: Any) 
 def test_a_link_that_is_slow_brings_all(untrained: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last seconds of sound lie in buffers when the server has nothing more to do."""
     monkeypatch.setattr(listening, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(exchange, "CLOCK_EVERY", 0.1)
     sound = noise(240)
 
     async def use(_: Server, relay: Relay) -> int:
