@@ -23,7 +23,7 @@ def add_server(parser: argparse.ArgumentParser, *, serve: bool = True) -> None:
     group.add_argument(
         "--server",
         metavar="URL",
-        help=f"ws:// or wss:// address (default ${SERVER_VARIABLE}, else {DEFAULT_URL})",
+        help=f"ws://, wss:// or quic:// address (default ${SERVER_VARIABLE}, else {DEFAULT_URL})",
     )
     if serve:
         group.add_argument(
@@ -50,7 +50,7 @@ def add_trust(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--ca",
         metavar="FILE",
-        help="certificates to trust for wss://, as PEM, in place of the system's "
+        help="certificates to trust for wss:// and quic://, as PEM, in place of the system's "
         f"(default ${CA_VARIABLE})",
     )
 
@@ -70,6 +70,13 @@ def add_codec(parser: argparse.ArgumentParser) -> None:
     add_seed(group)
     group.add_argument(
         "--local", action="store_true", help="encode and decode here, so that only codes travel"
+    )
+    group.add_argument(
+        "--redundancy",
+        type=_redundancy,
+        metavar="0..4",
+        help="with --local: repeat what matters of each packet so many packets later, 0 not at all "
+        "(default 2 over quic://, where packets may be lost, else 0)",
     )
     group.add_argument(
         "--no-pauses",
@@ -248,6 +255,10 @@ def layers(text: str) -> int:
 
 def _frames(text: str) -> int:
     return _between(text, 1, 8)
+
+
+def _redundancy(text: str) -> int:
+    return _between(text, 0, 4)
 
 
 def _seed(text: str) -> int:

@@ -17,6 +17,8 @@ from facodec.files import shown
 LONGEST_ADDRESS = 2048
 NO_ADDRESS = (InvalidURI, ValueError, OverflowError)
 """Raised for an address that is none."""
+QUIC = "quic://"
+"""Beginning of an address for QUIC."""
 SCHEMES = {"": "ws", "http": "ws", "https": "wss"}
 """Beginnings of addresses that people type or copy from a browser, and those that are meant."""
 _PORT = re.compile(r"^wss?://[^/?@]*:([0-9]{1,9})(?:[/?]|$)")
@@ -54,6 +56,11 @@ def without_secrets(address: str) -> str:
     return f"{scheme}{mark}{place.rpartition('@')[2]}{'?...' if query else ''}"
 
 
+def is_quic(url: str) -> bool:
+    """Whether an address is one for QUIC."""
+    return url.lower().startswith(QUIC)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address means this machine."""
     name = host.rstrip(".").lower()
@@ -69,7 +76,8 @@ def is_loopback(host: str) -> bool:
 def _parts(url: str) -> WebSocketURI:
     if len(url) > LONGEST_ADDRESS:
         raise ValueError("too long")
-    parts = parse_uri(url)
+    # Host, port and path are written as in the address of a WebSocket.
+    parts = parse_uri(f"wss://{url[len(QUIC) :]}" if is_quic(url) else url)
     parts.host.encode("idna")
     if not 0 < parts.port < 1 << 16:
         raise ValueError("no such port")

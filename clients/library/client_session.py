@@ -8,29 +8,37 @@ return, and feeds :meth:`ClientSession.receive` with what comes. The server's en
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from clients.errors import ConnectionLost, ServerError, ServerFull
 from clients.library.clock import ClockEstimate
+from clients.library.events import Answered as Answered
+from clients.library.events import Ended as Ended
+from clients.library.events import Event as Event
+from clients.library.events import Opened as Opened
 from clients.library.packets import (
     AudioPacket,
     CodesPacket,
+    LostPacket,
     Packet,
     PausePacket,
     Times,
     VoicePacket,
     WireCount,
 )
+from clients.library.stamps import MAX_STAMPS as MAX_STAMPS
+from clients.library.stamps import SentStamps, codes_bits
 from clients.library.unacknowledged import SAMPLE_BYTES, Unacknowledged
 from clients.library.wire import ClientWire
-from facodec.config import CODE_BITS, HOP, MIN_LAYERS
+from facodec.config import HOP, MIN_LAYERS
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of, need_model
+from facodec.link.repair import widened
 from streaming.wire import protocol
+from streaming.wire.assembly import Assembly, Piece
 from streaming.wire.belonging import BOTH_ENDS
 from streaming.wire.protocol import (
     Audio,
@@ -44,40 +52,14 @@ from streaming.wire.protocol import (
     Noise,
     Presence,
     Ready,
+    Repeat,
     ServerMessage,
-    Stamps,
     Voice,
 )
 from streaming.wire.replay import COUNTED
 
-MAX_STAMPS = 1024
-"""Sent packets whose times are remembered until they come back; the oldest are forgotten."""
 ACKNOWLEDGE = 64 * 1024
 """Bytes from the server after which it should know that they have come."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The server has accepted the hello."""
-
-    ready: Ready
-
-
-@dataclass(frozen=True)
-class Answered:
-    """The server has taken in all that was sent before :meth:`ClientSession.ask` at ``asked``."""
-
-    asked: float
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The server sends nothing more."""
-
-    totals: Done
-
-
-Event: TypeAlias = Opened | Answered | Ended | Presence | Packet
 
 
 class ClientSession:
@@ -103,7 +85,7 @@ class ClientSession:
         self._now = clock
         self._ready: Ready | None = None
         self._identity: ModelIdentity | None = None
-        self._sent: OrderedDict[int, tuple[float, float]] = OrderedDict()
+        self._stamps = SentStamps(self._encoding, self.clock, clock)
         self._samples_sent = 0
         self._frames_sent = 0
         self._untold = 0
@@ -118,6 +100,8 @@ class ClientSession:
         """Frames that were lost with a connection on their way to the server."""
         self.frames_skipped = 0
         """Frames that were lost on their way back."""
+        self._assembly: Assembly | None = None
+        self._last: np.ndarray | None = None
 
     @property
     def ready(self) -> Ready:
@@ -150,7 +134,9 @@ class ClientSession:
         for start in range(0, len(samples), most):
             part = samples[start : start + most]
             data = protocol.pcm_to_bytes(part, self.hello.pcm)
-            yield self._message(Audio(self._samples_sent // HOP, data, self._stamp(captured)))
+            yield self._message(
+                Audio(self._samples_sent // HOP, data, self._stamps.stamp(captured))
+            )
             self._samples_sent += len(part)
 
     def codes(self, codes: np.ndarray, captured: float | None = None) -> Iterator[bytes]:
@@ -163,12 +149,14 @@ class ClientSession:
         for start in range(0, codes.shape[1], self.ready.limits.max_frames):
             part = codes[:, start : start + self.ready.limits.max_frames]
             count = part.shape[1]
+            if self._untold and self._encoding.lossy:  # else it might be taken for a loss
+                yield self._tell_pause()
             estimate = self._encoding.due_estimate(self._frames_sent)
             if estimate is not None:
                 yield self._message(estimate)
-            stamp = self._stamp(captured) if self._encoding.stamps_codes() else None
-            data = self._encoding.pack(part)
-            yield self._message(Codes(self._frames_sent, count, data, stamp))
+            stamp = self._stamps.stamp(captured) if self._encoding.stamps_codes() else None
+            data, repeat = self._encoding.pack(part), self._encoding.repeat(self._frames_sent, part)
+            yield self._message(Codes(self._frames_sent, count, data, stamp, repeat=repeat))
             self._frames_sent += count
             self._untold, self._is_paused = 0, False
 
@@ -238,7 +226,7 @@ class ClientSession:
         if isinstance(message, Audio):
             self.wire.sound_bits_up += 8 * len(message.data)
         elif isinstance(message, Codes):
-            self.wire.codes_bits_up += _bits(message, self.hello.layers)
+            self.wire.codes_bits_up += codes_bits(message, self.hello.layers)
         return data
 
     # ------------------------------------------------------------------- after a lost connection
@@ -271,16 +259,6 @@ class ClientSession:
         self._is_back = newest
         return [self._encoded(message) for message in messages]
 
-    def _stamp(self, captured: float | None) -> float | None:
-        """Stamps travel on the server's clock, so that any other client can read them too."""
-        if captured is None or not self.clock.known:
-            return None
-        stamp = captured + self.clock.offset
-        self._sent[self._encoding.ticks(stamp)] = captured, self._now()
-        if len(self._sent) > MAX_STAMPS:
-            self._sent.popitem(last=False)
-        return stamp
-
     # -------------------------------------------------------------------------- server -> client
 
     def receive(self, data: bytes) -> list[Event]:
@@ -306,14 +284,52 @@ class ClientSession:
         self.owed_bytes += len(data)
         if isinstance(message, Done):
             self.totals = message
-            return [Ended(message)]
-        try:
+            return [*self.settled(arrived, ended=True), Ended(message)]
+        if self._assembly is not None and isinstance(message, (Codes, Noise)):
+            with self._valid():
+                self._assembly.put(message, arrived)
+            return self.settled(arrived)
+        with self._valid():
             events = (self._left_out(message), self._packet(message, arrived))
+        return [event for event in events if event is not None]
+
+    def settled(self, now: float, *, ended: bool = False) -> list[Event]:
+        """Returns codes of a lossy way that are in order by now, or in place of lost ones; all
+        where it has ``ended``. Raises like :meth:`receive`."""
+        if self._assembly is None:
+            return []
+        pieces = self._assembly.flush() if ended else self._assembly.take(now)
+        with self._valid():
+            return [self._settled(piece, now) for piece in pieces]
+
+    def patience(self, now: float) -> float | None:
+        """Seconds until :meth:`settled` may return more though nothing comes; None: never."""
+        return None if self._assembly is None else self._assembly.wait(now)
+
+    def _settled(self, piece: Piece, now: float) -> Packet:
+        message = piece.message
+        if isinstance(message, Codes):
+            packet = self._codes(message, now)
+            self._last = packet.codes[:, -1]
+            return packet
+        if isinstance(message, Repeat):
+            essence = self._encoding.unpack_repeat(message)
+            codes = belonging(widened(essence, self._last, self.ready.layers), self.identity)
+            self._last = codes[:, -1]
+            return CodesPacket(piece.first, codes, Times(now), repaired=True)
+        if isinstance(message, Noise):
+            return PausePacket(piece.first, piece.count, message.data)
+        return LostPacket(piece.first, piece.count)
+
+    @contextmanager
+    def _valid(self) -> Iterator[None]:
+        """Takes what is wrong with the server's messages for what it is."""
+        try:
+            yield
         except protocol.ProtocolError as error:
             raise self._invalid(error.sentence) from error
         except ValueError as error:
             raise self._invalid(str(error)) from error
-        return [event for event in events if event is not None]
 
     def _decode(self, data: bytes) -> ServerMessage:
         self.wire.bytes_down += len(data)
@@ -344,6 +360,7 @@ class ClientSession:
         self._ready, self._identity = ready, theirs
         self._encoding.agree(ready)
         self._frames_read = ready.first or 0
+        self._assembly = Assembly(self._frames_read) if self._encoding.lossy else None
         return Opened(ready)
 
     def _left_out(self, message: ServerMessage) -> PausePacket | None:
@@ -368,27 +385,16 @@ class ClientSession:
         if isinstance(message, Audio):
             self.wire.sound_bits_down += 8 * len(message.data)
             samples = protocol.pcm_from_bytes(message.data, self.hello.pcm)
-            return AudioPacket(message.seq, samples, self._times(message.stamps, arrived))
+            return AudioPacket(message.seq, samples, self._stamps.times(message.stamps, arrived))
         if isinstance(message, Codes):
-            self.wire.codes_bits_down += _bits(message, self.ready.layers)
-            codes = self._encoding.unpack(message.data, self.ready.layers, message.n)
-            codes = belonging(codes, self.identity)
-            return CodesPacket(message.seq, codes, self._times(message.stamps, arrived))
+            return self._codes(message, arrived)
         if isinstance(message, Voice):
             timbre = belonging(message.vector(), self.identity)
             return VoicePacket(timbre, message.is_exact, message.alike)
         return None
 
-    def _times(self, stamps: Stamps | None, arrived: float) -> Times:
-        if stamps is None:
-            return Times(arrived)
-        if stamps.t is None:
-            return Times(arrived, stamps=stamps)
-        known = self._sent.get(self._encoding.ticks(stamps.t))
-        captured, sent = known or (stamps.t - self.clock.offset, None)
-        return Times(arrived, captured, sent, stamps)
-
-
-def _bits(message: Codes, layers: int) -> int:
-    """Bits of the codes in a message, which may be entropy coded."""
-    return min(8 * len(message.data), CODE_BITS * layers * message.n)
+    def _codes(self, message: Codes, arrived: float) -> CodesPacket:
+        self.wire.codes_bits_down += codes_bits(message, self.ready.layers)
+        codes = self._encoding.unpack(message.data, self.ready.layers, message.n)
+        codes = belonging(codes, self.identity)
+        return CodesPacket(message.seq, codes, self._stamps.times(message.stamps, arrived))

@@ -29,7 +29,7 @@ from clients.library.lifeline import Lifeline
 from clients.library.packets import Packet, WireCount
 from clients.library.refusals import explain_close
 from clients.library.silence import Silence
-from clients.library.socket import CLOSE_TIMEOUT, ClientSocket
+from clients.library.socket import CLOSE_TIMEOUT, AnySocket
 from clients.library.wire import ClientWire
 from facodec.identity import ModelIdentity, belonging
 from facodec.link.entropy import FrameCoder
@@ -59,15 +59,17 @@ class Exchange:
 
     def __init__(
         self,
-        socket: ClientSocket,
+        socket: AnySocket,
         hello: Hello,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
         coder: FrameCoder | None = None,
-        reopen: Callable[[], Awaitable[ClientSocket]] | None = None,
+        reopen: Callable[[], Awaitable[AnySocket]] | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        self._state = ClientSession(hello, wire, clock, ClientWire(socket.subprotocol, coder))
+        self._state = ClientSession(
+            hello, wire, clock, ClientWire(socket.subprotocol, coder, lossy=socket.lossy)
+        )
         self._line = Lifeline(socket, self, clock)
         self._subprotocol = socket.subprotocol
         self._reopen = reopen
@@ -142,9 +144,10 @@ class Exchange:
         return self._presence is not None and self._presence.publisher == "away"
 
     @property
-    def transport(self) -> asyncio.Transport:
-        """The connection beneath, for who counts its bytes."""
-        return self._line.socket.transport
+    def transport(self) -> asyncio.Transport | None:
+        """The TCP connection beneath, for who counts its bytes; None over QUIC."""
+        transport = self._line.socket.transport
+        return transport if isinstance(transport, asyncio.Transport) else None
 
     @property
     def bytes_sent(self) -> int:
@@ -214,13 +217,13 @@ class Exchange:
 
     # ------------------------------------------------------------------ a lost connection
 
-    async def open_again(self) -> ClientSocket:
+    async def open_again(self) -> AnySocket:
         """Another connection to the server. Raises ClientError."""
         if self._reopen is None:
             raise ConnectError("the session was opened without a way to open it again")
         return await self._reopen()
 
-    async def ask_back(self, socket: ClientSocket) -> Iterable[bytes]:
+    async def ask_back(self, socket: AnySocket) -> Iterable[bytes]:
         """Comes back to the session over another connection; returns what is to be sent again.
         Raises ClientError."""
         if socket.subprotocol != self._subprotocol:
@@ -323,7 +326,7 @@ class Exchange:
     async def _send(self, message: bytes) -> None:
         await self._send_over(await self._line.caught_up(), message)
 
-    async def _send_over(self, socket: ClientSocket, message: bytes) -> None:
+    async def _send_over(self, socket: AnySocket, message: bytes) -> None:
         """Sends a message; one that is lost with the connection is kept if it matters."""
         try:
             await socket.send(message)
@@ -338,7 +341,11 @@ class Exchange:
         while True:
             socket = await self._line.connected()
             try:
-                data = await socket.recv(decode=False)
+                # Without a limit where nothing is waited for; a lossy way alone waits for anything.
+                patience = self._state.patience(self._now())
+                data = await asyncio.wait_for(socket.recv(decode=False), patience)
+            except asyncio.TimeoutError:
+                return self._state.settled(self._now())
             except ConnectionClosed as error:
                 reason = ConnectionLost(self._explain(error))
                 if not self._may_come_back(error):

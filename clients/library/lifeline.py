@@ -9,7 +9,7 @@ from typing import Protocol
 from websockets.exceptions import ConnectionClosed
 
 from clients.errors import ClientError, ConnectionLost, ServerError, ServerUnreachable
-from clients.library.socket import ClientSocket
+from clients.library.socket import AnySocket
 
 WITHIN = 30.0
 """Seconds that a server keeps a session for its client, and this tries to come back."""
@@ -47,10 +47,10 @@ class Returning:
 class Owner(Protocol):
     """The session of a connection."""
 
-    async def open_again(self) -> ClientSocket:
+    async def open_again(self) -> AnySocket:
         """Another connection to the server. Raises ClientError."""
 
-    async def ask_back(self, socket: ClientSocket) -> Iterable[bytes]:
+    async def ask_back(self, socket: AnySocket) -> Iterable[bytes]:
         """Comes back to the session over it; returns what is to be sent again. Raises
         ClientError."""
 
@@ -61,7 +61,7 @@ class Owner(Protocol):
 class Lifeline:
     """Keeps a session connected. ``clock``: monotonic seconds."""
 
-    def __init__(self, socket: ClientSocket, owner: Owner, clock: Callable[[], float]) -> None:
+    def __init__(self, socket: AnySocket, owner: Owner, clock: Callable[[], float]) -> None:
         self.socket = socket
         self.returns = 0
         """Times that the connection was lost, and another came about."""
@@ -78,18 +78,18 @@ class Lifeline:
         """Whether the connection is lost, and another is tried for."""
         return self._task is not None
 
-    def is_heard(self, socket: ClientSocket) -> bool:
+    def is_heard(self, socket: AnySocket) -> bool:
         """Whether what comes over a socket counts: the server sends again what came too late."""
         return socket is self.socket and self._connected.is_set()
 
-    async def connected(self) -> ClientSocket:
+    async def connected(self) -> AnySocket:
         """The socket to read from, when there is one. Raises ClientError where none comes."""
         await self._connected.wait()
         if self._failure is not None:
             raise self._failure
         return self.socket
 
-    async def caught_up(self) -> ClientSocket:
+    async def caught_up(self) -> AnySocket:
         """The socket to send over, when there is one over which all that the server lacked has
         been sent. Raises ClientError where none comes."""
         await self._caught_up.wait()
@@ -97,7 +97,7 @@ class Lifeline:
             raise self._failure
         return self.socket
 
-    def lose(self, socket: ClientSocket, reason: ConnectionLost) -> None:
+    def lose(self, socket: AnySocket, reason: ConnectionLost) -> None:
         """A connection broke; another is tried for, unless that is so already."""
         if socket is self.socket:
             self._disconnect()
@@ -154,7 +154,7 @@ class Lifeline:
         return reason
 
     async def _connect(self, patience: float) -> None:
-        socket: ClientSocket | None = None
+        socket: AnySocket | None = None
         try:
 
             async def agree() -> Iterable[bytes]:

@@ -55,6 +55,8 @@ def opening(
         voices="exact" if wanted.fast else "compact",
         coder=None if local is None else local.codec.coder,
         pauses=local is not None and wanted.may_pause and voicing.role != "convert",
+        redundancy=wanted.repeats,
+        datagrams=not wanted.fast,
         # Of what is spoken now only the newest is worth hearing after an outage.
         replay="all" if wanted.fast else "newest",
         tell=tell,

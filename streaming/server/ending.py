@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from streaming.server.liveness import Standstill
 from streaming.server.outbox import Outbox
-from streaming.server.socket import ServerSocket
+from streaming.server.peer_socket import PeerSocket
 from streaming.wire import protocol
 from streaming.wire.protocol import ProtocolError
 
@@ -68,7 +68,7 @@ class Farewell:
 
 async def say_goodbye(
     ending: Ending,
-    socket: ServerSocket,
+    socket: PeerSocket,
     outbox: Outbox,
     writer: asyncio.Future[None],
     patience: float,
@@ -86,19 +86,20 @@ async def say_goodbye(
     emptied.cancel()
     # The library would cut the connection off two seconds after the last byte was written, when
     # a slow link still has to carry two seconds of sound.
-    socket.close_timeout = None
+    socket.close_slowly()
+    clock = asyncio.get_running_loop().time
     closing = asyncio.ensure_future(_close(socket, ending))
-    farewell = Farewell(patience, socket.loop.time())
+    farewell = Farewell(patience, clock())
     try:
         while not closing.done():
             await asyncio.wait({closing}, timeout=LOOK)
-            if not closing.done() and farewell.is_over(socket.loop.time(), socket.outstanding):
+            if not closing.done() and farewell.is_over(clock(), socket.outstanding):
                 socket.transport.abort()
                 await closing
     finally:
         closing.cancel()
 
 
-async def _close(socket: ServerSocket, ending: Ending) -> None:
+async def _close(socket: PeerSocket, ending: Ending) -> None:
     with contextlib.suppress(ConnectionClosed):
         await socket.close(ending.close_code, ending.reason)

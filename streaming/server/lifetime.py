@@ -10,9 +10,9 @@ from streaming.server.gate import Visitor
 from streaming.server.journal import SessionJournal
 from streaming.server.link import Link
 from streaming.server.outbox import Outbox
+from streaming.server.peer_socket import PeerSocket
 from streaming.server.rooms import Room
 from streaming.server.runtime import Plan, Runtime
-from streaming.server.socket import ServerSocket
 from streaming.server.watching import SessionAccount
 from streaming.wire.framing import framing_of
 from streaming.wire.protocol import DoneReason, Hello, PresenceState, ProtocolError
@@ -25,7 +25,7 @@ class Lifetime(ABC):
     ``visitor``: where the client comes from and what it may do. All on the event loop.
     """
 
-    def __init__(self, socket: ServerSocket, runtime: Runtime, visitor: Visitor) -> None:
+    def __init__(self, socket: PeerSocket, runtime: Runtime, visitor: Visitor) -> None:
         started = runtime.clock()
         self._runtime = runtime
         self._link: Link | None = Link(socket, visitor, runtime.settings, started)
@@ -34,8 +34,9 @@ class Lifetime(ABC):
             runtime.limits,
             runtime.settings.hello_timeout,
             started,
-            framing_of(socket.subprotocol),
+            framing_of(socket.subprotocol, lossy=socket.lossy),
         )
+        self._session.may_last = socket.can_break
         self._journal = SessionJournal(self._session.identity, visitor.address, runtime.clock)
         self._outbox = Outbox(runtime.clock, self._send_now)
         self.account = SessionAccount(self._session, self._journal, self._outbox, runtime.metrics)
@@ -247,7 +248,7 @@ class Lifetime(ABC):
         self._journal.note("session parked")
         self._runtime.parking.park(self)
 
-    def come_back(self, socket: ServerSocket, visitor: Visitor, hello: Hello) -> None:
+    def come_back(self, socket: PeerSocket, visitor: Visitor, hello: Hello) -> None:
         """The client is there again over another connection, be it that the last one is not known
         to be lost. Raises ProtocolError where it cannot go on now."""
         messages = self._session.come_back(hello)

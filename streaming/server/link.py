@@ -12,8 +12,8 @@ from websockets.exceptions import ConnectionClosed
 from streaming.server.ending import Ending
 from streaming.server.gate import Visitor
 from streaming.server.liveness import Pulse, Standstill
+from streaming.server.peer_socket import PeerSocket
 from streaming.server.settings import ServerSettings
-from streaming.server.socket import ServerSocket
 from streaming.wire.protocol import ProtocolError
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Link:
     where the client comes from and what it may do."""
 
     def __init__(
-        self, socket: ServerSocket, visitor: Visitor, settings: ServerSettings, now: float
+        self, socket: PeerSocket, visitor: Visitor, settings: ServerSettings, now: float
     ) -> None:
         self.socket = socket
         self.visitor = visitor
@@ -60,7 +60,7 @@ class Link:
     @property
     def ended_in_order(self) -> bool:
         """Whether the client has agreed on the end."""
-        return self.socket.protocol.close_rcvd is not None
+        return self.socket.ended_in_order
 
     async def serve(
         self, read: Coroutine[None, None, None], write: Coroutine[None, None, None], owner: Owner

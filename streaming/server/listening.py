@@ -6,11 +6,10 @@ import asyncio
 import gc
 import json
 import logging
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import serve
@@ -28,7 +27,7 @@ from streaming.server.connections import (
 )
 from streaming.server.gate import Gate, Visitor
 from streaming.server.health import health_of, prometheus_of, status_of
-from streaming.server.http import Asked, Refusal, read_request, respond
+from streaming.server.http import BARE, Asked, Refusal, read_request, respond
 from streaming.server.lifetime import Lifetime
 from streaming.server.model_image import ModelImage
 from streaming.server.output import Output
@@ -36,6 +35,7 @@ from streaming.server.page import Page
 from streaming.server.peer import Peer
 from streaming.server.process import (
     bound_malloc,
+    check_port,
     ending_signals,
     open_standard_descriptors,
     raise_descriptors,
@@ -47,6 +47,9 @@ from streaming.server.settings import ServerSettings
 from streaming.server.socket import MAX_QUEUE
 from streaming.server.tls import server_context
 from streaming.wire.protocol import VERSIONS
+
+if TYPE_CHECKING:
+    from streaming.server.quic import QuicDoor, QuicPeerSocket
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +86,7 @@ class Server:
         self._image = None if self._page is None else ModelImage.of_first(codecs)
         self._peers: dict[Lifetime, asyncio.Task[Any] | None] = {}
         self._listening: WebSocketServer | None = None
+        self._quic: QuicDoor | None = None
         self._checker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Server:
@@ -113,6 +117,13 @@ class Server:
         return f"{url}/"
 
     @property
+    def quic_url(self) -> str | None:
+        """Address that clients connect to over QUIC; None where that is not served."""
+        if self._quic is None:
+            return None
+        return f"quic:{self.url.partition(':')[2].rpartition(':')[0]}:{self._quic.port}"
+
+    @property
     def sessions(self) -> int:
         return len(self._peers)
 
@@ -128,6 +139,7 @@ class Server:
         # A client that breaks off its handshake is not worth a traceback in the server's log.
         quiet = logging.getLogger(f"{__name__}.handshakes")
         quiet.setLevel(logging.CRITICAL)
+        arrivals = Arrivals(self._gate, asyncio.get_running_loop())
         self._listening = await serve(
             self._on_connection,  # type: ignore[arg-type]
             self.settings.host,
@@ -135,7 +147,7 @@ class Server:
             create_connection=partial(  # type: ignore[arg-type]
                 accept,
                 tls=self._tls,
-                arrivals=Arrivals(self._gate, asyncio.get_running_loop()),
+                arrivals=arrivals,
                 on_refusal=self._on_refusal,
                 max_size=self.settings.max_message * FLOOD,
             ),
@@ -151,6 +163,15 @@ class Server:
             close_timeout=CLOSE_TIMEOUT,
             logger=quiet,
         )
+        if self.settings.quic_port is not None:
+            from streaming.server.quic import QuicDoor
+
+            self._quic = QuicDoor(arrivals, self._refuse, self._on_connection, self._on_refusal)
+            try:
+                await self._quic.open(self.settings, self.settings.max_message * FLOOD)
+            except (OSError, ValueError):
+                self._listening.close()
+                raise
         self.runtime.start()
         self._checker = asyncio.ensure_future(self._check_peers())
 
@@ -167,6 +188,8 @@ class Server:
         for peer in list(self._peers):
             peer.cut()
         await self._peers_gone(CUT_GRACE, None)
+        if self._quic is not None:
+            self._quic.close()
         if self._checker is not None:
             self._checker.cancel()
         if (recorder := self.runtime.recorder) is not None:
@@ -195,7 +218,7 @@ class Server:
 
     # -------------------------------------------------------------------------------- connections
 
-    async def _on_connection(self, socket: Connection) -> None:
+    async def _on_connection(self, socket: Connection | QuicPeerSocket) -> None:
         socket.arrival.has_arrived()
         newcomer = Peer(socket, self.runtime, socket.visitor)
         self.runtime.occupancy.enter(newcomer)
@@ -245,10 +268,17 @@ class Server:
             return Refusal(
                 426, f"speak WebSocket with subprotocol {' or '.join(VERSIONS)}", upgrade
             )
-        refusal = visitor.show(asked.token)
-        if refusal is None and (self.runtime.draining or self.runtime.occupancy.are_taken):
-            refusal = Refusal(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
-        return refusal
+        return visitor.show(asked.token) or self._when_full()
+
+    def _when_full(self) -> Refusal | None:
+        """Refusal of who has no chance of a place."""
+        if self.runtime.draining or self.runtime.occupancy.are_taken:
+            return Refusal(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
+        return None
+
+    def _refuse(self, visitor: Visitor) -> Refusal | None:
+        """Reason that a connection over QUIC is refused; its token comes with the hello."""
+        return visitor.check(BARE) or self._when_full()
 
     @staticmethod
     def _hand_out(
@@ -322,25 +352,6 @@ def run(settings: ServerSettings) -> int:
             return 1
 
 
-def check_port(host: str, port: int) -> None:
-    """Before the work of loading models: the address must be there and free. Raises OSError."""
-    if not port:
-        return
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(address)
-                probe.listen(1)
-            except OSError as error:
-                raise OSError(
-                    f"cannot listen at {host} port {port}: {error.strerror}; "
-                    "choose another with --port or --host"
-                ) from error
-
-
 async def _serve(server: Server, output: Output) -> int:
     told, told_twice = asyncio.Event(), asyncio.Event()
 
@@ -357,6 +368,8 @@ async def _serve(server: Server, output: Output) -> int:
     gc.collect()
     gc.freeze()
     output.say(_ready_line(server))
+    if server.quic_url is not None:
+        output.say(f"and at {server.quic_url} over QUIC")
     if server.page_url is not None:
         output.say(f"page at {server.page_url} for browsers")
     journal.event("serving", url=server.url, sessions=server.capacity)

@@ -8,8 +8,6 @@ import secrets
 from dataclasses import replace
 from functools import partial
 
-from websockets.asyncio.server import broadcast
-
 from facodec.config import MIN_LAYERS
 from streaming.engine.streams import Outcome
 from streaming.server.ending import Ending
@@ -17,11 +15,11 @@ from streaming.server.gate import Visitor
 from streaming.server.lifetime import Lifetime
 from streaming.server.link import Link
 from streaming.server.pace import FanOut, Pace
+from streaming.server.peer_socket import PeerSocket
 from streaming.server.portions import Portions
 from streaming.server.relaying import coder_for, may_pause
 from streaming.server.rooms import Broadcast, Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
-from streaming.server.socket import ServerSocket
 from streaming.wire.agreed import agree
 from streaming.wire.belonging import need_own_hello
 from streaming.wire.media import Media, Talker
@@ -46,7 +44,7 @@ class Peer(Lifetime):
     ``visitor``: where the client comes from and what it may do.
     """
 
-    def __init__(self, socket: ServerSocket, runtime: Runtime, visitor: Visitor) -> None:
+    def __init__(self, socket: PeerSocket, runtime: Runtime, visitor: Visitor) -> None:
         super().__init__(socket, runtime, visitor)
         settings = runtime.settings
         self._pace = Pace(runtime.pool, settings.message_rate, runtime.clock)
@@ -73,7 +71,7 @@ class Peer(Lifetime):
     def _send_now(self, data: bytes) -> bool:
         if self._link is None or self._link.socket.waiting:
             return False
-        broadcast((self._link.socket,), data)
+        self._link.socket.send_now(data)
         return True
 
     async def _write(self, link: Link) -> None:
@@ -84,17 +82,24 @@ class Peer(Lifetime):
         while True:
             await self._wait_for_space(link)
             self._session.listen(clock())
-            data = await link.socket.recv()
-            if self._link is not link:
-                return
-            event = self._session.receive(data, clock())
-            if isinstance(event, Arrived) and self._room is not None and self._room.listeners:
-                await self._portions.publish(event, self._room.listeners)
-            else:
-                self._on_event(event)
+            try:
+                data = await asyncio.wait_for(link.socket.recv(), self._session.patience(clock()))
+                if self._link is not link:
+                    return
+                event = self._session.receive(data, clock())
+            except asyncio.TimeoutError:  # what is missing does not come any more
+                data, event = b"", None
+            for arrived in (*self._session.settled(clock()), event):
+                await self._take(arrived)
             await self._pace.spend(len(data))
             if self._link is not link:
                 return
+
+    async def _take(self, event: Event | None) -> None:
+        if isinstance(event, Arrived) and self._room is not None and self._room.listeners:
+            await self._portions.publish(event, self._room.listeners)
+        else:
+            self._on_event(event)
 
     def _hurry(self) -> None:
         self._portions.hurry()
@@ -122,7 +127,7 @@ class Peer(Lifetime):
             return True
         return self._room is not None and self._room.holds_back()
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: Event | None) -> None:
         if isinstance(event, Reply):
             self._put(event.data)
         elif isinstance(event, Opened):
@@ -188,7 +193,11 @@ class Peer(Lifetime):
         converts_codes = hello.converts and hello.formats()[1] != "pcm"
         # Conversion drops the detail layers: they speak of the talker who was.
         layers = MIN_LAYERS if converts_codes else hello.layers
-        resume = self._runtime.parking.register(self) if hello.replay else None
+        resume = (
+            self._runtime.parking.register(self)
+            if self._session.may_last and hello.replay
+            else None
+        )
         coder, pauses = coder_for(hello, codec), may_pause(hello, codec)
         if hello.role == "publish" and hello.room is not None:
             agreed = agree(hello, coder, pauses=pauses)
@@ -206,6 +215,11 @@ class Peer(Lifetime):
         # Who is away takes nothing of the machine.
         present = replace(plan, load=lambda: 0.0 if self.is_away else plan.load())
         self._stream = self._runtime.open_stream(present, self._on_outcome)
+
+    def _parking_token(self, hello: Hello) -> str | None:
+        """The secret to come back with; None where the session ends with its connection."""
+        lasts = hello.replay and self._session.may_last
+        return self._runtime.parking.register(self) if lasts else None
 
     def _open_room(self, hello: Hello, broadcast: Broadcast, resume: str) -> str:
         """The room of a publisher, its own again or a new one. Returns what opens it again."""
@@ -291,8 +305,8 @@ class Peer(Lifetime):
             self._put(data)
 
     def _check_more(self, now: float) -> None:
-        waits = self._room_deadline is not None and not self._session.is_open
-        if waits and self._room_deadline is not None and now > self._room_deadline:
+        deadline = None if self._session.is_open else self._room_deadline
+        if deadline is not None and now > deadline:
             wait = self._runtime.settings.room_wait
             raise ProtocolError("unknown-room", f"no publisher came within {wait:g} s")
 
@@ -308,14 +322,10 @@ class Peer(Lifetime):
             return
         hello = self._session.hello
         ready = self._session.open(
-            broadcast.model,
-            broadcast.latency,
-            broadcast.layers,
-            first_frame,
-            self._runtime.parking.register(self) if hello.replay else None,
-            coder=broadcast.coder,
-            pauses=broadcast.pauses,
-        )
+            broadcast.model, broadcast.latency, broadcast.layers, first_frame,
+            self._parking_token(hello),
+            coder=broadcast.coder, pauses=broadcast.pauses,
+        )  # fmt: skip
         self._outbox.put(ready)
 
     def on_media(self, item: Media, stamps: Stamps | None) -> None:
