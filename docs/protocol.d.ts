@@ -41,6 +41,9 @@ export interface Hello {
   pauses?: boolean;
   /** v2: 1 to 4. */
   redundancy?: number;
+  replay?: "all" | "newest";
+  /** With `resume`: messages of the session that the client has. */
+  received?: number;
 }
 
 export interface Ready {
@@ -61,6 +64,9 @@ export interface Ready {
   redundancy?: number;
   /** v2: `seq` of the first frame; 0 where left out. */
   first?: number;
+  replay?: "all" | "newest";
+  /** To a client that has come back: messages of the session that the server has. */
+  received?: number;
 }
 
 export interface Stamps { t?: number; queue: number; encode: number; decode: number }
@@ -94,7 +100,10 @@ export interface Voice {
 /** v2 only: `0x63 s s` and nothing or 5 bytes. */
 export interface Noise { type: "noise"; seq: number; data: Uint8Array }
 
-export interface Clock { type: "clock"; t0: number; t1?: number }
+/** `received` from a client of whose session all is sent again. */
+export interface Clock { type: "clock"; t0: number; t1?: number; received?: number }
+/** To a listener whose session may come back. */
+export interface Presence { type: "presence"; publisher: "away" | "back" }
 export interface End { type: "end" }
 export interface ServerError { type: "error"; code: string; message: string }
 
@@ -113,4 +122,5 @@ export interface Done {
 }
 
 export type ClientMessage = Hello | Audio | Codes | Voice | Noise | Clock | End;
-export type ServerMessage = Ready | Audio | Codes | Voice | Noise | Clock | ServerError | Done;
+export type ServerMessage =
+  Ready | Audio | Codes | Voice | Noise | Clock | Presence | ServerError | Done;

@@ -26,6 +26,7 @@ CLIENTS: dict[str, Callable[[Job], Awaitable[None]]] = {
     "wait-in-rooms": holding.wait_in_rooms,
     "fill-room": holding.fill_room,
     "many-sessions": holding.many_sessions,
+    "break-off": holding.break_off,
     "slowloris": holding.slowloris,
     "unfinished": holding.unfinished,
     "unread-pings": flooding.unread_pings,

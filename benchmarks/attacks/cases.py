@@ -12,6 +12,7 @@ from benchmarks.attacks import alone, requests
 from benchmarks.attacks.checks import GROWTH_MIB, Check, of_tries, share
 from benchmarks.attacks.testbed import TOKEN, Testbed
 from benchmarks.attacks.wire import OWNER, Wire
+from streaming.server.parking import MOST_PARKED
 
 Counts = dict[str, float]
 Facts = tuple[list[Check], Counts]
@@ -24,6 +25,8 @@ OUTBOX = 2.0
 DROPPED = OUTBOX + 4.0
 """Seconds until a listener that reads nothing is given up: its outbox, as much again in the buffers
 on the way, and two to start it."""
+RETURNS = 5
+"""Times that the owner's session breaks, and he comes back."""
 GUESSES = 20.0
 """Token guesses a second from one address."""
 FREE = 1.5
@@ -158,6 +161,21 @@ async def one_address(testbed: Testbed) -> Facts:
     return [of_tries("the owner gets in", welcome, TRIES)], counts
 
 
+async def break_off(testbed: Testbed) -> Facts:
+    """Sessions that are opened to be broken off, while the owner's own breaks and he comes back."""
+    attackers = await testbed.start("break-off", 8)
+    await asyncio.sleep(1.0)
+    back, parked = 0, 0
+    for _ in range(RETURNS):
+        back += await testbed.comes_back(testbed.seconds / RETURNS / 2)
+        parked = max(parked, (await testbed.health()).get("parked", 0))
+    counts = await attackers.counts(20)
+    return [
+        share("the owner comes back", back, RETURNS),
+        Check("parked sessions", parked, MOST_PARKED),
+    ], counts
+
+
 async def guess_tokens(testbed: Testbed) -> Facts:
     """Tokens tried in a row from one address, while the owner comes from another."""
     attackers = await testbed.start("guess-tokens", 8, trusted=False, together=True)
@@ -210,6 +228,8 @@ ATTACKS: Sequence[Attack] = (
            requests.foreign_pages, token=None),
     Attack("one-address", "64 sessions wanted from one address, of 28",
            (*LARGE, "--address-sessions", "14"), one_address),
+    Attack("break-off", "8 clients open sessions and break them off, over and over",
+           LARGE, break_off),
     Attack("guess-tokens", "8 connections guess tokens as fast as they are answered", SMALL,
            guess_tokens),
     Attack("malformed", "requests that are none, or half, or twice", SMALL, requests.malformed),

@@ -104,6 +104,19 @@ async def _hold_session(job: Job, index: int) -> None:
         wire.abort()
 
 
+async def break_off(job: Job) -> None:
+    """Open sessions that may come back, and break them off, over and over."""
+    await job.all(_break_off)
+
+
+async def _break_off(job: Job, index: int) -> None:
+    while job.left:
+        wire = await job.session(role="loopback", replay="all")
+        if wire is not None:
+            job.counts["broken"] += 1
+            wire.abort()
+
+
 async def slowloris(job: Job) -> None:
     """Send the request for an upgrade one byte at a time."""
     await job.all(_drip)

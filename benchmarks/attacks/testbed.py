@@ -205,6 +205,27 @@ class Testbed:
             wire.abort()
         return None
 
+    async def comes_back(self, seconds: float) -> bool:
+        """Whether a session of the owner's that breaks is found again so many seconds later."""
+        hello = {"type": "hello", "version": 1, "role": "loopback", "replay": "newest"}
+        try:
+            ready = await self._hear(hello, {"type": "audio", "seq": 0, "data": bytes(16_000)})
+            await asyncio.sleep(seconds)
+            again = await self._hear({**hello, "resume": ready.get("resume"), "received": 0})
+        except (RefusedError, OSError, asyncio.TimeoutError):
+            return False
+        return "received" in again
+
+    async def _hear(self, *messages: dict[str, Any]) -> dict[str, Any]:
+        """The first answer to messages over a connection of the owner's, which is cut off then."""
+        wire = await asyncio.wait_for(Wire.open(self.owner), 2.0)
+        try:
+            for message in messages:
+                wire.write(message)
+            return await asyncio.wait_for(wire.receive(), 2.0) or {}
+        finally:
+            wire.abort()
+
     async def health(self) -> dict[str, Any]:
         """The owner's answer from /healthz; empty where it does not answer."""
         status, body = await get(self.owner, "/healthz")

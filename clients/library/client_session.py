@@ -8,16 +8,18 @@ return, and feeds :meth:`ClientSession.receive` with what comes. The server's en
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import replace
 
 import numpy as np
 
 from clients.errors import ConnectionLost, ServerError, ServerFull
 from clients.library.clock import ClockEstimate
+from clients.library.events import Answered as Answered
+from clients.library.events import Ended as Ended
+from clients.library.events import Event as Event
+from clients.library.events import Opened as Opened
 from clients.library.packets import (
     AudioPacket,
     CodesPacket,
@@ -28,8 +30,11 @@ from clients.library.packets import (
     VoicePacket,
     WireCount,
 )
+from clients.library.stamps import MAX_STAMPS as MAX_STAMPS
+from clients.library.stamps import SentStamps, codes_bits
+from clients.library.unacknowledged import SAMPLE_BYTES, Unacknowledged
 from clients.library.wire import ClientWire
-from facodec.config import CODE_BITS, HOP, MIN_LAYERS
+from facodec.config import HOP, MIN_LAYERS
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of, need_model
 from facodec.link.repair import widened
 from streaming.wire import protocol
@@ -45,39 +50,16 @@ from streaming.wire.protocol import (
     Error,
     Hello,
     Noise,
+    Presence,
     Ready,
     Repeat,
     ServerMessage,
-    Stamps,
     Voice,
 )
+from streaming.wire.replay import COUNTED
 
-MAX_STAMPS = 1024
-"""Sent packets whose times are remembered until they come back; the oldest are forgotten."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The server has accepted the hello."""
-
-    ready: Ready
-
-
-@dataclass(frozen=True)
-class Answered:
-    """The server has taken in all that was sent before :meth:`ClientSession.ask` at ``asked``."""
-
-    asked: float
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The server sends nothing more."""
-
-    totals: Done
-
-
-Event: TypeAlias = Opened | Answered | Ended | Packet
+ACKNOWLEDGE = 64 * 1024
+"""Bytes from the server after which it should know that they have come."""
 
 
 class ClientSession:
@@ -103,12 +85,21 @@ class ClientSession:
         self._now = clock
         self._ready: Ready | None = None
         self._identity: ModelIdentity | None = None
-        self._sent: OrderedDict[int, tuple[float, float]] = OrderedDict()
+        self._stamps = SentStamps(self._encoding, self.clock, clock)
         self._samples_sent = 0
         self._frames_sent = 0
         self._untold = 0
         self._is_paused = False
         self._frames_read = 0
+        self._unacknowledged = Unacknowledged(hello.pcm)
+        self._received = 0
+        self._is_back = False
+        self.owed_bytes = 0
+        """Bytes that came since the server was last told what has come."""
+        self.frames_dropped = 0
+        """Frames that were lost with a connection on their way to the server."""
+        self.frames_skipped = 0
+        """Frames that were lost on their way back."""
         self._assembly: Assembly | None = None
         self._last: np.ndarray | None = None
 
@@ -143,7 +134,9 @@ class ClientSession:
         for start in range(0, len(samples), most):
             part = samples[start : start + most]
             data = protocol.pcm_to_bytes(part, self.hello.pcm)
-            yield self._message(Audio(self._samples_sent // HOP, data, self._stamp(captured)))
+            yield self._message(
+                Audio(self._samples_sent // HOP, data, self._stamps.stamp(captured))
+            )
             self._samples_sent += len(part)
 
     def codes(self, codes: np.ndarray, captured: float | None = None) -> Iterator[bytes]:
@@ -161,7 +154,7 @@ class ClientSession:
             estimate = self._encoding.due_estimate(self._frames_sent)
             if estimate is not None:
                 yield self._message(estimate)
-            stamp = self._stamp(captured) if self._encoding.stamps_codes() else None
+            stamp = self._stamps.stamp(captured) if self._encoding.stamps_codes() else None
             data, repeat = self._encoding.pack(part), self._encoding.repeat(self._frames_sent, part)
             yield self._message(Codes(self._frames_sent, count, data, stamp, repeat=repeat))
             self._frames_sent += count
@@ -210,7 +203,10 @@ class ClientSession:
 
     def ask(self, now: float) -> bytes:
         """The question what the server's clock shows, which :class:`Answered` answers."""
-        return self._message(Clock(now))
+        self._unacknowledged.ask(now)
+        self.owed_bytes = 0
+        all_kept = self._ready is not None and self._ready.replay == "all"
+        return self._message(Clock(now, received=self._received if all_kept else None))
 
     def end(self) -> Iterator[bytes]:
         """Messages that all is sent."""
@@ -219,24 +215,49 @@ class ClientSession:
         yield self._message(End())
 
     def _message(self, message: ClientMessage) -> bytes:
+        if self.can_come_back and isinstance(message, (Audio, Codes, Voice, Noise, End)):
+            self._unacknowledged.add(message)
+        return self._encoded(message)
+
+    def _encoded(self, message: ClientMessage) -> bytes:
         data = self._encoding.encode(message)
         self.wire.bytes_up += len(data)
         self.wire.messages_up += 1
         if isinstance(message, Audio):
             self.wire.sound_bits_up += 8 * len(message.data)
         elif isinstance(message, Codes):
-            self.wire.codes_bits_up += _bits(message, self.hello.layers)
+            self.wire.codes_bits_up += codes_bits(message, self.hello.layers)
         return data
 
-    def _stamp(self, captured: float | None) -> float | None:
-        """Stamps travel on the server's clock, so that any other client can read them too."""
-        if captured is None or not self.clock.known:
-            return None
-        stamp = captured + self.clock.offset
-        self._sent[self._encoding.ticks(stamp)] = captured, self._now()
-        if len(self._sent) > MAX_STAMPS:
-            self._sent.popitem(last=False)
-        return stamp
+    # ------------------------------------------------------------------- after a lost connection
+
+    @property
+    def can_come_back(self) -> bool:
+        """Whether the session may go on over another connection."""
+        ready = self._ready
+        return ready is not None and None not in (ready.replay, ready.resume) and not self.totals
+
+    def come_back(self) -> bytes:
+        """The hello over another connection, which :class:`Opened` answers."""
+        hello = replace(self.hello, resume=self.ready.resume, received=self._received)
+        return self._encoded(hello)
+
+    def lacking(self, ready: Ready) -> list[bytes]:
+        """Messages that the server lacks, as its ``ready`` says. Raises ConnectionLost for what
+        cannot be."""
+        newest = ready.replay == "newest"
+        try:
+            messages, dropped = self._unacknowledged.come_back(ready.received or 0, newest=newest)
+        except ValueError as error:
+            raise self._invalid(str(error)) from error
+        if self.hello.formats()[0] == "pcm":
+            self._samples_sent -= dropped
+            dropped = -(-dropped // HOP)
+        else:
+            self._frames_sent -= dropped
+        self.frames_dropped += dropped
+        self._is_back = newest
+        return [self._encoded(message) for message in messages]
 
     # -------------------------------------------------------------------------- server -> client
 
@@ -248,12 +269,19 @@ class ClientSession:
         message = self._decode(data)
         if isinstance(message, Error):
             raise self._refused(message)
+        if isinstance(message, Ready):
+            return [Opened(message) if self._ready is not None else self._open(message)]
         if self._ready is None:
-            return [self._open(message)] if isinstance(message, Ready) else []
+            return []
         if isinstance(message, Clock):
             if message.t1 is not None:
                 self.clock.add(message.t0, message.t1, arrived)
+            self._unacknowledged.answer(message.t0)
             return [Answered(message.t0)]
+        if isinstance(message, Presence):
+            return [message]
+        self._received += isinstance(message, COUNTED)
+        self.owed_bytes += len(data)
         if isinstance(message, Done):
             self.totals = message
             return [*self.settled(arrived, ended=True), Ended(message)]
@@ -337,19 +365,27 @@ class ClientSession:
 
     def _left_out(self, message: ServerMessage) -> PausePacket | None:
         """The frames that were left out before a message."""
-        if not self.pauses or not isinstance(message, (Codes, Noise)):
+        if not isinstance(message, (Audio, Codes, Noise)):
             return None
         first, self._frames_read = self._frames_read, message.seq
+        gap, is_back, self._is_back = message.seq - first, self._is_back, False
+        if isinstance(message, Codes):
+            self._frames_read += message.n
+        elif isinstance(message, Audio):
+            self._frames_read += -(-len(message.data) // (HOP * SAMPLE_BYTES[self.hello.pcm]))
+        # A pause is told before it is that long.
+        if is_back and (not self.pauses or gap > self.ready.limits.max_frames):
+            self.frames_skipped += gap
+            return None
         if isinstance(message, Noise):
-            return PausePacket(first, message.seq - first, message.data)
-        self._frames_read += message.n
-        return PausePacket(first, message.seq - first, b"") if message.seq > first else None
+            return PausePacket(first, gap, message.data)
+        return PausePacket(first, gap, b"") if self.pauses and gap > 0 else None
 
     def _packet(self, message: ServerMessage, arrived: float) -> Packet | None:
         if isinstance(message, Audio):
             self.wire.sound_bits_down += 8 * len(message.data)
             samples = protocol.pcm_from_bytes(message.data, self.hello.pcm)
-            return AudioPacket(message.seq, samples, self._times(message.stamps, arrived))
+            return AudioPacket(message.seq, samples, self._stamps.times(message.stamps, arrived))
         if isinstance(message, Codes):
             return self._codes(message, arrived)
         if isinstance(message, Voice):
@@ -358,21 +394,7 @@ class ClientSession:
         return None
 
     def _codes(self, message: Codes, arrived: float) -> CodesPacket:
-        self.wire.codes_bits_down += _bits(message, self.ready.layers)
+        self.wire.codes_bits_down += codes_bits(message, self.ready.layers)
         codes = self._encoding.unpack(message.data, self.ready.layers, message.n)
         codes = belonging(codes, self.identity)
-        return CodesPacket(message.seq, codes, self._times(message.stamps, arrived))
-
-    def _times(self, stamps: Stamps | None, arrived: float) -> Times:
-        if stamps is None:
-            return Times(arrived)
-        if stamps.t is None:
-            return Times(arrived, stamps=stamps)
-        known = self._sent.get(self._encoding.ticks(stamps.t))
-        captured, sent = known or (stamps.t - self.clock.offset, None)
-        return Times(arrived, captured, sent, stamps)
-
-
-def _bits(message: Codes, layers: int) -> int:
-    """Bits of the codes in a message, which may be entropy coded."""
-    return min(8 * len(message.data), CODE_BITS * layers * message.n)
+        return CodesPacket(message.seq, codes, self._stamps.times(message.stamps, arrived))

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 
 import numpy as np
 
 from clients.errors import UsageError
-from clients.library.addresses import check_address
+from clients.library.addresses import check_address, is_quic
 from clients.library.certificates import client_context
 from clients.library.packets import WireCount
 from clients.library.session import Session
@@ -25,7 +26,15 @@ from clients.options import DEFAULT_URL
 from facodec import renamed
 from facodec.identity import ModelIdentity, model_of, need_model
 from facodec.link.entropy import FrameCoder
-from streaming.wire.protocol import Format, Hello, PcmFormat, Role, Voice, VoiceForm
+from streaming.wire.protocol import (
+    Format,
+    Hello,
+    PcmFormat,
+    Replay,
+    Role,
+    Voice,
+    VoiceForm,
+)
 from streaming.wire.tokens import check_token
 
 __all__ = ["Session", "connect"]
@@ -62,8 +71,11 @@ class connect:
     what makes packets of codes smaller, whether frames may be left out where nobody speaks, to be
     sent and to be read (:class:`clients.library.packets.PausePacket`), and how many packets of
     codes later one repeats what matters of it. ``datagrams``: over ``quic://``, whether codes go in
-    datagrams, some of which are lost (:class:`clients.library.packets.LostPacket`). ``ca``: file
-    with the certificates to trust for ``wss://`` and ``quic://``, by default the system's. The
+    datagrams, some of which are lost (:class:`clients.library.packets.LostPacket`). ``replay``: the
+    session goes on over another connection where this one is lost (not over ``quic://``, which
+    itself lasts), after which ``all`` that was lost is sent again, or only the ``newest`` of live
+    sound; None: it ends with its connection. ``tell``: gets a sentence when that happens. ``ca``:
+    file with the certificates to trust for ``wss://`` and ``quic://``, by default the system's. The
     other options are those of
     :class:`streaming.wire.protocol.Hello`.
 
@@ -97,6 +109,8 @@ class connect:
         stamps: int | None = None,
         coder: FrameCoder | None = None,
         pauses: bool = False,
+        replay: Replay | None = "all",
+        tell: Callable[[str], None] | None = None,
         redundancy: int | None = None,
         datagrams: bool = True,
         ready_timeout: float | None = OPEN_TIMEOUT,
@@ -110,6 +124,7 @@ class connect:
         self._ready_timeout = ready_timeout
         self._clock = clock
         self._wire = wire
+        self._tell = tell
         own = identity
         for known in (model_of(voice), model_of(talker)):
             if own is not None:
@@ -135,13 +150,16 @@ class connect:
             stamps=stamps,
             pauses=pauses or None,
             redundancy=redundancy,
+            replay=None if is_quic(url) else replay,
         )
 
     async def __aenter__(self) -> Session:
-        socket = await open_socket(
-            self._url, self._hello.token, self._ca, datagrams=self._datagrams
+        reopen = partial(
+            open_socket, self._url, self._hello.token, self._ca, datagrams=self._datagrams
         )
-        self._session = Session(socket, self._hello, self._wire, self._clock, self._coder)
+        self._session = Session(
+            await reopen(), self._hello, self._wire, self._clock, self._coder, reopen, self._tell
+        )
         try:
             await self._session.start(self._ready_timeout)
         except BaseException:

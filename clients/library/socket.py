@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import array
-import sys
-from socket import socket as Socket
 from typing import TYPE_CHECKING, TypeAlias
 
 from websockets.asyncio.client import ClientConnection
@@ -16,7 +13,7 @@ from clients.library.certificates import client_context
 from clients.library.refusals import explain_failure, explain_handshake
 from facodec.extras import need
 from streaming.wire import protocol
-from streaming.wire.transport import repeat_soon
+from streaming.wire.transport import repeat_soon, unacknowledged
 
 if TYPE_CHECKING:
     from clients.library.quic import QuicClientSocket
@@ -28,35 +25,18 @@ MAX_MESSAGE = 1 << 20
 FRAME_BYTES, TLS_BYTES = 6, 22
 """Bytes that WebSocket and TLS add to a message, or nearly."""
 
-if sys.platform == "linux":
-    import fcntl
-    import termios
-
-    def unacknowledged(socket: Socket) -> int:
-        """Bytes written to a TCP socket whose arrival the other end has not acknowledged. Linux
-        knows; elsewhere it is 0."""
-        count = array.array("i", [0])
-        try:
-            fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, count)
-        except (OSError, ValueError):  # closed meanwhile
-            return 0
-        return count[0]
-
-else:
-
-    def unacknowledged(socket: Socket) -> int:
-        return 0
-
 
 class ClientSocket(ClientConnection):
-    """A WebSocket that counts what comes in: ``received`` reads so far, whatever they bring."""
+    """A WebSocket that counts what comes in: ``received`` reads so far, whatever they bring, and
+    the ``bytes_received`` by them."""
 
     lossy = False
     """Whether messages may be lost on the way."""
-    received = 0
+    received = bytes_received = 0
 
     def data_received(self, data: bytes) -> None:
         self.received += 1
+        self.bytes_received += len(data)
         super().data_received(data)
 
     @property

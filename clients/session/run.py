@@ -21,9 +21,10 @@ from clients.library.addresses import without_secrets
 from clients.library.connection import Session, connect
 from clients.library.packets import AudioPacket, CodesPacket, Packet
 from clients.library.reconnect import keep_connected
-from clients.library.socket import OPEN_TIMEOUT
 from clients.session.controls import Choice, Controls
 from clients.session.live_options import LiveOptions
+from clients.session.losses import Losses
+from clients.session.opening import opening
 from clients.session.pausing import SpeechGate, paced
 from clients.session.shaping import Shaping
 from clients.session.status import Progress, Reporter, Sampler
@@ -32,8 +33,8 @@ from clients.session.talkers import SourceTalker
 from clients.session.tape import Tape
 from clients.session.uplink import Uplink
 from clients.session.voicing import Voicing
-from facodec.config import HOP, MIN_LAYERS
-from streaming.wire.protocol import Done, Format
+from facodec.config import HOP
+from streaming.wire.protocol import Done
 
 if TYPE_CHECKING:
     from clients.offline.local import AnyEncoder, Computed, LocalCodec, LocalDecoder
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
 STATUS_EVERY = 0.25
 JSON_EVERY = 1.0
 FLUSH_DEADLINE = 30.0
-"""Seconds the server has to send what it still owes after the end of the input."""
+"""Seconds for which nothing may come of what the server still owes at the end of the input."""
 STOP_DEADLINE = 5.0
-"""Seconds for the end after Ctrl-C, when somebody waits."""
+"""Seconds for which nothing may come after Ctrl-C, when somebody waits."""
 
 
 class LiveRun:
@@ -75,14 +76,18 @@ class LiveRun:
         self._uplink: Uplink | None = None
         self._connections = 0
         self._resume: str | None = None
+        self._losses: Losses | None = None
+        self._heard = -1
         self._in_session = self._goes_on = self._told = False
         self.stopped = asyncio.Event()
         self.progress = Progress(time.monotonic())
 
-    @property
     def _patience(self) -> float:
-        """Seconds for the end: none where no session is open."""
-        return STOP_DEADLINE if self._in_session else 0.0
+        """Seconds for the end from now on: none where no session is open, or nothing has come since
+        this was asked last; what a file is owed is also waited for while its connection is lost."""
+        before, self._heard = self._heard, self.progress.samples_out
+        away = self._options.fast and self._losses is not None and self._losses.session.is_away
+        return STOP_DEADLINE if self._in_session and (away or before != self._heard) else 0.0
 
     def stop(self) -> None:
         """End the input; what is under way still comes out."""
@@ -101,8 +106,10 @@ class LiveRun:
                 self._feed = Feed(self._source)
             try:
                 work = self._talker.attempt(self._connected)
-                if not await until_stopped(work, self.stopped, lambda: self._patience):
-                    self._reporter.say(f"the server did not finish within {STOP_DEADLINE:g} s")
+                if not await until_stopped(work, self.stopped, self._patience):
+                    self._reporter.say(
+                        f"nothing more came from the server within {STOP_DEADLINE:g} s"
+                    )
                 if self._sink is not None:
                     await self._sink.drain()
             finally:
@@ -164,41 +171,17 @@ class LiveRun:
         return False
 
     def _connect(self) -> connect:
-        wanted = self._options
-        media: Format = "codes" if self._local is not None or wanted.records else "pcm"
-        here, voicing = wanted.converts_here, self._voicing
-        voicing.prepare()
-        return connect(
-            wanted.url,
-            role=voicing.role,
-            input=media if wanted.listens else None,
-            output=media if wanted.plays or wanted.records else None,
-            # Nobody waits for a file, whose result is to be that of the codec to the last bit.
-            pcm="f32" if wanted.fast else "s16",
-            model=wanted.model,
-            voice=voicing.voice,
-            room=wanted.room,
-            layers=MIN_LAYERS if here else wanted.layers,
-            frames_per_packet=wanted.frames_per_packet,
-            token=wanted.token,
-            ca=wanted.ca,
-            seed=wanted.seed,
-            resume=self._resume,
-            pitch=None if here else wanted.pitch,
-            talker=self._talker.for_server,
-            identity=None if self._local is None else self._local.codec.identity,
-            voices="exact" if wanted.fast else "compact",
-            coder=None if self._local is None else self._local.codec.coder,
-            pauses=self._local is not None and wanted.may_pause and voicing.role != "convert",
-            redundancy=wanted.repeats,
-            datagrams=not wanted.fast,
-            ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
-            wire=self.progress.wire,
-        )
+        self._voicing.prepare()
+        return opening(
+            self._options, self._voicing, self._talker, self._local,
+            resume=self._resume, wire=self.progress.wire, tell=self._reporter.say,
+        )  # fmt: skip
 
     async def _use(self, session: Session) -> None:
         self._connections += 1
-        self._resume, self._in_session = session.ready.resume, True
+        self._resume = session.ready.resume
+        self._losses = Losses(session, self.progress.link)
+        self._in_session = True
         if self._tape is not None and (remark := self._tape.begin(session.identity)):
             self._reporter.say(remark)
         self._say_connected(session)
@@ -312,6 +295,8 @@ class LiveRun:
             computed = await encoder.push(block.samples)
             computing = computed.seconds
             await self._send_codes(session, uplink, computed, block.captured)
+        if self._losses is not None:
+            self._losses.count_up()
         self._shaping.dropped(HOP * (self.progress.link.dropped - dropped))
         if self._options.fast:
             await session.synchronise()
@@ -360,6 +345,8 @@ class LiveRun:
 
     async def _take(self, session: Session, packet: Packet, decoder: LocalDecoder | None) -> None:
         computing = 0.0
+        if self._losses is not None:
+            self._shaping.skipped(HOP * self._losses.count_down())
         if self._tape is not None:
             self.progress.samples_out += self._tape.take(packet)
             return
@@ -390,7 +377,10 @@ class LiveRun:
         while True:
             await asyncio.sleep(JSON_EVERY if self._reporter.as_json else STATUS_EVERY)
             self.progress.count_devices(self._source, self._sink)
-            self.progress.trouble = self._uplink.trouble if self._uplink is not None else ""
+            link = "" if self._uplink is None else self._uplink.trouble
+            self.progress.trouble = (
+                self._losses.trouble if self._losses is not None else ""
+            ) or link
             self._reporter.show(sampler.take(time.monotonic()))
 
 

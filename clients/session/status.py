@@ -169,7 +169,8 @@ class Sampler:
         progress, wire, before = self._progress, self._progress.wire, self._wire
         kilobits = 1e-3 / max(now - self._last, 1e-6)
         self._last, self._wire = now, replace(wire)
-        behind = progress.samples_in - HOP * progress.link.dropped - progress.samples_out
+        lost = progress.link.dropped + progress.link.skipped
+        behind = progress.samples_in - HOP * lost - progress.samples_out
         return Snapshot(
             seconds=now - progress.started,
             level_db=progress.level.take(),
@@ -304,6 +305,8 @@ def totals(progress: Progress, now: float) -> str:
             f"link         too slow: {progress.link.dropped} frames dropped, "
             f"packets made longer {progress.link.steps} times"
         )
+    if progress.link.returns:
+        lines.append(f"connection   lost and there again {progress.link.returns} times")
     if progress.playout is not None:
         lines.append(
             f"playout      {progress.underruns} underruns, {progress.overruns} overruns, "

@@ -10,19 +10,21 @@ from typing import Any
 async def until_stopped(
     work: Coroutine[Any, Any, None], stop: asyncio.Event, patience: Callable[[], float]
 ) -> bool:
-    """Runs the work, and gives it up when ``stop`` is set and the seconds of ``patience``, asked
-    for then, are over. Returns whether it is done, or had none; raises what it raises."""
+    """Runs the work, and gives it up when ``stop`` is set and the seconds of ``patience`` are over,
+    which is asked then, and again whenever they are, until it has none. Returns whether the work is
+    done, or was given none at all; raises what it raises."""
     task = asyncio.create_task(work)
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        allowed = patience()
-        if not task.done():
+        first = allowed = patience()
+        while not task.done() and allowed:
             await asyncio.wait({task}, timeout=allowed)
+            allowed = patience()
         if task.done():
             task.result()
             return True
-        return not allowed
+        return not first
     finally:
         for each in (task, stopped):
             each.cancel()

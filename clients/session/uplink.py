@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 import numpy as np
@@ -200,9 +200,13 @@ class LinkCounters:
     """Times that packets were made longer."""
     dropped: int = 0
     """Frames dropped, as the link did not take them in time."""
+    skipped: int = 0
+    """Frames that were lost on their way back, with a connection."""
+    returns: int = 0
+    """Times that a session went on over another connection."""
 
     def as_dict(self) -> dict[str, int]:
-        return {"steps": self.steps, "dropped": self.dropped}
+        return asdict(self)
 
 
 class UplinkSession(Protocol):

@@ -60,6 +60,11 @@ class SessionJournal:
             self._who["room"] = hello.room
         event("session started", **self._who, model=hello.model, token=token_name)
 
+    def note(self, name: str, **fields: Any) -> None:
+        """Something has happened to the session; ``fields`` hold from here on."""
+        self._who = {**self._who, **fields}
+        event(name, **self._who)
+
     def end(self, frames_in: int, frames_out: int, why: str) -> None:
         """The connection is over. ``why``: the reason, or the code of an error."""
         if self._began is None:

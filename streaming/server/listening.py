@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import logging
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -29,12 +28,14 @@ from streaming.server.connections import (
 from streaming.server.gate import Gate, Visitor
 from streaming.server.health import health_of, prometheus_of, status_of
 from streaming.server.http import BARE, Asked, Refusal, read_request, respond
+from streaming.server.lifetime import Lifetime
 from streaming.server.model_image import ModelImage
 from streaming.server.output import Output
 from streaming.server.page import Page
 from streaming.server.peer import Peer
 from streaming.server.process import (
     bound_malloc,
+    check_port,
     ending_signals,
     open_standard_descriptors,
     raise_descriptors,
@@ -83,7 +84,7 @@ class Server:
         self._tls = None if settings.tls_cert is None else server_context(settings)
         self._page = None if settings.page is None else Page(settings.page)
         self._image = None if self._page is None else ModelImage.of_first(codecs)
-        self._peers: dict[Peer, asyncio.Task[Any] | None] = {}
+        self._peers: dict[Lifetime, asyncio.Task[Any] | None] = {}
         self._listening: WebSocketServer | None = None
         self._quic: QuicDoor | None = None
         self._checker: asyncio.Task[None] | None = None
@@ -180,6 +181,7 @@ class Server:
         self.runtime.draining = True
         if self._listening is not None:
             self._listening.close(close_connections=False)
+        self.runtime.parking.close()
         for peer in list(self._peers):
             peer.shut_down()
         await self._peers_gone(self.settings.drain, hurry)
@@ -211,21 +213,30 @@ class Server:
             await asyncio.sleep(CHECK_INTERVAL)
             for peer in list(self._peers):
                 peer.check(self.runtime.clock())
+            self.runtime.parking.check(self.runtime.clock())
+            self.runtime.rooms.look()
 
     # -------------------------------------------------------------------------------- connections
 
     async def _on_connection(self, socket: Connection | QuicPeerSocket) -> None:
         socket.arrival.has_arrived()
-        peer = Peer(socket, self.runtime, socket.visitor)
-        self._peers[peer] = asyncio.current_task()
-        self.runtime.occupancy.enter(peer)
+        newcomer = Peer(socket, self.runtime, socket.visitor)
+        self.runtime.occupancy.enter(newcomer)
+        peer: Lifetime | None = newcomer
+        while peer is not None:
+            peer = await self._serve(peer)
+
+    async def _serve(self, peer: Lifetime) -> Lifetime | None:
+        """Serves a session over this connection; returns the one that goes on over it."""
+        task = self._peers[peer] = asyncio.current_task()
         try:
             if self.runtime.draining:
                 peer.shut_down()
-            await peer.run()
+            return await peer.run()
         finally:
-            self.runtime.occupancy.leave(peer)
-            del self._peers[peer]
+            # Its client may have come back over another connection meanwhile.
+            if self._peers.get(peer) is task:
+                del self._peers[peer]
 
     def _on_request(
         self, socket: Connection, request: Request
@@ -315,7 +326,8 @@ class Server:
 
     def _watched(self) -> dict[str, Any]:
         """Answer of /sessions."""
-        accounts = [peer.account.to_json() for peer in self._peers]
+        parked = [one for one in self.runtime.parking.parked if isinstance(one, Lifetime)]
+        accounts = [session.account.to_json() for session in (*self._peers, *parked)]
         return {"server": self.health(), "sessions": [one for one in accounts if one is not None]}
 
 
@@ -338,25 +350,6 @@ def run(settings: ServerSettings) -> int:
         except (OSError, ValueError) as error:
             output.complain(f"facodec serve: {error}")
             return 1
-
-
-def check_port(host: str, port: int) -> None:
-    """Before the work of loading models: the address must be there and free. Raises OSError."""
-    if not port:
-        return
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(address)
-                probe.listen(1)
-            except OSError as error:
-                raise OSError(
-                    f"cannot listen at {host} port {port}: {error.strerror}; "
-                    "choose another with --port or --host"
-                ) from error
 
 
 async def _serve(server: Server, output: Output) -> int:

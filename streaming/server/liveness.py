@@ -7,15 +7,28 @@ from streaming.server.settings import ServerSettings
 from streaming.wire.protocol import ProtocolError
 
 
-class Liveness:
-    """Asks every ``every`` s and notes how long no answer has come. Times are monotonic seconds.
+class Standstill:
+    """Time for which nothing has been taken of what waits for a client: a link that is slow takes
+    something now and then, one that is dead does not. Monotonic seconds."""
 
-    A client that the server does not read cannot answer: such time does not count.
-    """
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._waiting = 0
+
+    def look(self, now: float, waiting: int) -> float:
+        """Seconds until now. ``waiting``: bytes that the client's system has not acknowledged."""
+        if not waiting or waiting < self._waiting:
+            self._since = now
+        self._waiting = waiting
+        return now - self._since
+
+
+class Liveness:
+    """Asks every ``every`` s and notes how long no answer has come. Times are monotonic seconds."""
 
     HELD_EVERY = 1.0
-    """Seconds between pings to a client that is not read. Its answers cannot be seen, but the
-    system of one that has hung up answers with a reset, which can."""
+    """Seconds between pings to a client that is not read. Its answers cannot be seen, but its
+    system acknowledges them, or answers with a reset where it has hung up."""
 
     def __init__(self, every: float, now: float) -> None:
         self._every = every
@@ -27,8 +40,6 @@ class Liveness:
         look. ``reading``: the client has been read all the time since."""
         if answered:
             self._since = None
-        elif not reading and self._since is not None:
-            self._since = now
         if now - self._asked < (self._every if reading else self.HELD_EVERY):
             return False
         self._asked = now
@@ -49,6 +60,7 @@ class Pulse:
         self._settings = settings
         self._liveness = Liveness(settings.ping_interval, now)
         self._heard = 0
+        self._looked = now
 
     def check(self, now: float, *, listens: bool, in_room: bool) -> None:
         """Looks after a client, twice a second. ``listens``: it has only to take what it is sent.
@@ -56,11 +68,14 @@ class Pulse:
         socket, settings = self._socket, self._settings
         # A listener has little to say; that it takes what it is sent, only its pongs show.
         heard, self._heard = self._heard, socket.pongs if listens else socket.received
-        reading = socket.read_since_last_look()
-        if not reading and socket.has_hung_up(reset=in_room):
-            socket.transport.abort()
-            return
-        if self._liveness.look(now, answered=self._heard != heard, reading=reading):
+        answered, reading = self._heard != heard, socket.read_since_last_look()
+        if not reading:
+            if socket.has_hung_up(reset=in_room):
+                socket.transport.abort()
+                return
+            answered = socket.was_acknowledged(now - self._looked)
+        self._looked = now
+        if self._liveness.look(now, answered=answered, reading=reading):
             socket.ask()
         patience = settings.outbox if listens else settings.ping_timeout
         if self._liveness.silent(now) <= patience:

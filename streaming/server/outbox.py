@@ -46,6 +46,13 @@ class Outbox:
         self._messages.clear()
         self._frames = 0
 
+    def restart(self) -> None:
+        """Forgets what waits, and what was being sent: its socket is gone, another follows."""
+        self.clear()
+        self._sending_since = None
+        self._filled.clear()
+        self._emptied.set()
+
     def stuck(self) -> float:
         """Seconds since the message being sent was handed to the socket; 0 when none is."""
         return 0.0 if self._sending_since is None else self._clock() - self._sending_since

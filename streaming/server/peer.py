@@ -1,213 +1,99 @@
-"""One connected client: its socket, session, stream in the engine and place in a room."""
+"""One client's session: its connection, stream in the engine and place in a room."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
-from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
 
-from websockets.exceptions import ConnectionClosed
-
 from facodec.config import MIN_LAYERS
-from streaming.engine.streams import Outcome, Stream
-from streaming.server.ending import Ending, error_event, say_goodbye
+from streaming.engine.streams import Outcome
+from streaming.server.ending import Ending
 from streaming.server.gate import Visitor
-from streaming.server.journal import SessionJournal
-from streaming.server.liveness import Pulse
-from streaming.server.outbox import Outbox
+from streaming.server.lifetime import Lifetime
+from streaming.server.link import Link
 from streaming.server.pace import FanOut, Pace
 from streaming.server.peer_socket import PeerSocket
 from streaming.server.portions import Portions
 from streaming.server.relaying import coder_for, may_pause
 from streaming.server.rooms import Broadcast, Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
-from streaming.server.watching import SessionAccount
 from streaming.wire.agreed import agree
 from streaming.wire.belonging import need_own_hello
-from streaming.wire.framing import framing_of
 from streaming.wire.media import Media, Talker
-from streaming.wire.protocol import DoneReason, Format, Hello, ProtocolError, Stamps
-from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, ServerSession
-
-log = logging.getLogger(__name__)
+from streaming.wire.protocol import (
+    DoneReason,
+    Format,
+    Hello,
+    PresenceState,
+    ProtocolError,
+    Stamps,
+)
+from streaming.wire.session import Arrived, Ended, Event, Opened, Reply
 
 PAUSE = 0.1
 """Seconds after which a paused reader looks again at limits that move with time."""
 
 
-class Peer:
-    """Runs one connection from its hello to its close. All on the event loop.
+class Peer(Lifetime):
+    """One client's session: takes its messages apart, and has a stream in the engine and perhaps a
+    place in a room.
 
     ``visitor``: where the client comes from and what it may do.
     """
 
     def __init__(self, socket: PeerSocket, runtime: Runtime, visitor: Visitor) -> None:
+        super().__init__(socket, runtime, visitor)
         settings = runtime.settings
-        self._socket = socket
-        self._runtime = runtime
-        self._visitor = visitor
-        started = runtime.clock()
-        self._session = ServerSession(
-            runtime.new_identity(),
-            runtime.limits,
-            settings.hello_timeout,
-            started,
-            framing_of(socket.subprotocol, lossy=socket.lossy),
-        )
-        self._journal = SessionJournal(self._session.identity, visitor.address, runtime.clock)
         self._pace = Pace(runtime.pool, settings.message_rate, runtime.clock)
         self._portions = Portions(FanOut(runtime.pool, runtime.clock), self._on_event)
-        self._pulse = Pulse(socket, settings, started)
-        self._outbox = Outbox(runtime.clock, self._send_now)
-        self.account = SessionAccount(self._session, self._journal, self._outbox, runtime.metrics)
         self._backlog = settings.backlog * FRAMES_PER_SECOND
         self._outbox_limit = settings.outbox * FRAMES_PER_SECOND
-        self._stream: Stream | None = None
-        self._room: Room | None = None
         self._room_deadline: float | None = None
-        self._done_reason: DoneReason = "end"
         self._pause_timer: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()
-        self._reader: asyncio.Task[None] | None = None
-        self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.wants: Format = "pcm"
-
-    async def run(self) -> None:
-        """Serves the client until its session has ended and the socket is closed."""
-        self._reader = asyncio.ensure_future(self._guard(self._read()))
-        writer = asyncio.ensure_future(self._guard(self._write()))
-        self._socket.connection_lost_waiter.add_done_callback(self._on_lost)
-        try:
-            ending = await self._ending
-            self._reader.cancel()
-            self._leave()
-            await say_goodbye(ending, self._socket, self._outbox, writer)
-        finally:
-            self._leave()
-            self._reader.cancel()
-            writer.cancel()
-            why = (self._ending.result().reason or "end") if self._ending.done() else "cancelled"
-            self._journal.end(self._session.totals.frames_in, self._session.frames_out, why)
-
-    def check(self, now: float) -> None:
-        """Ends a client that keeps the server waiting, or is gone; called twice a second."""
-        patience = self._runtime.settings.idle_timeout
-        if self._outbox.stuck() > patience:
-            if self._ending.done():
-                self.cut()
-            self._fail(ProtocolError("too-slow", f"took nothing for {patience:g} s"))
-            return
-        try:
-            self._session.check(now)
-            self._check_room(now)
-            listens = self._session.is_open and self._session.hello.role == "subscribe"
-            self._pulse.check(now, listens=listens, in_room=self._room is not None)
-        except ProtocolError as error:
-            self._fail(error)
-
-    @property
-    def trusted(self) -> bool:
-        """Whether it has shown a token."""
-        return self._visitor.token_name is not None
-
-    def give_way(self) -> None:
-        """Ends a connection that has said nothing yet, at once."""
-        error = ProtocolError("overloaded", "too many connections wait for their hello")
-        self._fail(error)
-        self._socket.drop(error_event(error), error.close_code)
 
     def shut_down(self) -> None:
         """Finishes what has arrived, then says done and closes: the server is going away."""
         self._done_reason = "shutdown"
-        if not self._session.is_open:
+        if self._link is None:
+            self._conclude("shutdown")
+        elif not self._session.is_open:
             self._end(Ending(1001, "server shutting down"))
         elif self._stream is not None:
-            if self._reader is not None:
-                self._reader.cancel()
+            self._link.stop_reading()
             self._portions.hurry()
             self._stream.end()
 
-    def cut(self) -> None:
-        """Drops the connection without a word."""
-        self._end(Ending(1001, "cut"))
-        self._socket.transport.abort()
-
-    def _end(self, ending: Ending) -> None:
-        if not self._ending.done():
-            self._ending.set_result(ending)
-
-    def _fail(self, error: ProtocolError) -> None:
-        if self._ending.done():
-            return
-        self._runtime.metrics.errors[error.code] += 1
-        self._end(Ending.of(error))
-
-    async def _guard(self, work: Coroutine[None, None, None]) -> None:
-        """Turns whatever ends the reader or the writer into the end of the session."""
-        try:
-            await work
-        except ProtocolError as error:
-            self._fail(error)
-        except ConnectionClosed:
-            self._on_hang_up()
-        except Exception:
-            log.exception("a connection failed")
-            self._fail(ProtocolError("internal", "the server failed in this session"))
-
-    def _on_hang_up(self) -> None:
-        """The client is gone. What a publisher has sent still belongs to its listeners."""
-        if self._room is not None and self._stream is not None and not self._ending.done():
-            self._stream.end()
-        else:
-            self._end(Ending(1000, "hang-up"))
-
-    def _on_lost(self, _: object) -> None:
-        """The connection is closed. A reader that waits for space in a queue would not see it; only
-        what a publisher has sent is still read to its end."""
-        if self._room is None or self._stream is None:
-            self._end(Ending(1000, "hang-up"))
-
-    def _leave(self) -> None:
-        """Gives back what the session holds of the engine and of a room."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-        room, self._room = self._room, None
-        if room is None:
-            return
-        hello = self._session.hello
-        name = hello.room or ""
-        if hello.role == "publish":
-            shutdown = self._done_reason == "shutdown"
-            self._runtime.rooms.close(name, "shutdown" if shutdown else "publisher-left")
-        else:
-            self._runtime.rooms.leave(name, room, self)
-
     def _send_now(self, data: bytes) -> bool:
-        if self._socket.waiting:
+        if self._link is None or self._link.socket.waiting:
             return False
-        self._socket.send_now(data)
+        self._link.socket.send_now(data)
         return True
 
-    async def _write(self) -> None:
-        await self._outbox.send_all(self._socket.send, self._progress.set)
+    async def _write(self, link: Link) -> None:
+        await self._outbox.send_all(link.socket.send, self._progress.set)
 
-    async def _read(self) -> None:
+    async def _read(self, link: Link) -> None:
         clock = self._runtime.clock
         while True:
-            await self._wait_for_space()
+            await self._wait_for_space(link)
             self._session.listen(clock())
             try:
-                data = await asyncio.wait_for(self._socket.recv(), self._session.patience(clock()))
+                data = await asyncio.wait_for(link.socket.recv(), self._session.patience(clock()))
+                if self._link is not link:
+                    return
                 event = self._session.receive(data, clock())
             except asyncio.TimeoutError:  # what is missing does not come any more
                 data, event = b"", None
             for arrived in (*self._session.settled(clock()), event):
                 await self._take(arrived)
             await self._pace.spend(len(data))
+            if self._link is not link:
+                return
 
     async def _take(self, event: Event | None) -> None:
         if isinstance(event, Arrived) and self._room is not None and self._room.listeners:
@@ -215,13 +101,19 @@ class Peer:
         else:
             self._on_event(event)
 
-    async def _wait_for_space(self) -> None:
+    def _hurry(self) -> None:
+        self._portions.hurry()
+
+    def _wake_reader(self) -> None:
+        self._progress.set()
+
+    async def _wait_for_space(self, link: Link) -> None:
         """Stops the reading of the socket while this session has enough queued, so that TCP
         slows the client down. A live client never gets here while the server keeps up."""
         if not self._is_full():
             return
         self.account.pause()
-        while self._is_full():
+        while self._is_full() and not (link.is_lost and self._lasts):
             self._progress.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._progress.wait(), PAUSE)
@@ -237,7 +129,7 @@ class Peer:
 
     def _on_event(self, event: Event | None) -> None:
         if isinstance(event, Reply):
-            self._outbox.put(event.data)
+            self._put(event.data)
         elif isinstance(event, Opened):
             self._on_hello(event.hello)
         elif isinstance(event, Arrived) and self._stream is not None:
@@ -263,53 +155,83 @@ class Peer:
             self._pause_timer = loop.call_later(wait, self._watch_pause)
 
     def _on_hello(self, hello: Hello) -> None:
-        self._visitor.authorize(hello)
+        assert self._link is not None
+        visitor = self._link.visitor
+        visitor.authorize(hello)
+        if hello.received is not None:
+            self._hand_over(self._link, hello)
+            return
         listens = hello.role == "subscribe"
         if not listens:
             need_own_hello(hello, self._runtime.codec(hello.model).identity)
         if hello.role == "publish" and hello.room is not None and hello.resume is not None:
             # First: the place of the connection that was lost is this one's.
             self._room = self._runtime.rooms.replace(hello.room, self, hello.resume)
-        self._visitor.admit(hello)
+        visitor.admit(hello)
         share = self._runtime.share_of(hello)
         self._runtime.occupancy.admit(self, listens=listens, share=share)
+        self.owner = visitor.address, visitor.token_name
         if listens:
-            self._join(hello)
+            self._join(hello, visitor.waits_as)
         else:
             self._start(hello)
-        self._journal.start(hello, self._visitor.token_name)
+        self._journal.start(hello, visitor.token_name)
         self._runtime.metrics.sessions[hello.role] += 1
 
+    def _hand_over(self, link: Link, hello: Hello) -> None:
+        """Hands the connection over to the session that the client comes back to."""
+        session = self._runtime.parking.find(hello.resume or "")
+        if not isinstance(session, Lifetime):
+            raise ProtocolError("unknown-session", "no session to come back to, or no more")
+        session.come_back(link.socket, link.visitor, hello)
+        self._heir, self._link = session, None
+        self._runtime.occupancy.leave(self)
+        link.end(None)
+
     def _start(self, hello: Hello) -> None:
-        codec, make = self._runtime.plan(hello)
+        codec, plan = self._runtime.plan(hello)
         converts_codes = hello.converts and hello.formats()[1] != "pcm"
         # Conversion drops the detail layers: they speak of the talker who was.
         layers = MIN_LAYERS if converts_codes else hello.layers
-        resume = None
+        resume = (
+            self._runtime.parking.register(self)
+            if self._session.may_last and hello.replay
+            else None
+        )
         coder, pauses = coder_for(hello, codec), may_pause(hello, codec)
         if hello.role == "publish" and hello.room is not None:
             agreed = agree(hello, coder, pauses=pauses)
             resume = self._open_room(
                 hello,
                 Broadcast(codec.identity, codec.latency, layers, agreed.coder, agreed.pauses),
+                resume or secrets.token_urlsafe(16),
             )
         self._session.timbre_of = partial(self._runtime.timbre_of, codec, hello)
         ready = self._session.open(
             codec.identity, codec.latency, layers, resume=resume, coder=coder, pauses=pauses
         )
         self._outbox.put(ready)
-        self._stream = self._runtime.open_stream(make, self._on_outcome)
+        self._plan = plan
+        # Who is away takes nothing of the machine.
+        present = replace(plan, load=lambda: 0.0 if self.is_away else plan.load())
+        self._stream = self._runtime.open_stream(present, self._on_outcome)
 
-    def _open_room(self, hello: Hello, broadcast: Broadcast) -> str:
+    def _parking_token(self, hello: Hello) -> str | None:
+        """The secret to come back with; None where the session ends with its connection."""
+        lasts = hello.replay and self._session.may_last
+        return self._runtime.parking.register(self) if lasts else None
+
+    def _open_room(self, hello: Hello, broadcast: Broadcast, resume: str) -> str:
         """The room of a publisher, its own again or a new one. Returns what opens it again."""
         name, rooms = hello.room or "", self._runtime.rooms
         if self._room is not None and hello.resume is not None:
             if self._room.continues(broadcast):
                 # The same as before: this answer may be lost like the one before it.
+                if hello.replay:
+                    self._runtime.parking.register(self, hello.resume)
                 return hello.resume
             rooms.close(name, "publisher-left")
             self._room = None
-        resume = secrets.token_urlsafe(16)
         self._room = rooms.publish(name, broadcast, self, resume)
         return resume
 
@@ -337,32 +259,52 @@ class Peer:
 
     def _finish(self, reason: DoneReason, talker: Talker | None = None) -> None:
         for data, frames in self._session.finish(reason, talker):
-            self._outbox.put(data, frames)
+            self._put(data, frames)
         self._runtime.metrics.frames_in += self._session.totals.frames_in
         going = reason == "shutdown"
         self._end(Ending(1001, "server shutting down") if going else Ending(1000))
 
+    def _put(self, data: bytes, frames: int = 0) -> None:
+        """Sends a message, unless the client is away: it is kept for his return where it counts."""
+        if not self.is_away:
+            self._outbox.put(data, frames)
+
     def _put_media(self, item: Media, stamps: Stamps | None) -> None:
         for data, frames in self._session.send(item, stamps):
-            self._outbox.put(data, frames)
+            self._put(data, frames)
             self._runtime.metrics.frames_out += frames
 
-    def _join(self, hello: Hello) -> None:
+    def _join(self, hello: Hello, address: str | None) -> None:
         self.wants = hello.formats()[1] or "pcm"
         name = hello.room or ""
         self._room_deadline = self._runtime.clock() + self._runtime.settings.room_wait
-        self._room = self._runtime.rooms.join(name, self, self._visitor.waits_as)
+        self._room = self._runtime.rooms.join(name, self, address)
+
+    def _leave_room(self, room: Room) -> None:
+        hello = self._session.hello
+        name = hello.room or ""
+        if hello.role == "publish":
+            shutdown = self._done_reason == "shutdown"
+            self._runtime.rooms.close(name, "shutdown" if shutdown else "publisher-left")
+        else:
+            self._runtime.rooms.leave(name, room, self)
 
     def on_replaced(self) -> None:
         """The publisher has come back over another connection."""
         self._room = None
         self._leave()
         self._runtime.occupancy.leave(self)
-        self._visitor.end_session()
+        if self._link is not None:
+            self._link.visitor.end_session()
         (*_, (done, _)) = self._session.finish("replaced")
         self._end(Ending(1000, "replaced", done))
 
-    def _check_room(self, now: float) -> None:
+    def on_presence(self, state: PresenceState) -> None:
+        data = self._session.tell_presence(state)
+        if data is not None:
+            self._put(data)
+
+    def _check_more(self, now: float) -> None:
         deadline = None if self._session.is_open else self._room_deadline
         if deadline is not None and now > deadline:
             wait = self._runtime.settings.room_wait
@@ -378,19 +320,21 @@ class Peer:
         except ProtocolError as error:
             self._fail(error)
             return
+        hello = self._session.hello
         ready = self._session.open(
             broadcast.model, broadcast.latency, broadcast.layers, first_frame,
+            self._parking_token(hello),
             coder=broadcast.coder, pauses=broadcast.pauses,
         )  # fmt: skip
         self._outbox.put(ready)
 
     def on_media(self, item: Media, stamps: Stamps | None) -> None:
-        if self._ending.done():
+        if self._ending is not None:
             return
         self._put_media(item, stamps)
         if self._outbox.frames > self._outbox_limit:
             seconds = self._runtime.settings.outbox
-            self._fail(ProtocolError("too-slow", f"more than {seconds:g} s behind the room"))
+            self._drop_slow(ProtocolError("too-slow", f"more than {seconds:g} s behind the room"))
 
     def on_end(self, reason: DoneReason) -> None:
         self._finish(reason)

@@ -36,6 +36,19 @@ class PeerSocket(Protocol):
         """Reads that brought anything, so far."""
 
     @property
+    def outstanding(self) -> int:
+        """Bytes handed over that the client has not acknowledged, as far as is known."""
+
+    @property
+    def can_break(self) -> bool:
+        """Whether the connection may break, and the client come back over another: one that
+        outlives a change of network does not."""
+
+    @property
+    def ended_in_order(self) -> bool:
+        """Whether the client has agreed on the end."""
+
+    @property
     def pongs(self) -> int:
         """Answers to pings, so far."""
 
@@ -58,6 +71,13 @@ class PeerSocket(Protocol):
     def has_hung_up(self, *, reset: bool) -> bool:
         """Whether the client is gone though its last words are unread. ``reset``: only if what it
         sent is lost too."""
+
+    def was_acknowledged(self, seconds: float) -> bool:
+        """Whether the client's system has acknowledged anything in the last ``seconds``, read or
+        not; True where that is not known."""
+
+    def close_slowly(self) -> None:
+        """Lets ``close`` wait for the client as long as it takes."""
 
     def ask(self) -> None:
         """Sends a ping, unless there is too much before it."""

@@ -7,6 +7,7 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -94,3 +95,22 @@ def run_on_best_loop(work: Coroutine[Any, Any, int]) -> int:
         log.warning("uvloop is not installed: running on the slower stock event loop")
         return asyncio.run(work)
     return uvloop.run(work)
+
+
+def check_port(host: str, port: int) -> None:
+    """Before the work of loading models: the address must be there and free. Raises OSError."""
+    if not port:
+        return
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+                probe.listen(1)
+            except OSError as error:
+                raise OSError(
+                    f"cannot listen at {host} port {port}: {error.strerror}; "
+                    "choose another with --port or --host"
+                ) from error

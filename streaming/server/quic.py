@@ -72,6 +72,22 @@ class QuicPeerSocket(QuicSocket):
         """Returns the address that the client came from as ``peername``."""
         return self._address if name == "peername" else None
 
+    can_break = False
+    """A session ends with its connection, which outlives a change of network."""
+    ended_in_order = True
+
+    @property
+    def outstanding(self) -> int:
+        """Bytes that wait to be sent."""
+        return self.waiting
+
+    def was_acknowledged(self, seconds: float) -> bool:
+        """Whether the client's system has acknowledged anything lately, which is not looked at."""
+        return True
+
+    def close_slowly(self) -> None:
+        """Nothing: what was sent last is waited for by QUIC itself."""
+
     def read_since_last_look(self) -> bool:
         """Whether no packet was dropped since the last call."""
         dropped, self._dropped = self._dropped, False

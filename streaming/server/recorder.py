@@ -29,7 +29,7 @@ from facodec.recording.timeline import Timeline
 from facodec.recording.writing import RecordingFile
 from streaming.server.rooms import Broadcast
 from streaming.wire.media import Frames, Media, Timbre
-from streaming.wire.protocol import DoneReason, Format, ProtocolError, Stamps
+from streaming.wire.protocol import DoneReason, Format, PresenceState, ProtocolError, Stamps
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class RoomRecorder:
     """A listener that hands what it hears to a track. On the event loop; raises nothing."""
 
     wants: Format = "codes"
-    lags = False
+    lags = is_away = False
 
     def __init__(
         self,
@@ -120,6 +120,9 @@ class RoomRecorder:
             self._voice, self._voice_is_new = item, True
         elif isinstance(item, Frames) and item.frames:  # a pause begins with none
             self._add(item, None if stamps is None else stamps.t)
+
+    def on_presence(self, state: PresenceState) -> None:
+        """Silence is recorded as such."""
 
     def on_end(self, reason: DoneReason) -> None:
         """The publisher has left."""

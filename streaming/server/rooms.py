@@ -17,7 +17,7 @@ from facodec.identity import ModelIdentity
 from facodec.link.entropy import FrameCoder
 from streaming.engine.streams import Outcome, Stream
 from streaming.wire.media import Media, Sound, Timbre
-from streaming.wire.protocol import DoneReason, Format, ProtocolError, Stamps
+from streaming.wire.protocol import DoneReason, Format, PresenceState, ProtocolError, Stamps
 
 AHEAD = 1.0
 """Seconds a publisher may run ahead of real time while a listener lags behind."""
@@ -43,6 +43,10 @@ class Listener(Protocol):
     wants: Format
 
     @property
+    def is_away(self) -> bool:
+        """Whether its connection was lost, and may come back."""
+
+    @property
     def lags(self) -> bool:
         """Whether much of what it was sent still waits to go out."""
 
@@ -52,6 +56,9 @@ class Listener(Protocol):
     def on_media(self, item: Media, stamps: Stamps | None) -> None:
         """The next media."""
 
+    def on_presence(self, state: PresenceState) -> None:
+        """The publisher's connection was lost, or he is there again."""
+
     def on_end(self, reason: DoneReason) -> None:
         """The publisher has left and all of it has been delivered."""
 
@@ -60,7 +67,16 @@ class Listener(Protocol):
 
 
 class Publisher(Protocol):
-    """Publisher of a room."""
+    """Publisher of a room. ``owner``: who he is, by address and token."""
+
+    owner: tuple[str, str | None]
+
+    @property
+    def is_away(self) -> bool:
+        """Whether his connection was lost, and may come back."""
+
+    def give_up(self) -> None:
+        """Ends one that is away, and the room with it."""
 
     def on_replaced(self) -> None:
         """The room is another connection's from now on; this one is over."""
@@ -94,11 +110,19 @@ class Room:
         self._decoded = 0
         self._latest = Outcome()
         self._reason: DoneReason = "publisher-left"
+        self._told: PresenceState = "back"
 
     @property
     def listeners(self) -> int:
-        """People; a recorder takes nobody's place."""
-        return sum(listener is not self._recorder for listener in self._listeners)
+        """People who are there; a recorder takes nobody's place."""
+        return sum(
+            listener is not self._recorder and not listener.is_away for listener in self._listeners
+        )
+
+    @property
+    def presence(self) -> PresenceState:
+        """Whether the publisher of an open room is there."""
+        return "back" if self._publisher is None or not self._publisher.is_away else "away"
 
     @property
     def is_empty(self) -> bool:
@@ -132,11 +156,29 @@ class Room:
         if not known:
             return False
         former, self._publisher = self._publisher, publisher
-        # Nothing came meanwhile: who goes on now is not ahead of its time, nor far behind it.
-        self._started = self._clock() - self._frames * HOP / SAMPLE_RATE
         if former is not None:
             former.on_replaced()
+        self.go_on()
         return True
+
+    def go_on(self) -> None:
+        """The publisher is there again. Nothing came meanwhile: he is not ahead of his time, nor
+        far behind it."""
+        self._started = self._clock() - self._frames * HOP / SAMPLE_RATE
+
+    def look(self) -> None:
+        """Tells listeners where the publisher has gone or come back since the last look, so that
+        one who does so all the time costs little."""
+        if self.presence != self._told:
+            self._told = self.presence
+            for listener in self._listeners:
+                listener.on_presence(self._told)
+
+    def make_way(self, publisher: Publisher) -> None:
+        """Ends a publisher who is away where this one is the same, and did not come back to it."""
+        former = self._publisher
+        if former is not None and former.is_away and former.owner == publisher.owner:
+            former.give_up()
 
     def continues(self, broadcast: Broadcast) -> bool:
         """Whether this broadcast is what the listeners were told to expect."""
@@ -198,6 +240,7 @@ class Room:
             listener.on_ready(broadcast, self._frames)
             if self._timbre is not None:
                 listener.on_media(self._timbre, None)
+            self._tell_absence(listener)
             return
         if self._decoder is None:
             self._decoder = self._start_decoder(broadcast, self._on_decoded)
@@ -205,6 +248,11 @@ class Room:
             if self._timbre is not None:
                 self._decoder.submit(self._timbre)
         listener.on_ready(broadcast, self._decoded)
+        self._tell_absence(listener)
+
+    def _tell_absence(self, listener: Listener) -> None:
+        if self.presence == "away":
+            listener.on_presence("away")
 
     def _on_decoded(self, outcome: Outcome) -> None:
         stamps = stamps_of(outcome, self._latest)
@@ -258,6 +306,9 @@ class Rooms:
     def publish(self, name: str, broadcast: Broadcast, publisher: Publisher, resume: str) -> Room:
         """The room, opened. Raises ProtocolError("room-taken" or "too-many-rooms")."""
         room = self._rooms.get(name)
+        if room is not None:
+            room.make_way(publisher)
+            room = self._rooms.get(name)
         if room is None or not room.is_open:
             self._check_count(is_open=True)
         room = room or self._add(name)
@@ -280,18 +331,27 @@ class Rooms:
             self._check_share(address)
             room = self._add(name)
             room.waited_by = address
+        self.need_seat(name, room)
+        room.join(listener)
+        return room
+
+    def need_seat(self, name: str, room: Room) -> None:
+        """Raises ProtocolError("room-full") where a room has all the listeners it may have."""
         if room.listeners >= self._most_listeners:
             raise ProtocolError(
                 "room-full", f"room {name!r} holds at most {self._most_listeners} listeners"
             )
-        room.join(listener)
-        return room
 
     def close(self, name: str, reason: DoneReason) -> None:
         """The publisher of the room leaves; the name is free at once, while those who listen to
         sound still get what is in the decoder."""
         room = self._rooms.pop(name)
         room.close(reason)
+
+    def look(self) -> None:
+        """Tells listeners whose publishers are away or back; called twice a second."""
+        for room in self._rooms.values():
+            room.look()
 
     def leave(self, name: str, room: Room, listener: Listener) -> None:
         """A listener of the room leaves."""
@@ -301,8 +361,9 @@ class Rooms:
 
     def _check_count(self, *, is_open: bool) -> None:
         """Raises ProtocolError where there are as many rooms of the kind as may be: names that
-        are waited for take no room from those who speak."""
-        if sum(room.is_open == is_open for room in self._rooms.values()) >= self._most:
+        are waited for take no room from those who speak, nor do those whose publishers are away."""
+        rooms = self._rooms.values()
+        if sum(room.is_open == is_open and room.presence == "back" for room in rooms) >= self._most:
             kind = "rooms" if is_open else "rooms without a publisher"
             raise ProtocolError("too-many-rooms", f"at most {self._most} {kind} at once")
 

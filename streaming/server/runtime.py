@@ -30,6 +30,7 @@ from streaming.server.known_voices import Voices, about_voices, draw_anonymous
 from streaming.server.metrics import Metrics
 from streaming.server.occupancy import SMALLEST, Occupancy
 from streaming.server.pace import Pool
+from streaming.server.parking import Parking
 from streaming.server.recorder import Recorder, RoomRecorder
 from streaming.server.rooms import Broadcast, Room, Rooms
 from streaming.server.settings import ServerSettings
@@ -128,6 +129,7 @@ class Runtime:
             self._make_room, settings.max_rooms, settings.max_subscribers, self._record
         )
         self.occupancy = Occupancy(self.places, settings.max_listeners, settings.max_unknown)
+        self.parking = Parking(settings.park, clock)
         self.pool = Pool(clock)
         self.metrics = Metrics()
         self.draining = False
@@ -181,9 +183,14 @@ class Runtime:
         """The model and the pipeline that a hello asks for. Raises ProtocolError, also when the
         machine is too busy for it: models differ in what they take."""
         codec, chosen = self._plan(hello)
-        if self.settings.max_sessions is None and self.engine.load + chosen.load() > FULL:
-            raise ProtocolError("overloaded", f"no room for one more stream of {codec.name!r}")
+        self.need_power(chosen, codec.name)
         return codec, chosen
+
+    def need_power(self, chosen: Plan, model: str | None) -> None:
+        """Raises ProtocolError where the machine is too busy for a stream of this plan."""
+        if self.settings.max_sessions is None and self.engine.load + chosen.load() > FULL:
+            name = self.codec(model).name
+            raise ProtocolError("overloaded", f"no room for one more stream of {name!r}")
 
     def _plan(self, hello: Hello) -> tuple[Codec, Plan]:
         codec = self.codec(hello.model)

@@ -56,7 +56,8 @@ class ServerSettings:
     idle_timeout: float = 60.0
     room_wait: float = 60.0
     ping_interval: float = 2.0
-    ping_timeout: float = 20.0
+    ping_timeout: float = 17.0
+    park: float = 30.0
     drain: float = 5.0
     until_eof: bool = False
     log_level: str = "info"
@@ -89,7 +90,7 @@ class ServerSettings:
         for name in (*times, "ping_interval", "ping_timeout"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"expected {name} above 0 s, got {getattr(self, name)}")
-        for name in ("drain", "token_wait"):
+        for name in ("drain", "token_wait", "park"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"expected {name} of 0 s or more, got {getattr(self, name)}")
         for name in ("address_connections", "address_sessions", "address_listeners"):
@@ -311,6 +312,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "wait for anything from a client that was sent a ping; a listener's answer may take "
         "no longer than --outbox",
     )
+    _seconds(parser, "--park", default.park, "a broken connection's time to come back; 0: none")
     _seconds(parser, "--drain", default.drain, "finishing sessions at shutdown")
     add(
         "--until-eof",
@@ -377,6 +379,7 @@ def from_arguments(options: argparse.Namespace) -> ServerSettings:
         room_wait=options.room_wait,
         ping_interval=options.ping_interval,
         ping_timeout=options.ping_timeout,
+        park=options.park,
         drain=options.drain,
         until_eof=options.until_eof,
         log_level=options.log_level,

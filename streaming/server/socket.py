@@ -19,7 +19,7 @@ from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import State
 
 from streaming.server.pace import Allowance
-from streaming.wire.transport import repeat_soon
+from streaming.wire.transport import repeat_soon, since_acknowledged, unacknowledged
 
 SLICE = 512
 """Bytes taken apart at a time: at most 86 frames, about half a millisecond."""
@@ -50,6 +50,7 @@ class ServerSocket(ServerConnection):
     """One WebSocket; what :func:`websockets.asyncio.server.serve` makes of a connection."""
 
     lossy = False
+    can_break = True
     """Whether messages may be lost on the way."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -82,6 +83,26 @@ class ServerSocket(ServerConnection):
     def waiting(self) -> int:
         """Bytes that wait for the socket."""
         return self.transport.get_write_buffer_size()
+
+    @property
+    def outstanding(self) -> int:
+        """Bytes handed over that the client's system has not acknowledged, as far as ours tells."""
+        return self.waiting + unacknowledged(self._socket)
+
+    @property
+    def ended_in_order(self) -> bool:
+        """Whether the client has agreed on the end."""
+        return self.protocol.close_rcvd is not None
+
+    def close_slowly(self) -> None:
+        """Lets ``close`` wait for the client as long as it takes."""
+        self.close_timeout = None
+
+    def was_acknowledged(self, seconds: float) -> bool:
+        """Whether the client's system has acknowledged anything in the last ``seconds``, read or
+        not. Knows on Linux, True elsewhere."""
+        age = since_acknowledged(self._socket)
+        return age is None or age <= seconds
 
     def read_since_last_look(self) -> bool:
         """Whether nothing has held up the reading since the last call."""

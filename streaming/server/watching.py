@@ -27,6 +27,8 @@ class SessionAccount:
         self._metrics = metrics
         self._lag = Durations(RECENT)
         self._paused = 0
+        self.parked = False
+        """Whether its connection was lost, and may come back."""
 
     def add(self, outcome: Outcome) -> None:
         """A turn of its stream is done."""
@@ -50,6 +52,7 @@ class SessionAccount:
         return {
             **who,
             "waits": not session.is_open,
+            "parked": self.parked,
             "frames_in": totals.frames_in,
             "frames_out": session.frames_out,
             "bytes_in": totals.bytes_in,

@@ -95,7 +95,7 @@ class CompactFraming(Framing):
         if _is_msgpack(data):
             message = protocol.decode_server(data)
             _check_control(message)
-            if isinstance(message, Ready):
+            if isinstance(message, Ready) and message.received is None:
                 self._next = message.first or 0
             return message
         return self._taken(data, lambda stamps: (None, binary.take_stamps(stamps, now)), up=False)

@@ -14,6 +14,8 @@ import numpy as np
 
 from facodec.config import CODE_BITS, CODE_LAYERS, LARGEST_TIMBRE, TIMBRE_DIM
 from facodec.names import is_anonymous
+from streaming.wire.refusal import CLOSE_CODES as CLOSE_CODES
+from streaming.wire.refusal import ProtocolError as ProtocolError
 from streaming.wire.tokens import MAX_TOKEN as MAX_TOKEN
 
 VERSION = 1
@@ -29,6 +31,8 @@ Role: TypeAlias = Literal[
 Format: TypeAlias = Literal["pcm", "codes"]
 PcmFormat: TypeAlias = Literal["f32", "s16"]
 VoiceForm: TypeAlias = Literal["exact", "compact"]
+Replay: TypeAlias = Literal["all", "newest"]
+PresenceState: TypeAlias = Literal["away", "back"]
 
 ROLES: tuple[Role, ...] = (
     "encode", "decode", "loopback", "convert", "publish", "subscribe", "enroll",
@@ -36,6 +40,8 @@ ROLES: tuple[Role, ...] = (
 FORMATS: tuple[Format, ...] = ("pcm", "codes")
 PCM_FORMATS: tuple[PcmFormat, ...] = ("f32", "s16")
 VOICE_FORMS: tuple[VoiceForm, ...] = ("exact", "compact")
+REPLAYS: tuple[Replay, ...] = ("all", "newest")
+PRESENCE_STATES: tuple[PresenceState, ...] = ("away", "back")
 
 FORMATS_OF: Mapping[Role, tuple[tuple[Format | None, Format | None], ...]] = {
     "encode": (("pcm", "codes"),),
@@ -65,58 +71,6 @@ MAX_REDUNDANCY = 4
 """Most packets from one to its repeat."""
 MAX_COUNT = 2**53
 
-CLOSE_CODES: Mapping[str, int] = {
-    "text-frame": 1003,
-    "bad-message": 1007,
-    "unknown-type": 1002,
-    "bad-field": 1007,
-    "bad-version": 1002,
-    "bad-role": 1008,
-    "unexpected-message": 1002,
-    "bad-size": 1007,
-    "bad-seq": 1002,
-    "bad-audio": 1007,
-    "bad-voice": 1007,
-    "no-voice": 1008,
-    "unknown-voice": 1008,
-    "unknown-model": 1008,
-    "model-mismatch": 1008,
-    "unknown-room": 1008,
-    "room-taken": 1008,
-    "too-many-rooms": 1013,
-    "room-full": 1013,
-    "too-long": 1008,
-    "unauthorized": 1008,
-    "too-many-attempts": 1013,
-    "forbidden": 1008,
-    "too-many-sessions": 1013,
-    "too-big": 1009,
-    "hello-timeout": 1008,
-    "idle-timeout": 1008,
-    "too-slow": 1013,
-    "overloaded": 1013,
-    "internal": 1011,
-}
-"""Every error code an ``error`` event can carry, and the WebSocket code of the close after it."""
-
-
-class ProtocolError(Exception):
-    """A message or a session that breaks the protocol.
-
-    ``code``: one of :data:`CLOSE_CODES`, stable, for programs. ``sentence``: for people; says
-    what was expected and what came.
-    """
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(f"{code}: {sentence}")
-        self.code = code
-        self.sentence = sentence
-
-    @property
-    def close_code(self) -> int:
-        """The WebSocket close code that goes with this error."""
-        return CLOSE_CODES[self.code]
-
 
 @dataclass(frozen=True)
 class Hello:
@@ -140,7 +94,7 @@ class Hello:
     """Timbre of who is talking, like ``voice``: what the running estimates begin with."""
     version: int = VERSION
     resume: str | None = None
-    """The token that ``ready`` gave an earlier publisher of the room, which this one replaces."""
+    """The token of the ``ready`` of the session, or the publisher, that this one goes on with."""
     identity: str | None = None
     """The model that the client's codes and its voice belong to, ``live@3f9a1c5b7d20``."""
     voices: VoiceForm | None = None
@@ -153,6 +107,11 @@ class Hello:
     """Whether frames may be missing both ways where nobody speaks."""
     redundancy: int | None = None
     """Packets from one of codes to the one that repeats what matters of it; None: nothing is."""
+    replay: Replay | None = None
+    """The session may outlive its connection; then all that was lost is sent again, or only the
+    newest of it. None: it ends with its connection."""
+    received: int | None = None
+    """Messages of the session that a client has which comes back with ``resume``."""
 
     @property
     def converts(self) -> bool:
@@ -269,10 +228,20 @@ class Noise:
 
 @dataclass(frozen=True)
 class Clock:
-    """Asks for the server's clock: client's ``t0`` comes back with the server's ``t1``, in s."""
+    """Asks for the server's clock: client's ``t0`` comes back with the server's ``t1``, in s.
+    ``received``: messages of the session that the client has, where all may be sent again."""
 
     t0: float
     t1: float | None = None
+    received: int | None = None
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Tells a listener whose session may come back that its publisher's connection was lost, or
+    is there again."""
+
+    publisher: PresenceState
 
 
 @dataclass(frozen=True)
@@ -313,7 +282,8 @@ class Ready:
     limits: Limits
     version: int = VERSION
     resume: str | None = None
-    """For a publisher: with it in ``hello`` its room is its own again after a lost connection."""
+    """With it in ``hello`` a session that may come back goes on after a lost connection, and a
+    publisher's room is its own again."""
     identity: str | None = None
     """The model that codes and voices of this session belong to."""
     voices: VoiceForm | None = None
@@ -323,6 +293,10 @@ class Ready:
     """Whether the hello's wishes for pauses and repeats on the wire hold."""
     first: int | None = None
     """Index of the first frame that a listener in version 2 gets."""
+    replay: Replay | None = None
+    """Part of the messages that is sent again when the session comes back; None: it cannot."""
+    received: int | None = None
+    """To a client that has come back: messages of the session that the server has."""
 
 
 @dataclass(frozen=True)
@@ -357,12 +331,12 @@ class Done:
 
 
 ClientMessage: TypeAlias = Hello | Audio | Codes | Voice | Noise | Clock | End
-ServerMessage: TypeAlias = Ready | Audio | Codes | Voice | Noise | Clock | Error | Done
+ServerMessage: TypeAlias = Ready | Audio | Codes | Voice | Noise | Clock | Presence | Error | Done
 Message: TypeAlias = ClientMessage | ServerMessage
 
 TYPE_NAMES: Mapping[type, str] = {
     Hello: "hello", Audio: "audio", Codes: "codes", Voice: "voice", Clock: "clock", End: "end",
-    Ready: "ready", Error: "error", Done: "done", Noise: "noise",
+    Ready: "ready", Error: "error", Done: "done", Noise: "noise", Presence: "presence",
 }  # fmt: skip
 
 

@@ -34,6 +34,8 @@ from streaming.wire.messages import (
     MAX_TOKEN,
     NOISE_BYTES,
     PCM_FORMATS,
+    PRESENCE_STATES,
+    REPLAYS,
     ROLES,
     STAMP_EVERY,
     SUBPROTOCOL,
@@ -58,9 +60,12 @@ from streaming.wire.messages import (
     Message,
     Noise,
     PcmFormat,
+    Presence,
+    PresenceState,
     ProtocolError,
     Ready,
     Repeat,
+    Replay,
     Role,
     ServerMessage,
     Stamps,
@@ -89,6 +94,8 @@ __all__ = [
     "MAX_TOKEN",
     "NOISE_BYTES",
     "PCM_FORMATS",
+    "PRESENCE_STATES",
+    "REPLAYS",
     "ROLES",
     "STAMP_EVERY",
     "SUBPROTOCOL",
@@ -113,9 +120,12 @@ __all__ = [
     "Message",
     "Noise",
     "PcmFormat",
+    "Presence",
+    "PresenceState",
     "ProtocolError",
     "Ready",
     "Repeat",
+    "Replay",
     "Role",
     "ServerMessage",
     "Stamps",
@@ -213,6 +223,8 @@ def _read_hello(get: FieldReader) -> Hello:
         coder=get.optional(get.text, "coder", MAX_NAME),
         pauses=get.optional(get.truth, "pauses"),
         redundancy=get.optional(get.integer, "redundancy", 1, MAX_REDUNDANCY),
+        replay=_read_replay(get),
+        received=_read_received(get),
     )
     hello.formats()
     return hello
@@ -220,6 +232,14 @@ def _read_hello(get: FieldReader) -> Hello:
 
 def _read_voice_form(get: FieldReader) -> VoiceForm | None:
     return cast("VoiceForm | None", get.optional(get.choice, "voices", VOICE_FORMS))
+
+
+def _read_replay(get: FieldReader) -> Replay | None:
+    return cast("Replay | None", get.optional(get.choice, "replay", REPLAYS))
+
+
+def _read_received(get: FieldReader) -> int | None:
+    return get.optional(get.integer, "received", 0, MAX_COUNT)
 
 
 def _read_named_voice(get: FieldReader, name: str) -> bytes | str | None:
@@ -291,7 +311,12 @@ def _read_wanted_voice(get: FieldReader) -> Voice:
 
 
 def _read_clock(get: FieldReader) -> Clock:
-    return Clock(t0=get.number("t0"), t1=get.optional(get.number, "t1"))
+    t1 = get.optional(get.number, "t1")
+    return Clock(get.number("t0"), t1, _read_received(get))
+
+
+def _read_presence(get: FieldReader) -> Presence:
+    return Presence(cast(PresenceState, get.choice("publisher", PRESENCE_STATES)))
 
 
 def _read_end(get: FieldReader) -> End:
@@ -324,6 +349,8 @@ def _read_ready(get: FieldReader) -> Ready:
         pauses=get.optional(get.truth, "pauses"),
         redundancy=get.optional(get.integer, "redundancy", 1, MAX_REDUNDANCY),
         first=get.optional(get.integer, "first", 0, MAX_COUNT),
+        replay=_read_replay(get),
+        received=_read_received(get),
     )
 
 
@@ -362,6 +389,7 @@ _CLIENT_READERS: Mapping[str, _Reader] = {
 _SERVER_READERS: Mapping[str, _Reader] = {
     "ready": _read_ready,
     **_MEDIA_READERS,
+    "presence": _read_presence,
     "error": _read_error,
     "done": _read_done,
 }

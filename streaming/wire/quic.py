@@ -58,7 +58,7 @@ class QuicSocket(QuicConnectionProtocol):
         self, quic: QuicConnection, stream_handler: Any = None, *, largest: int, first: int
     ) -> None:
         super().__init__(quic, stream_handler)
-        self.received = 0
+        self.received = self.bytes_received = 0
         """Packets that came, so far."""
         self.pongs = 0
         """Answers to pings, so far."""
@@ -174,6 +174,7 @@ class QuicSocket(QuicConnectionProtocol):
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
         self.received += 1
+        self.bytes_received += len(data)
         super().datagram_received(data, addr)
         self._check_streams()
         if not self._changed.is_set():

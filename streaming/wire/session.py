@@ -9,6 +9,7 @@ The shell around it feeds :meth:`ServerSession.receive`, sends what :meth:`Serve
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 
 import numpy as np
@@ -42,12 +43,15 @@ from streaming.wire.protocol import (
     Hello,
     LatencyInfo,
     Limits,
+    Presence,
+    PresenceState,
     ProtocolError,
     Ready,
     Stamps,
     Voice,
     exact_voice,
 )
+from streaming.wire.replay import COUNTED, SentMessages, lasting, replay_of
 
 __getattr__ = renamed.attributes(__name__, {"Session": f"{__name__}.ServerSession"})
 
@@ -92,6 +96,13 @@ class ServerSession:
         """Timbre (256,) that a voice means; without it names are not understood."""
         self._framing = framing or Framing()
         self._codes: IncomingCodes | None = None
+        self._taken = 0
+        self._ready: Ready | None = None
+        self.may_last = True
+        """Whether the session may outlive its connection."""
+        self.sent: SentMessages | None = None
+        """Messages for a client that comes back; None where the session ends with its
+        connection."""
 
     @property
     def hello(self) -> Hello:
@@ -133,11 +144,14 @@ class ServerSession:
         if self._state is _State.NEW:
             raise _unexpected(message, "before hello")
         if isinstance(message, Clock):
+            if message.received is not None and self.sent is not None:
+                self.sent.acknowledge(message.received)
             return Reply(self._count(self._framing.to_client(Clock(message.t0, now))))
         if self._state is _State.ENDED:
             if self._framing.lossy and isinstance(message, Codes):
                 return None  # overtaken by the end
             raise _unexpected(message, "after end")
+        self._taken += isinstance(message, COUNTED)
         if isinstance(message, End):
             self._state = _State.ENDED
             return Ended()
@@ -274,22 +288,43 @@ class ServerSession:
             pauses=agreed.pauses or None,
             redundancy=agreed.redundancy,
             first=first_frame if first_frame and self._framing.version > VERSION else None,
+            replay=replay_of(hello) if self.may_last else None,
         )
+        if ready.replay is not None:
+            self.sent = SentMessages(ready.replay)
+        self._ready = ready
         self._framing.compact_voices = agreed.compact
         return self._count(self._framing.to_client(ready))
+
+    def come_back(self, hello: Hello) -> list[tuple[bytes, int]]:
+        """Another connection of the client's: ``ready`` and what it lacks. Raises ProtocolError
+        for a hello of another session."""
+        if self._ready is None or self.sent is None or not self.sent.is_whole:
+            raise ProtocolError("unknown-session", "this session cannot come back")
+        if lasting(hello) != lasting(self.hello):
+            raise ProtocolError("bad-field", "expected the hello of the session to come back to")
+        lacking = self.sent.replay(hello.received or 0)
+        ready = replace(self._ready, received=self._taken)
+        messages = [(self._framing.to_client(ready), 0), *lacking]
+        return [(self._count(data), frames) for data, frames in messages]
+
+    def tell_presence(self, state: PresenceState) -> bytes | None:
+        """The message about a room's publisher, for a client that knows it."""
+        if self.sent is None:
+            return None
+        return self._count(self._framing.to_client(Presence(state)))
 
     def send(self, item: Media, stamps: Stamps | None = None) -> list[tuple[bytes, int]]:
         """Media for the client as messages, each with the frames in it; what does not fill a
         packet yet stays for the next call."""
         if self._packets is None:
             raise RuntimeError("media before ready")
-        return [(self._count(data), frames) for data, frames in self._packets.add(item, stamps)]
+        return self._counted(self._packets.add(item, stamps))
 
     def finish(self, reason: DoneReason, talker: Talker | None = None) -> list[tuple[bytes, int]]:
         """The last media and ``done``. ``talker``: who was heard."""
         self._state = _State.ENDED
-        last = self._packets.flush() if self._packets is not None else []
-        messages = [(self._count(data), frames) for data, frames in last]
+        messages = self._counted(self._packets.flush() if self._packets is not None else [])
         totals = self.totals
         done = Done(
             frames_in=totals.frames_in,
@@ -303,7 +338,18 @@ class ServerSession:
             talker=None if talker is None else exact_voice(talker.timbre),
             pitch=None if talker is None else talker.pitch,
         )
-        return [*messages, (self._framing.to_client(done), 0)]
+        last = self._framing.to_client(done)
+        if self.sent is not None:
+            self.sent.add(last, 0)
+        return [*messages, (last, 0)]
+
+    def _counted(self, messages: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+        """Messages, each with its frames, as they are to be sent now and perhaps again."""
+        for data, frames in messages:
+            self._count(data)
+            if self.sent is not None:
+                self.sent.add(data, frames)
+        return messages
 
     def _count(self, data: bytes) -> bytes:
         self.totals.bytes_out += len(data)

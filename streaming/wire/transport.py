@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import socket as sockets
+import struct
 import sys
 from contextlib import suppress
 
@@ -22,3 +24,37 @@ def repeat_soon(socket: sockets.socket | None) -> None:
     for option, value in options:
         with suppress(OSError, ValueError):  # an older system; closed meanwhile
             socket.setsockopt(sockets.IPPROTO_TCP, option, value)
+
+
+LAST_ACK = 56
+"""Byte of Linux' ``tcp_info`` from which on it has the ms since the last acknowledgement."""
+
+
+def since_acknowledged(socket: sockets.socket | None) -> float | None:
+    """Seconds since the other end's system acknowledged anything, be it that it has no space; None
+    where ours does not tell."""
+    if socket is None or sys.platform != "linux":
+        return None
+    with suppress(OSError, ValueError, struct.error):  # closed meanwhile, or no TCP
+        told = socket.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, LAST_ACK + 4)
+        return float(struct.unpack_from("I", told, LAST_ACK)[0]) / 1000.0
+    return None
+
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+    def unacknowledged(socket: sockets.socket | None) -> int:
+        """Bytes written to a TCP socket whose arrival the other end has not acknowledged. Linux
+        knows; elsewhere it is 0."""
+        count = array.array("i", [0])
+        if socket is not None:
+            with suppress(OSError, ValueError):  # closed meanwhile
+                fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, count)
+        return count[0]
+
+else:
+
+    def unacknowledged(socket: sockets.socket | None) -> int:
+        return 0

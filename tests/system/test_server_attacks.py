@@ -81,7 +81,8 @@ def peers(server: Server) -> list[Peer]:
 
 def only_wire(server: Server) -> wire.ServerSocket:
     (peer,) = peers(server)
-    return peer._socket
+    assert peer._link is not None
+    return peer._link.socket
 
 
 async def until(condition: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import soundfile
 
 from clients.errors import ConnectionLost
-from clients.library import session, socket
+from clients.library import exchange, socket
 from clients.library.connection import connect
 from clients.library.packets import CodesPacket
 from clients.session.live_options import LiveOptions
@@ -23,55 +22,9 @@ from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
+from tests.relay import Relay
 
 PATIENCE = 60.0
-
-
-class Relay:
-    """A TCP relay to a server that can go deaf to the connections it has, as a pulled cable does;
-    new ones are served."""
-
-    def __init__(self, url: str) -> None:
-        host, port = url.removeprefix("ws://").split(":")
-        self._target = host, int(port)
-        self._generation = 0
-        self._closed = asyncio.Event()
-
-    async def __aenter__(self) -> Relay:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = f"ws://127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._closed.set()
-        self._server.close()
-
-    def go_deaf(self) -> None:
-        self._generation += 1
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(*self._target)
-        mine = self._generation
-        pumps = [
-            asyncio.ensure_future(self._pump(reader, far_writer, mine)),
-            asyncio.ensure_future(self._pump(far_reader, writer, mine)),
-        ]
-        await self._closed.wait()
-        for pump in pumps:
-            pump.cancel()
-        for end in (writer, far_writer):
-            end.close()
-
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mine: int
-    ) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65536):
-                if mine == self._generation:
-                    writer.write(data)
-            if mine == self._generation:
-                writer.close()
 
 
 def run(work: Any) -> Any:
@@ -80,7 +33,7 @@ def run(work: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "SILENCE", 1.0)
+    monkeypatch.setattr(exchange, "SILENCE", 1.0)
     monkeypatch.setattr(socket, "PING_INTERVAL", 0.1)
 
 
@@ -125,7 +78,8 @@ def test_a_publisher_comes_back_to_its_listeners(untrained: Codec, tmp_path: Pat
             return live, heard, server.runtime.metrics.sessions["publish"]
 
     live, heard, sessions = run(scenario())
-    assert (live.progress.reconnects, sessions) == (1, 2)
+    link = live.progress.link
+    assert (live.progress.reconnects, link.returns, sessions) == (0, 1, 1)
     assert heard == list(range(len(heard))), "one stream for the listener"
     assert 40 < len(heard) < seconds * SAMPLE_RATE / HOP
-    assert "nothing came from the server" in said.getvalue()
+    assert "connection lost, coming back" in said.getvalue()

@@ -29,6 +29,12 @@ VOICE = np.full(256, 0.5, np.float32)
 
 
 class Mouth:
+    owner: tuple[str, str | None] = "192.0.2.1", None
+    is_away = False
+
+    def give_up(self) -> None:
+        raise AssertionError("nobody is away here")
+
     def on_replaced(self) -> None:
         raise AssertionError("nobody comes back here")
 

@@ -13,7 +13,7 @@ from streaming.engine.pipeline import Pipeline
 from streaming.engine.streams import Outcome, Stream
 from streaming.server.rooms import Broadcast, Room, Rooms
 from streaming.wire.media import Frames, Media, Sound, Timbre
-from streaming.wire.protocol import DoneReason, Format, ProtocolError, Stamps
+from streaming.wire.protocol import DoneReason, Format, PresenceState, ProtocolError, Stamps
 
 BROADCAST = Broadcast(ModelIdentity("live", "0123456789ab"), Latency(200, 200), 6)
 
@@ -23,7 +23,8 @@ class Ear:
 
     def __init__(self, wants: Format) -> None:
         self.wants: Format = wants
-        self.lags = False
+        self.lags = self.is_away = False
+        self.presence: list[PresenceState] = []
         self.first: int | None = None
         self.heard: list[Media] = []
         self.stamps: list[Stamps | None] = []
@@ -36,6 +37,9 @@ class Ear:
     def on_media(self, item: Media, stamps: Stamps | None) -> None:
         self.heard.append(item)
         self.stamps.append(stamps)
+
+    def on_presence(self, state: PresenceState) -> None:
+        self.presence.append(state)
 
     def on_end(self, reason: DoneReason) -> None:
         self.reason = reason
@@ -58,8 +62,14 @@ class Ear:
 class Mouth:
     """A publisher that notes when another connection takes its place."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str = "192.0.2.1") -> None:
+        self.owner: tuple[str, str | None] = owner, None
         self.replaced = 0
+        self.is_away = False
+        self.leave: Callable[[], None] = lambda: None
+
+    def give_up(self) -> None:
+        self.leave()
 
     def on_replaced(self) -> None:
         self.replaced += 1
@@ -287,3 +297,49 @@ def test_a_decoder_behind_holds_the_publisher_back() -> None:
     assert room.holds_back()
     house.run()
     assert not room.holds_back()
+
+
+def test_listeners_are_told_of_a_publisher_who_is_away() -> None:
+    house, codes, sound, late = House(), Ear("codes"), Ear("pcm"), Ear("codes")
+    mouth = Mouth()
+    room = house.publish("tea", mouth)
+    house.rooms.join("tea", codes)
+    house.rooms.join("tea", sound)
+    mouth.is_away = True
+    house.rooms.look()
+    house.rooms.join("tea", late)
+    mouth.is_away = False
+    house.now = 100.0
+    room.go_on()
+    for _ in range(3):
+        house.rooms.look()
+    assert codes.presence == sound.presence == late.presence == ["away", "back"]
+    codes.lags = True
+    room.publish(Outcome((frames(*range(81)),)))
+    assert room.holds_back(), "he may not run ahead by the time he was away"
+
+
+def test_a_publisher_who_is_away_keeps_his_room_from_others_and_not_from_himself() -> None:
+    house, ear = House(most=1), Ear("codes")
+    lost = Mouth("192.0.2.1")
+    house.publish("tea", lost)
+    house.rooms.join("tea", ear)
+    lost.is_away = True
+    lost.leave = lambda: house.rooms.close("tea", "publisher-left")
+    with pytest.raises(ProtocolError, match="room-taken"):
+        house.publish("tea", Mouth("192.0.2.2"))
+    house.publish("coffee")  # he takes no room of the one that there may be
+    house.rooms.close("coffee", "publisher-left")
+    assert ear.reason is None
+    house.publish("tea", Mouth("192.0.2.1"))
+    assert ear.reason == "publisher-left"
+
+
+def test_a_listener_who_is_away_takes_no_seat() -> None:
+    house = House(listeners=1)
+    ear, other = Ear("codes"), Ear("codes")
+    room = house.rooms.join("tea", ear)
+    ear.is_away = True
+    house.rooms.join("tea", other)
+    with pytest.raises(ProtocolError, match="room-full"):
+        house.rooms.need_seat("tea", room)
