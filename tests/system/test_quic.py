@@ -269,7 +269,7 @@ def test_one_client_that_floods_is_not_read(untrained: Codec, certificate: str) 
             serving(untrained, certificate) as server,
             connect(address(server), ca=certificate, **LOOPBACK) as session,
         ):
-            (socket,) = (vars(peer)["_socket"] for peer in vars(server)["_peers"])
+            (socket,) = (vars(peer)["_link"].socket for peer in vars(server)["_peers"])
             assert isinstance(socket, quic.QuicPeerSocket)
             assert socket.read_since_last_look()
             now = 0.0
