@@ -39,6 +39,8 @@ export interface Hello {
   coder?: string;
   /** v2. */
   pauses?: boolean;
+  /** `enroll`: a name. */
+  keep?: string;
 }
 
 export interface Ready {

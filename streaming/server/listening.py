@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import serve
@@ -19,6 +20,7 @@ from websockets.typing import Subprotocol
 
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
+from facodec.names import composed
 from streaming.server import journal, logs
 from streaming.server.connections import (
     CLOSE_TIMEOUT,
@@ -29,9 +31,9 @@ from streaming.server.connections import (
 from streaming.server.gate import Gate, Visitor
 from streaming.server.health import health_of, prometheus_of, status_of
 from streaming.server.http import Asked, Refusal, read_request, respond
-from streaming.server.model_image import ModelImage
+from streaming.server.model_image import DATA, ModelImage
 from streaming.server.output import Output
-from streaming.server.page import Page
+from streaming.server.page import File, Page
 from streaming.server.peer import Peer
 from streaming.server.process import (
     bound_malloc,
@@ -45,10 +47,12 @@ from streaming.server.runtime import Runtime, load_codecs, prepare_process
 from streaming.server.settings import ServerSettings
 from streaming.server.socket import MAX_QUEUE
 from streaming.server.tls import server_context
-from streaming.wire.protocol import VERSIONS
+from streaming.wire.protocol import VERSIONS, ProtocolError
 
 log = logging.getLogger(__name__)
 
+VOICES = "/voices/"
+"""Place of the voices that clients may ask for by name."""
 RETRY_AFTER = 5
 """Seconds a refused client is asked to stay away."""
 CHECK_INTERVAL = 0.5
@@ -227,6 +231,8 @@ class Server:
             return self._page.answer(asked)
         if self._image is not None and self._image.has(asked):
             return self._hand_out(self._image, visitor, asked)
+        if asked.path.startswith(VOICES) and not asked.is_upgrade:
+            return self._voice(visitor, asked)
         if not asked.is_upgrade or asked.subprotocols.isdisjoint(VERSIONS):
             upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": ", ".join(VERSIONS)}
             return Refusal(
@@ -247,6 +253,17 @@ class Server:
         if not visitor.is_known:
             return Refusal(401, "the model wants a token", {"WWW-Authenticate": "Bearer"})
         return image.answer(asked)
+
+    def _voice(self, visitor: Visitor, asked: Asked) -> Response | Refusal:
+        """A voice by its name, to those who may convert: the page does so by itself."""
+        if refusal := visitor.show(asked.token) or visitor.convert():
+            return refusal
+        name = composed(unquote(asked.path.removeprefix(VOICES)))
+        try:
+            data = self.runtime.voice_file(name)
+        except ProtocolError as error:
+            return Refusal(404, error.sentence)
+        return File.of(data, DATA, cache="no-store").answer(asked)
 
     def _tell(self, visitor: Visitor, asked: Asked) -> Response | Refusal:
         """/healthz and /metrics: all to those who may come in, to others whether it is well.

@@ -21,7 +21,8 @@ from streaming.server.page import File
 
 ABOUT = "model.json"
 """Place of the description, beside the page. Its ``parts`` name what the image's data is to be
-joined from; the rest is :attr:`facodec.bundled.steps.image.Image.about` and the ``identity``."""
+joined from; ``latency`` is as in ``ready``, ``steer`` how far conversions push a voice from the
+talker's; the rest is :attr:`facodec.bundled.steps.image.Image.about` and the ``identity``."""
 PARTS = "model/"
 LARGEST = 1 << 20
 """Bytes of a part: as much may wait for a browser that does not take it."""
@@ -77,6 +78,13 @@ class ModelImage:
             )
             for start in range(0, len(image.data), LARGEST)
         }
-        about = {"identity": str(self._codec.identity), "parts": list(files), **image.about}
+        latency = self._codec.latency
+        about = {
+            "identity": str(self._codec.identity),
+            "latency": {"encoder": latency.encoder, "decoder": latency.decoder},
+            "steer": self._model.steer,
+            "parts": list(files),
+            **image.about,
+        }
         files[ABOUT] = File.of(json.dumps(about).encode(), "application/json")
         return {f"/{path}": file for path, file in files.items()}

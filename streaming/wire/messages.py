@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -30,9 +30,7 @@ Format: TypeAlias = Literal["pcm", "codes"]
 PcmFormat: TypeAlias = Literal["f32", "s16"]
 VoiceForm: TypeAlias = Literal["exact", "compact"]
 
-ROLES: tuple[Role, ...] = (
-    "encode", "decode", "loopback", "convert", "publish", "subscribe", "enroll",
-)  # fmt: skip
+ROLES: tuple[Role, ...] = get_args(Role)
 FORMATS: tuple[Format, ...] = ("pcm", "codes")
 PCM_FORMATS: tuple[PcmFormat, ...] = ("f32", "s16")
 VOICE_FORMS: tuple[VoiceForm, ...] = ("exact", "compact")
@@ -77,6 +75,7 @@ CLOSE_CODES: Mapping[str, int] = {
     "bad-voice": 1007,
     "no-voice": 1008,
     "unknown-voice": 1008,
+    "voice-taken": 1008,
     "unknown-model": 1008,
     "model-mismatch": 1008,
     "unknown-room": 1008,
@@ -149,6 +148,8 @@ class Hello:
     """Identity of the entropy coder's tables that the client has."""
     pauses: bool | None = None
     """Whether frames may be missing both ways where nobody speaks."""
+    keep: str | None = None
+    """Name under which the server is to keep the voice that it enrols."""
 
     @property
     def converts(self) -> bool:
