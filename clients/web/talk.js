@@ -80,12 +80,11 @@ export class Talk {
 
   async #openMicrophone() {
     this.#microphone?.close();
-    this.#microphone = await Microphone.open(
-      this.#hearing.context,
-      this.#devices,
-      (samples, heard) => this.#hear(samples, heard),
-      () => this.#onLostMicrophone(),
-    );
+    this.#microphone = await Microphone.open(this.#hearing.context, this.#devices, {
+      block: (samples, heard) => this.#hear(samples, heard),
+      lost: () => this.#onLostMicrophone(),
+      paused: (is) => this.#on.state(is ? "microphone-paused" : this.#session ? "talking" : "connecting"),
+    });
     if (this.#stop.signal.aborted) this.#microphone.close();
   }
 

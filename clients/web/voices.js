@@ -54,7 +54,8 @@ export async function record(devices, signal, tell) {
         if (count >= SECONDS * RATE) resolve(join(parts));
       };
       signal.addEventListener("abort", () => resolve(null), { once: true });
-      Microphone.open(context, devices, take, () => reject(new DOMException("", "NotFoundError")))
+      const lost = () => reject(new DOMException("", "NotFoundError"));
+      Microphone.open(context, devices, { block: take, lost })
         .then((opened) => (microphone = opened), reject);
     });
   } finally {
