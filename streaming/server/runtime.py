@@ -211,8 +211,8 @@ class Runtime:
         return codec, Plan(make, load, None if measured is None else cost)
 
     def _keeper(self, hello: Hello, codec: Codec, name: str) -> Callable[[np.ndarray], None]:
-        """What keeps the voice that a hello enrols. Raises ProtocolError where it cannot be kept,
-        before anybody has spoken for it."""
+        """Returns what keeps the voice that a hello enrols. Raises ProtocolError where it cannot
+        be kept, before anybody has spoken for it."""
         if hello.role != "enroll":
             raise ProtocolError("bad-field", f"keep: expected role 'enroll', got {hello.role!r}")
         self.voices.need_place(name, codec.voices)

@@ -29,6 +29,8 @@ NAMED_ROLES = {
     "textbox",
 }  # fmt: skip
 WATCHED = """
+    globalThis.naming = (one) =>
+      one.name === 'voice' ? 'voice' : one.id || one.ariaLabel || one.textContent;
     globalThis.contexts = [];
     globalThis.AudioContext = class extends AudioContext {
       constructor(...words) { super(...words); contexts.push(this); }
@@ -39,7 +41,8 @@ WATCHED = """
       return (globalThis.stream = await ask.apply(this, words));
     };
 """
-"""Script with which a test gets hold of what the page opens, and refuses the microphone."""
+"""Script by which a test gets hold of what the page opens, refuses the microphone, and names
+elements."""
 NO_RATES = """
     globalThis.AudioContext = class extends AudioContext {
       constructor(options) {
@@ -73,7 +76,7 @@ FOCUSED = """(() => {
     const one = document.activeElement;
     if (one === document.body) return null;
     const { outlineStyle, outlineWidth } = getComputedStyle(one);
-    return [one.name === 'voice' ? 'voice' : one.id || one.textContent, outlineStyle, outlineWidth];
+    return [naming(one), outlineStyle, outlineWidth];
 })()"""
 
 
@@ -143,7 +146,7 @@ def test_every_text_can_be_read(tab: Tab, scheme: str) -> None:
 def test_all_of_it_can_be_reached_and_used_by_keyboard(tab: Tab) -> None:
     wanted = tab.run("""[...document.querySelectorAll('button, input, select, summary')]
         .filter((one) => one.checkVisibility() && !one.disabled)
-        .map((one) => one.name === 'voice' ? 'voice' : one.id || one.textContent)""")
+        .map(naming)""")
     tab.call("Page.bringToFront")
     tab.run("document.activeElement.blur()")
     reached = []
