@@ -35,6 +35,26 @@ export function whatIsMissing() {
   return globalThis.AudioWorkletNode ? null : "unsupported";
 }
 
+/** The stream of a microphone: the wished one or, where that has gone, the usual one. */
+async function openStream({ device, echo, noise }) {
+  const ask = (deviceId) => navigator.mediaDevices.getUserMedia({
+    audio: {
+      deviceId,
+      echoCancellation: echo,
+      noiseSuppression: noise,
+      autoGainControl: false,
+      channelCount: { ideal: 1 },
+    },
+  });
+  try {
+    // A mere wish for a device is not heeded by all browsers.
+    return await ask(device ? { exact: device } : undefined);
+  } catch (error) {
+    if (!device || error.name !== "OverconstrainedError") throw error;
+    return ask(undefined);
+  }
+}
+
 /** Blocks of one hop, each with the time its last sample was heard. `on`: calls for
  * `block(samples, heard)`, `lost()`, and `paused(is)` where the browser takes it away for a while. */
 export class Microphone {
@@ -44,16 +64,7 @@ export class Microphone {
   #offsets = [];
 
   static async open(context, wanted, on) {
-    const { device, echo, noise } = wanted;
-    const stream = await navigator.mediaDevices.getUserMedia({
-      audio: {
-        deviceId: device ? { ideal: device } : undefined,
-        echoCancellation: echo,
-        noiseSuppression: noise,
-        autoGainControl: false,
-        channelCount: { ideal: 1 },
-      },
-    });
+    const stream = await openStream(wanted);
     const microphone = new Microphone();
     try {
       await microphone.#start(stream, context, on);

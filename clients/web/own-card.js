@@ -63,7 +63,7 @@ function givenName() {
 
 /** Has the server listen once more, and keep the voice; names have no spaces there. */
 async function keepOnServer() {
-  const name = givenName().replaceAll(/\s+/g, "-");
+  const name = givenName().normalize("NFC").replaceAll(/\s+/g, "-");
   $("keep").disabled = true;
   try {
     await voices.enroll(recorded, page.token, name);

@@ -295,7 +295,7 @@ def test_the_page_in_the_document_runs(browser: Browser, running: Running, tmp_p
     shutil.copy(PAGE / "msgpack.js", tmp_path)
     handler = partial(QuietHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
-        threading.Thread(target=files.serve_forever).start()
+        threading.Thread(target=files.serve_forever, daemon=True).start()
         here = shown.replace("ws://localhost:8765", running.server.url)
         (tmp_path / "index.html").write_text(here)
         tab = browser.tab(microphone=True)
