@@ -391,12 +391,15 @@ def test_a_voice_of_ones_own_is_recorded_told_apart_and_kept(
     voice = np.frombuffer(bytes(heard[0]), "<f4")
     assert heard[1:] == [str(live.identity), "My voice"] and voice.shape == (256,)
 
-    recorder.run("document.getElementById('own-name').value = 'hazel'")
-    recorder.click("keep")
-    recorder.until(f"{status}.startsWith('The server has a voice of this name')")
-    recorder.run("document.getElementById('own-name').value = 'Jo\u0308rg B'")
-    recorder.click("keep")
-    recorder.until(f"{status} === 'The server keeps it as J\u00f6rg-B.'")
+    for name, answer in (
+        ("hazel", "The server has a voice of this name already: choose another name."),
+        ("Jo\u0308rg B", "The server keeps it as J\u00f6rg-B."),
+    ):
+        told = recorder.run(status)
+        recorder.run(f"document.getElementById('own-name').value = '{name}'")
+        recorder.click("keep")
+        recorder.until(f"{status} !== {told!r}")
+        assert recorder.run(status) == answer
     np.testing.assert_array_equal(read_profile(voices / "J\u00f6rg-B.voice"), voice)
     assert "J\u00f6rg-B" in recorder.run("document.getElementById('voices').textContent")
     recorder.run("document.querySelector('#voices li button').click()")
