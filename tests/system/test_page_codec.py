@@ -20,8 +20,9 @@ from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.recording.blocks import FramesBlock
 from facodec.recording.reading import Recording
 from facodec.streams.batching import run_alone
-from facodec.streams.converter import Conversion
 from facodec.streams.talkers import TalkerLine
+from streaming.engine.pipeline import ConvertFrames, Pipeline
+from streaming.wire.media import Frames, Media, Timbre
 from tests.exactness import assert_equal_audio, assert_equal_codes
 from tests.system.test_page import (
     HAS_CODEC,
@@ -224,17 +225,18 @@ def test_the_page_converts_as_servers_do(tab: Tab, live: Codec) -> None:
     codes[0] = np.where(silent, 0, pitch) * 8 + rng.integers(0, 8, frames)
     voices = [np.array(live.voices[name]) for name in ("hazel", "rowan", "maple")]
     heard = [(voices[i // 40] + rng.normal(0, 0.03, 256)).astype(np.float32) for i in range(looks)]
-    conversion = Conversion(live.lanes, voices[2])
-    wanted, changes, vector = [], [], None
+    conversion = Pipeline([ConvertFrames(live, voices[2])])
+    wanted: list[list[int]] = []
+    changes: list[tuple[int, np.ndarray]] = []
     for i in range(frames):
+        media: list[Media] = []
         if i == frames // 2 + 3:
-            conversion.aim(voices[0])
-        conversion.follow(heard[i // 8] if conversion.is_time_to_look else None, 1)
-        (converted,) = run_alone(conversion.convert(codes[:, i : i + 1]))
-        wanted.append(converted.codes[:, 0].tolist())
-        if converted.vector is not vector:
-            vector = converted.vector
-            changes.append((i, vector))
+            media += conversion.push(Timbre(voices[0], exact=True)).media
+        if i % 8 == 0:
+            media += conversion.push(Timbre(heard[i // 8], exact=False)).media
+        media += conversion.push(Frames(codes[:, i : i + 1])).media
+        changes += [(i, item.vector) for item in media if isinstance(item, Timbre)]
+        wanted += [item.codes[:, 0].tolist() for item in media if isinstance(item, Frames)]
     given = {
         "codes": codes.T.tolist(),
         "heard": [vector.tolist() for vector in heard],
