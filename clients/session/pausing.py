@@ -9,8 +9,9 @@ from contextlib import suppress
 
 import numpy as np
 
-from clients.library.packets import CodesPacket, Packet, PausePacket
+from clients.library.packets import CodesPacket, LostPacket, Packet, PausePacket
 from facodec.config import HOP
+from facodec.link.repair import SPOKEN_ON
 from streaming.wire.pausing import PauseClock
 
 
@@ -54,6 +55,9 @@ class PausePacer:
         """Takes a packet and returns what is to be heard now."""
         if isinstance(packet, CodesPacket):
             self._clock.on_speech(packet.codes.shape[1])
+        if isinstance(packet, LostPacket):  # what would come late is left out
+            missing = self._clock.on_pause(packet.frames, now)
+            return [LostPacket(packet.seq + packet.frames - missing, min(missing, SPOKEN_ON))]
         if not isinstance(packet, PausePacket):
             return [packet]
         missing = self._clock.on_pause(packet.frames, now)
