@@ -39,7 +39,11 @@ export class Codec {
   static async load(place, token) {
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     const get = async (address) => {
-      const answer = await fetch(address, { headers });
+      let answer = await fetch(address, { headers });
+      while (answer.status === 202) { // a busy server is still making it
+        await new Promise((next) => setTimeout(next, 1000));
+        answer = await fetch(address, { headers });
+      }
       if (!answer.ok) throw new Error(`${answer.status} for ${address}`);
       return answer;
     };
