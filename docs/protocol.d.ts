@@ -44,6 +44,8 @@ export interface Hello {
   replay?: "all" | "newest";
   /** With `resume`: messages of the session that the client has. */
   received?: number;
+  /** `enroll`: a name. */
+  keep?: string;
 }
 
 export interface Ready {

@@ -19,12 +19,13 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from websockets.uri import parse_uri
 
-from benchmarks.load.session import Load, Media, Talker, Tally
+from benchmarks.load.session import Listener, Load, Media, Talker, Tally
 from clients.library.certificates import client_context
 from clients.options import CA_VARIABLE
 from streaming.server.settings import TOKEN_VARIABLE
@@ -82,6 +83,28 @@ async def generate(
     return tally
 
 
+def in_pairs(load: Load, speech: np.ndarray) -> Callable[[int, Tally], Talker]:
+    """Sessions in pairs for :func:`generate`: one publishes codes into a room, the next one hears
+    them there."""
+    speakers: list[Talker] = []
+
+    def make(index: int, tally: Tally) -> Talker:
+        pair, is_listener = divmod(index, 2)
+        room = f"load-{os.getpid()}-{pair}"
+        shared = replace(load.hello, pcm="f32", room=room, version=2, stamps=1)
+        speaks = replace(load, hello=replace(shared, role="publish", input="codes", output=None))
+        media = Media(speaks.hello, speech, load.seed + pair)
+        if is_listener:
+            hears = replace(shared, role="subscribe", input=None, output="codes")
+            return Listener(replace(load, hello=hears), media, tally, speakers[pair])
+        # What comes back is the listener's to count.
+        own = Tally(late=tally.late, outcomes=tally.outcomes, payload=tally.payload, tcp=tally.tcp)
+        speakers.append(Talker(speaks, media, own))
+        return speakers[pair]
+
+    return make
+
+
 async def _first_of(*waits: Awaitable[Any]) -> None:
     tasks = [asyncio.ensure_future(asyncio.wait([asyncio.ensure_future(w)])) for w in waits]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -99,6 +122,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", choices=protocol.FORMATS)
     add("--pcm", default="s16", choices=protocol.PCM_FORMATS)
     add("--frames-per-packet", type=int, default=1)
+    add("--pairs", action="store_true", help="every second session hears, by its room, the one "
+        "before it, which publishes codes")  # fmt: skip
     add("--model")
     add("--idle", action="store_true", help="open sessions that say nothing")
     add("--no-stamps", action="store_true", help="packets without the time")
@@ -129,7 +154,7 @@ def load_from(options: argparse.Namespace) -> Load:
     )
 
 
-async def _main(load: Load) -> Tally:
+async def _main(load: Load, *, pairs: bool) -> Tally:
     import soundfile
 
     from clients.offline.voicebook import BUNDLED
@@ -139,19 +164,20 @@ async def _main(load: Load) -> Tally:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    return await generate(load, speech, stopped)
+    return await generate(load, speech, stopped, in_pairs(load, speech) if pairs else None)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load.generator", allow_abbrev=False)
     add_arguments(parser)
-    load = load_from(parser.parse_args())
+    options = parser.parse_args()
+    load = load_from(options)
     try:
         import uvloop
 
-        tally = uvloop.run(_main(load))
+        tally = uvloop.run(_main(load, pairs=options.pairs))
     except ImportError:
-        tally = asyncio.run(_main(load))
+        tally = asyncio.run(_main(load, pairs=options.pairs))
     json.dump(tally.to_json(), sys.stdout)
     return 0
 

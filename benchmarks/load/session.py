@@ -27,9 +27,11 @@ from websockets.uri import parse_uri
 from facodec import bitstream
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, HOP, SAMPLE_RATE
 from streaming.wire import protocol
+from streaming.wire.framing import framing_of
 from streaming.wire.protocol import Audio, Codes, Done, End, Error, Hello, Ready, Voice
 
 HOP_SECONDS = HOP / SAMPLE_RATE
+SUBPROTOCOLS = {version: name for name, version in protocol.VERSIONS.items()}
 TCP_COUNTS = struct.Struct("=120xQQII8xII")
 """The counters inside Linux's ``struct tcp_info``, from bytes_acked to data_segs_out."""
 
@@ -102,12 +104,15 @@ def times_from_json(text: str) -> np.ndarray:
 
 
 class Talker(asyncio.Protocol):
-    """One session, from its handshake to its close."""
+    """One session, from its handshake to its close. In version 2 its clock has to be the server's,
+    as it is on one machine."""
 
     def __init__(self, load: Load, media: Media, tally: Tally) -> None:
         self._load, self._media, self._tally = load, media, tally
+        subprotocol = SUBPROTOCOLS[load.hello.version]
+        self._framing = framing_of(subprotocol)
         self._socket = ClientProtocol(
-            parse_uri(load.url), subprotocols=[Subprotocol(protocol.SUBPROTOCOL)], max_size=1 << 20
+            parse_uri(load.url), subprotocols=[Subprotocol(subprotocol)], max_size=1 << 20
         )
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[bool] = loop.create_future()
@@ -165,7 +170,7 @@ class Talker(asyncio.Protocol):
             self._transport.close()
 
     def _send(self, message: protocol.ClientMessage) -> None:
-        data = protocol.encode(message)
+        data = self._framing.to_server(message)
         self._tally.payload["up"] += len(data)
         self._tally.payload["messages_up"] += 1
         self._socket.send_binary(data)
@@ -176,7 +181,7 @@ class Talker(asyncio.Protocol):
         now = time.perf_counter()
         self._tally.payload["down"] += len(data)
         self._tally.payload["messages_down"] += 1
-        message = protocol.decode_server(data)
+        message = self._framing.from_server(data, now)
         if isinstance(message, (Audio, Codes)):
             self._on_media(message, now)
         elif isinstance(message, Voice):
@@ -200,6 +205,11 @@ class Talker(asyncio.Protocol):
             return
         self._server.append(stamps.queue + stamps.encode + stamps.decode)
         self._tally.turnaround.append(now - stamps.t)
+
+    @property
+    def sent(self) -> int:
+        """Frames sent so far."""
+        return self._sent
 
     # ------------------------------------------------------------------------------ what it's told
 
@@ -264,13 +274,37 @@ class Talker(asyncio.Protocol):
         tally.received += self._received
         tally.lost += self._sent - self._received
         done = self._done
-        if done is not None and (done.frames_in, done.frames_out) != (self._sent, self._received):
+        if done is not None and not self._agrees(done):
             tally.miscounted += 1
         tally.server.extend(self._server)
         if self._server:
             tally.worst_session = max(
                 tally.worst_session, float(np.percentile(np.array(self._server), 99))
             )
+
+    def _agrees(self, done: Done) -> bool:
+        """Whether the server's totals are these."""
+        return (done.frames_in, done.frames_out) == (self._sent, self._received)
+
+
+class Listener(Talker):
+    """A session that hears in a room what ``speaker`` publishes, whose frames are those sent."""
+
+    def __init__(self, load: Load, media: Media, tally: Tally, speaker: Talker) -> None:
+        super().__init__(load, media, tally)
+        self._speaker = speaker
+
+    def begin(self, due: float) -> None:
+        """Listens; what is sent from ``due`` on is timed."""
+        self._counted_from = due + self._load.settle
+        self._tcp_before = tcp_counts(self._transport)
+
+    def stop(self) -> None:
+        """Nothing to say: it ends when the speaker does."""
+        self._sent = self._speaker.sent
+
+    def _agrees(self, done: Done) -> bool:
+        return done.frames_out == self._received
 
 
 class Media:

@@ -1,7 +1,8 @@
 """``facodec bench load``: how many live sessions a server holds.
 
 Sessions are real: PCM up through a socket, encoded to codes, decoded, PCM down, from a load
-generator in a process of its own. Their number grows until the deadline breaks.
+generator in a process of its own. Their number grows until the deadline breaks. Or there are pairs
+that only codes pass between, as where pages compute: one publishes, the other one listens.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ EXAMPLES = """\
   facodec bench load                             more and more sessions until the deadline breaks
   facodec bench load --sessions 32 --seconds 60  just so many, for a minute
   facodec bench load --frames-per-packet 4       fewer, larger packets
+  facodec bench load --codes                     pairs, talker and listener, who compute themselves
   facodec bench load --server ws://host:8765     a server that runs already, perhaps elsewhere
 The server is started here with --threads and --device; the load generator shares its machine.
 A server that wants a token gets that of $FACODEC_TOKEN; $FACODEC_CA holds for wss://.
@@ -48,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seconds", type=duration, help="that each number of sessions talks (default 10, 60 with "
         "--sessions, 3 if quick)")  # fmt: skip
     add("--start", type=whole_number, default=FIRST_LEVEL, help="first of the ramp (default 1)")
+    add("--codes", action="store_true", help="pairs of publisher and listener in rooms, codes both "
+        "ways, instead of sessions of sound; for a server on this machine")  # fmt: skip
     add("--most", type=whole_number, default=MOST_LEVEL, help="last of the ramp (default 512)")
     add("--model", default="live", help="name or folder (default: live)")
     add("--backend", help="as facodec serve takes it")
@@ -69,6 +73,7 @@ def measure(args: argparse.Namespace, result: Result) -> None:
     result.update(
         what={
             "role": "loopback", "pcm": "s16", "model": args.model, "threads": args.threads,
+            "codes": args.codes,
             "device": args.device, "frames_per_packet": args.frames_per_packet,
             "own_server": args.server is None,
         },
@@ -95,7 +100,7 @@ def attempt(
     things too, one bad second proves little. ``attempts`` tells."""
     tries = 1 if args.sessions else ATTEMPTS
     for number in range(1, tries + 1):
-        say(f"load: {sessions} sessions for {seconds:g} s")
+        say(f"load: {sessions} {'pairs' if args.codes else 'sessions'} for {seconds:g} s")
         level = {**measure_level(server, sessions, seconds, args), "attempts": number}
         say(f"load: {brief(level)}")
         if not level["broke"]:
@@ -108,7 +113,10 @@ def server_options(args: argparse.Namespace) -> list[str]:
     most = str(max(args.most, args.sessions or 0) + 1)
     chosen = ["--model", args.model, "--threads", str(args.threads), "--device", args.device]
     backend = ["--backend", args.backend] if args.backend else []
-    return [*chosen, *backend, "--max-sessions", most]
+    limits = ["--max-sessions", most]
+    if args.codes:
+        limits += ["--max-rooms", most, "--max-listeners", most]
+    return [*chosen, *backend, *limits]
 
 
 def measure_level(
@@ -125,6 +133,7 @@ def measure_level(
     tallies, spent = generate(
         server.url, sessions, seconds, args.generators, "--seed", str(args.seed),
         "--frames-per-packet", str(args.frames_per_packet), "--settle", str(min(1.0, seconds / 3)),
+        *(["--pairs"] if args.codes else []),
     )  # fmt: skip
     after, busy_after, took = server.usage(), busy(), time.monotonic() - began
     level = {"sessions": sessions, "seconds": seconds, **combine(tallies)}
@@ -156,7 +165,8 @@ def generate(
         subprocess.Popen(
             [
                 sys.executable, "-m", "benchmarks.load.generator", "--url", url,
-                "--sessions", str(share), "--seconds", str(seconds), *options,
+                "--sessions", str(share * (2 if "--pairs" in options else 1)),
+                "--seconds", str(seconds), *options,
             ],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )
@@ -273,7 +283,10 @@ def tables(result: Result) -> list[Table]:
             ]
         )  # fmt: skip
     where = "a server of our own" if what["own_server"] else "a server that ran already"
-    note = f"Held: {result['holds']} sessions."
+    kind, title, media = "sessions", "Full-duplex sessions on", "PCM up and down"
+    if what.get("codes"):
+        kind, title, media = "pairs", "Pairs of publisher and listener on", "codes up and down"
+    note = f"Held: {result['holds']} {kind}."
     for level in result["levels"]:
         if level["broke"]:
             tries = "twice" if level["attempts"] > 1 else "once"
@@ -281,9 +294,9 @@ def tables(result: Result) -> list[Table]:
     return [
         Table(
             "load",
-            f"Full-duplex sessions on {where}: {what['model']}, {what['threads']} model thread(s), "
-            f"{what['device']}, PCM up and down, {what['frames_per_packet']} frame(s) a packet; ms",
-            ("sessions", "held", "server p50", "p95", "p99", "turnaround p50", "p99",
+            f"{title} {where}: {what['model']}, {what['threads']} model thread(s), "
+            f"{what['device']}, {media}, {what['frames_per_packet']} frame(s) a packet; ms",
+            (kind, "held", "server p50", "p95", "p99", "turnaround p50", "p99",
              "generator late p99", "frames sent", "lost", "cores: server", "generator",
              "other programs", "server MiB"),
             rows,

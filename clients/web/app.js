@@ -83,6 +83,7 @@ async function meetServer() {
   $("token-form").hidden = !page.server.needsToken;
   $("share-token-row").hidden = !page.token;
   if (page.server.needsToken) return;
+  $("keep-note").hidden = !page.server.keeps_voices;
   loadCodec(page.server.page_model, page.token);
   showVoices();
 }

@@ -33,6 +33,7 @@ export function codecOfPage() {
 /** One worker. Calls are answered in their order. */
 class CodecThread {
   identity = null;
+  latency = null;
   /** Milliseconds that a hop took, encoded and decoded, when it was tried. */
   pace = Infinity;
   failed = false;
@@ -50,8 +51,9 @@ class CodecThread {
   }
 
   async load(place, token) {
-    const { identity, pace } = await this.#ask({ call: "load", place, token });
+    const { identity, latency, pace } = await this.#ask({ call: "load", place, token });
     this.identity = identity;
+    this.latency = latency;
     this.pace = pace;
   }
 
@@ -76,6 +78,17 @@ class CodecThread {
     };
   }
 
+  /** A converter to a target {timbre, isNobody}: `aim(target)` and `convert(samples)` as a Converter
+   * has them. */
+  converter(target) {
+    const stream = this.#open("converter", target);
+    return {
+      aim: (other) => this.#tell({ call: "aim", stream, target: other }),
+      convert: (samples) => this.#ask({ call: "convert", stream, samples }),
+      close: () => this.#tell({ call: "close", stream }),
+    };
+  }
+
   /** Ends the worker; whoever waits for it gets the error. */
   stop(error = new Error("the codec stopped")) {
     this.failed = true;
@@ -84,9 +97,9 @@ class CodecThread {
     this.#waiting.clear();
   }
 
-  #open(direction) {
+  #open(kind, target = null) {
     const stream = this.#streams++;
-    this.#tell({ call: "open", stream, direction });
+    this.#tell({ call: "open", stream, kind, target });
     return stream;
   }
 

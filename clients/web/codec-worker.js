@@ -1,6 +1,7 @@
 // The codec in a thread of its own. What it is told and tells: codec-thread.js.
 
 import { Codec, HOP } from "./codec.js";
+import { Converter } from "./converter.js";
 
 const TRIED = 16; // hops timed together
 const FAST = 3; // ms a hop, with which trying ends
@@ -11,11 +12,12 @@ let codec = null;
 const calls = {
   async load({ place, token }) {
     codec = await Codec.load(place, token);
-    return { identity: codec.identity, pace: pace() };
+    return { identity: codec.identity, latency: codec.latency, pace: pace() };
   },
 
-  open({ stream, direction }) {
-    streams.set(stream, direction === "encoder" ? codec.encoder() : codec.decoder());
+  open({ stream, kind, target }) {
+    if (kind === "converter") streams.set(stream, new Converter(codec, target.timbre, steer(target)));
+    else streams.set(stream, kind === "encoder" ? codec.encoder() : codec.decoder());
   },
 
   close({ stream }) {
@@ -35,12 +37,25 @@ const calls = {
     streams.get(stream)?.setVoice(timbre);
   },
 
+  aim({ stream, target }) {
+    streams.get(stream)?.aim(target.timbre, steer(target));
+  },
+
+  convert({ stream, samples }) {
+    return streams.get(stream)?.convert(samples) ?? { frames: [], hops: [], decode: 0 };
+  },
+
   decode({ stream, frames }) {
     const decoder = streams.get(stream);
     const heard = decoder ? frames.map((codes) => decoder.decode(codes)) : [];
     return { hops: heard.filter((hop) => hop !== null) };
   },
 };
+
+/** What several voices of nobody have in common would tell who was talking. */
+function steer({ isNobody }) {
+  return isNobody ? null : codec.steer;
+}
 
 /** Milliseconds that a hop takes, encoded and decoded: the median of the best so many in a row. */
 function pace() {

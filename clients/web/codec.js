@@ -28,6 +28,10 @@ export function isSupported() {
 /** A model in memory, for any number of streams. */
 export class Codec {
   identity;
+  /** Samples that the encoder and the decoder are late: {encoder, decoder}. */
+  latency;
+  /** How far a conversion pushes its voice from the talker's. */
+  steer;
   #steps; #about; #base;
 
   /** Fetches steps and model. `place`: the address of the model's description; `token`: for the
@@ -35,7 +39,11 @@ export class Codec {
   static async load(place, token) {
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     const get = async (address) => {
-      const answer = await fetch(address, { headers });
+      let answer = await fetch(address, { headers });
+      while (answer.status === 202) { // a busy server is still making it
+        await new Promise((next) => setTimeout(next, 1000));
+        answer = await fetch(address, { headers });
+      }
       if (!answer.ok) throw new Error(`${answer.status} for ${address}`);
       return answer;
     };
@@ -49,6 +57,8 @@ export class Codec {
 
   constructor(steps, about, data) {
     this.identity = about.identity;
+    this.latency = about.latency;
+    this.steer = about.steer;
     this.#steps = steps;
     this.#about = about;
     this.#check();
@@ -162,6 +172,11 @@ class Encoder {
   /** What is still owed: a last hop, filled up with silence. */
   flush() {
     return this.#waiting.length ? this.encode(new Float32Array(HOP - this.#waiting.length)) : [];
+  }
+
+  /** Who is talking, by all that was heard: the running timbre (256,). */
+  estimate() {
+    return this.#look();
   }
 
   close() {

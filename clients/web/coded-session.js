@@ -4,12 +4,11 @@
 import { codecOfPage } from "./codec-thread.js";
 import { serverUrl } from "./connect.js";
 import { STAMP_EVERY } from "./framing.js";
-import { fromHalf, toHalf } from "./half.js";
 import { HOP, Session, SessionError, now } from "./session.js";
+import { halves, timbreOf } from "./timbre.js";
 
 const MOST_ENCODING = 40; // blocks, half a second: a codec that is behind would stay behind
 const MOST_DECODING = 160; // packets; playout catches up with what comes late
-const ESTIMATE = 512; // bytes of an estimate of a voice; of others twice as many
 
 /** A session of sound as `Session` has it, with the codec in this page where it is there. `plain`:
  * leaves the codec to the server all the same. */
@@ -72,10 +71,6 @@ class CodedSession {
     return true;
   }
 
-  sendVoice(data, identity, shift = 0) {
-    this.#session.sendVoice(data, identity, shift);
-  }
-
   /** Nothing more will be sent. */
   end() {
     if (!this.#encoder) this.#session.end();
@@ -121,20 +116,4 @@ class CodedSession {
   #fail(error) {
     this.#session.close(new SessionError("lost", error.message));
   }
-}
-
-/** A timbre (256,) as the bytes of an estimate. */
-function halves(timbre) {
-  const view = new DataView(new ArrayBuffer(ESTIMATE));
-  timbre.forEach((number, i) => view.setUint16(2 * i, toHalf(number), true));
-  return new Uint8Array(view.buffer);
-}
-
-/** The timbre (256,) in the bytes of a voice. */
-function timbreOf(bytes) {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const read = bytes.length === ESTIMATE
-    ? (_, i) => fromHalf(view.getUint16(2 * i, true))
-    : (_, i) => view.getFloat32(4 * i, true);
-  return Float32Array.from({ length: 256 }, read);
 }

@@ -2,7 +2,7 @@
 
 const BITS = 10;
 
-/** Codes (k,) of one frame as bytes. */
+/** Codes (k,), of a frame or of several one after the other, as bytes. */
 export function packCodes(codes) {
   const bytes = new Uint8Array(Math.ceil((BITS * codes.length) / 8));
   codes.forEach((code, i) => {

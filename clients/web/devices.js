@@ -35,27 +35,39 @@ export function whatIsMissing() {
   return globalThis.AudioWorkletNode ? null : "unsupported";
 }
 
-/** Blocks of one hop, each with the time its last sample was heard: `onblock(samples, heard)`. */
+/** The stream of a microphone: the wished one or, where that has gone, the usual one. */
+async function openStream({ device, echo, noise }) {
+  const ask = (deviceId) => navigator.mediaDevices.getUserMedia({
+    audio: {
+      deviceId,
+      echoCancellation: echo,
+      noiseSuppression: noise,
+      autoGainControl: false,
+      channelCount: { ideal: 1 },
+    },
+  });
+  try {
+    // A mere wish for a device is not heeded by all browsers.
+    return await ask(device ? { exact: device } : undefined);
+  } catch (error) {
+    if (!device || error.name !== "OverconstrainedError") throw error;
+    return ask(undefined);
+  }
+}
+
+/** Blocks of one hop, each with the time its last sample was heard. `on`: calls for
+ * `block(samples, heard)`, `lost()`, and `paused(is)` where the browser takes it away for a while. */
 export class Microphone {
-  #stream; #node; #source; #resampler; #onblock;
+  #stream; #node; #source; #resampler; #on;
   #context; #own = null;
   #left = new Float32Array(0);
   #offsets = [];
 
-  static async open(context, wanted, onblock, onlost) {
-    const { device, echo, noise } = wanted;
-    const stream = await navigator.mediaDevices.getUserMedia({
-      audio: {
-        deviceId: device ? { ideal: device } : undefined,
-        echoCancellation: echo,
-        noiseSuppression: noise,
-        autoGainControl: false,
-        channelCount: { ideal: 1 },
-      },
-    });
+  static async open(context, wanted, on) {
+    const stream = await openStream(wanted);
     const microphone = new Microphone();
     try {
-      await microphone.#start(stream, context, onblock, onlost);
+      await microphone.#start(stream, context, on);
     } catch (error) {
       microphone.close();
       throw error;
@@ -63,9 +75,9 @@ export class Microphone {
     return microphone;
   }
 
-  async #start(stream, context, onblock, onlost) {
+  async #start(stream, context, on) {
     this.#stream = stream;
-    this.#onblock = onblock;
+    this.#on = on;
     this.#context = context;
     try {
       this.#source = context.createMediaStreamSource(stream);
@@ -83,7 +95,10 @@ export class Microphone {
     this.#node.port.onmessage = ({ data }) => this.#take(data.samples, data.heard);
     // What leads nowhere may not be run; what comes out is silence.
     this.#source.connect(this.#node).connect(this.#context.destination);
-    stream.getAudioTracks()[0].onended = onlost;
+    const [track] = stream.getAudioTracks();
+    track.onended = () => on.lost();
+    track.onmute = () => on.paused?.(true);
+    track.onunmute = () => on.paused?.(false);
   }
 
   get name() {
@@ -92,7 +107,7 @@ export class Microphone {
 
   close() {
     for (const track of this.#stream?.getTracks() ?? []) {
-      track.onended = null;
+      track.onended = track.onmute = track.onunmute = null;
       track.stop();
     }
     this.#source?.disconnect();
@@ -109,7 +124,7 @@ export class Microphone {
     all.set(fresh, this.#left.length);
     let start = 0;
     for (; start + HOP <= all.length; start += HOP) {
-      this.#onblock(all.subarray(start, start + HOP), end - (all.length - start - HOP) / RATE);
+      this.#on.block(all.subarray(start, start + HOP), end - (all.length - start - HOP) / RATE);
     }
     this.#left = all.slice(start);
   }

@@ -44,7 +44,7 @@ function draw() {
   const sum = values.reduce((a, b) => a + b, 0);
   STAGES.forEach((stage, i) => {
     $("bar").children[i].style.flexGrow = values[i];
-    if (stage in medians) $(`figure-${stage}`).textContent = values[i].toFixed(1);
+    $(`figure-${stage}`).textContent = stage in medians ? values[i].toFixed(1) : "–";
   });
   $("sum").textContent = sum ? `${sum.toFixed(0)} ms` : "–";
   for (const way of ["up", "down"]) {

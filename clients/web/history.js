@@ -1,4 +1,4 @@
-// The last seconds of sound, by their place in the stream, and files of it.
+// The last seconds of sound, by their place in the stream, and wav files.
 
 import { RATE, toPcm } from "./session.js";
 

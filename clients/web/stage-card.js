@@ -43,7 +43,10 @@ async function toggle() {
   if (failure?.code === "unauthorized") $("token-form").hidden = false;
 }
 
+let shown = []; // what showState was called with last
+
 function showState(name, error, seconds) {
+  shown = [name, error, seconds];
   const going = name !== "stopped";
   $("talk").classList.toggle("live", going);
   $("talk-word").textContent = going ? "Stop" : page.room ? "Listen" : "Talk";
@@ -59,12 +62,15 @@ function showState(name, error, seconds) {
     stopped: page.room ? "Stopped." : "Stopped. Before and after can be heard below.",
     "microphone-changed": "The microphone went away: taking the usual one.",
     "microphone-lost": words.sentence(error),
+    "microphone-paused": "The browser has taken the microphone away for now: come back to this page.",
     reconnecting: error && words.retry(error, seconds),
   }[name]);
 }
 
 function showContext(state) {
   const halted = state === "suspended" || state === "interrupted";
+  const wasHalted = !$("resume").hidden;
   $("resume").hidden = !halted;
   if (halted) say("The browser has halted the sound.");
+  else if (wasHalted) showState(...shown);
 }

@@ -7,12 +7,16 @@ import { Microphone } from "./devices.js";
 import { Hearing } from "./hearing.js";
 import { History } from "./history.js";
 import { Ledger } from "./ledger.js";
+import { openConversion } from "./local-session.js";
+import { FrameHistory } from "./recording.js";
 import { HOP, RATE, SessionError, now } from "./session.js";
 
 /** `on`: calls for `state(name, error, seconds)`, `context(state)`, `room(name, error)`. */
 export class Talk {
   said = new History();
   sent = new History();
+  /** What of it was computed in this page, as codes, and by which model. */
+  codes = { said: new FrameHistory(), sent: new FrameHistory(), identity: null };
   ledger = new Ledger();
   wire = { up: 0, down: 0 };
   peak = 0;
@@ -76,12 +80,11 @@ export class Talk {
 
   async #openMicrophone() {
     this.#microphone?.close();
-    this.#microphone = await Microphone.open(
-      this.#hearing.context,
-      this.#devices,
-      (samples, heard) => this.#hear(samples, heard),
-      () => this.#onLostMicrophone(),
-    );
+    this.#microphone = await Microphone.open(this.#hearing.context, this.#devices, {
+      block: (samples, heard) => this.#hear(samples, heard),
+      lost: () => this.#onLostMicrophone(),
+      paused: (is) => this.#on.state(is ? "microphone-paused" : this.#session ? "talking" : "connecting"),
+    });
     if (this.#stop.signal.aborted) this.#microphone.close();
   }
 
@@ -100,7 +103,7 @@ export class Talk {
     await awaitCodec(signal);
     const { voice, identity, shift } = this.#choice;
     const hello = { role: "convert", input: "pcm", output: "pcm", voice, identity, token: this.#token };
-    const session = openSession(hello, {
+    const session = openConversion(hello, {
       ready: () => {
         worked();
         this.#base = this.said.end;
@@ -108,6 +111,7 @@ export class Talk {
         this.#on.state("talking");
       },
       sound: (samples, seq, times) => this.#come(session, samples, seq, times),
+      frame: (seq, said, sent) => this.#note(session, seq, said, sent),
     }, this.wire);
     this.computes = session.computes;
     if (shift) session.sendVoice(voice, identity, shift);
@@ -155,6 +159,16 @@ export class Talk {
     this.#glide(heard, "hear", this.#choice.hear ? 1 : 0);
     this.#hearing.speaker.play(heard);
     if (times) this.#account(session, times);
+  }
+
+  /** A frame as codes: as it was said, and in the other voice. */
+  #note(session, seq, said, sent) {
+    if (session !== this.#session) return;
+    const number = this.#base / HOP + seq;
+    const out = this.#choice.bypass ? said : sent;
+    this.codes.said.put(number, said.codes, said.voice);
+    this.codes.sent.put(number, out.codes, out.voice);
+    this.codes.identity = session.identity;
   }
 
   #account({ ready }, times) {

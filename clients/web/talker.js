@@ -15,9 +15,14 @@ export class Talker {
   look(estimate) {
     if (this.#frames++ % LOOK_EVERY) return null;
     const now = estimate().map((number) => fromHalf(toHalf(number)));
-    if (this.#told && distance(now, this.#told) <= MOVED * distance(now, null)) return null;
+    if (this.#told && !hasMoved(this.#told, now)) return null;
     return (this.#told = now);
   }
+}
+
+/** Whether a timbre (256,) is so far from the one last taken that it is worth telling. */
+export function hasMoved(taken, now) {
+  return distance(now, taken) > MOVED * distance(now, null);
 }
 
 function distance(one, other) {

@@ -1,8 +1,10 @@
 // Voices: trying one, recording one's own, keeping it in this browser.
 
+import { codecOfPage } from "./codec-thread.js";
 import { serverUrl } from "./connect.js";
 import { Microphone, openContext } from "./devices.js";
 import { median } from "./ledger.js";
+import { convertHere } from "./local-session.js";
 import { RATE, Session } from "./session.js";
 
 export const SECONDS = 10;
@@ -14,6 +16,8 @@ const ALONE = 0.78; // docs/protocol.md, Voices
 /** The sample sentence, or `samples`, in a voice: (n,) samples. */
 export async function tryVoice({ voice, identity, shift }, token, samples = null) {
   const sound = samples ?? (await sampleSentence());
+  const codec = codecOfPage();
+  if (codec) return convertHere(codec, sound, { voice, identity, shift }, token);
   const heard = [];
   const hello = { role: "convert", input: "pcm", output: "pcm", frames_per_packet: 8, voice, identity, token };
   const session = new Session(serverUrl(), hello, { sound: (part) => heard.push(part) });
@@ -50,7 +54,8 @@ export async function record(devices, signal, tell) {
         if (count >= SECONDS * RATE) resolve(join(parts));
       };
       signal.addEventListener("abort", () => resolve(null), { once: true });
-      Microphone.open(context, devices, take, () => reject(new DOMException("", "NotFoundError")))
+      const lost = () => reject(new DOMException("", "NotFoundError"));
+      Microphone.open(context, devices, { block: take, lost })
         .then((opened) => (microphone = opened), reject);
     });
   } finally {
@@ -85,10 +90,11 @@ export function faults({ speech, noise, clipped, loud }, alike) {
   return found;
 }
 
-/** The voice in a recording: {data, identity, alike}. Raises SessionError. */
-export async function enroll(samples, token) {
+/** The voice in a recording: {data, identity, alike}. `keep`: a name under which the server keeps it
+ * too. Raises SessionError. */
+export async function enroll(samples, token, keep) {
   let found = null;
-  const session = new Session(serverUrl(), { role: "enroll", input: "pcm", token }, {
+  const session = new Session(serverUrl(), { role: "enroll", input: "pcm", token, keep }, {
     voice: ({ data, alike }) => (found = { data: data.slice(), alike }),
   });
   session.sendSound(samples);

@@ -17,8 +17,10 @@ const ENDS = {
   forbidden: "Your access token does not include this",
   "too-many-attempts": "Too many wrong tokens came from your address",
   "model-mismatch": "This voice was recorded for another model: record it again",
+  "voice-taken": "The server has a voice of this name already: choose another name",
   "unknown-voice": "The server does not know this voice any more: reload the page",
   "bad-field": "This name cannot be used",
+  "bad-audio": "No speech was heard in it",
 };
 const MICROPHONE = {
   NotAllowedError:

@@ -303,19 +303,39 @@ class Enroll:
         return [Timbre(voice, exact=True, alike=alike)]
 
 
+class Keep:
+    """Hands a voice to ``keep``, which may raise ProtocolError, and then passes it on."""
+
+    decodes = False
+
+    def __init__(self, keep: Callable[[np.ndarray], None]) -> None:
+        self._keep = keep
+
+    def feed(self, item: Media) -> Work[list[Media]]:
+        if not isinstance(item, Timbre):
+            raise TypeError(f"expected a voice, got {type(item).__name__}")
+        yield Aside(partial(self._keep, item.vector))
+        return [item]
+
+    def finish(self) -> list[Media]:
+        return []
+
+
 def plan(
     hello: Hello,
     codec: Codec,
     voice: np.ndarray | None,
     enroll: float,
     talker: np.ndarray | None = None,
+    keep: Callable[[np.ndarray], None] | None = None,
 ) -> MakePipeline:
     """Returns how to build the pipeline that a hello asks for. ``voice``, ``talker``: what it means
-    by these; ``enroll``: longest enrolment, s.
+    by these; ``enroll``: longest enrolment, s; ``keep``: takes the voice that is enrolled.
 
     Raises ProtocolError where the role needs a voice and has none."""
     if hello.role == "enroll":
-        return lambda: Pipeline([Enroll(codec, enroll)])
+        kept = [] if keep is None else [Keep(keep)]
+        return lambda: Pipeline([Enroll(codec, enroll), *kept])
     source, sink = hello.formats()
     make = [*_front(hello, codec, voice, talker, source)]
     if sink == "pcm":

@@ -192,9 +192,22 @@ class Visitor:
             return Refusal(401, "sessions want a token", {"WWW-Authenticate": "Bearer"})
         if not self._grant.is_everything:
             return Refusal(403, "this token does not include all rights, which sessions want")
-        if not self._gate.wants_token and not (self._client and self._client.is_loopback):
+        if self._is_anybody:
             return Refusal(403, "without tokens, sessions are told to this machine only")
         return None
+
+    def convert(self) -> Refusal | None:
+        """Refusal to give it what converting takes; None if it may convert."""
+        if self._grant is None:
+            return Refusal(401, "voices want a token", {"WWW-Authenticate": "Bearer"})
+        if lacking := self._grant.lacks("convert", None):
+            return Refusal(403, f"this token does not include {lacking}")
+        return None
+
+    @property
+    def _is_anybody(self) -> bool:
+        """Whether no token is asked for, and it comes from elsewhere."""
+        return not self._gate.wants_token and not (self._client and self._client.is_loopback)
 
     def is_expected(self, token: str | None) -> bool:
         """Whether it shows a token that fits, by which it need not wait among strangers. Behind a
@@ -233,6 +246,8 @@ class Visitor:
             self._show_late(hello.token)
         if self._grant is not None and (lacking := self._grant.lacks(hello.role, hello.room)):
             raise ProtocolError("forbidden", f"this token does not include {lacking}")
+        if hello.keep is not None and self._is_anybody:
+            raise ProtocolError("forbidden", "without tokens, only this machine's voices are kept")
 
     def admit(self, hello: Hello) -> None:
         """Lets a session begin. Raises ProtocolError for an address with too many sessions."""

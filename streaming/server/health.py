@@ -20,6 +20,7 @@ def health_of(runtime: Runtime) -> dict[str, Any]:
         "identities": [str(codec.identity) for codec in runtime.codecs.values()],
         "voices": runtime.voice_names,
         "about_voices": runtime.about_voices,
+        "keeps_voices": runtime.settings.keep_voices is not None,
         "sessions": runtime.occupancy.computing,
         "listeners": runtime.occupancy.listeners,
         "unknown": runtime.occupancy.unknown,

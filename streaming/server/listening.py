@@ -26,6 +26,7 @@ from streaming.server.connections import (
     accept,
 )
 from streaming.server.gate import Gate, Visitor
+from streaming.server.handouts import VOICES, hand_out_model, hand_out_voice
 from streaming.server.health import health_of, prometheus_of, status_of
 from streaming.server.http import BARE, Asked, Refusal, read_request, respond
 from streaming.server.lifetime import Lifetime
@@ -260,7 +261,9 @@ class Server:
         if self._page is not None and self._page.has(asked):
             return self._page.answer(asked)
         if self._image is not None and self._image.has(asked):
-            return self._hand_out(self._image, visitor, asked)
+            return hand_out_model(self._image, visitor, asked)
+        if asked.path.startswith(VOICES) and not asked.is_upgrade:
+            return hand_out_voice(self.runtime, visitor, asked)
         if not asked.is_upgrade and self._page is not None:
             return Refusal(404, "nothing here; the page is at /")
         if not asked.is_upgrade or asked.subprotocols.isdisjoint(VERSIONS):
@@ -279,17 +282,6 @@ class Server:
     def _refuse(self, visitor: Visitor) -> Refusal | None:
         """Reason that a connection over QUIC is refused; its token comes with the hello."""
         return visitor.check(BARE) or self._when_full()
-
-    @staticmethod
-    def _hand_out(
-        image: ModelImage, visitor: Visitor, asked: Asked
-    ) -> Refusal | Awaitable[Response]:
-        """The model, to those who may come in: its weights may be the owner's alone."""
-        if refusal := visitor.show(asked.token):
-            return refusal
-        if not visitor.is_known:
-            return Refusal(401, "the model wants a token", {"WWW-Authenticate": "Bearer"})
-        return image.answer(asked)
 
     def _tell(self, visitor: Visitor, asked: Asked) -> Response | Refusal:
         """/healthz and /metrics: all to those who may come in, to others whether it is well.

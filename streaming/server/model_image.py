@@ -21,13 +21,16 @@ from streaming.server.page import File
 
 ABOUT = "model.json"
 """Place of the description, beside the page. Its ``parts`` name what the image's data is to be
-joined from; the rest is :attr:`facodec.bundled.steps.image.Image.about` and the ``identity``."""
+joined from; ``latency`` is as in ``ready``, ``steer`` how far conversions push a voice from the
+talker's; the rest is :attr:`facodec.bundled.steps.image.Image.about` and the ``identity``."""
 PARTS = "model/"
 LARGEST = 1 << 20
 """Bytes of a part: as much may wait for a browser that does not take it."""
 FOR_EVER = "private, max-age=31536000, immutable"
 """Cache-Control of a part, whose name changes with what is in it."""
 DATA = "application/octet-stream"
+PATIENCE = 4.0
+"""Seconds that a request waits for the image; a machine that is busy takes longer to make it."""
 
 
 class ModelImage:
@@ -54,13 +57,18 @@ class ModelImage:
         return not asked.is_upgrade and (path == ABOUT or path.startswith(PARTS))
 
     async def answer(self, asked: Asked) -> Response:
-        """The response to a request; the first who asks waits a second until it is made."""
+        """The response to a request; the first who asks waits a second until it is made, or is
+        told with 202 to ask again."""
         if self._making is None:
             # A thread of its own, which gives way to who speaks, and ends.
             maker = ThreadPoolExecutor(1, "model-image", initializer=give_way)
             self._making = asyncio.get_running_loop().run_in_executor(maker, self._make)
             maker.shutdown(wait=False)
-        file = (await asyncio.shield(self._making)).get(asked.path)
+        try:
+            files = await asyncio.wait_for(asyncio.shield(self._making), PATIENCE)
+        except asyncio.TimeoutError:
+            return Refusal(202, "the model is being made", {"Retry-After": "1"}).response()
+        file = files.get(asked.path)
         answer = Refusal(404, "no such part") if file is None else file.answer(asked)
         return answer.response() if isinstance(answer, Refusal) else answer
 
@@ -77,6 +85,13 @@ class ModelImage:
             )
             for start in range(0, len(image.data), LARGEST)
         }
-        about = {"identity": str(self._codec.identity), "parts": list(files), **image.about}
+        latency = self._codec.latency
+        about = {
+            "identity": str(self._codec.identity),
+            "latency": {"encoder": latency.encoder, "decoder": latency.decoder},
+            "steer": self._model.steer,
+            "parts": list(files),
+            **image.about,
+        }
         files[ABOUT] = File.of(json.dumps(about).encode(), "application/json")
         return {f"/{path}": file for path, file in files.items()}

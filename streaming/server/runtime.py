@@ -20,6 +20,7 @@ import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.names import ANONYMOUS, is_anonymous
+from facodec.profiles import profile_bytes
 from facodec.streams.conversion import raised
 from facodec.streams.lanes import prepare_thread
 from streaming.engine.capacity import Measured, Slowness, measure
@@ -113,7 +114,7 @@ class Runtime:
         self.settings = settings
         self.clock = clock
         self.codecs = codecs
-        self.voices = Voices(settings.voices)
+        self.voices = Voices(settings.voices, settings.keep_voices)
         for codec in codecs.values():
             for name in sorted(codec.voices.keys() & self.voices.names):
                 log.warning("voice %r of %s hides that of %s", name, settings.voices, codec.name)
@@ -199,7 +200,8 @@ class Runtime:
             voice: np.ndarray | None = draw_anonymous(codec, hello.voice, talker)
         else:
             voice = self.voices.find(hello.voice, codec.voices, codec.identity)
-        make = plan(hello, codec, voice, self.settings.enroll, talker)
+        keep = None if hello.keep is None else self._keeper(hello, codec, hello.keep)
+        make = plan(hello, codec, voice, self.settings.enroll, talker, keep)
         formats = hello.formats()
         duplex = formats == ("pcm", "pcm")
         weight = 1.0 if duplex else min(0.5, self.share_of(hello))
@@ -214,6 +216,22 @@ class Runtime:
             return weight * measured.hop(streams) / streams if measured is not None else 0.0
 
         return codec, Plan(make, load, None if measured is None else cost)
+
+    def _keeper(self, hello: Hello, codec: Codec, name: str) -> Callable[[np.ndarray], None]:
+        """Returns what keeps the voice that a hello enrols. Raises ProtocolError where it cannot
+        be kept, before anybody has spoken for it."""
+        if hello.role != "enroll":
+            raise ProtocolError("bad-field", f"keep: expected role 'enroll', got {hello.role!r}")
+        self.voices.need_place(name, codec.voices)
+        return partial(self.voices.keep, name, codec.voices)
+
+    def voice_file(self, name: str) -> bytes:
+        """A voice of the first model as a file has it, for who converts by himself: by its name,
+        or drawn anew where that is :data:`~facodec.names.ANONYMOUS`. Raises ProtocolError."""
+        codec = self.codec(None)
+        if is_anonymous(name):
+            return profile_bytes(draw_anonymous(codec, name, None))
+        return self.voices.profile(name, codec.voices, codec.identity)
 
     def open_stream(self, chosen: Plan, deliver: Callable[[Outcome], None]) -> Stream:
         """A stream in the engine whose outcomes come to ``deliver`` on the event loop."""

@@ -25,6 +25,7 @@ class ServerSettings:
     device: str = "cpu"
     backend: str = "auto"
     voices: str | None = None
+    keep_voices: int | None = None
     record: str | None = None
     record_rooms: tuple[str, ...] = ()
     tokens: tuple[str, ...] = field(default=(), repr=False)
@@ -78,7 +79,7 @@ class ServerSettings:
         if not self.models:
             raise ValueError("expected at least one model, got none")
         counts = ("max_sessions", "max_rooms", "max_subscribers", "max_listeners", "max_unknown")
-        for name in ("threads", "token_tries", *counts):
+        for name in ("threads", "token_tries", "keep_voices", *counts):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} of 1 or more, got {value}")
@@ -144,12 +145,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default.voices,
         help="directory of voice profiles that clients may ask for by name",
     )
+    add("--keep-voices", type=int, metavar="N", help="let clients keep voices that they enrol in "
+        "the directory of --voices, under new names, until it holds N (default: none)")  # fmt: skip
     add(
         "--record",
         metavar="DIR",
         default=default.record,
-        help="record rooms there, a .fac file for each time somebody publishes: facodec play plays "
-        "them. Tell those who talk",
+        help="record rooms there, a .fac file each time somebody publishes. Tell those who talk",
     )
     add(
         "--record-room",
@@ -348,6 +350,7 @@ def from_arguments(options: argparse.Namespace) -> ServerSettings:
         device=options.device,
         backend=options.backend,
         voices=options.voices,
+        keep_voices=options.keep_voices,
         record=options.record,
         record_rooms=tuple(options.record_rooms or ()),
         tokens=tuple(tokens),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -34,9 +34,7 @@ VoiceForm: TypeAlias = Literal["exact", "compact"]
 Replay: TypeAlias = Literal["all", "newest"]
 PresenceState: TypeAlias = Literal["away", "back"]
 
-ROLES: tuple[Role, ...] = (
-    "encode", "decode", "loopback", "convert", "publish", "subscribe", "enroll",
-)  # fmt: skip
+ROLES: tuple[Role, ...] = get_args(Role)
 FORMATS: tuple[Format, ...] = ("pcm", "codes")
 PCM_FORMATS: tuple[PcmFormat, ...] = ("f32", "s16")
 VOICE_FORMS: tuple[VoiceForm, ...] = ("exact", "compact")
@@ -112,6 +110,8 @@ class Hello:
     newest of it. None: it ends with its connection."""
     received: int | None = None
     """Messages of the session that a client has which comes back with ``resume``."""
+    keep: str | None = None
+    """Name under which the server is to keep the voice that it enrols."""
 
     @property
     def converts(self) -> bool:

@@ -225,6 +225,7 @@ def _read_hello(get: FieldReader) -> Hello:
         redundancy=get.optional(get.integer, "redundancy", 1, MAX_REDUNDANCY),
         replay=_read_replay(get),
         received=_read_received(get),
+        keep=get.optional(get.name, "keep"),
     )
     hello.formats()
     return hello

@@ -18,6 +18,7 @@ CLOSE_CODES: Mapping[str, int] = {
     "bad-voice": 1007,
     "no-voice": 1008,
     "unknown-voice": 1008,
+    "voice-taken": 1008,
     "unknown-model": 1008,
     "model-mismatch": 1008,
     "unknown-room": 1008,

@@ -26,6 +26,7 @@ from benchmarks.kit.browser import ELSEWHERE, Browser, Tab
 from clients.cli import PAGE
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
+from facodec.profiles import read_profile
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
 from tests import traces
@@ -33,6 +34,7 @@ from tests.conftest import ROOT
 from tests.streaming.wire.test_protocol_document import EXAMPLES, from_hex
 
 TOKEN = "a-secret"
+WITHOUT_VECTORS = "WebAssembly.validate = () => false"
 HAS_CODEC = "import('/codec-thread.js').then(({ codecOfPage }) => codecOfPage() !== null)"
 
 
@@ -70,9 +72,16 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(live: Codec) -> Iterator[Running]:
+def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which a server keeps voices."""
+    return tmp_path_factory.mktemp("voices")
+
+
+@pytest.fixture(scope="module")
+def running(live: Codec, voices: Path) -> Iterator[Running]:
+    options = {"voices": str(voices), "keep_voices": 1}
     with contextlib.closing(
-        Running(live, allow_origins=("*",), allow_hosts=(ELSEWHERE,))
+        Running(live, allow_origins=("*",), allow_hosts=(ELSEWHERE,), **options)
     ) as server:
         yield server
 
@@ -86,14 +95,11 @@ def guarded(live: Codec) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def opened(
-    browser: Browser, url: str, *, microphone: bool = True, vectors: bool = True
+    browser: Browser, url: str, *, microphone: bool = True, script: str = ""
 ) -> Iterator[Tab]:
-    """A tab with the page in it, which must not complain. ``vectors``: whether the browser computes
-    with some."""
+    """A tab with the page in it, which must not complain. ``script``: run in it before the page."""
     tab = browser.tab(microphone=microphone)
-    if not vectors:
-        without = "WebAssembly.validate = () => false"
-        tab.call("Page.addScriptToEvaluateOnNewDocument", source=without)
+    tab.call("Page.addScriptToEvaluateOnNewDocument", source=script)
     tab.open(url)
     tab.until("document.querySelectorAll('#voices input').length > 3")
     if tab.run("document.getElementById('echo').checked"):
@@ -133,24 +139,28 @@ def said_and_sent(tab: Tab) -> tuple[np.ndarray, np.ndarray]:
     return both[: len(both) // 2], both[len(both) // 2 :]
 
 
-def saved_files(tab: Tab) -> list[bytes]:
-    """The files that a press on Save gives, in their order."""
-    texts = tab.run("""(() => {
-        const blobs = [], names = [], make = URL.createObjectURL;
-        URL.createObjectURL = (blob) => (blobs.push(blob), make.call(URL, blob));
-        const listen = ({ target }) => target.download && names.push(target.download);
-        const click = HTMLAnchorElement.prototype.click;
-        HTMLAnchorElement.prototype.click = function () { listen({ target: this }); };
-        document.getElementById('save').click();
-        URL.createObjectURL = make;
-        HTMLAnchorElement.prototype.click = click;
-        return Promise.all(blobs.map(async (blob, i) => [names[i], await new Promise((resolve) => {
-          const reader = new FileReader();
-          reader.onload = () => resolve(reader.result.split(',')[1]);
-          reader.readAsDataURL(blob);
-        })]));
-    })()""")
-    assert [name for name, _ in texts] == ["said.wav", "sent.wav"]
+SAVED = """(() => {
+    const blobs = [], names = [], make = URL.createObjectURL;
+    URL.createObjectURL = (blob) => (blobs.push(blob), make.call(URL, blob));
+    const listen = ({ target }) => target.download && names.push(target.download);
+    const click = HTMLAnchorElement.prototype.click;
+    HTMLAnchorElement.prototype.click = function () { listen({ target: this }); };
+    document.getElementById('%s').click();
+    URL.createObjectURL = make;
+    HTMLAnchorElement.prototype.click = click;
+    return Promise.all(blobs.map(async (blob, i) => [names[i], await new Promise((resolve) => {
+      const reader = new FileReader();
+      reader.onload = () => resolve(reader.result.split(',')[1]);
+      reader.readAsDataURL(blob);
+    })]));
+})()"""
+"""Script that presses a button and gives the files that it would save."""
+
+
+def saved_files(tab: Tab, button: str, kind: str) -> list[bytes]:
+    """The files of a ``kind`` that a press on a button gives: as said, and as sent."""
+    texts = tab.run(SAVED % button)
+    assert [name for name, _ in texts] == [f"said.{kind}", f"sent.{kind}"]
     return [base64.b64decode(text) for _, text in texts]
 
 
@@ -170,7 +180,7 @@ def best_likeness(heard: np.ndarray, clip: np.ndarray) -> float:
 def test_speech_comes_back_in_the_voice_that_was_chosen(
     browser: Browser, running: Running, live: Codec, hello: np.ndarray, record_property: Any
 ) -> None:
-    with opened(browser, running.page, vectors=False) as tab:
+    with opened(browser, running.page, script=WITHOUT_VECTORS) as tab:
         first = tab.run("document.querySelector('#voices input:checked + label').firstChild.data")
         talk(tab, 4.0)
         said, sent = said_and_sent(tab)
@@ -203,7 +213,9 @@ def test_speech_comes_back_in_the_voice_that_was_chosen(
         tab.until(f"{last} said.slice(-2000).every((x) => x === 0))")
         tab.click("talk")
         tab.until("document.getElementById('talk-word').textContent === 'Talk'")
-        for saved, sound in zip(saved_files(tab), said_and_sent(tab), strict=True):
+        tab.click("save-codes")
+        assert "the server computed" in tab.run("document.getElementById('status').textContent")
+        for saved, sound in zip(saved_files(tab, "save", "wav"), said_and_sent(tab), strict=True):
             found, rate = soundfile.read(io.BytesIO(saved), dtype="float32")
             assert rate == SAMPLE_RATE and len(sound) > 4 * SAMPLE_RATE
             np.testing.assert_allclose(found, np.clip(sound, -1, 1), atol=1 / 32768)
@@ -254,8 +266,7 @@ def test_a_token_comes_in_the_fragment_and_goes_no_further(
 
 
 def test_it_comes_back_when_the_server_does(browser: Browser, guarded: Running) -> None:
-    with opened(browser, f"{guarded.page}#token={TOKEN}") as tab:
-        tab.until(HAS_CODEC)
+    with opened(browser, f"{guarded.page}#token={TOKEN}", script=WITHOUT_VECTORS) as tab:
         talk(tab, 0.2)
         tab.run(
             "new MutationObserver(() => (globalThis.told = (globalThis.told ?? '') + "
@@ -284,7 +295,7 @@ def test_the_page_in_the_document_runs(browser: Browser, running: Running, tmp_p
     shutil.copy(PAGE / "msgpack.js", tmp_path)
     handler = partial(QuietHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
-        threading.Thread(target=files.serve_forever).start()
+        threading.Thread(target=files.serve_forever, daemon=True).start()
         here = shown.replace("ws://localhost:8765", running.server.url)
         (tmp_path / "index.html").write_text(here)
         tab = browser.tab(microphone=True)
@@ -363,7 +374,9 @@ def test_the_page_reads_and_writes_the_messages_of_the_protocol(modules: Tab) ->
         assert msgpack.unpackb(bytes(bytes_)) == msgpack.unpackb(bytes.fromhex(text))
 
 
-def test_a_voice_of_ones_own_is_recorded_told_apart_and_kept(recorder: Tab, live: Codec) -> None:
+def test_a_voice_of_ones_own_is_recorded_told_apart_and_kept(
+    recorder: Tab, live: Codec, voices: Path
+) -> None:
     status = "document.getElementById('own-status').textContent"
     recorder.until("document.getElementById('record').textContent === 'Record'")
     told = recorder.run(status)
@@ -377,6 +390,18 @@ def test_a_voice_of_ones_own_is_recorded_told_apart_and_kept(recorder: Tab, live
     })""")
     voice = np.frombuffer(bytes(heard[0]), "<f4")
     assert heard[1:] == [str(live.identity), "My voice"] and voice.shape == (256,)
+
+    for name, answer in (
+        ("hazel", "The server has a voice of this name already: choose another name."),
+        ("Jo\u0308rg B", "The server keeps it as J\u00f6rg-B."),
+    ):
+        told = recorder.run(status)
+        recorder.run(f"document.getElementById('own-name').value = '{name}'")
+        recorder.click("keep")
+        recorder.until(f"{status} !== {told!r}")
+        assert recorder.run(status) == answer
+    np.testing.assert_array_equal(read_profile(voices / "J\u00f6rg-B.voice"), voice)
+    assert "J\u00f6rg-B" in recorder.run("document.getElementById('voices').textContent")
     recorder.run("document.querySelector('#voices li button').click()")
     recorder.until("document.querySelector('#voices li button').textContent === 'Stop'")
     recorder.run("location.reload()")

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from benchmarks.kit.browser import ELSEWHERE, Browser, Tab
+from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import HOP, MIN_LAYERS, SAMPLE_RATE
+from facodec.recording.blocks import FramesBlock
+from facodec.recording.reading import Recording
 from facodec.streams.batching import run_alone
 from facodec.streams.talkers import TalkerLine
-from streaming.engine.pipeline import ConvertFrames, Decode, Encode, Pipeline
-from streaming.wire.media import Sound
+from streaming.engine.pipeline import ConvertFrames, Pipeline
+from streaming.wire.media import Frames, Media, Timbre
 from tests.exactness import assert_equal_audio, assert_equal_codes
 from tests.system.test_page import (
     HAS_CODEC,
@@ -24,6 +30,7 @@ from tests.system.test_page import (
     likeness,
     opened,
     said_and_sent,
+    saved_files,
     talk,
     wait_for_sound,
 )
@@ -103,11 +110,75 @@ def test_the_page_computes_what_the_codec_does(
     record_property("measured", f"the codec in the page: {pace}")
 
 
+TONE = """(navigator.mediaDevices.getUserMedia = async () => {
+    const context = new AudioContext();
+    const out = context.createMediaStreamDestination();
+    const tone = new OscillatorNode(context, { frequency: 157 });
+    tone.connect(new GainNode(context, { gain: 0.2 })).connect(out);
+    tone.start();
+    return out.stream;
+}) && null"""
+"""Script that puts a hum in the place of the microphone."""
+
+
+def test_nothing_that_is_changed_while_talking_clicks(tab: Tab) -> None:
+    tab.run(TONE)
+    tab.until(HAS_CODEC)
+    tab.click("bypass")
+    talk(tab, 0.2)
+    change(tab, 0.08, set_slider("gain", 12), set_slider("gain", 0), *2 * [click("mute")])
+    change(tab, 0.08, set_slider("gain", 12), set_slider("gain", 0), *2 * [click("mute")])
+    sent = said_and_sent(tab)[1][SAMPLE_RATE // 10 :]
+    assert np.abs(sent).max() > 0.7 and (np.abs(sent[: len(sent) // HOP * HOP]) < 1e-3).any()
+    # A tone of 157 Hz and full scale changes by 0.062 from one sample to the next.
+    assert np.abs(np.diff(sent)).max() < 0.08
+
+    tab.click("bypass")
+    wait_for_sound(tab, 0.6)
+    steady = said_and_sent(tab)[1]
+    voice = "document.querySelectorAll('#voices label')[{}].click()"
+    change(tab, 0.12, set_slider("pitch", 7), voice.format(1), click("bypass"))
+    change(tab, 0.12, set_slider("pitch", -7), click("bypass"), voice.format(3))
+    change(tab, 0.12, set_slider("pitch", 0), voice.format(0))
+    changed = said_and_sent(tab)[1][len(steady) :]
+    usual = np.abs(np.diff(steady[-SAMPLE_RATE // 2 :])).max()
+    assert np.abs(steady[-SAMPLE_RATE // 2 :]).max() > 0.02 and len(changed) > SAMPLE_RATE // 2
+    assert np.abs(np.diff(changed)).max() < 2 * usual + 0.02
+    tab.click("talk")
+    tab.until("document.body.dataset.state === 'stopped'")
+    tab.run("delete navigator.mediaDevices.getUserMedia")
+
+
+def change(tab: Tab, seconds: float, *scripts: str) -> None:
+    """Runs scripts that change something, each once so much more has come back."""
+    for script in scripts:
+        tab.run(f"""import('/app.js').then(async ({{ page }}) => {{
+            const end = page.talk.sent.end + {seconds * SAMPLE_RATE};
+            while (page.talk.sent.end < end) await new Promise((next) => setTimeout(next, 5));
+            {script};
+        }})""")
+    wait_for_sound(tab, seconds)
+
+
+def set_slider(name: str, value: int) -> str:
+    """Script that moves a slider as a user does."""
+    return (
+        f"(() => {{ const slider = document.getElementById('{name}'); slider.value = {value}; "
+        "slider.dispatchEvent(new Event('input')); })()"
+    )
+
+
+def click(name: str) -> str:
+    """Script that presses a button."""
+    return f"document.getElementById('{name}').click()"
+
+
 @pytest.fixture(scope="module")
 def talker(tab: Tab) -> Tab:
-    """A tab that talks and broadcasts, and computes the codec."""
+    """A tab that talks without a server, and broadcasts."""
     tab.until(HAS_CODEC)
     talk(tab, 0.2)
+    assert tab.run("import('/app.js').then(({ page }) => page.talk.wire.up)") == 0
     tab.click("broadcast")
     tab.until("document.getElementById('link').value")
     return tab
@@ -117,15 +188,81 @@ def test_who_talks_computes_for_himself(talker: Tab, live: Codec, record_propert
     assert talker.run(COMPUTES % "talk") == "browser"
     wait_for_sound(talker, 2.0)
     assert talker.run("document.getElementById('figure-codec').textContent") == "in this browser"
-    for way in ("up", "down"):
-        tell_rate(talker, way, record_property)
+    tell_rate(talker, "up", record_property)
     named = talker.run("document.querySelector('#voices input:checked + label').firstChild.data")
     said, sent = said_and_sent(talker)
     known = slice(len(sent) - live.latency.total)
-    wanted = converted(live, said, live.voices[named.strip()])
+    wanted = live.convert(said, live.voices[named.strip()])
     assert likeness(sent[known], wanted[known]) > 0.99  # codes may be tied
     total = talker.run("document.getElementById('sum').textContent")
     assert 30 < float(total.split()[0]) < 1000
+
+
+def test_what_was_said_and_sent_can_be_saved_as_codes(
+    talker: Tab, live: Codec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, sent = said_and_sent(talker)
+    files = saved_files(talker, "save-codes", "fac")
+    for name, data in zip(("said", "sent"), files, strict=True):
+        (tmp_path / f"{name}.fac").write_bytes(data)
+        assert main(["info", str(tmp_path / f"{name}.fac")]) == 0
+        assert str(live.identity) in capsys.readouterr().out
+    with Recording(tmp_path / "said.fac") as recording:
+        parts = [item.codes for item in recording.items() if isinstance(item, FramesBlock)]
+    codes = np.concatenate(parts, axis=1)[:, : len(said) // HOP]
+    assert (codes == live.encode(said).codes[:, : codes.shape[1]]).mean() > 0.99  # some are tied
+    assert main(["decode", str(tmp_path / "sent.fac"), str(tmp_path / "sent.wav")]) == 0
+    decoded, _ = soundfile.read(tmp_path / "sent.wav", dtype="float32")
+    np.testing.assert_allclose(decoded[: len(sent) - HOP], sent[:-HOP], atol=2e-3)
+
+
+def test_the_page_converts_as_servers_do(tab: Tab, live: Codec) -> None:
+    rng = np.random.default_rng(5)
+    frames, looks = 640, 80
+    pitch = np.repeat(rng.integers(30, 90, frames // 8), 8) + rng.integers(-2, 3, frames)
+    silent = np.repeat(rng.random(frames // 16) < 0.4, 16)
+    codes = rng.integers(0, 1024, (6, frames))
+    codes[0] = np.where(silent, 0, pitch) * 8 + rng.integers(0, 8, frames)
+    voices = [np.array(live.voices[name]) for name in ("hazel", "rowan", "maple")]
+    heard = [(voices[i // 40] + rng.normal(0, 0.03, 256)).astype(np.float32) for i in range(looks)]
+    conversion = Pipeline([ConvertFrames(live, voices[2])])
+    wanted: list[list[int]] = []
+    changes: list[tuple[int, np.ndarray]] = []
+    for i in range(frames):
+        media: list[Media] = []
+        if i == frames // 2 + 3:
+            media += conversion.push(Timbre(voices[0], exact=True)).media
+        if i % 8 == 0:
+            media += conversion.push(Timbre(heard[i // 8], exact=False)).media
+        media += conversion.push(Frames(codes[:, i : i + 1])).media
+        changes += [(i, item.vector) for item in media if isinstance(item, Timbre)]
+        wanted += [item.codes[:, 0].tolist() for item in media if isinstance(item, Frames)]
+    given = {
+        "codes": codes.T.tolist(),
+        "heard": [vector.tolist() for vector in heard],
+        "targets": [voices[2].tolist(), voices[0].tolist()],
+        "steer": live.model.steer,
+    }
+    found = tab.run(f"""import('/conversion.js').then(({{ Conversion }}) => {{
+        const {{ codes, heard, targets, steer }} = {json.dumps(given)};
+        const conversion = new Conversion(targets[0], steer);
+        const wanted = [], changes = [];
+        let vector = null;
+        codes.forEach((frame, i) => {{
+          if (i === codes.length / 2 + 3) conversion.aim(targets[1], steer);
+          const estimate = conversion.isTimeToLook ? Float32Array.from(heard[i / 8]) : null;
+          wanted.push([...conversion.convert(frame, estimate)]);
+          if (conversion.vector !== vector) {{
+            vector = conversion.vector;
+            changes.push([i, [...vector]]);
+          }}
+        }});
+        return {{ wanted, changes }};
+    }})""")
+    assert found["wanted"] == wanted
+    assert [at for at, _ in found["changes"]] == [at for at, _ in changes] and len(changes) > 2
+    for (_, here), (_, there) in zip(found["changes"], changes, strict=True):
+        np.testing.assert_allclose(here, there, atol=1e-6)
 
 
 def test_who_listens_decodes_for_himself_what_he_can(
@@ -165,10 +302,3 @@ def tell_rate(tab: Tab, way: str, record_property: Any) -> None:
     figure = f"Number(document.getElementById('figure-{way}').textContent)"
     rate = tab.until(f"(3 < {figure} && {figure} < 130 && {figure})")
     record_property("measured", f"kbit/s {way} with the codec in the page: {rate}")
-
-
-def converted(live: Codec, said: np.ndarray, voice: np.ndarray) -> np.ndarray:
-    """Sound that comes back of codes and estimates, in another voice."""
-    pipeline = Pipeline([Encode(live, 6), ConvertFrames(live, voice), Decode(live, 0)])
-    media = [*pipeline.push(Sound(said)).media, *pipeline.flush().media]
-    return np.concatenate([item.samples for item in media if isinstance(item, Sound)])

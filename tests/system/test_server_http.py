@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -17,6 +19,16 @@ from facodec.codec import Codec
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
 from streaming.wire.protocol import End, Hello, Ready
+
+
+async def fetch(url: str, path: str, **headers: str) -> bytes:
+    """The bytes at a path, which have to be there."""
+
+    def read() -> bytes:
+        with urlopen(Request(url.replace("ws://", "http://") + path, headers=headers)) as answer:
+            return bytes(answer.read())
+
+    return await asyncio.to_thread(read)
 
 
 async def get(url: str, path: str, **headers: str) -> tuple[int, dict[str, str], str]:
@@ -145,5 +157,44 @@ def test_the_page_is_there_before_any_token(raw: Any, untrained: Codec) -> None:
             heard = await raw.session(server.url, Hello("encode"))
             assert heard.error.code == "unauthorized"
             assert (await raw.session(server.url, Hello("encode", token="secret"))).ready
+
+    raw.run(scenario())
+
+
+def test_voices_are_kept_and_handed_out(
+    raw: Any, live: Codec, hello: np.ndarray, tmp_path: Path
+) -> None:
+    settings = ServerSettings(
+        port=0, voices=str(tmp_path), keep_voices=1, tokens=("secret",), max_sessions=8
+    )
+    keeps = Hello("enroll", keep="Jo\u0308rg", token="secret")
+    sound = raw.audio(hello[: 3 * 16_000], 16_000)
+
+    async def scenario() -> None:
+        async with Server(settings, {"live": live}) as server:
+            place = "/voices/J%C3%B6rg"
+            shows = {"Authorization": "Bearer secret"}
+            assert (await get(server.url, place))[0] == 401
+            assert (await get(server.url, place, **shows))[0] == 404
+            (voice,) = (await raw.session(server.url, keeps, sound)).voices
+            assert server.health()["keeps_voices"] and "J\u00f6rg" in server.health()["voices"]
+            kept = (tmp_path / "J\u00f6rg.voice").read_bytes()
+            assert kept == voice.data + str(live.identity).encode()
+            assert await fetch(server.url, place, **shows) == kept
+            bundled = await fetch(server.url, "/voices/hazel", **shows)
+            assert bundled[:1024] == live.voices["hazel"].tobytes()
+            nobody = [await fetch(server.url, "/voices/anonymous", **shows) for _ in range(2)]
+            assert nobody[0] != nobody[1] and len(nobody[0]) == len(kept)
+            named = Hello("convert", "pcm", "pcm", voice="J\u00f6rg", token="secret")
+            assert (await raw.session(server.url, named, sound[:1])).close_code == 1000
+            for refused, code in (
+                (keeps, "voice-taken"),
+                (replace(keeps, keep="eve"), "overloaded"),
+                (replace(keeps, role="encode"), "bad-field"),
+            ):
+                assert (await raw.session(server.url, refused)).error.code == code
+            foreign = {"Origin": "https://evil.example", **shows}
+            assert (await refusal(raw, server.url, additional_headers=foreign))[0] == 403
+            assert (await get(server.url, place, **foreign))[0] == 403
 
     raw.run(scenario())

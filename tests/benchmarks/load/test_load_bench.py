@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.kit.processes import RunningServer
 from benchmarks.kit.subjects import speech
-from benchmarks.load.generator import generate
+from benchmarks.load.generator import generate, in_pairs
 from benchmarks.load.session import Load, Media, Tally, times_from_json
 from benchmarks.parts import load
 from benchmarks.registry import parse
@@ -74,6 +74,19 @@ def test_every_frame_is_accounted_for(
     assert len(tally.turnaround) == len(tally.server) > 0
     assert min(tally.turnaround) > 0 and min(tally.server) >= 0
     assert tally.payload["messages_up"] == packets + 2 * 2  # hello and end of two sessions
+
+
+def test_pairs_pass_codes_through_rooms(untrained: Codec) -> None:
+    async def work(url: str) -> Tally:
+        chosen = Load(url, 6, 0.4, Hello("loopback"), settle=0.0)
+        return await generate(chosen, speech(), asyncio.Event(), in_pairs(chosen, speech()))
+
+    tally, counters = on_server(untrained, work, max_sessions=8)
+    assert tally.outcomes == {"done": 6}
+    assert tally.sent == tally.received == counters["frames_in_total"] == 3 * 32
+    assert (tally.lost, tally.miscounted, tally.misnumbered) == (0, 0, 0)
+    assert len(tally.turnaround) == tally.sent and 0 < min(tally.turnaround) < 1
+    assert tally.payload["down"] / tally.received < 40  # codes, and never sound
 
 
 def test_sessions_send_one_packet_a_period(untrained: Codec) -> None:

@@ -240,3 +240,28 @@ def test_who_shows_a_token_that_fits_is_expected_unless_its_address_has_guessed(
     clock.now = 100.0
     assert visitor.is_expected("right")
     assert not gate_of().arrive(parse_address("192.0.2.1")).is_expected("any")
+
+
+def test_voices_are_kept_for_tokens_and_for_this_machine(tmp_path: Path) -> None:
+    keeps = Hello("enroll", keep="anna")
+    everybody = gate_of(host="0.0.0.0", open=True)
+    assert code(arrive(everybody)[0], keeps) == "forbidden"
+    assert code(arrive(everybody)[0], Hello("enroll")) is None
+    assert code(arrive(gate_of(), "127.0.0.1")[0], keeps) is None
+    tokens = tmp_path / "tokens"
+    tokens.write_text("all\nears subscribe\n")
+    guarded = gate_of(token_file=str(tokens))
+    for token, expected in (("all", None), ("ears", "forbidden"), ("none", "unauthorized")):
+        assert code(arrive(guarded)[0], replace(keeps, token=token)) == expected, token
+
+
+def test_who_may_convert_gets_voices(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("all\nears subscribe\n")
+    guarded = gate_of(token_file=str(tokens))
+    for token, status in ((None, 401), ("ears", 403), ("all", None)):
+        visitor, _ = arrive(guarded)
+        visitor.show(token)
+        refusal = visitor.convert()
+        assert (None if refusal is None else refusal.status) == status
+    assert arrive(gate_of())[0].convert() is None

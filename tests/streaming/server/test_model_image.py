@@ -11,6 +11,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from facodec.codec import Codec
+from streaming.server import model_image
 from streaming.server.http import Asked, read_request
 from streaming.server.model_image import LARGEST, ModelImage
 
@@ -18,6 +19,12 @@ from streaming.server.model_image import LARGEST, ModelImage
 def asked(path: str, **headers: str) -> Asked:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return read_request(Request(path, Headers({"Host": "localhost", **named})))
+
+
+@pytest.fixture(autouse=True)
+def _waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy this machine is."""
+    monkeypatch.setattr(model_image, "PATIENCE", 60.0)
 
 
 def test_the_description_leads_to_all_parts(live: Codec) -> None:
@@ -52,6 +59,22 @@ def test_the_description_leads_to_all_parts(live: Codec) -> None:
     asyncio.run(fetch_all())
     assert not image.has(asked("/models")) and not image.has(asked("/"))
     assert not image.has(asked("/model.json", Upgrade="websocket"))
+
+
+def test_who_asks_while_it_takes_long_is_told_to_ask_again(
+    live: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = ModelImage.of_first({"live": live})
+    assert image is not None
+
+    async def ask_twice() -> tuple[int, int]:
+        monkeypatch.setattr(model_image, "PATIENCE", 0.0)
+        early = await image.answer(asked("/model.json"))
+        assert early.headers["Retry-After"] == "1"
+        monkeypatch.setattr(model_image, "PATIENCE", 60.0)
+        return early.status_code, (await image.answer(asked("/model.json"))).status_code
+
+    assert asyncio.run(ask_twice()) == (202, 200)
 
 
 @pytest.mark.parametrize("names", [(), ("other",)])

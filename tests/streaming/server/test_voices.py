@@ -91,3 +91,45 @@ def test_a_profile_that_hides_a_models_own_voice_is_told(
     (tmp_path / "hazel.voice").write_bytes(profile_bytes(live.voices["rowan"]))
     Runtime(ServerSettings(voices=str(tmp_path)), {"live": live}, lambda: 0.0)
     assert "voice 'hazel' of" in caplog.text and "hides that of live" in caplog.text
+
+
+def refusal(voices: Voices, name: str) -> str:
+    with pytest.raises(ProtocolError) as caught:
+        voices.keep(name, ["hazel"], belonging(ANNA, LIVE))
+    return caught.value.code
+
+
+def test_voices_are_kept_under_new_names_up_to_a_number(tmp_path: Path) -> None:
+    assert refusal(Voices(None), "bob") == refusal(Voices(str(tmp_path)), "bob") == "forbidden"
+    voices = Voices(str(tmp_path), 3)
+    voices.keep("j\u00f6rg", ["hazel"], belonging(ANNA, LIVE))
+    again = Voices(str(tmp_path), 3)
+    for known in (voices, again):
+        assert known.names == ["j\u00f6rg"]
+        found = known.find("j\u00f6rg", {}, LIVE)
+        assert found is not None and np.array_equal(found, ANNA)
+        assert known.profile("j\u00f6rg", {}, LIVE) == profile_bytes(belonging(ANNA, LIVE))
+    for name in ("j\u00f6rg", "J\u00d6RG", "hazel", "Hazel"):
+        assert refusal(voices, name) == "voice-taken", name
+    for name in ("bob.voice", "a.b", "anonymous", "anonymous.7"):
+        assert refusal(voices, name) == "bad-field", name
+    (tmp_path / "later.voice").write_bytes(profile_bytes(ANNA))  # by another program
+    assert refusal(voices, "later") == "voice-taken"
+    voices.keep("bob", [], ANNA)
+    voices.keep("eve", [], ANNA)
+    assert refusal(voices, "dan") == "overloaded"
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["bob", "eve", "j\u00f6rg", "later"]
+
+
+def test_a_voice_that_cannot_be_written_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    voices = Voices(str(tmp_path / "folder"), 3)
+    (tmp_path / "folder").rmdir()
+    assert refusal(voices, "bob") == "internal" and voices.names == []
+
+
+def test_keeping_voices_wants_a_folder() -> None:
+    with pytest.raises(ValueError, match="give --voices DIR"):
+        Voices(None, 3)
+    with pytest.raises(ValueError, match="keep_voices of 1 or more, got 0"):
+        ServerSettings(keep_voices=0)
