@@ -1,4 +1,4 @@
-"""What programs of browsers ask for over HTTP to compute by themselves: the model, and voices."""
+"""Answers over HTTP to browsers that compute by themselves: the model, and voices."""
 
 from __future__ import annotations
 

@@ -239,43 +239,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default.tls_key,
         help="its private key, unless it is in the same file",
     )
-    add(
-        "--threads",
-        type=int,
-        default=default.threads,
-        help="model threads, no more than cores to spare (default %(default)s)",
-    )
-    add(
-        "--max-sessions",
-        type=int,
-        default=default.max_sessions,
-        help="sessions at once that compute (default: what this machine was measured to hold)",
-    )
-    add(
-        "--max-rooms",
-        type=int,
-        default=default.max_rooms,
-        help="rooms with a publisher at once, and names waited for (default %(default)s each)",
-    )
-    add(
-        "--max-subscribers",
-        type=int,
-        default=default.max_subscribers,
-        help="listeners in one room (default %(default)s)",
-    )
-    add(
-        "--max-listeners",
-        type=int,
-        default=default.max_listeners,
-        help="listeners in all rooms, beside the sessions; each frame of each takes about 50 us of "
-        "one core (default %(default)s)",
-    )
-    add(
-        "--max-unknown",
-        type=int,
-        default=default.max_unknown,
-        help="connections without a hello; then the oldest gives way (default %(default)s)",
-    )
+    counts = {
+        "threads": "model threads, no more than cores to spare (default %(default)s)",
+        "max-sessions": "sessions at once that compute (default: what this machine was measured to "
+        "hold)",
+        "max-rooms": "rooms with a publisher at once, and names waited for (default %(default)s "
+        "each)",
+        "max-subscribers": "listeners in one room (default %(default)s)",
+        "max-listeners": "listeners in all rooms, beside the sessions; each frame of each takes "
+        "about 50 us of one core (default %(default)s)",
+        "max-unknown": "connections without a hello; then the oldest gives way (default "
+        "%(default)s)",
+    }
+    for what, text in counts.items():
+        number = getattr(default, what.replace("-", "_"))
+        add(f"--{what}", type=int, default=number, help=text)
     add(
         "--max-message",
         type=int,
