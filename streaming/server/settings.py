@@ -142,7 +142,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--voices",
         metavar="DIR",
-        default=default.voices,
         help="directory of voice profiles that clients may ask for by name",
     )
     add("--keep-voices", type=int, metavar="N", help="let clients keep voices that they enrol in "
@@ -150,7 +149,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--record",
         metavar="DIR",
-        default=default.record,
         help="record rooms there, a .fac file each time somebody publishes. Tell those who talk",
     )
     add(
@@ -171,7 +169,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--token-file",
         metavar="FILE",
-        default=default.token_file,
         help="tokens and what each may do, one a line: TOKEN [publish,subscribe,convert] "
         "[rooms=PATTERN,...] [name=NAME]",
     )
@@ -230,13 +227,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--tls-cert",
         metavar="FILE",
-        default=default.tls_cert,
         help="serve wss:// with this certificate chain, as PEM",
     )
     add(
         "--tls-key",
         metavar="FILE",
-        default=default.tls_key,
         help="its private key, unless it is in the same file",
     )
     counts = {
