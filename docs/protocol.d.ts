@@ -39,6 +39,7 @@ export interface Hello {
   coder?: string;
   /** v2. */
   pauses?: boolean;
+  live?: boolean;
 }
 
 export interface Ready {

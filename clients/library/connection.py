@@ -60,7 +60,8 @@ class connect:
     ``talker`` carry. ``voices``, ``stamps``, ``coder``, ``pauses``: wishes for the wire, which a
     server of ``facodec.v1`` does not know: short voices, packets for one with stamps, what makes
     packets of codes smaller, and whether frames may be left out where nobody speaks, to be sent and
-    to be read (:class:`clients.library.packets.PausePacket`). ``ca``: file with the certificates to
+    to be read (:class:`clients.library.packets.PausePacket`). ``live``: of a room the newest is
+    worth most, and what the link does not take in time is not to be sent. ``ca``: file with the certificates to
     trust for ``wss://``, by default the system's. The other options are those of
     :class:`streaming.wire.protocol.Hello`.
 
@@ -94,6 +95,7 @@ class connect:
         stamps: int | None = None,
         coder: FrameCoder | None = None,
         pauses: bool = False,
+        live: bool = False,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -128,6 +130,7 @@ class connect:
             voices=None if voices == "exact" else voices,
             stamps=stamps,
             pauses=pauses or None,
+            live=live or None,
         )
 
     async def __aenter__(self) -> Session:

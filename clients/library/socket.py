@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import array
-import sys
-from socket import socket as Socket
-
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
 from websockets.exceptions import InvalidHandshake, ProxyError
@@ -14,7 +10,7 @@ from clients.library.addresses import proxy_for
 from clients.library.certificates import client_context
 from clients.library.refusals import explain_failure, explain_handshake
 from streaming.wire import protocol
-from streaming.wire.transport import repeat_soon
+from streaming.wire.transport import repeat_soon, unacknowledged
 
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
@@ -22,25 +18,6 @@ PING_INTERVAL = 5.0
 MAX_MESSAGE = 1 << 20
 FRAME_BYTES, TLS_BYTES = 6, 22
 """Bytes that WebSocket and TLS add to a message, or nearly."""
-
-if sys.platform == "linux":
-    import fcntl
-    import termios
-
-    def unacknowledged(socket: Socket) -> int:
-        """Bytes written to a TCP socket whose arrival the other end has not acknowledged. Linux
-        knows; elsewhere it is 0."""
-        count = array.array("i", [0])
-        try:
-            fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, count)
-        except (OSError, ValueError):  # closed meanwhile
-            return 0
-        return count[0]
-
-else:
-
-    def unacknowledged(socket: Socket) -> int:
-        return 0
 
 
 class ClientSocket(ClientConnection):

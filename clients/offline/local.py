@@ -18,6 +18,7 @@ from facodec.arrays import check_timbre
 from facodec.codec import Codec
 from facodec.config import MIN_LAYERS
 from facodec.identity import belonging, model_of, need_model
+from facodec.link.pauses import PauseLevel
 from facodec.names import anonymous_seed, is_anonymous
 from facodec.streams.batching import Work, run_alone
 from facodec.streams.conversion import raised
@@ -170,6 +171,7 @@ class LocalDecoder:
         self._line = DecoderLine(local.codec.lanes, seed)
         self._timbre = NEUTRAL
         self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
+        self._level = PauseLevel()
 
     async def push(self, packet: CodesPacket | VoicePacket | PausePacket) -> Computed:
         if isinstance(packet, VoicePacket):
@@ -182,7 +184,9 @@ class LocalDecoder:
 
     def _frames(self, packet: CodesPacket | PausePacket) -> Frames:
         if isinstance(packet, PausePacket):
+            self._level.pause(packet.noise)
             return Pause(packet.seq, packet.frames, self._newest, MIN_LAYERS, None)
+        self._level.speech()
         frames = Frames(packet.codes)
         self._newest.append(frames)
         return frames
@@ -192,7 +196,7 @@ class LocalDecoder:
 
     async def _sound(self, work: Work[np.ndarray]) -> Computed:
         samples, seconds = await self._local.run(work)
-        return Computed([Sound(samples)], seconds)
+        return Computed([Sound(self._level.apply(samples))], seconds)
 
 
 def samples_of(computed: Computed) -> np.ndarray:

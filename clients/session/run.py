@@ -19,12 +19,12 @@ from clients.audio.microphone import Block
 from clients.errors import ClientError, ConnectionLost
 from clients.library.addresses import without_secrets
 from clients.library.connection import Session, connect
-from clients.library.packets import AudioPacket, CodesPacket, Packet
+from clients.library.packets import AudioPacket, CodesPacket
 from clients.library.reconnect import keep_connected
 from clients.library.socket import OPEN_TIMEOUT
 from clients.session.controls import Choice, Controls
 from clients.session.live_options import LiveOptions
-from clients.session.pausing import SpeechGate, paced
+from clients.session.pausing import Filling, Piece, SpeechGate, Surplus, paced
 from clients.session.shaping import Shaping
 from clients.session.status import Progress, Reporter, Sampler
 from clients.session.stopping import until_stopped
@@ -76,6 +76,7 @@ class LiveRun:
         self._connections = 0
         self._resume: str | None = None
         self._in_session = self._goes_on = self._told = False
+        self._surplus = 0
         self.stopped = asyncio.Event()
         self.progress = Progress(time.monotonic())
 
@@ -190,6 +191,7 @@ class LiveRun:
             # A file read fast is to come out as the codec gives it, to the last bit.
             voices="exact" if wanted.fast else "compact",
             coder=None if self._local is None else self._local.codec.coder,
+            live=wanted.hears_live,
             pauses=self._local is not None and wanted.may_pause and voicing.role != "convert",
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
             wire=self.progress.wire,
@@ -358,8 +360,11 @@ class LiveRun:
         """Whether pauses are to be heard as time passes, and not when they are told."""
         return session.pauses and self._sink is not None and self._sink.counters is not None
 
-    async def _take(self, session: Session, packet: Packet, decoder: LocalDecoder | None) -> None:
+    async def _take(self, session: Session, packet: Piece, decoder: LocalDecoder | None) -> None:
         computing = 0.0
+        if isinstance(packet, Surplus):
+            self._surplus = packet.frames * HOP
+            return
         if self._tape is not None:
             self.progress.samples_out += self._tape.take(packet)
             return
@@ -370,7 +375,7 @@ class LiveRun:
             samples, computing = _sound(computed), computed.seconds
         else:
             return
-        wait = self._play(samples)
+        wait = self._play(samples, fills=isinstance(packet, Filling))
         if isinstance(packet, (AudioPacket, CodesPacket)) and not self._options.fast:
             self.progress.ledger.book(
                 packet.times,
@@ -381,9 +386,13 @@ class LiveRun:
                 computes=self._local is not None,
             )
 
-    def _play(self, samples: np.ndarray) -> float | None:
-        self.progress.samples_out += len(samples)
-        return self._sink.play(self._shaping.to_hear(samples)) if self._sink is not None else None
+    def _play(self, samples: np.ndarray, *, fills: bool = False) -> float | None:
+        surplus, self._surplus = self._surplus, 0
+        self.progress.samples_out += len(samples) - surplus
+        if self._sink is None:
+            return None
+        self._shaping.forget(surplus)
+        return self._sink.play(self._shaping.to_hear(samples), surplus, fills=fills)
 
     async def _show_status(self) -> None:
         sampler = Sampler(self.progress)

@@ -142,6 +142,10 @@ class Shaping:
         """The last ``count`` samples were dropped on their way."""
         self._said.forget(count)
 
+    def forget(self, count: int) -> None:
+        """The last ``count`` samples that came back were made up; others come in their place."""
+        self._heard -= count
+
     def to_hear(self, samples: Samples) -> Samples:
         """samples (n,) that came back -> those to be heard: each belongs to the sample of the same
         place that was sent."""

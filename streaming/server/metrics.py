@@ -36,7 +36,8 @@ class Metrics:
     """Counters of a server since it started. Only the event loop touches it.
 
     ``sessions`` by role, ``errors`` by code, ``refused`` by HTTP status. ``paused``: times a full
-    queue stopped the reading of a socket. ``queue``: wait for the model, ``compute``: in it, a
+    queue stopped the reading of a socket. ``left_out``: frames not sent to who listens live, as
+    the connection was behind. ``queue``: wait for the model, ``compute``: in it, a
     turn (at most 100 ms of audio) each.
     """
 
@@ -46,6 +47,7 @@ class Metrics:
     frames_in: int = 0
     frames_out: int = 0
     paused: int = 0
+    left_out: int = 0
     queue: Durations = field(default_factory=Durations)
     compute: Durations = field(default_factory=Durations)
 
@@ -58,6 +60,7 @@ class Metrics:
             "frames_in_total": self.frames_in,
             "frames_out_total": self.frames_out,
             "paused_total": self.paused,
+            "left_out_total": self.left_out,
             "queue_ms": self.queue.percentiles(),
             "compute_ms": self.compute.percentiles(),
         }
@@ -77,6 +80,7 @@ class Metrics:
         lines += _metric("frames_in_total", "counter", {"": self.frames_in})
         lines += _metric("frames_out_total", "counter", {"": self.frames_out})
         lines += _metric("paused_total", "counter", {"": self.paused})
+        lines += _metric("left_out_total", "counter", {"": self.left_out})
         for name, durations in (("queue", self.queue), ("compute", self.compute)):
             by_quantile = {
                 f'{{quantile="0.{key[1:]}"}}': ms / 1000.0

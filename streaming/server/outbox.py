@@ -31,6 +31,11 @@ class Outbox:
         """Frames of media that wait."""
         return self._frames
 
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return sum(len(data) for data, _ in self._messages)
+
     def put(self, data: bytes, frames: int = 0) -> None:
         waits = self._messages or self._sending_since is not None
         if not waits and self._send_now(data):

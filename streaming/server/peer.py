@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from facodec.config import MIN_LAYERS
 from streaming.engine.streams import Outcome, Stream
+from streaming.server.downlink import Downlink
 from streaming.server.ending import Ending, error_event, say_goodbye
 from streaming.server.gate import Visitor
 from streaming.server.journal import SessionJournal
@@ -71,6 +72,7 @@ class Peer:
         self._room_deadline: float | None = None
         self._done_reason: DoneReason = "end"
         self._pause_timer: asyncio.TimerHandle | None = None
+        self._downlink: Downlink | None = None
         self._progress = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -338,11 +340,15 @@ class Peer:
 
     def _put_media(self, item: Media, stamps: Stamps | None) -> None:
         for data, frames in self._session.send(item, stamps):
+            if self._downlink is not None:
+                self._downlink.sent(len(data))
             self._outbox.put(data, frames)
             self._runtime.metrics.frames_out += frames
 
     def _join(self, hello: Hello) -> None:
         self.wants = hello.formats()[1] or "pcm"
+        if hello.live:
+            self._downlink = Downlink(self._outstanding, self._runtime.clock)
         name = hello.room or ""
         self._room_deadline = self._runtime.clock() + self._runtime.settings.room_wait
         self._room = self._runtime.rooms.join(name, self, self._visitor.waits_as)
@@ -355,6 +361,9 @@ class Peer:
         self._visitor.end_session()
         (*_, (done, _)) = self._session.finish("replaced")
         self._end(Ending(1000, "replaced", done))
+
+    def _outstanding(self) -> int:
+        return self._outbox.size + self._socket.outstanding
 
     def _check_room(self, now: float) -> None:
         waits = self._room_deadline is not None and not self._session.is_open
@@ -385,7 +394,11 @@ class Peer:
     def on_media(self, item: Media, stamps: Stamps | None) -> None:
         if self._ending.done():
             return
-        self._put_media(item, stamps)
+        kept = item if self._downlink is None else self._downlink.take(item)
+        if kept is None:
+            self.account.leave_out(int(item.frames))
+            return
+        self._put_media(kept, stamps)
         if self._outbox.frames > self._outbox_limit:
             seconds = self._runtime.settings.outbox
             self._fail(ProtocolError("too-slow", f"more than {seconds:g} s behind the room"))

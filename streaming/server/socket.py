@@ -19,7 +19,7 @@ from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import State
 
 from streaming.server.pace import Allowance
-from streaming.wire.transport import repeat_soon
+from streaming.wire.transport import repeat_soon, unacknowledged
 
 SLICE = 512
 """Bytes taken apart at a time: at most 86 frames, about half a millisecond."""
@@ -79,6 +79,11 @@ class ServerSocket(ServerConnection):
     def waiting(self) -> int:
         """Bytes that wait for the socket."""
         return self.transport.get_write_buffer_size()
+
+    @property
+    def outstanding(self) -> int:
+        """Bytes handed over that the client's system has not acknowledged, as far as ours tells."""
+        return self.waiting + unacknowledged(self._socket)
 
     def read_since_last_look(self) -> bool:
         """Whether nothing has held up the reading since the last call."""

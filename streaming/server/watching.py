@@ -27,6 +27,7 @@ class SessionAccount:
         self._metrics = metrics
         self._lag = Durations(RECENT)
         self._paused = 0
+        self._left_out = 0
 
     def add(self, outcome: Outcome) -> None:
         """A turn of its stream is done."""
@@ -40,6 +41,11 @@ class SessionAccount:
         """Its socket is not read any more for a while, as it has enough queued."""
         self._paused += 1
         self._metrics.paused += 1
+
+    def leave_out(self, frames: int) -> None:
+        """So many frames were not sent, as its link did not take those before in time."""
+        self._left_out += frames
+        self._metrics.left_out += frames
 
     def to_json(self) -> dict[str, Any] | None:
         """A JSON value, durations of the lag in ms; None before the session was admitted."""
@@ -57,4 +63,5 @@ class SessionAccount:
             "lag_ms": self._lag.percentiles(),
             "unsent_frames": self._outbox.frames,
             "paused": self._paused,
+            "left_out": self._left_out,
         }

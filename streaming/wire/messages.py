@@ -149,6 +149,8 @@ class Hello:
     """Identity of the entropy coder's tables that the client has."""
     pauses: bool | None = None
     """Whether frames may be missing both ways where nobody speaks."""
+    live: bool | None = None
+    """Whether what a subscriber's link does not take in time is not to be sent."""
 
     @property
     def converts(self) -> bool:

@@ -74,8 +74,9 @@ class Packetizer:
         return [*self.flush(), (self._framing.to_client(message), 0)]
 
     def _skip(self, item: Pause) -> list[tuple[bytes, int]]:
-        self._seq += int(item.frames)
-        self.frames_out += int(item.frames)
+        # Who takes pauses makes their frames itself: made here they would only put off what comes.
+        self._seq += item.told
+        self.frames_out += item.told
         if item.noise is None:
             return []
         return [(self._framing.to_client(Noise(self._seq, item.noise)), 0)]

@@ -209,6 +209,7 @@ def _read_hello(get: FieldReader) -> Hello:
         stamps=get.optional(get.integer, "stamps", 1, MAX_STAMP_EVERY),
         coder=get.optional(get.text, "coder", MAX_NAME),
         pauses=get.optional(get.truth, "pauses"),
+        live=get.optional(get.truth, "live"),
     )
     hello.formats()
     return hello

@@ -294,7 +294,7 @@ class ServerSession:
             return None, None
         first = self.totals.frames_in + self._pause_clock.ahead
         count = self._pause_clock.due(now)
-        made = Pause(first, count, self._newest, self.hello.layers, None) if count else None
+        made = Pause(first, count, self._newest, self.hello.layers, None, 0) if count else None
         return made, self._pause_clock.wait(now)
 
     def _pause(self, seq: int, noise: bytes | None, now: float) -> Pause | None:
@@ -311,7 +311,8 @@ class ServerSession:
             )
         self.totals.frames_in = seq
         missing = self._pause_clock.on_pause(seq - first, now)
-        return Pause(seq - missing, missing, self._newest, self.hello.layers, noise)
+        told = seq - first
+        return Pause(seq - missing, missing, self._newest, self.hello.layers, noise, told)
 
     @staticmethod
     def _expect_seq(got: int, wanted: int) -> None:

@@ -16,15 +16,16 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from clients.audio.microphone import Block
 from clients.errors import ConnectionLost
-from clients.library.socket import unacknowledged
 from clients.session import run
 from clients.session.live_options import LiveOptions
 from clients.session.run import LiveRun
 from clients.session.status import Reporter
-from clients.session.uplink import MOST_FRAMES, LinkCounters, LinkWatch, Uplink
+from clients.session.uplink import MOST_FRAMES, LinkCounters, Uplink
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.wire import protocol
+from streaming.wire.linkwatch import LinkWatch
 from streaming.wire.protocol import Clock, LatencyInfo, Limits, Ready
+from streaming.wire.transport import unacknowledged
 
 PERIOD = HOP / SAMPLE_RATE
 READY = Ready("s", "live", 16000, 200, 6, LatencyInfo(200, 200), Limits(2**17, 80, 2.0, 60.0))

@@ -1,0 +1,71 @@
+"""The way down to who hears a room live: sound that its link does not take in time is not sent, so
+that what follows is not late for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from facodec.config import SAMPLE_RATE
+from streaming.wire.linkwatch import FULL, LinkWatch
+from streaming.wire.media import Media, Pause, Sound, Timbre
+
+LOOK_EVERY = 0.1
+"""Seconds from one look at the socket to the next: each costs a call of the system."""
+OVERHEAD = 4
+"""Bytes that WebSocket adds to a message, or nearly."""
+FADE = SAMPLE_RATE // 125
+"""Samples of the crossfade where sound was left out."""
+
+
+class Downlink:
+    """One listener's. ``outstanding``: bytes handed over that the other end has not acknowledged;
+    ``clock``: monotonic seconds."""
+
+    def __init__(self, outstanding: Callable[[], int], clock: Callable[[], float]) -> None:
+        self._outstanding, self._clock = outstanding, clock
+        self._watch = LinkWatch()
+        self._sent = 0
+        self._looked = float("-inf")
+        self._is_full = self._broke_off = False
+        self._last = np.zeros(0, np.float32)
+
+    def take(self, item: Media) -> Media | None:
+        """The item as it is to be sent, None where it is not. Voices always are, and pauses, which
+        cost nothing."""
+        if isinstance(item, (Timbre, Pause)):
+            return item
+        self._look()
+        if self._is_full:
+            self._broke_off = True
+            return None
+        if isinstance(item, Sound):
+            if self._broke_off:
+                item = Sound(_joined(self._last, item.samples))
+            self._last = item.samples
+        self._broke_off = False
+        return item
+
+    def sent(self, size: int) -> None:
+        """A message of so many bytes is on its way."""
+        self._sent += size + OVERHEAD
+
+    def _look(self) -> None:
+        now = self._clock()
+        if now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
+        outstanding = self._outstanding()
+        if outstanding or not self._watch.is_idle:
+            self._watch.look(now, self._sent, outstanding)
+            self._is_full = self._watch.lag > FULL
+
+
+def _joined(last: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Samples (n,) without a jump from those sent before: these go on backwards, under a fade."""
+    count = min(FADE, len(last), len(samples))
+    ramp = np.linspace(0.0, 1.0, count, endpoint=False, dtype=np.float32)
+    joined = samples.copy()
+    joined[:count] = samples[:count] * ramp + last[len(last) - count :][::-1] * (1 - ramp)
+    return joined
