@@ -101,11 +101,12 @@ class Connection:
 @dataclass
 class Heard:
     """What came of a talk. ``times``, ``delays``: when blocks of speech were heard, and how long
-    after they were said; ``arrivals``: of packets of speech; s of the talk."""
+    after they were said; ``arrivals`` (n, 2): of packets of speech, and how long after the
+    beginning of what is in them; s of the talk."""
 
     times: NDArray[np.float64]
     delays: NDArray[np.float64]
-    arrivals: list[float]
+    arrivals: NDArray[np.float64]
     counters: LinkCounters
     playout: PlayoutBuffer
 
@@ -144,7 +145,7 @@ class Talk:
         self._pacer, self._playout = PausePacer(), PlayoutBuffer()
         self._surplus = 0
         self._timers = [0, 0]
-        self._arrivals: list[float] = []
+        self._arrivals: list[tuple[float, float]] = []
         self._heard: list[tuple[float, float]] = []
 
     def over(self, seconds: float) -> Heard:
@@ -153,7 +154,8 @@ class Talk:
         self._clock.call_at(0.0, self._pull)
         self._clock.run(SPOKEN + seconds)
         points = np.array(self._heard).reshape(-1, 2)
-        return Heard(points[:, 0], points[:, 1], self._arrivals, self._counters, self._playout)
+        arrivals = np.array(self._arrivals).reshape(-1, 2)
+        return Heard(points[:, 0], points[:, 1], arrivals, self._counters, self._playout)
 
     # ------------------------------------------------------------------------- who speaks
 
@@ -253,8 +255,9 @@ class Talk:
             samples = _sound(piece.codes)
         else:
             samples = np.full(piece.frames * HOP, QUIET, np.float32)  # type: ignore[union-attr]
-        if samples.max(initial=0.0) > QUIET:
-            self._arrivals.append(self._clock.now - SPOKEN)
+        if samples[:1].max(initial=0.0) > QUIET:
+            now = self._clock.now - SPOKEN
+            self._arrivals.append((now, (now - (float(samples[0]) - LEAST)) % TURN))
         surplus, self._surplus = self._surplus, 0
         if len(samples):
             fills = isinstance(piece, Filling)

@@ -108,8 +108,8 @@ export class PlayoutBuffer {
   /** Takes a packet; returns the seconds until it is heard. */
   push(samples, now) {
     this.#ended = false;
-    this.#watch(samples.length, now, this.#late());
-    const stored = this.#store(this.#adapted(samples, now));
+    if (samples.length) this.#watch(samples.length, now, this.#late()); // else it tells nothing
+    const stored = this.#store(samples.length ? this.#adapted(samples, now) : samples);
     const ahead = this.#ring.level - stored;
     const waiting = this.#playing ? ahead : Math.max(ahead, this.target - samples.length);
     return waiting / this.#set.rate;
@@ -136,7 +136,7 @@ export class PlayoutBuffer {
     this.#packet = count;
     if (late) {
       if (late <= this.#samples(this.#set.slight) && !isLonger) {
-        const ceiling = Math.floor(this.#ring.capacity / 2);
+        const ceiling = this.#samples(this.#set.reserve + this.#set.slight);
         this.#reserve = Math.min(this.#reserve + this.#samples(this.#set.growth), ceiling);
       }
       this.#relaxAt = now + this.#set.forget;

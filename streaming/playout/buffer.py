@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from facodec.config import SAMPLE_RATE
+from streaming.playout.levels import LowWater, MadeUp
 from streaming.playout.ring import SampleRing
 from streaming.playout.splices import lengthen, shorten
 
@@ -36,8 +37,8 @@ class PlayoutSettings:
     growth: float = 0.015
     """Added to the reserve each time that a packet came too late by no more than ``slight``."""
     slight: float = 0.04
-    """Seconds beyond the reserve from which a packet that is late has been held up by a stall,
-    which nobody wants so large a margin for all the time."""
+    """Seconds beyond the reserve from which a packet that is late has been held up by a stall:
+    nobody wants so large a margin all the time. The reserve grows by as much at most."""
     limit: float = 0.5
     """Most that may wait. Beyond it the oldest samples are dropped and counted as overrun."""
     calm: float = 1.0
@@ -107,9 +108,10 @@ class PlayoutBuffer:
         # producer's
         self._reserve = self.settings.samples(self.settings.reserve)
         self._packet = self._level = 0
-        self._lows = _LowWater(self.settings.calm)
-        self._settled_lows = _LowWater(self.settings.settled)
-        self._brief_lows = _LowWater(self.settings.brief)
+        self._made_up = MadeUp()
+        self._lows = LowWater(self.settings.calm)
+        self._settled_lows = LowWater(self.settings.settled)
+        self._brief_lows = LowWater(self.settings.brief)
         self._hurry_until = float("-inf")
         self._underruns_seen = self._concealed_seen = 0
         self._relax_at = float("-inf")
@@ -147,15 +149,17 @@ class PlayoutBuffer:
     ) -> float:
         """Take a packet (n,) float32 at time ``now`` (s); returns the seconds until it is heard.
 
-        ``fills``: it was made up where nothing came, which tells nothing of the path. ``surplus``:
-        so many samples that were made up have the place of this packet; those that nobody has heard
-        yet are left out."""
+        ``fills``: it was made up where nothing came, which tells nothing of the path, and of which
+        nothing is heard but what is wanted. ``surplus``: so many samples that were made up have the
+        place of this packet; those that nobody has heard yet are left out."""
         self._ended = False
-        late = self._late(surplus)
+        changed = samples
         if fills:
-            self._note_gap(now, late)
-            changed = samples
-        else:
+            self._note_gap(now, self._late(0))
+            changed = self._wanted(samples)
+        elif len(samples):  # else it tells nothing
+            surplus = self._made_up.take(surplus)
+            late = self._late(surplus)
             if surplus:
                 self._give_way(surplus)
             self._watch(len(samples), now, late)
@@ -178,6 +182,17 @@ class PlayoutBuffer:
         self._concealed_seen = counters.concealed
         return max(dry, surplus + dry - self._ring.level) if surplus else dry
 
+    def _wanted(self, samples: np.ndarray) -> np.ndarray:
+        """As much of what was made up as does not add to a delay that is too long already."""
+        excess = self._ring.level - self._reserve - self._samples(self.settings.near)
+        changed = samples
+        if self._playing and excess > 0:
+            changed = shorten(samples, *self._splice_lengths(), excess)
+            self.counters.cut += len(samples) - len(changed)
+            self._shift_lows(len(changed) - len(samples))
+        self._made_up.add(len(samples), len(changed))
+        return changed
+
     def _give_way(self, surplus: int) -> None:
         """Leaves out what was made up in place of what comes now. Where the time of it has passed
         already, no more stays than the reserve."""
@@ -192,7 +207,7 @@ class PlayoutBuffer:
         is_longer, self._packet = count >= 2 * self._packet, count
         if late:
             if late <= self._samples(self.settings.slight) and not is_longer:
-                ceiling = self._ring.capacity // 2
+                ceiling = self._samples(self.settings.reserve + self.settings.slight)
                 self._reserve = min(self._reserve + self._samples(self.settings.growth), ceiling)
             self._relax_at = now + self.settings.forget
             self._note_gap(now, late)
@@ -214,7 +229,7 @@ class PlayoutBuffer:
             self._restart_lows(now)
 
     @property
-    def _all_lows(self) -> tuple[_LowWater, ...]:
+    def _all_lows(self) -> tuple[LowWater, ...]:
         return self._lows, self._settled_lows, self._brief_lows
 
     def _restart_lows(self, now: float) -> None:
@@ -363,34 +378,3 @@ class PlayoutBuffer:
         if count:
             out[:count] += self._tail[:count]
             self._tail = self._tail[count:]
-
-
-class _LowWater:
-    """Lowest level seen over the last ``window`` to 1.5 ``window`` seconds, in constant memory."""
-
-    def __init__(self, window: float) -> None:
-        self._half = window / 2
-        self._window = window
-        self.restart(float("inf"))
-
-    def restart(self, now: float) -> None:
-        self._since = now
-        self._turn = now
-        self._lows: list[int | None] = [None, None, None]
-
-    def note(self, level: int, now: float) -> None:
-        self._since = min(self._since, now)
-        if now - self._turn >= self._half or self._turn == float("inf"):
-            self._lows = [None, *self._lows[:2]]
-            self._turn = now
-        newest = self._lows[0]
-        self._lows[0] = level if newest is None else min(newest, level)
-
-    def minimum(self, now: float) -> int | None:
-        """None until a whole window was watched."""
-        known = [low for low in self._lows if low is not None]
-        return min(known) if known and now - self._since >= self._window else None
-
-    def shift(self, change: int) -> None:
-        """The delay was changed on purpose by this many samples."""
-        self._lows = [None if low is None else low + change for low in self._lows]
