@@ -139,7 +139,15 @@ class Talk:
         listens = Hello("subscribe", output=wanted, room="r", pauses=not sound)
         self._listener = ClientSession(listens, clock=clock, encoding=ClientWire("facodec.v2"))
         self._relay = _opened(self._listener)
-        self._downlink = Downlink(lambda: self._down.unacknowledged, clock) if live else None
+        self._left_out: list[int] = []
+        self._take: Callable[[Media], Media | None] = lambda item: item
+        if live:
+            self._take = Downlink(
+                lambda: self._down.bytes_sent,
+                lambda: self._down.unacknowledged,
+                self._left_out.append,
+                clock,
+            ).take
         self._counters = LinkCounters()
         self._uplink = Uplink(self, self._counters, frames=frames, live=True, clock=clock)
         self._pacer, self._playout = PausePacer(), PlayoutBuffer()
@@ -219,12 +227,10 @@ class Talk:
                 return
             assert isinstance(item, Frames)
             item = Sound(_sound(item.codes))
-        kept = item if self._downlink is None else self._downlink.take(item)
+        kept = self._take(item)
         if kept is None:
             return
         for data, _ in self._relay.send(kept):
-            if self._downlink is not None:
-                self._downlink.sent(len(data))
             self._down.send(data)
 
     # ------------------------------------------------------------------------- who listens

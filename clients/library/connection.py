@@ -61,8 +61,8 @@ class connect:
     server of ``facodec.v1`` does not know: short voices, packets for one with stamps, what makes
     packets of codes smaller, and whether frames may be left out where nobody speaks, to be sent and
     to be read (:class:`clients.library.packets.PausePacket`). ``live``: of a room the newest is
-    worth most, and what the link does not take in time is not to be sent. ``ca``: file with the certificates to
-    trust for ``wss://``, by default the system's. The other options are those of
+    worth most, and what the link does not take in time is not to be sent. ``ca``: file with the
+    certificates to trust for ``wss://``, by default the system's. The other options are those of
     :class:`streaming.wire.protocol.Hello`.
 
     Raises ConnectError (ServerUnreachable, ServerFull, NotAuthorized, WrongProtocol) when no

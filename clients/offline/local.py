@@ -41,6 +41,12 @@ class Computed:
     seconds: float
     talker: np.ndarray | None = None
 
+    @property
+    def sound(self) -> np.ndarray:
+        """The sound among the media, float32 (n,)."""
+        parts = [item.samples for item in self.media if isinstance(item, Sound)]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
+
 
 class LocalCodec:
     """One codec and one model thread: calls queue up in order, the event loop goes on.
@@ -197,12 +203,6 @@ class LocalDecoder:
     async def _sound(self, work: Work[np.ndarray]) -> Computed:
         samples, seconds = await self._local.run(work)
         return Computed([Sound(self._level.apply(samples))], seconds)
-
-
-def samples_of(computed: Computed) -> np.ndarray:
-    """The sound among the media, float32 (n,)."""
-    parts = [item.samples for item in computed.media if isinstance(item, Sound)]
-    return np.concatenate([np.zeros(0, np.float32), *parts])
 
 
 def load_codec(model: str | None) -> Codec:

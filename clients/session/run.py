@@ -73,10 +73,9 @@ class LiveRun:
         self._feed: Feed | None = None
         self._gate: SpeechGate | None = None
         self._uplink: Uplink | None = None
-        self._connections = 0
+        self._connections = self._surplus = 0
         self._resume: str | None = None
         self._in_session = self._goes_on = self._told = False
-        self._surplus = 0
         self.stopped = asyncio.Event()
         self.progress = Progress(time.monotonic())
 
@@ -353,7 +352,7 @@ class LiveRun:
         async for packet in paced(session) if self._plays_live(session) else session:
             await self._take(session, packet, decoder)
         if decoder is not None:
-            self._play(_sound(await decoder.flush()))
+            self._play((await decoder.flush()).sound)
         return session.totals
 
     def _plays_live(self, session: Session) -> bool:
@@ -372,7 +371,7 @@ class LiveRun:
             samples = packet.samples
         elif decoder is not None:
             computed = await decoder.push(packet)
-            samples, computing = _sound(computed), computed.seconds
+            samples, computing = computed.sound, computed.seconds
         else:
             return
         wait = self._play(samples, fills=isinstance(packet, Filling))
@@ -389,10 +388,8 @@ class LiveRun:
     def _play(self, samples: np.ndarray, *, fills: bool = False) -> float | None:
         surplus, self._surplus = self._surplus, 0
         self.progress.samples_out += len(samples) - surplus
-        if self._sink is None:
-            return None
-        self._shaping.forget(surplus)
-        return self._sink.play(self._shaping.to_hear(samples), surplus, fills=fills)
+        shaped = self._shaping.to_hear(samples, surplus)
+        return self._sink.play(shaped, surplus, fills=fills) if self._sink is not None else None
 
     async def _show_status(self) -> None:
         sampler = Sampler(self.progress)
@@ -401,9 +398,3 @@ class LiveRun:
             self.progress.count_devices(self._source, self._sink)
             self.progress.trouble = self._uplink.trouble if self._uplink is not None else ""
             self._reporter.show(sampler.take(time.monotonic()))
-
-
-def _sound(computed: Computed) -> np.ndarray:
-    from clients.offline.local import samples_of
-
-    return samples_of(computed)

@@ -8,25 +8,45 @@ from collections.abc import Callable
 import numpy as np
 
 from facodec.config import SAMPLE_RATE
+from streaming.server.outbox import Outbox
+from streaming.server.socket import ServerSocket
+from streaming.server.watching import SessionAccount
 from streaming.wire.linkwatch import FULL, LinkWatch
 from streaming.wire.media import Media, Pause, Sound, Timbre
 
 LOOK_EVERY = 0.1
 """Seconds from one look at the socket to the next: each costs a call of the system."""
-OVERHEAD = 4
-"""Bytes that WebSocket adds to a message, or nearly."""
 FADE = SAMPLE_RATE // 125
 """Samples of the crossfade where sound was left out."""
 
 
-class Downlink:
-    """One listener's. ``outstanding``: bytes handed over that the other end has not acknowledged;
-    ``clock``: monotonic seconds."""
+def way_down(
+    outbox: Outbox, socket: ServerSocket, account: SessionAccount, clock: Callable[[], float]
+) -> Callable[[Media], Media | None]:
+    """:meth:`Downlink.take` of the way down over a socket, behind an outbox."""
+    return Downlink(
+        lambda: outbox.taken,
+        lambda: outbox.size + socket.outstanding,
+        account.leave_out,
+        clock,
+    ).take
 
-    def __init__(self, outstanding: Callable[[], int], clock: Callable[[], float]) -> None:
-        self._outstanding, self._clock = outstanding, clock
+
+class Downlink:
+    """One listener's. ``sent``: bytes handed over so far, ``outstanding``: those of them that the
+    other end has not acknowledged; ``leave_out``: told of frames that are not sent; ``clock``:
+    monotonic seconds."""
+
+    def __init__(
+        self,
+        sent: Callable[[], int],
+        outstanding: Callable[[], int],
+        leave_out: Callable[[int], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._sent, self._outstanding = sent, outstanding
+        self._leave_out, self._clock = leave_out, clock
         self._watch = LinkWatch()
-        self._sent = 0
         self._looked = float("-inf")
         self._is_full = self._broke_off = False
         self._last = np.zeros(0, np.float32)
@@ -39,6 +59,7 @@ class Downlink:
         self._look()
         if self._is_full:
             self._broke_off = True
+            self._leave_out(int(item.frames))
             return None
         if isinstance(item, Sound):
             if self._broke_off:
@@ -47,10 +68,6 @@ class Downlink:
         self._broke_off = False
         return item
 
-    def sent(self, size: int) -> None:
-        """A message of so many bytes is on its way."""
-        self._sent += size + OVERHEAD
-
     def _look(self) -> None:
         now = self._clock()
         if now - self._looked < LOOK_EVERY:
@@ -58,7 +75,7 @@ class Downlink:
         self._looked = now
         outstanding = self._outstanding()
         if outstanding or not self._watch.is_idle:
-            self._watch.look(now, self._sent, outstanding)
+            self._watch.look(now, self._sent(), outstanding)
             self._is_full = self._watch.lag > FULL
 
 
@@ -66,6 +83,6 @@ def _joined(last: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """Samples (n,) without a jump from those sent before: these go on backwards, under a fade."""
     count = min(FADE, len(last), len(samples))
     ramp = np.linspace(0.0, 1.0, count, endpoint=False, dtype=np.float32)
-    joined = samples.copy()
+    joined: np.ndarray = samples.copy()
     joined[:count] = samples[:count] * ramp + last[len(last) - count :][::-1] * (1 - ramp)
     return joined

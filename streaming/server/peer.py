@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 
 from websockets.asyncio.server import broadcast
@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from facodec.config import MIN_LAYERS
 from streaming.engine.streams import Outcome, Stream
-from streaming.server.downlink import Downlink
+from streaming.server.downlink import way_down
 from streaming.server.ending import Ending, error_event, say_goodbye
 from streaming.server.gate import Visitor
 from streaming.server.journal import SessionJournal
@@ -72,7 +72,7 @@ class Peer:
         self._room_deadline: float | None = None
         self._done_reason: DoneReason = "end"
         self._pause_timer: asyncio.TimerHandle | None = None
-        self._downlink: Downlink | None = None
+        self._take: Callable[[Media], Media | None] = lambda item: item
         self._progress = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -335,23 +335,19 @@ class Peer:
         for data, frames in self._session.finish(reason, talker):
             self._outbox.put(data, frames)
         self._runtime.metrics.frames_in += self._session.totals.frames_in
-        going = reason == "shutdown"
-        self._end(Ending(1001, "server shutting down") if going else Ending(1000))
+        self._end(Ending(1001, "server shutting down") if reason == "shutdown" else Ending(1000))
 
     def _put_media(self, item: Media, stamps: Stamps | None) -> None:
         for data, frames in self._session.send(item, stamps):
-            if self._downlink is not None:
-                self._downlink.sent(len(data))
             self._outbox.put(data, frames)
             self._runtime.metrics.frames_out += frames
 
     def _join(self, hello: Hello) -> None:
         self.wants = hello.formats()[1] or "pcm"
         if hello.live:
-            self._downlink = Downlink(self._outstanding, self._runtime.clock)
-        name = hello.room or ""
+            self._take = way_down(self._outbox, self._socket, self.account, self._runtime.clock)
         self._room_deadline = self._runtime.clock() + self._runtime.settings.room_wait
-        self._room = self._runtime.rooms.join(name, self, self._visitor.waits_as)
+        self._room = self._runtime.rooms.join(hello.room or "", self, self._visitor.waits_as)
 
     def on_replaced(self) -> None:
         """The publisher has come back over another connection."""
@@ -361,9 +357,6 @@ class Peer:
         self._visitor.end_session()
         (*_, (done, _)) = self._session.finish("replaced")
         self._end(Ending(1000, "replaced", done))
-
-    def _outstanding(self) -> int:
-        return self._outbox.size + self._socket.outstanding
 
     def _check_room(self, now: float) -> None:
         waits = self._room_deadline is not None and not self._session.is_open
@@ -392,11 +385,8 @@ class Peer:
         self._outbox.put(ready)
 
     def on_media(self, item: Media, stamps: Stamps | None) -> None:
-        if self._ending.done():
-            return
-        kept = item if self._downlink is None else self._downlink.take(item)
+        kept = None if self._ending.done() else self._take(item)
         if kept is None:
-            self.account.leave_out(int(item.frames))
             return
         self._put_media(kept, stamps)
         if self._outbox.frames > self._outbox_limit:

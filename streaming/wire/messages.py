@@ -149,8 +149,7 @@ class Hello:
     """Identity of the entropy coder's tables that the client has."""
     pauses: bool | None = None
     """Whether frames may be missing both ways where nobody speaks."""
-    live: bool | None = None
-    """Whether what a subscriber's link does not take in time is not to be sent."""
+    live: bool | None = None  # what a listener's link does not take in time is not sent
 
     @property
     def converts(self) -> bool:
