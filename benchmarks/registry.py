@@ -23,6 +23,7 @@ PARTS = {
     "gpu": "all that is to be known of a GPU: batches, precisions, captured graphs",
     "quality": "PESQ, STOI, log-mel distance and pitch of a model on a folder of speech",
     "voice": "voice conversion, the words it keeps, and what the codes leak",
+    "noise": "speech in noise, noise alone, silence, voices from noisy or short recordings",
     "training": "hours of speech that an hour of one core trains on, by stage, and where it goes",
     "link": "delay, silence and words over bad paths between two namespaces, beside Opus (root)",
     "loss": "words lost against frames lost: concealed, and with gaps",

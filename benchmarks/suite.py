@@ -6,7 +6,6 @@ The report is written anew after each part, so whatever ends the run, what was m
 from __future__ import annotations
 
 import argparse
-import signal
 import time
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.kit.common import Result, duration, reason, say, write_json
 from benchmarks.registry import parse, part_module
-from clients.ending import INTERRUPTED
+from clients.ending import status_of
 
 if TYPE_CHECKING:
     from benchmarks.report.page import Report
@@ -96,19 +95,15 @@ def run(args: argparse.Namespace) -> int:
         "parts": earlier_parts(args.out) if args.update else {},
     }
     status = 0
-    # To be told to end is to be interrupted: what was measured is kept.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for number, (key, planned) in enumerate(chosen := plan(args), start=1):
             say(f"{report.TITLES.get(key, key)} ({number} of {len(chosen)})")
             run_planned(key, planned, args, made)
             write(args.out, made)
         made["complete"] = True
-    except KeyboardInterrupt:
-        status = INTERRUPTED
+    except KeyboardInterrupt as end:
+        status = status_of(end)
         say("interrupted: the report holds what was measured so far")
-    finally:
-        signal.signal(signal.SIGTERM, before)
     made["machine"] = machine.describe(args.threads, args.seed)  # torch is known by now
     write(args.out, made)
     if args.json:

@@ -21,6 +21,11 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM has come: a command leaves as after Ctrl-C, and removes its unfinished files."""
 
 
+def status_of(end: KeyboardInterrupt) -> int:
+    """The exit status of a command that this ended: INTERRUPTED or TERMINATED."""
+    return TERMINATED if isinstance(end, Terminated) else INTERRUPTED
+
+
 def run(command: Callable[[], int]) -> int:
     """Returns the exit status of ``command``: its own, INTERRUPTED or TERMINATED.
 
@@ -46,10 +51,8 @@ def run(command: Callable[[], int]) -> int:
         signal.signal(number, handlers[number][1])
     try:
         return command()
-    except Terminated:
-        return TERMINATED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as end:
+        return status_of(end)
     except Exception:
         if not _came:
             raise

@@ -23,7 +23,7 @@ def add_server(parser: argparse.ArgumentParser, *, serve: bool = True) -> None:
     group.add_argument(
         "--server",
         metavar="URL",
-        help=f"ws:// or wss:// address (default ${SERVER_VARIABLE}, else {DEFAULT_URL})",
+        help=f"ws://, wss:// or quic:// address (default ${SERVER_VARIABLE}, else {DEFAULT_URL})",
     )
     if serve:
         group.add_argument(
@@ -43,9 +43,14 @@ def add_trust(parser: argparse._ActionsContainer) -> None:
         "everybody who can list this machine's processes)",
     )
     parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="a file of tokens, of which the first that will do is used",
+    )
+    parser.add_argument(
         "--ca",
         metavar="FILE",
-        help="certificates to trust for wss://, as PEM, in place of the system's "
+        help="certificates to trust for wss:// and quic://, as PEM, in place of the system's "
         f"(default ${CA_VARIABLE})",
     )
 
@@ -65,6 +70,13 @@ def add_codec(parser: argparse.ArgumentParser) -> None:
     add_seed(group)
     group.add_argument(
         "--local", action="store_true", help="encode and decode here, so that only codes travel"
+    )
+    group.add_argument(
+        "--redundancy",
+        type=_redundancy,
+        metavar="0..4",
+        help="with --local: repeat what matters of each packet so many packets later, 0 not at all "
+        "(default 2 over quic://, where packets may be lost, else 0)",
     )
     group.add_argument(
         "--no-pauses",
@@ -199,10 +211,30 @@ def server(options: argparse.Namespace) -> str | None:
     return given
 
 
-def token(options: argparse.Namespace) -> str | None:
-    """The token given, or that of the environment."""
-    given: str | None = options.token or os.environ.get(TOKEN_VARIABLE)
-    return given
+def token(options: argparse.Namespace, all_rights: bool = False) -> str | None:
+    """The token given, the first in the file given, or that of the environment.
+
+    ``all_rights``: a token in a file is used only if it has them all. Raises UsageError.
+    """
+    if options.token_file is None:
+        given: str | None = options.token or os.environ.get(TOKEN_VARIABLE)
+        return given
+    from clients.errors import UsageError
+    from facodec.files import shown, why
+    from streaming.wire.tokens import read_token_file
+
+    if options.token is not None:
+        raise UsageError("--token and --token-file both say who asks: leave one of them out")
+    try:
+        found = read_token_file(options.token_file)
+    except OSError as error:
+        raise UsageError(f"cannot read {shown(options.token_file)}: {why(error)}") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    for token, grant in found:
+        if grant.is_everything or not all_rights:
+            return token
+    raise UsageError(f"expected a token with all rights in {shown(options.token_file)}, got none")
 
 
 def ca(options: argparse.Namespace) -> str | None:
@@ -223,6 +255,10 @@ def layers(text: str) -> int:
 
 def _frames(text: str) -> int:
     return _between(text, 1, 8)
+
+
+def _redundancy(text: str) -> int:
+    return _between(text, 0, 4)
 
 
 def _seed(text: str) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 OPTION = "--"
+LONG_USAGE = 4
+"""Lines of usage that a mistake is still told below."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,7 +33,10 @@ class Parser(argparse.ArgumentParser):
         """Ends the program with status 2, the message and what unknown options may mean."""
         if not self._suggested:
             message += "".join(self._suggestions())
-        super().error(message)
+        usage = self.format_usage()
+        if usage.count("\n") > LONG_USAGE:  # would push the message out of sight
+            usage = f"usage: {self.prog} ...; {self.prog} --help shows all of it\n"
+        self.exit(2, f"{usage}{self.prog}: error: {message}\n")
 
     def options(self) -> Iterator[str]:
         """Yields the options of this parser and its subparsers, without their dashes."""

@@ -40,6 +40,8 @@ export interface Hello {
   /** v2. */
   pauses?: boolean;
   live?: boolean;
+  /** v2: 1 to 4. */
+  redundancy?: number;
 }
 
 export interface Ready {
@@ -57,6 +59,7 @@ export interface Ready {
   voices?: "compact";
   coder?: string;
   pauses?: true;
+  redundancy?: number;
   /** v2: `seq` of the first frame; 0 where left out. */
   first?: number;
 }
@@ -68,10 +71,15 @@ export interface Audio {
   type: "audio"; seq: number; data: Uint8Array; t?: number; stamps?: Stamps;
 }
 
-/** msgpack in v1; in v2 `n s s codes stamps?`. */
+/** msgpack in v1; in v2 `n s s codes stamps?`, with a repeat
+ * `0x70+n-1 s s d m-and-r repeat codes stamps?`. */
 export interface Codes {
   type: "codes"; seq: number; n: number; data: Uint8Array; t?: number; stamps?: Stamps;
+  repeat?: Repeat;
 }
+
+/** Three codes of each of `n` frames, the first of them `back` frames before the message's own. */
+export interface Repeat { back: number; n: number; data: Uint8Array }
 
 /** msgpack; in v2 with compact voices `0x61` (estimate) or `0x62` (exact) and 124 bytes. */
 export interface Voice {

@@ -10,14 +10,18 @@ SERVER = ("torch", "safetensors", "tqdm")
 EXTRAS = {
     "server": SERVER,
     "train": (*SERVER, "matplotlib"),
-    "bench": (*SERVER, "pesq", "pystoi", "pocketsphinx", "resemblyzer"),
+    "bench": (*SERVER, "pesq", "pystoi", "speechmos", "pocketsphinx", "resemblyzer"),
     "onnx": (*SERVER, "onnx", "onnxscript", "onnxruntime"),
     "av": ("av",),
     "denoise": ("pyrnnoise",),
     "top": ("rich",),
+    "quic": ("aioquic",),
 }
 """Extra -> modules without which it is not installed."""
-TITLES = {"torch": "PyTorch, which computes the codec", "av": "PyAV", "pyrnnoise": "RNNoise"}
+TITLES = {
+    "torch": "PyTorch, which computes the codec", "av": "PyAV", "pyrnnoise": "RNNoise",
+    "aioquic": "aioquic, which speaks QUIC",
+}  # fmt: skip
 
 
 class MissingExtra(ImportError):
@@ -26,7 +30,7 @@ class MissingExtra(ImportError):
 
 def need(extra: str, *modules: str) -> None:
     """Raises MissingExtra where one of the ``modules``, by default all of the extra's, or what
-    computes the codec (but for ``av``, ``denoise`` and ``top``) is not installed."""
+    computes the codec (but for ``av``, ``denoise``, ``top`` and ``quic``) is not installed."""
     wanted = (*SERVER, *modules) if modules else EXTRAS[extra]
     for module in wanted:
         if find_spec(module) is None:

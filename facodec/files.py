@@ -15,7 +15,6 @@ import tempfile
 from contextlib import suppress
 from io import RawIOBase
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 STANDARD = Path("-")
@@ -249,12 +248,7 @@ class Replacement(RawIOBase):
     def __enter__(self) -> Replacement:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             self.commit()
         else:

@@ -64,7 +64,7 @@ def speech_folder() -> Path:
 @pytest.fixture(scope="session")
 def bench_tools() -> None:
     """Tools that ``pip install facodec-live[bench]`` brings, parts of which need a compiler."""
-    wanted = ("pesq", "pystoi", "matplotlib", "pocketsphinx", "resemblyzer")
+    wanted = ("pesq", "pystoi", "speechmos", "matplotlib", "pocketsphinx", "resemblyzer")
     absent = [name for name in wanted if find_spec(name) is None]
     if absent:
         missing(f"{', '.join(absent)}: pip install 'facodec-live[bench]'")

@@ -36,7 +36,6 @@ TESTED_THROUGH: dict[str, str] = {
     "benchmarks.attacks.recordings": "tests/benchmarks/parts/test_fuzz.py",
     "facodec.arrays": "tests/facodec/test_codec.py",
     "facodec.streams.converter": "tests/facodec/streams/test_conversion.py",
-    "clients.options": "tests/system/test_cli_help.py",
     "clients.offline.verify": "tests/system/test_bundled_model.py",
     "clients.session.demo": "tests/system/test_cli_files.py",
     "clients.session.top": "tests/system/test_keys.py",

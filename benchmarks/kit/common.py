@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.kit.present import Table
-from clients.ending import INTERRUPTED
+from clients.ending import status_of
 
 Result = dict[str, Any]
 Measure = Callable[[argparse.Namespace, Result], None]
@@ -35,15 +35,15 @@ def run_part(
     result: Result | None = None,
 ) -> int:
     """Measures into ``result``, or one of its own, then prints; Ctrl-C prints what was measured so
-    far. Returns the exit status."""
+    far, and so does SIGTERM. Returns the exit status."""
     from benchmarks.kit import machine
 
     result = {} if result is None else result
     status = 0
     try:
         measure(args, result)
-    except KeyboardInterrupt:
-        status = INTERRUPTED
+    except KeyboardInterrupt as end:
+        status = status_of(end)
         print("interrupted: what was measured so far", file=sys.stderr)
     facts = machine.describe(getattr(args, "threads", None), getattr(args, "seed", 0))
     if args.json:

@@ -18,11 +18,18 @@ ROOM = "talk"
 @dataclass(frozen=True)
 class Contender:
     """A way to speak. ``frames``: frames a packet in ``facodec.v2``; ``opus_ms``: a packet of Opus;
-    one of them is None."""
+    one of them is None. ``redundancy``: over QUIC, packets from one to its repeat, 0 for none;
+    None: over TCP."""
 
     name: str
     frames: int | None = None
     opus_ms: int | None = None
+    redundancy: int | None = None
+
+    @property
+    def over_quic(self) -> bool:
+        """Whether it goes over QUIC."""
+        return self.redundancy is not None
 
     def offline(self, said: Audio) -> Audio:
         """The talk (n,) through the codec alone, in its place."""
@@ -54,8 +61,10 @@ class Contender:
         return [sys.executable, "-m", "benchmarks.link.opus", *words]
 
     def _session(self, url: str) -> Sequence[str]:
-        frames = ("--frames-per-packet", str(self.frames))
-        return ("--server", url, "--local", "--reconnect", "--json", *frames)
+        own = ["--frames-per-packet", str(self.frames)]
+        if self.over_quic:
+            own += ["--redundancy", str(self.redundancy)]
+        return ("--server", url, "--local", "--reconnect", "--json", *own)
 
 
 def _client(out: str) -> list[str]:
@@ -65,6 +74,8 @@ def _client(out: str) -> list[str]:
 CONTENDERS = {
     "v2-4": Contender("facodec.v2, 4 frames", frames=4),
     "v2-1": Contender("facodec.v2, 1 frame", frames=1),
+    "quic-4": Contender("facodec.v2, 4 frames, QUIC", frames=4, redundancy=0),
+    "quic-4-2": Contender("facodec.v2, 4 frames, QUIC, repeats", frames=4, redundancy=2),
     "opus-20": Contender("Opus 6, 20 ms", opus_ms=20),
     "opus-60": Contender("Opus 6, 60 ms", opus_ms=60),
 }

@@ -23,13 +23,15 @@ QUEUE = 0.4
 class Stage:
     """Conditions from ``since`` on. ``rate``: bit/s, IP headers included; ``delay``: s one way;
     ``jitter``: s that it is shorter or longer, evenly spread, packets staying in order; ``loss``:
-    share of packets."""
+    share of packets, lost ``burst`` in a row on average (Gilbert's channel of two states; None:
+    each for itself)."""
 
     since: float = 0.0
     rate: float = FAR
     delay: float = CLEAN_DELAY
     jitter: float = 0.0
     loss: float = 0.0
+    burst: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,14 @@ class Way:
         self._random = np.random.default_rng(seed)
         self._free_at = -FAR
         self._last = -FAR
+        self._loses = False
 
     def arrival(self, now: float, size: int) -> float | None:
         """Time at which a packet of ``size`` bytes that is sent ``now`` comes out; None where it is
         lost."""
         stage = self._stages[self._index(now)]
-        if self._random.random() < stage.loss:
+        self._loses = self._random.random() < self._chance(stage)
+        if self._loses:
             return None
         begin = max(now, self._free_at)
         if begin - now > self._queue:
@@ -69,6 +73,14 @@ class Way:
         delay = stage.delay + self._random.uniform(-stage.jitter, stage.jitter)
         self._last = max(self._last, self._free_at + delay)
         return self._last
+
+    def _chance(self, stage: Stage) -> float:
+        """Probability that the next packet is lost."""
+        if stage.burst is None or not stage.loss:
+            return stage.loss
+        if self._loses:
+            return 1.0 - 1.0 / stage.burst
+        return stage.loss / ((1.0 - stage.loss) * stage.burst)
 
     def _index(self, now: float) -> int:
         return max(0, sum(self._begin(stage) <= now for stage in self._stages) - 1)
@@ -128,6 +140,8 @@ def cell_edge(seconds: float) -> Path:
     return Path("edge of a cell", "rate and delay wander, and fade", tuple(stages), EDGE_QUEUE)
 
 
+BURST = 1.5
+"""Packets lost in a row, on average, where they are in bursts."""
 NARROW = 1.3 * 9.66e3
 """Bit/s: 1.3 times what 8 frames a packet take with headers, see docs/link.md."""
 
@@ -142,11 +156,16 @@ def paths(seconds: float) -> dict[str, Path]:
         stage = Stage(loss=percent / 100)
         return Path(f"{percent} % lost", "each packet for itself", (stage,))
 
+    def bursty(percent: int) -> Path:
+        stage = Stage(loss=percent / 100, burst=BURST)
+        return Path(f"{percent} % in bursts", "1.5 packets in a row on average", (stage,))
+
     return {
         "clean": Path("clean", "20 ms one way"),
         "loss-2": lossy(2),
         "loss-5": lossy(5),
         "loss-10": lossy(10),
+        **{f"burst-{percent}": bursty(percent) for percent in (2, 5, 10, 20)},
         "jitter": Path("50 ± 20 ms", "one way, in order", (Stage(delay=0.05, jitter=0.02),)),
         "kbit-32": slow(32),
         "kbit-16": slow(16),

@@ -25,7 +25,8 @@ from benchmarks.link.conditions import Path as Conditions
 from benchmarks.link.forward import BACK, THERE, Entry
 from benchmarks.link.hearing import Heard
 from benchmarks.link.namespaces import Namespace
-from clients.options import TOKEN_VARIABLE
+from clients.options import CA_VARIABLE, TOKEN_VARIABLE
+from streaming.server.tls import own_certificate
 
 if TYPE_CHECKING:
     from benchmarks.link.sound import Audio
@@ -116,9 +117,13 @@ def carry(
             **os.environ, "XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder),
             TOKEN_VARIABLE: secrets.token_hex(8), "NO_PROXY": "*", "no_proxy": "*",
         }  # fmt: skip
-        url = ""
-        if contender.opus_ms is None:
-            url = stack.enter_context(_server(far if side == "up" else near, surroundings))
+        url, place = "", far if side == "up" else near
+        if contender.over_quic:
+            certificate = own_certificate(folder, [place.address])
+            surroundings[CA_VARIABLE] = str(certificate)
+            url = stack.enter_context(_server(place, surroundings, str(certificate)))
+        elif contender.opus_ms is None:
+            url = stack.enter_context(_server(place, surroundings))
         mouth, ear = folder / "mouth.npz", folder / "ear.npz"
         listener = _start(far, contender.listener(url, FAR, str(ear)), surroundings)
         stack.callback(listener.finish)
@@ -200,23 +205,22 @@ def _forwarder(
 
 
 @contextmanager
-def _server(place: Namespace, environment: dict[str, str]) -> Iterator[str]:
-    words = (
-        "--host",
-        place.address,
-        "--port",
-        "0",
-        "--log-level",
-        "warning",
-        "--max-sessions",
-        "4",
-    )
+def _server(
+    place: Namespace, environment: dict[str, str], certificate: str | None = None
+) -> Iterator[str]:
+    """The address of a server; over QUIC where it has a ``certificate``."""
+    words = [
+        "--host", place.address, "--port", "0", "--log-level", "warning", "--max-sessions", "4",
+    ]  # fmt: skip
+    if certificate is not None:
+        words += ["--tls-cert", certificate, "--quic-port", "0"]
     process = place.start(
         [*CLI, "serve", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
         start_new_session=True,
     )  # fmt: skip
     server = Watched(process)
     try:
-        yield server.wait_for("serving at ").split("serving at ")[1].split()[0]
+        told = "serving at " if certificate is None else "and at "
+        yield server.wait_for(told).split(told)[1].split()[0]
     finally:
         end(process)

@@ -46,7 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, metavar="DIR", help="folder of speech (default: the bundled sample)")
     add("--seconds", type=duration, help="of each talk (default 60, 15 if quick)")
     add("--path", action="append", metavar="NAME", help="repeat for more (default: all)")
-    add("--codec", action="append", metavar="NAME", help="v2-4, v2-1, opus-20, opus-60 (all)")
+    add(
+        "--codec",
+        action="append",
+        metavar="NAME",
+        help="v2-4, v2-1, quic-4, quic-4-2, opus-20, opus-60 (all)",
+    )
     add("--side", choices=("up", "down"), default="up",
         help="the path lies before the server or behind it (default %(default)s)")  # fmt: skip
     add("--at-once", type=whole_number, default=AT_ONCE, metavar="N",
@@ -107,6 +112,7 @@ def side_by_side(works: Sequence[Callable[[], T]], at_once: int) -> Iterator[T]:
 
 def _contenders(names: list[str] | None, known: dict[str, Contender]) -> dict[str, Contender]:
     from benchmarks.peers.libopus import library
+    from facodec.extras import need
 
     unknown = [name for name in names or () if name not in known]
     if unknown:
@@ -114,6 +120,8 @@ def _contenders(names: list[str] | None, known: dict[str, Contender]) -> dict[st
     chosen = {key: one for key, one in known.items() if names is None or key in names}
     if any(one.opus_ms for one in chosen.values()):
         library()
+    if any(one.over_quic for one in chosen.values()):
+        need("quic")
     return chosen
 
 

@@ -31,6 +31,7 @@ COLUMNS = {
     "pesq": ("PESQ-wb", "{:.2f}"),
     "stoi": ("STOI", "{:.3f}"),
     "estoi": ("ESTOI", "{:.3f}"),
+    "dnsmos": ("DNSMOS", "{:.2f}"),
     "log_mel": ("log-mel L1", "{:.3f}"),
     "level_db": ("level dB", "{:+.1f}"),
     "floor_db": ("noise floor dB", "{:+.1f}"),
@@ -69,6 +70,7 @@ def transmit(codec: Codec, layers: int) -> Callable[[Audio], Audio]:
 
 def judge(audio: Audio, decoded: Audio) -> Row:
     """All measures of one clip."""
+    from benchmarks.speech.opinion import opinion
     from facodec.training.metrics import (
         clicks,
         level_change,
@@ -79,6 +81,7 @@ def judge(audio: Audio, decoded: Audio) -> Row:
     from facodec.training.pitch import track_pitch
 
     row = quality(audio, decoded)
+    row["dnsmos"] = opinion(decoded)
     row["level_db"] = level_change(audio, decoded)
     row["floor_db"] = noise_floor_change(audio, decoded)
     row["clicks"] = float(clicks(audio, decoded))
@@ -154,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
     import facodec
     from benchmarks.speech.clips import clips, use_one_thread
 
-    need("bench", "pesq", "pystoi")
+    need("bench", "pesq", "pystoi", "speechmos")
     use_one_thread()
     codec = facodec.load(args.model)
     speech = clips(args.data, args.clips)

@@ -93,6 +93,7 @@ def _corpus(codec: Any) -> CodedCorpus:
         lengths=np.array([len(audio) // HOP]),
         speakers=np.zeros(1, np.int64),
         names=("slt",),
+        noisy=np.zeros(1, np.bool_),
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.link.activity import VoiceActivity
 from facodec.link.bands import Audio, BandMeter, Powers, decibel
+from facodec.training.noise import noise_of
 
 AUDIBLE = 30.0
 """dB below its loud frames that a frame of clean speech still counts as speech."""
@@ -76,12 +77,7 @@ def noise(kind: str, seconds: float, voices: Sequence[Audio] = (), seed: int = 0
         return np.asarray(
             sum(_even(np.resize(np.roll(v, 7 * i), count)) for i, v in enumerate(voices))
         )
-    made = r.standard_normal(count).astype(np.float32)
-    if kind == "pink":
-        spectrum = np.fft.rfft(made)
-        spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 1))
-        made = np.fft.irfft(spectrum, count).astype(np.float32)
-    return made
+    return noise_of(kind, count, r)
 
 
 def decide(audio: Audio, prosody: Sequence[int] | None = None) -> NDArray[np.bool_]:

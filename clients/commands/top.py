@@ -22,11 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"(default ${options.SERVER_VARIABLE}, else {options.DEFAULT_URL})",
     )
     options.add_trust(parser)
-    parser.add_argument(
-        "--token-file",
-        metavar="FILE",
-        help="the server's file of tokens, of which the first with all rights is used",
-    )
     parser.add_argument("--once", action="store_true", help="print a table and end")
     parser.add_argument("--json", action="store_true", help="print JSON, an object a line")
     parser.add_argument(
@@ -46,34 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
     with suppress(KeyboardInterrupt):
         top(
             options.server(arguments) or options.DEFAULT_URL,
-            token=_token(arguments),
+            token=options.token(arguments, all_rights=True),
             ca=options.ca(arguments),
             once=arguments.once,
             as_json=arguments.json,
             interval=arguments.interval,
         )
     return 0
-
-
-def _token(arguments: argparse.Namespace) -> str | None:
-    """The token given, or the first in the file that includes all rights. Raises UsageError."""
-    from clients.errors import UsageError
-    from facodec.files import shown, why
-    from streaming.wire.tokens import read_token_file
-
-    if arguments.token_file is None:
-        return options.token(arguments)
-    if arguments.token is not None:
-        raise UsageError("--token and --token-file both say who asks: leave one of them out")
-    try:
-        found = read_token_file(arguments.token_file)
-    except OSError as error:
-        raise UsageError(f"cannot read {shown(arguments.token_file)}: {why(error)}") from None
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    token = next((token for token, grant in found if grant.is_everything), None)
-    if token is None:
-        raise UsageError(
-            f"expected a token with all rights in {shown(arguments.token_file)}, got none"
-        )
-    return token

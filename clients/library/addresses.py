@@ -17,8 +17,11 @@ from facodec.files import shown
 LONGEST_ADDRESS = 2048
 NO_ADDRESS = (InvalidURI, ValueError, OverflowError)
 """Raised for an address that is none."""
+QUIC = "quic://"
+"""Beginning of an address for QUIC."""
 SCHEMES = {"": "ws", "http": "ws", "https": "wss"}
 """Beginnings of addresses that people type or copy from a browser, and those that are meant."""
+_PORT = re.compile(r"^wss?://[^/?@]*:([0-9]{1,9})(?:[/?]|$)")
 _PLACE = re.compile(r"[\w.:\[\]-]{1,80}(?:/[\w./-]{0,80})?", re.ASCII)
 
 
@@ -27,9 +30,13 @@ def check_address(url: str) -> WebSocketURI:
     try:
         return _parts(url)
     except NO_ADDRESS as error:
-        raise ConnectError(
-            f"{shown(without_secrets(url)[:100])!r} is no server address; one is {_like(url)}"
-        ) from error
+        given = shown(without_secrets(url)[:100])
+        port = _PORT.search(given)
+        if port and not 0 < int(port[1]) < 1 << 16:
+            raise ConnectError(
+                f"expected a port of 1 to 65535 in {given!r}, got {port[1]}"
+            ) from error
+        raise ConnectError(f"{given!r} is no server address; one is {_like(url)}") from error
 
 
 def proxy_for(url: str) -> str | None:
@@ -49,6 +56,11 @@ def without_secrets(address: str) -> str:
     return f"{scheme}{mark}{place.rpartition('@')[2]}{'?...' if query else ''}"
 
 
+def is_quic(url: str) -> bool:
+    """Whether an address is one for QUIC."""
+    return url.lower().startswith(QUIC)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address means this machine."""
     name = host.rstrip(".").lower()
@@ -64,7 +76,8 @@ def is_loopback(host: str) -> bool:
 def _parts(url: str) -> WebSocketURI:
     if len(url) > LONGEST_ADDRESS:
         raise ValueError("too long")
-    parts = parse_uri(url)
+    # Host, port and path are written as in the address of a WebSocket.
+    parts = parse_uri(f"wss://{url[len(QUIC) :]}" if is_quic(url) else url)
     parts.host.encode("idna")
     if not 0 < parts.port < 1 << 16:
         raise ValueError("no such port")

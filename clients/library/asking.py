@@ -20,8 +20,14 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
-from clients.errors import WrongProtocol
-from clients.library.addresses import check_address, is_loopback, proxy_for, without_secrets
+from clients.errors import UsageError, WrongProtocol
+from clients.library.addresses import (
+    check_address,
+    is_loopback,
+    is_quic,
+    proxy_for,
+    without_secrets,
+)
 from clients.library.certificates import client_context
 from clients.library.refusals import explain_failure, explain_handshake
 
@@ -43,8 +49,10 @@ def ask(
 ) -> dict[str, Any]:
     """The JSON object that the server at ``url`` (``ws://`` or ``wss://``) answers at ``path``,
     relative to that address, within ``timeout`` s. ``token``, ``ca``: see
-    :class:`clients.connect`. Raises ConnectError."""
+    :class:`clients.connect`. Raises ConnectError, and UsageError for an address for QUIC."""
     server = check_address(url)
+    if is_quic(url):
+        raise UsageError("a server is asked over ws:// or wss://: give that address")
     _, place, base, query, _ = urlsplit(url)
     scheme = "https" if server.secure else "http"
     here = urlunsplit((scheme, place.rpartition("@")[2], base, "", ""))

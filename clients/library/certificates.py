@@ -10,7 +10,7 @@ from clients.errors import UsageError
 def client_context(url: str, ca: str | None) -> ssl.SSLContext | None:
     """The TLS context for a server's address; None for ``ws://``. ``ca``: a file with the only
     certificates, as PEM, that are trusted, else the system's are. Raises UsageError."""
-    if not url.lower().startswith(("wss:", "https:")):
+    if not url.lower().startswith(("wss:", "https:", "quic:")):
         return None
     try:
         return ssl.create_default_context(cafile=ca)

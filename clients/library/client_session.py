@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +21,7 @@ from clients.library.clock import ClockEstimate
 from clients.library.packets import (
     AudioPacket,
     CodesPacket,
+    LostPacket,
     Packet,
     PausePacket,
     Times,
@@ -29,7 +31,9 @@ from clients.library.packets import (
 from clients.library.wire import ClientWire
 from facodec.config import CODE_BITS, HOP, MIN_LAYERS
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of, need_model
+from facodec.link.repair import widened
 from streaming.wire import protocol
+from streaming.wire.assembly import Assembly, Piece
 from streaming.wire.belonging import BOTH_ENDS
 from streaming.wire.protocol import (
     Audio,
@@ -42,6 +46,7 @@ from streaming.wire.protocol import (
     Hello,
     Noise,
     Ready,
+    Repeat,
     ServerMessage,
     Stamps,
     Voice,
@@ -104,6 +109,8 @@ class ClientSession:
         self._untold = 0
         self._is_paused = False
         self._frames_read = 0
+        self._assembly: Assembly | None = None
+        self._last: np.ndarray | None = None
 
     @property
     def ready(self) -> Ready:
@@ -149,12 +156,14 @@ class ClientSession:
         for start in range(0, codes.shape[1], self.ready.limits.max_frames):
             part = codes[:, start : start + self.ready.limits.max_frames]
             count = part.shape[1]
+            if self._untold and self._encoding.lossy:  # else it might be taken for a loss
+                yield self._tell_pause()
             estimate = self._encoding.due_estimate(self._frames_sent)
             if estimate is not None:
                 yield self._message(estimate)
             stamp = self._stamp(captured) if self._encoding.stamps_codes() else None
-            data = self._encoding.pack(part)
-            yield self._message(Codes(self._frames_sent, count, data, stamp))
+            data, repeat = self._encoding.pack(part), self._encoding.repeat(self._frames_sent, part)
+            yield self._message(Codes(self._frames_sent, count, data, stamp, repeat=repeat))
             self._frames_sent += count
             self._untold, self._is_paused = 0, False
 
@@ -247,14 +256,52 @@ class ClientSession:
             return [Answered(message.t0)]
         if isinstance(message, Done):
             self.totals = message
-            return [Ended(message)]
-        try:
+            return [*self.settled(arrived, ended=True), Ended(message)]
+        if self._assembly is not None and isinstance(message, (Codes, Noise)):
+            with self._valid():
+                self._assembly.put(message, arrived)
+            return self.settled(arrived)
+        with self._valid():
             events = (self._left_out(message), self._packet(message, arrived))
+        return [event for event in events if event is not None]
+
+    def settled(self, now: float, *, ended: bool = False) -> list[Event]:
+        """Returns codes of a lossy way that are in order by now, or in place of lost ones; all
+        where it has ``ended``. Raises like :meth:`receive`."""
+        if self._assembly is None:
+            return []
+        pieces = self._assembly.flush() if ended else self._assembly.take(now)
+        with self._valid():
+            return [self._settled(piece, now) for piece in pieces]
+
+    def patience(self, now: float) -> float | None:
+        """Seconds until :meth:`settled` may return more though nothing comes; None: never."""
+        return None if self._assembly is None else self._assembly.wait(now)
+
+    def _settled(self, piece: Piece, now: float) -> Packet:
+        message = piece.message
+        if isinstance(message, Codes):
+            packet = self._codes(message, now)
+            self._last = packet.codes[:, -1]
+            return packet
+        if isinstance(message, Repeat):
+            essence = self._encoding.unpack_repeat(message)
+            codes = belonging(widened(essence, self._last, self.ready.layers), self.identity)
+            self._last = codes[:, -1]
+            return CodesPacket(piece.first, codes, Times(now), repaired=True)
+        if isinstance(message, Noise):
+            return PausePacket(piece.first, piece.count, message.data)
+        return LostPacket(piece.first, piece.count)
+
+    @contextmanager
+    def _valid(self) -> Iterator[None]:
+        """Takes what is wrong with the server's messages for what it is."""
+        try:
+            yield
         except protocol.ProtocolError as error:
             raise self._invalid(error.sentence) from error
         except ValueError as error:
             raise self._invalid(str(error)) from error
-        return [event for event in events if event is not None]
 
     def _decode(self, data: bytes) -> ServerMessage:
         self.wire.bytes_down += len(data)
@@ -285,6 +332,7 @@ class ClientSession:
         self._ready, self._identity = ready, theirs
         self._encoding.agree(ready)
         self._frames_read = ready.first or 0
+        self._assembly = Assembly(self._frames_read) if self._encoding.lossy else None
         return Opened(ready)
 
     def _left_out(self, message: ServerMessage) -> PausePacket | None:
@@ -303,14 +351,17 @@ class ClientSession:
             samples = protocol.pcm_from_bytes(message.data, self.hello.pcm)
             return AudioPacket(message.seq, samples, self._times(message.stamps, arrived))
         if isinstance(message, Codes):
-            self.wire.codes_bits_down += _bits(message, self.ready.layers)
-            codes = self._encoding.unpack(message.data, self.ready.layers, message.n)
-            codes = belonging(codes, self.identity)
-            return CodesPacket(message.seq, codes, self._times(message.stamps, arrived))
+            return self._codes(message, arrived)
         if isinstance(message, Voice):
             timbre = belonging(message.vector(), self.identity)
             return VoicePacket(timbre, message.is_exact, message.alike)
         return None
+
+    def _codes(self, message: Codes, arrived: float) -> CodesPacket:
+        self.wire.codes_bits_down += _bits(message, self.ready.layers)
+        codes = self._encoding.unpack(message.data, self.ready.layers, message.n)
+        codes = belonging(codes, self.identity)
+        return CodesPacket(message.seq, codes, self._times(message.stamps, arrived))
 
     def _times(self, stamps: Stamps | None, arrived: float) -> Times:
         if stamps is None:

@@ -57,18 +57,21 @@ class connect:
     voice the server knows. ``ready_timeout``: seconds to wait for ``ready``; None waits for ever,
     which a subscriber may want. ``wire``: adds this session to an earlier count. ``identity``: the
     model of the client's own, where it encodes or decodes; by default that which ``voice`` or
-    ``talker`` carry. ``voices``, ``stamps``, ``coder``, ``pauses``: wishes for the wire, which a
-    server of ``facodec.v1`` does not know: short voices, packets for one with stamps, what makes
-    packets of codes smaller, and whether frames may be left out where nobody speaks, to be sent and
-    to be read (:class:`clients.library.packets.PausePacket`). ``live``: of a room the newest is
-    worth most, and what the link does not take in time is not to be sent. ``ca``: file with the
-    certificates to trust for ``wss://``, by default the system's. The other options are those of
+    ``talker`` carry. ``voices``, ``stamps``, ``coder``, ``pauses``, ``redundancy``: wishes for the
+    wire, which a server of ``facodec.v1`` does not know: short voices, packets for one with stamps,
+    what makes packets of codes smaller, whether frames may be left out where nobody speaks, to be
+    sent and to be read (:class:`clients.library.packets.PausePacket`), and how many packets of
+    codes later one repeats what matters of it. ``datagrams``: over ``quic://``, whether codes go in
+    datagrams, some of which are lost (:class:`clients.library.packets.LostPacket`). ``live``: of a
+    room the newest is worth most, and what the link does not take in time is not to be sent.
+    ``ca``: file with the certificates to trust for ``wss://`` and ``quic://``, by default the
+    system's. The other options are those of
     :class:`streaming.wire.protocol.Hello`.
 
     Raises ConnectError (ServerUnreachable, ServerFull, NotAuthorized, WrongProtocol) when no
     session comes about, ServerError when the server refuses what was asked for, UsageError for a
-    token or certificates that cannot be used, and ModelMismatch where voice, client and server are
-    of different models.
+    token or certificates that cannot be used, MissingExtra where there is no QUIC, and
+    ModelMismatch where voice, client and server are of different models.
     """
 
     def __init__(
@@ -96,6 +99,8 @@ class connect:
         coder: FrameCoder | None = None,
         pauses: bool = False,
         live: bool = False,
+        redundancy: int | None = None,
+        datagrams: bool = True,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -103,6 +108,7 @@ class connect:
         self._url = url
         self._coder = coder
         self._ca = ca
+        self._datagrams = datagrams
         self._ready_timeout = ready_timeout
         self._clock = clock
         self._wire = wire
@@ -131,10 +137,13 @@ class connect:
             stamps=stamps,
             pauses=pauses or None,
             live=live or None,
+            redundancy=redundancy,
         )
 
     async def __aenter__(self) -> Session:
-        socket = await open_socket(self._url, self._hello.token, self._ca)
+        socket = await open_socket(
+            self._url, self._hello.token, self._ca, datagrams=self._datagrams
+        )
         self._session = Session(socket, self._hello, self._wire, self._clock, self._coder)
         try:
             await self._session.start(self._ready_timeout)

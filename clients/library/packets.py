@@ -35,11 +35,13 @@ class AudioPacket:
 
 @dataclass(frozen=True, eq=False)
 class CodesPacket:
-    """Codes int64 (K, n) from frame ``seq`` on."""
+    """Codes int64 (K, n) from frame ``seq`` on. ``repaired``: the packet was lost, and these are
+    the repeat of its first three codes; what is beyond them was held from before."""
 
     seq: int
     codes: np.ndarray
     times: Times
+    repaired: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,15 @@ class PausePacket:
     noise: bytes
 
 
-Packet: TypeAlias = AudioPacket | CodesPacket | VoicePacket | PausePacket
+@dataclass(frozen=True, eq=False)
+class LostPacket:
+    """``frames`` frames from ``seq`` on that were lost on the way, for good. Only over QUIC."""
+
+    seq: int
+    frames: int
+
+
+Packet: TypeAlias = AudioPacket | CodesPacket | VoicePacket | PausePacket | LostPacket
 
 
 @dataclass

@@ -113,6 +113,8 @@ def explain_close(error: ConnectionClosed) -> str:
     says = f": {reason}" if reason else ""
     if code == 1001:
         return f"the server is shutting down{says}"
+    if code in (429, 503):  # before the hello, over QUIC
+        return f"the server is full{says}: try again later, or use another"
     if code == 1013:
         return f"the server is overloaded{says}; try again later"
     return f"the server closed the connection (code {code}{says})"

@@ -16,7 +16,7 @@ from clients.library.clock import ClockEstimate
 from clients.library.packets import AudioPacket, Packet, WireCount
 from clients.library.refusals import explain_close
 from clients.library.silence import Silence
-from clients.library.socket import CLOSE_TIMEOUT, ClientSocket
+from clients.library.socket import CLOSE_TIMEOUT, AnySocket
 from clients.library.wire import ClientWire
 from facodec.config import SAMPLE_RATE
 from facodec.identity import ModelIdentity, belonging
@@ -48,13 +48,14 @@ class Session:
 
     def __init__(
         self,
-        socket: ClientSocket,
+        socket: AnySocket,
         hello: Hello,
         wire: WireCount | None = None,
         clock: Callable[[], float] = time.monotonic,
         coder: FrameCoder | None = None,
     ) -> None:
-        self._state = ClientSession(hello, wire, clock, ClientWire(socket.subprotocol, coder))
+        encoding = ClientWire(socket.subprotocol, coder, lossy=socket.lossy)
+        self._state = ClientSession(hello, wire, clock, encoding)
         self._socket = socket
         self._before = self.wire.bytes_up, self.wire.messages_up
         self._now = clock
@@ -98,9 +99,10 @@ class Session:
         return self._state.totals
 
     @property
-    def transport(self) -> asyncio.Transport:
-        """The connection beneath, for who counts its bytes."""
-        return self._socket.transport
+    def transport(self) -> asyncio.Transport | None:
+        """The TCP connection beneath, for who counts its bytes; None over QUIC."""
+        transport = self._socket.transport
+        return transport if isinstance(transport, asyncio.Transport) else None
 
     @property
     def bytes_sent(self) -> int:
@@ -330,9 +332,13 @@ class Session:
 
     async def _receive(self) -> list[Event]:
         try:
-            data = await self._socket.recv(decode=False)
+            # Without a limit where nothing is waited for; a lossy way alone waits for anything.
+            patience = self._state.patience(self._now())
+            data = await asyncio.wait_for(self._socket.recv(decode=False), patience)
         except ConnectionClosed as error:
             raise ConnectionLost(self._explain(error)) from error
+        except asyncio.TimeoutError:
+            return self._state.settled(self._now())
         return self._state.receive(data)
 
     async def _reader_has_finished(self) -> None:

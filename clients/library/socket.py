@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
 from websockets.exceptions import InvalidHandshake, ProxyError
 
-from clients.library.addresses import proxy_for
+from clients.library.addresses import is_quic, proxy_for
 from clients.library.certificates import client_context
 from clients.library.refusals import explain_failure, explain_handshake
+from facodec.extras import need
 from streaming.wire import protocol
 from streaming.wire.transport import repeat_soon, unacknowledged
+
+if TYPE_CHECKING:
+    from clients.library.quic import QuicClientSocket
 
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
@@ -23,6 +29,8 @@ FRAME_BYTES, TLS_BYTES = 6, 22
 class ClientSocket(ClientConnection):
     """A WebSocket that counts what comes in: ``received`` reads so far, whatever they bring."""
 
+    lossy = False
+    """Whether messages may be lost on the way."""
     received = 0
 
     def data_received(self, data: bytes) -> None:
@@ -42,9 +50,21 @@ class ClientSocket(ClientConnection):
         return FRAME_BYTES + TLS_BYTES * (self.transport.get_extra_info("ssl_object") is not None)
 
 
-async def open_socket(url: str, token: str | None, ca: str | None) -> ClientSocket:
-    """Connects to a server, up to the upgrade to a WebSocket. Raises ConnectError, and UsageError
-    for certificates that cannot be used."""
+AnySocket: TypeAlias = "ClientSocket | QuicClientSocket"
+"""A connection to a server, as a session uses it."""
+
+
+async def open_socket(
+    url: str, token: str | None, ca: str | None, *, datagrams: bool = True
+) -> AnySocket:
+    """Connects to a server, up to the upgrade to a WebSocket, or over QUIC; ``datagrams``: whether
+    codes may then be lost. Raises ConnectError, UsageError for certificates that cannot be used,
+    and MissingExtra."""
+    if is_quic(url):
+        need("quic")
+        from clients.library.quic import open_quic
+
+        return await open_quic(url, ca, datagrams=datagrams, timeout=OPEN_TIMEOUT)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     tls = client_context(url, ca)
     proxy = proxy_for(url)

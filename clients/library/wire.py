@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from facodec import bitstream
 from facodec.link.entropy import FrameCoder
+from facodec.link.repair import check_essence_size, pack_essence, unpack_essence
 from streaming.wire import binary
 from streaming.wire.framing import framing_of
 from streaming.wire.media import Timbre
@@ -19,18 +21,25 @@ from streaming.wire.protocol import (
     ClientMessage,
     Hello,
     Ready,
+    Repeat,
     ServerMessage,
     Voice,
 )
+from streaming.wire.repeats import Repeats
 
 
 class ClientWire:
     """The client's half of one connection's wire. ``subprotocol``: that the server chose;
-    ``coder``: with which codes may be coded, if it has the same tables."""
+    ``coder``: with which codes may be coded, if it has the same tables; ``lossy``: packets of codes
+    may be lost or overtake each other."""
 
-    def __init__(self, subprotocol: str | None, coder: FrameCoder | None = None) -> None:
+    def __init__(
+        self, subprotocol: str | None, coder: FrameCoder | None = None, *, lossy: bool = False
+    ) -> None:
         self.subprotocol = subprotocol or SUBPROTOCOL
-        self._framing = framing_of(subprotocol)
+        self.lossy = lossy
+        self._framing = framing_of(subprotocol, lossy=lossy)
+        self._repeats: Repeats | None = None
         self._offered = coder
         self._coder: FrameCoder | None = None
         self._voices: VoiceBudget | None = None
@@ -51,6 +60,8 @@ class ClientWire:
             self._voices = VoiceBudget()
             self._framing.compact_voices = True
         self.pauses = bool(ready.pauses)
+        if ready.redundancy is not None:
+            self._repeats = Repeats(ready.redundancy)
 
     def encode(self, message: ClientMessage) -> bytes:
         return self._framing.to_server(message)
@@ -68,6 +79,18 @@ class ClientWire:
         if self._coder is None:
             return bitstream.unpack(data, layers=layers, frames=frames)
         return self._coder.decode(data, layers, frames)
+
+    def repeat(self, seq: int, codes: np.ndarray) -> Repeat | None:
+        """The repeat to go with a packet of codes (K, n) from frame ``seq`` on, if any."""
+        if self._repeats is None:
+            return None
+        essence = partial(pack_essence, codes, self._coder)
+        return self._repeats.add(seq, codes.shape[1], essence)
+
+    def unpack_repeat(self, repeat: Repeat) -> np.ndarray:
+        """Codes (3, n) of a repeat. Raises ValueError."""
+        check_essence_size(len(repeat.data), repeat.n, self._coder)
+        return unpack_essence(repeat.data, repeat.n, self._coder)
 
     def estimate(self, vector: np.ndarray) -> bool:
         """Whether an estimate (256,) may be sent now; if not, :meth:`due_estimate` gives it."""

@@ -13,12 +13,13 @@ import numpy as np
 
 import facodec
 from clients.errors import ClientError
-from clients.library.packets import CodesPacket, PausePacket, VoicePacket
+from clients.library.packets import CodesPacket, LostPacket, PausePacket, VoicePacket
 from facodec.arrays import check_timbre
 from facodec.codec import Codec
 from facodec.config import MIN_LAYERS
 from facodec.identity import belonging, model_of, need_model
 from facodec.link.pauses import PauseLevel
+from facodec.link.repair import SPOKEN_ON, spoken_on
 from facodec.names import anonymous_seed, is_anonymous
 from facodec.streams.batching import Work, run_alone
 from facodec.streams.conversion import raised
@@ -26,7 +27,7 @@ from facodec.streams.converter import Conversion, Converted, ConverterLine
 from facodec.streams.lanes import prepare_thread
 from facodec.streams.lines import NEUTRAL, DecoderLine
 from facodec.streams.talkers import Heard, Spoken, TalkerLine
-from streaming.wire.media import Frames, Media, Pause, Sound, Timbre
+from streaming.wire.media import Frames, Media, Pause, Repaired, Sound, Timbre
 from streaming.wire.session import REMEMBERED
 
 T = TypeVar("T")
@@ -179,23 +180,33 @@ class LocalDecoder:
         self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
         self._level = PauseLevel()
 
-    async def push(self, packet: CodesPacket | VoicePacket | PausePacket) -> Computed:
+    async def push(self, packet: CodesPacket | VoicePacket | PausePacket | LostPacket) -> Computed:
         if isinstance(packet, VoicePacket):
             self._timbre = check_timbre(packet.timbre)
             return Computed([], 0.0)
         frames = self._frames(packet)
         if not frames.frames:  # a pause that begins
             return Computed([], 0.0)
-        return await self._sound(self._line.push(frames.codes, self._timbre))
+        return await self._sound(self._line.push(frames.heard, self._timbre))
 
-    def _frames(self, packet: CodesPacket | PausePacket) -> Frames:
+    def _frames(self, packet: CodesPacket | PausePacket | LostPacket) -> Frames:
         if isinstance(packet, PausePacket):
             self._level.pause(packet.noise)
             return Pause(packet.seq, packet.frames, self._newest, MIN_LAYERS, None)
         self._level.speech()
-        frames = Frames(packet.codes)
+        if isinstance(packet, LostPacket):
+            return self._concealed(packet)
+        frames = (Repaired if packet.repaired else Frames)(packet.codes)
         self._newest.append(frames)
         return frames
+
+    def _concealed(self, packet: LostPacket) -> Frames:
+        last = self._newest[-1].codes[:, -1] if self._newest else None
+        says_level = self._local.codec.says_level
+        spoken = spoken_on(last, min(packet.frames, SPOKEN_ON), says_level=says_level)
+        left, end = packet.frames - spoken.shape[1], packet.seq + packet.frames
+        pause = Pause(end - left, left, self._newest, MIN_LAYERS, None)
+        return Frames(np.concatenate([spoken, pause.codes[:MIN_LAYERS]], axis=1))
 
     async def flush(self) -> Computed:
         return await self._sound(self._line.flush(self._timbre))

@@ -9,7 +9,6 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, TextIO
 
 try:
@@ -91,12 +90,7 @@ class Keyboard:
             self._look_on()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._terminal is None:
             return
         if self._timer is not None:

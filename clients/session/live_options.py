@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from clients.library.addresses import is_quic
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.names import is_anonymous
 from facodec.recording import SUFFIX
 from streaming.wire.protocol import Role
+
+REDUNDANCY = 2
+"""Packets from one to its repeat over a network that loses: so many in a row cost detail alone."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class LiveOptions:
     fast: bool = False
     pauses: bool = True
     """Whether frames in which nobody speaks are left out, where both ends encode and decode."""
+    redundancy: int | None = None
+    """Packets from one to its repeat, 0 for none; None: as the transport wants it."""
     reconnect: bool = False
     input: Path | None = None
     output: Path | None = None
@@ -75,6 +81,14 @@ class LiveOptions:
         """Whether frames may be left out: not of a file whose result is to be exact, nor of what
         the server converts."""
         return self.pauses and not self.fast and self.role != "convert"
+
+    @property
+    def repeats(self) -> int | None:
+        """Packets from one to its repeat, where codes travel and may be lost; None: nothing is
+        repeated."""
+        loses = is_quic(self.url) and not self.fast
+        wanted = self.redundancy if self.redundancy is not None else REDUNDANCY * loses
+        return wanted if self.local and wanted else None
 
     @property
     def plays(self) -> bool:

@@ -11,8 +11,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from clients.library.packets import CodesPacket, Packet, PausePacket
+from clients.library.packets import CodesPacket, LostPacket, Packet, PausePacket
 from facodec.config import HOP
+from facodec.link.repair import SPOKEN_ON
 from streaming.wire.pausing import PauseClock
 
 SOON = 0.005
@@ -76,6 +77,9 @@ class PausePacer:
             surplus = self._clock.on_speech(packet.codes.shape[1])
             self._clock.take_back()
             return [Surplus(surplus), packet] if surplus else [packet]
+        if isinstance(packet, LostPacket):  # what would come late is left out
+            missing = self._clock.on_pause(packet.frames, now)
+            return [LostPacket(packet.seq + packet.frames - missing, min(missing, SPOKEN_ON))]
         if not isinstance(packet, PausePacket):
             return [packet]
         missing = self._clock.on_pause(packet.frames, now)

@@ -187,19 +187,19 @@ class LiveRun:
             pitch=None if here else wanted.pitch,
             talker=self._talker.for_server,
             identity=None if self._local is None else self._local.codec.identity,
-            # A file read fast is to come out as the codec gives it, to the last bit.
             voices="exact" if wanted.fast else "compact",
             coder=None if self._local is None else self._local.codec.coder,
             live=wanted.hears_live,
             pauses=self._local is not None and wanted.may_pause and voicing.role != "convert",
+            redundancy=wanted.repeats,
+            datagrams=not wanted.fast,
             ready_timeout=None if wanted.role == "subscribe" else OPEN_TIMEOUT,
             wire=self.progress.wire,
         )
 
     async def _use(self, session: Session) -> None:
         self._connections += 1
-        self._resume = session.ready.resume
-        self._in_session = True
+        self._resume, self._in_session = session.ready.resume, True
         if self._tape is not None and (remark := self._tape.begin(session.identity)):
             self._reporter.say(remark)
         self._say_connected(session)

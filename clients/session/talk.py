@@ -14,6 +14,7 @@ import numpy as np
 from clients import options as given
 from clients.audio.files import keep_apart
 from clients.errors import ClientError, ServerError, UsageError
+from clients.library.addresses import is_quic
 from clients.library.connection import check_server
 from clients.offline import voicebook as voices
 from clients.session.keys import keys
@@ -116,6 +117,7 @@ async def _live(options: argparse.Namespace, role: Role, room: str | None) -> No
             reconnect=options.reconnect,
             fast=getattr(options, "fast", False),
             pauses=getattr(options, "pauses", True),
+            redundancy=getattr(options, "redundancy", None),
             input=getattr(options, "input", None),
             output=getattr(options, "output", None),
             device_in=getattr(options, "device_in", None),
@@ -200,6 +202,8 @@ def _check(options: argparse.Namespace) -> None:
     for path in inputs:
         need_input(path)
     if not serve:
+        if is_quic(given.server(options) or ""):
+            need("quic")
         url = given.server(options) or given.DEFAULT_URL
         check_server(url, given.token(options), given.ca(options))
     elif options.model is None:

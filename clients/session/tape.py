@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 from clients.errors import ClientError
 from clients.library.packets import CodesPacket, Packet, VoicePacket
@@ -75,11 +74,6 @@ class Tape:
     def __enter__(self) -> Tape:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._file is not None:
             self._file.__exit__(kind, error, trace)

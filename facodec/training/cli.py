@@ -135,7 +135,7 @@ def _corpus(args: argparse.Namespace, config: TrainConfig) -> Corpus | CodedCorp
         return pack(args.data, cache)
     if args.init is None:
         raise ValueError(f"stage {config.stage!r} needs a model to go on from: give --init MODEL")
-    return pack_coded(args.data, cache, facodec.load(args.init))
+    return pack_coded(args.data, cache, facodec.load(args.init), noisy=config.noisy > 0)
 
 
 def _start_from(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:

@@ -21,17 +21,20 @@ from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
 from facodec.training.corpus import SHORTEST, find_files, read_speech
+from facodec.training.noise import spoil
 from facodec.weights.hashing import identity_of
 
 FORMAT = 1
 """Raised when the packed layout changes, so that caches are rebuilt."""
+NOISY_EACH = 4
+"""Files of which one is packed in noise too."""
 
 
 @dataclass(frozen=True)
 class CodedCorpus:
     """samples int16 (200 N,) and codes int16 (N, 6) of all utterances one after the other;
     timbres float32 (U, 256); starts, lengths (U,) in frames; speakers (U,) numbers, and their
-    names (S,)."""
+    names (S,); noisy (U,) where codes and timbre were heard in noise, and samples are without."""
 
     samples: NDArray[np.int16]
     codes: NDArray[np.int16]
@@ -40,23 +43,36 @@ class CodedCorpus:
     lengths: NDArray[np.int64]
     speakers: NDArray[np.int64]
     names: tuple[str, ...]
+    noisy: NDArray[np.bool_]
 
     @property
     def hours(self) -> float:
         return float(self.lengths.sum()) * HOP / SAMPLE_RATE / 3600
 
 
-def pack_coded(folder: Path, cache: Path, codec: Codec) -> CodedCorpus:
+def pack_coded(folder: Path, cache: Path, codec: Codec, noisy: bool = False) -> CodedCorpus:
     """Packs the speech below ``folder`` with its codes into a sub-folder of ``cache``, or opens
-    what is there; another model, or other files, make another folder."""
-    files = find_files(folder)
+    what is there; another model, or other files, make another folder.
+
+    ``noisy`` adds a part of it once more, with the codes of what is heard in noise and
+    reverberation.
+    """
+    clean = _packed(folder, find_files(folder), cache, codec)
+    if not noisy:
+        return clean
+    return _joined(clean, _packed(folder, find_files(folder)[::NOISY_EACH], cache, codec, True))
+
+
+def _packed(
+    folder: Path, files: list[Path], cache: Path, codec: Codec, noisy: bool = False
+) -> CodedCorpus:
     listing = "\n".join(f"{p.relative_to(folder)} {p.stat().st_size}" for p in files)
     model = identity_of(cast(LiveModel, codec.model))
     key = hashlib.sha256(f"{FORMAT}\n{model}\n{listing}".encode()).hexdigest()[:12]
-    target = cache / f"{folder.name}-coded-{key}"
+    target = cache / f"{folder.name}-{'noisy' if noisy else 'coded'}-{key}"
     if not (target / "index.json").exists():
         target.mkdir(parents=True, exist_ok=True)
-        _write(folder, files, target, codec)
+        _write(folder, files, target, codec, noisy)
     return open_coded(target)
 
 
@@ -71,14 +87,34 @@ def open_coded(target: Path) -> CodedCorpus:
         lengths=np.array(index["lengths"], dtype=np.int64),
         speakers=np.array(index["speakers"], dtype=np.int64),
         names=tuple(index["names"]),
+        noisy=np.full(len(index["lengths"]), index.get("noisy", False)),
     )
 
 
-def _write(folder: Path, files: list[Path], target: Path, codec: Codec) -> None:
+def _joined(clean: CodedCorpus, noisy: CodedCorpus) -> CodedCorpus:
+    """One corpus of two, whose speakers go by their names."""
+    numbers = {name: i for i, name in enumerate(clean.names)}
+    speakers = np.array([numbers[noisy.names[i]] for i in noisy.speakers])
+    frames = int(clean.lengths.sum())
+    return CodedCorpus(
+        samples=np.concatenate((clean.samples, noisy.samples)),
+        codes=np.concatenate((clean.codes, noisy.codes)),
+        timbres=np.concatenate((clean.timbres, noisy.timbres)),
+        starts=np.concatenate((clean.starts, noisy.starts + frames)),
+        lengths=np.concatenate((clean.lengths, noisy.lengths)),
+        speakers=np.concatenate((clean.speakers, speakers)),
+        names=clean.names,
+        noisy=np.concatenate((clean.noisy, noisy.noisy)),
+    )
+
+
+def _write(folder: Path, files: list[Path], target: Path, codec: Codec, noisy: bool) -> None:
     samples, codes, timbres, lengths, speakers = [], [], [], [], []
     names: dict[str, int] = {}
+    random = np.random.default_rng(len(files))
+    another = _Others(files, random)
     for path, audio in _long_enough(files):
-        frames = codec.encode(audio)
+        frames = codec.encode(spoil(audio, another, random) if noisy else audio)
         samples.append(np.round(np.clip(audio, -1.0, 1.0) * 32767.0).astype(np.int16))
         codes.append(frames.codes.T.astype(np.int16))
         timbres.append(frames.timbre)
@@ -90,7 +126,7 @@ def _write(folder: Path, files: list[Path], target: Path, codec: Codec) -> None:
     np.save(target / "samples.npy", np.concatenate(samples))
     np.save(target / "codes.npy", np.concatenate(codes))
     np.save(target / "timbres.npy", np.stack(timbres))
-    index = {"lengths": lengths, "speakers": speakers, "names": list(names)}
+    index = {"lengths": lengths, "speakers": speakers, "names": list(names), "noisy": noisy}
     (target / "index.json").write_text(json.dumps(index))
 
 
@@ -99,3 +135,13 @@ def _long_enough(files: list[Path]) -> Iterator[tuple[Path, NDArray[np.float32]]
         audio = read_speech(path)
         if len(audio) >= SHORTEST and np.isfinite(audio).all():
             yield path, audio
+
+
+class _Others:
+    """Draws speech of any of the files."""
+
+    def __init__(self, files: list[Path], random: np.random.Generator) -> None:
+        self._files, self._random = files, random
+
+    def __call__(self) -> NDArray[np.float32]:
+        return read_speech(self._files[int(self._random.integers(len(self._files)))])

@@ -1,9 +1,10 @@
 """Training of the decoder alone, on codes that a frozen encoder gave: old streams stay decodable.
 
 A row is spoken from its own codes and compared with the recording, some rows without all of their
-detail, as they sound at low rates. What conversions sound like is kept: for codes without detail,
-in another's voice and at the voice's pitch, the envelopes have to stay those of the decoder that
-was started from (learning without forgetting, Li & Hoiem 2016).
+detail, as they sound at low rates, some from codes that were heard in noise. What conversions sound
+like is kept: for codes without detail, in another's voice and at the voice's pitch, the envelopes
+have to stay those of the decoder that was started from (learning without forgetting, Li & Hoiem
+2016).
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from facodec.config import ABSENT, CONTENT_LAYERS, DETAIL_LAYERS, HOP, MIN_LAYER
 from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference
+from facodec.training.pesq import PesqDisturbance
 
 WARM_UP = 30
 """Frames at the start of a crop that only fill the decoder's past."""
+QUIET = 1e-5
+"""Mean power of a row in which PESQ, to which all is equally loud, hears nothing worth learning."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class DecoderLosses:
     mel: Tensor
     level: Tensor
     kept: Tensor
+    pesq: Tensor | float = 0.0
     commit: Tensor | float = 0.0
     words_used: Tensor | float = 1.0
 
@@ -68,6 +73,8 @@ class CodedSampler:
         weights = np.array([_weight(name, config.speaker_weights) for name in corpus.names])
         chances = corpus.lengths * weights[corpus.speakers]
         chances[corpus.lengths < config.frames // 2] = 0.0
+        for part, share in ((corpus.noisy, config.noisy), (~corpus.noisy, 1.0 - config.noisy)):
+            chances[part] *= share / max(1e-9, chances[part].sum())
         if not chances.sum() > 0:
             raise ValueError(f"no utterance has {config.frames // 2} frames and a weight above 0")
         self._chances = chances / chances.sum()
@@ -114,6 +121,7 @@ class DecoderObjective:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.split(".")[0] in self.trained)
         self.distance = MelDistance().to(model.average_first.device)
+        self.disturbance = PesqDisturbance().to(model.average_first.device)
         self.networks = nn.ModuleDict({"before": self.before})
         self.keepers: dict[str, object] = {}
         self.random = torch.Generator().manual_seed(config.seed)
@@ -132,7 +140,13 @@ class DecoderObjective:
         mel, level = self.distance(ours, theirs), level_difference(ours, theirs)
         kept = self._kept(batch)
         total = c.mel_weight * mel + c.level_weight * level + c.decoder_kept_weight * kept
-        return DecoderLosses(total, mel, level, kept)
+        if not c.pesq_weight:
+            return DecoderLosses(total, mel, level, kept)
+        loud = theirs.square().mean(1) > QUIET
+        with torch.autocast(ours.device.type, enabled=False):
+            heard = self.disturbance(ours, theirs)
+        pesq = (heard * loud).sum() / loud.sum().clamp_min(1)
+        return DecoderLosses(total + c.pesq_weight * pesq, mel, level, kept, pesq)
 
     def _speak(self, codes: Tensor, timbre: Tensor) -> Tensor:
         """codes (B, 6, T) -> audio (B, 200 T), the first hop being the one before the codes."""

@@ -194,7 +194,7 @@ class Decode:
             self._level.speech()
         if not item.frames:  # a pause that begins
             return []
-        return self._sound(self._decoder.push(item.codes, self._timbre))
+        return self._sound(self._decoder.push(item.heard, self._timbre))
 
     def finish(self) -> Work[list[Media]]:
         return self._sound(self._decoder.flush(self._timbre))

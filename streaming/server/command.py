@@ -12,6 +12,8 @@ EXAMPLES = """\
                                                   page for browsers at http://127.0.0.1:8765
   facodec serve --host 0.0.0.0 --token-file FILE  for other machines, which have to show a token
   facodec serve --host 0.0.0.0 --token-file FILE --tls-cert cert.pem --tls-key key.pem   as wss://
+  facodec serve --host 0.0.0.0 --token-file FILE --tls-self-signed --quic-port 8765
+                                                  beside that as quic://, for networks that lose
   facodec serve --model weights/ --port 9000      a model from a folder
 Ctrl-C or SIGTERM lets sessions finish, a second one does not."""
 
@@ -22,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tls-self-signed",
         action="store_true",
         help="serve wss:// and https:// with a certificate of our own, which browsers warn of",
+    )
+    parser.add_argument(
+        "--quic-port",
+        type=int,
+        metavar="N",
+        help="serve quic:// too, at this UDP port, 0 takes a free one; needs a certificate, and "
+        "the extra 'quic' (default: not served)",
     )
     parser.add_argument(
         "--no-page",
@@ -42,9 +51,12 @@ def run(options: argparse.Namespace) -> int:
         chosen = replace(chosen, page=options.page)
         if options.tls_self_signed:
             chosen = _self_signed(chosen)
+        chosen = replace(chosen, quic_port=options.quic_port)
     except ValueError as error:
         raise argparse.ArgumentError(None, str(error)) from error
     need("server")
+    if chosen.quic_port is not None:
+        need("quic")
     from streaming.server import listening as server
 
     return server.run(chosen)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from ssl import SSLContext
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.server import ServerProtocol
@@ -52,6 +52,12 @@ HANDSHAKE_TIMEOUT, CLOSE_TIMEOUT = 10.0, 2.0
 
 OnRefusal = Callable[[Visitor, "str | None", int, str], None]
 """Told of a refusal: whose, the path that was asked for if known, status, sentence."""
+
+
+class HasAddress(Protocol):
+    """Transport of a connection, as far as it tells where that comes from."""
+
+    def get_extra_info(self, name: str, /) -> Any: ...
 
 
 class Arrival:
@@ -97,7 +103,7 @@ class Arrivals:
     def __len__(self) -> int:
         return len(self._all)
 
-    def enter(self, transport: asyncio.BaseTransport, end: Callable[[], object]) -> Arrival:
+    def enter(self, transport: HasAddress, end: Callable[[], object]) -> Arrival:
         """One more. ``end``: ends it at once."""
         peer = transport.get_extra_info("peername")
         address = parse_address(peer[0]) if peer else None

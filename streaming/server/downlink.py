@@ -9,7 +9,7 @@ import numpy as np
 
 from facodec.config import SAMPLE_RATE
 from streaming.server.outbox import Outbox
-from streaming.server.socket import ServerSocket
+from streaming.server.peer_socket import PeerSocket
 from streaming.server.watching import SessionAccount
 from streaming.wire.linkwatch import FULL, LinkWatch
 from streaming.wire.media import Media, Pause, Sound, Timbre
@@ -21,7 +21,7 @@ FADE = SAMPLE_RATE // 125
 
 
 def way_down(
-    outbox: Outbox, socket: ServerSocket, account: SessionAccount, clock: Callable[[], float]
+    outbox: Outbox, socket: PeerSocket, account: SessionAccount, clock: Callable[[], float]
 ) -> Callable[[Media], Media | None]:
     """:meth:`Downlink.take` of the way down over a socket, behind an outbox."""
     return Downlink(

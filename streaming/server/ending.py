@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from websockets.exceptions import ConnectionClosed
 
 from streaming.server.outbox import Outbox
-from streaming.server.socket import ServerSocket
+from streaming.server.peer_socket import PeerSocket
 from streaming.wire import protocol
 from streaming.wire.protocol import ProtocolError
 
@@ -37,7 +37,7 @@ def error_event(error: ProtocolError) -> bytes:
 
 
 async def say_goodbye(
-    ending: Ending, socket: ServerSocket, outbox: Outbox, writer: asyncio.Future[None]
+    ending: Ending, socket: PeerSocket, outbox: Outbox, writer: asyncio.Future[None]
 ) -> None:
     """Closes a connection once what waits has been sent, or its ``writer`` has ended."""
     patience: float | None = None

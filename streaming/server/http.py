@@ -60,6 +60,10 @@ class Asked:
     known_tags: frozenset[str] = frozenset()
 
 
+BARE = Asked("GET", "/", None, None, None, None, (), None, frozenset(), True)
+"""Request of a connection without HTTP: made by no page, through no proxy."""
+
+
 def read_request(request: Request) -> Asked:
     """Reads a request. Raises ValueError for one that is malformed."""
     headers = request.headers

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import serve
@@ -28,7 +28,7 @@ from streaming.server.connections import (
 )
 from streaming.server.gate import Gate, Visitor
 from streaming.server.health import health_of, prometheus_of, status_of
-from streaming.server.http import Asked, Refusal, read_request, respond
+from streaming.server.http import BARE, Asked, Refusal, read_request, respond
 from streaming.server.model_image import ModelImage
 from streaming.server.output import Output
 from streaming.server.page import Page
@@ -46,6 +46,9 @@ from streaming.server.settings import ServerSettings
 from streaming.server.socket import MAX_QUEUE
 from streaming.server.tls import server_context
 from streaming.wire.protocol import VERSIONS
+
+if TYPE_CHECKING:
+    from streaming.server.quic import QuicDoor, QuicPeerSocket
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +85,7 @@ class Server:
         self._image = None if self._page is None else ModelImage.of_first(codecs)
         self._peers: dict[Peer, asyncio.Task[Any] | None] = {}
         self._listening: WebSocketServer | None = None
+        self._quic: QuicDoor | None = None
         self._checker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Server:
@@ -112,6 +116,13 @@ class Server:
         return f"{url}/"
 
     @property
+    def quic_url(self) -> str | None:
+        """Address that clients connect to over QUIC; None where that is not served."""
+        if self._quic is None:
+            return None
+        return f"quic:{self.url.partition(':')[2].rpartition(':')[0]}:{self._quic.port}"
+
+    @property
     def sessions(self) -> int:
         return len(self._peers)
 
@@ -127,6 +138,7 @@ class Server:
         # A client that breaks off its handshake is not worth a traceback in the server's log.
         quiet = logging.getLogger(f"{__name__}.handshakes")
         quiet.setLevel(logging.CRITICAL)
+        arrivals = Arrivals(self._gate, asyncio.get_running_loop())
         self._listening = await serve(
             self._on_connection,  # type: ignore[arg-type]
             self.settings.host,
@@ -134,7 +146,7 @@ class Server:
             create_connection=partial(  # type: ignore[arg-type]
                 accept,
                 tls=self._tls,
-                arrivals=Arrivals(self._gate, asyncio.get_running_loop()),
+                arrivals=arrivals,
                 on_refusal=self._on_refusal,
                 max_size=self.settings.max_message * FLOOD,
             ),
@@ -150,6 +162,15 @@ class Server:
             close_timeout=CLOSE_TIMEOUT,
             logger=quiet,
         )
+        if self.settings.quic_port is not None:
+            from streaming.server.quic import QuicDoor
+
+            self._quic = QuicDoor(arrivals, self._refuse, self._on_connection, self._on_refusal)
+            try:
+                await self._quic.open(self.settings, self.settings.max_message * FLOOD)
+            except (OSError, ValueError):
+                self._listening.close()
+                raise
         self.runtime.start()
         self._checker = asyncio.ensure_future(self._check_peers())
 
@@ -165,6 +186,8 @@ class Server:
         for peer in list(self._peers):
             peer.cut()
         await self._peers_gone(CUT_GRACE, None)
+        if self._quic is not None:
+            self._quic.close()
         if self._checker is not None:
             self._checker.cancel()
         if (recorder := self.runtime.recorder) is not None:
@@ -191,7 +214,7 @@ class Server:
 
     # -------------------------------------------------------------------------------- connections
 
-    async def _on_connection(self, socket: Connection) -> None:
+    async def _on_connection(self, socket: Connection | QuicPeerSocket) -> None:
         socket.arrival.has_arrived()
         peer = Peer(socket, self.runtime, socket.visitor)
         self._peers[peer] = asyncio.current_task()
@@ -227,15 +250,24 @@ class Server:
             return self._page.answer(asked)
         if self._image is not None and self._image.has(asked):
             return self._hand_out(self._image, visitor, asked)
+        if not asked.is_upgrade and self._page is not None:
+            return Refusal(404, "nothing here; the page is at /")
         if not asked.is_upgrade or asked.subprotocols.isdisjoint(VERSIONS):
             upgrade = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": ", ".join(VERSIONS)}
             return Refusal(
                 426, f"speak WebSocket with subprotocol {' or '.join(VERSIONS)}", upgrade
             )
-        refusal = visitor.show(asked.token)
-        if refusal is None and (self.runtime.draining or self.runtime.occupancy.are_taken):
-            refusal = Refusal(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
-        return refusal
+        return visitor.show(asked.token) or self._when_full()
+
+    def _when_full(self) -> Refusal | None:
+        """Refusal of who has no chance of a place."""
+        if self.runtime.draining or self.runtime.occupancy.are_taken:
+            return Refusal(503, "all sessions are taken", {"Retry-After": str(RETRY_AFTER)})
+        return None
+
+    def _refuse(self, visitor: Visitor) -> Refusal | None:
+        """Reason that a connection over QUIC is refused; its token comes with the hello."""
+        return visitor.check(BARE) or self._when_full()
 
     @staticmethod
     def _hand_out(
@@ -343,6 +375,8 @@ async def _serve(server: Server, output: Output) -> int:
     gc.collect()
     gc.freeze()
     output.say(_ready_line(server))
+    if server.quic_url is not None:
+        output.say(f"and at {server.quic_url} over QUIC")
     if server.page_url is not None:
         output.say(f"page at {server.page_url} for browsers")
     journal.event("serving", url=server.url, sessions=server.capacity)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from streaming.server.peer_socket import PeerSocket
 from streaming.server.settings import ServerSettings
-from streaming.server.socket import ServerSocket
 from streaming.wire.protocol import ProtocolError
 
 
@@ -44,7 +44,7 @@ class Liveness:
 class Pulse:
     """Pings one client, and cuts it off where nothing answers or somebody has hung up."""
 
-    def __init__(self, socket: ServerSocket, settings: ServerSettings, now: float) -> None:
+    def __init__(self, socket: PeerSocket, settings: ServerSettings, now: float) -> None:
         self._socket = socket
         self._settings = settings
         self._liveness = Liveness(settings.ping_interval, now)

@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Callable, Coroutine
 from functools import partial
 
-from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed
 
 from facodec.config import MIN_LAYERS
@@ -21,11 +20,11 @@ from streaming.server.journal import SessionJournal
 from streaming.server.liveness import Pulse
 from streaming.server.outbox import Outbox
 from streaming.server.pace import FanOut, Pace
+from streaming.server.peer_socket import PeerSocket
 from streaming.server.portions import Portions
 from streaming.server.relaying import coder_for, may_pause
 from streaming.server.rooms import Broadcast, Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
-from streaming.server.socket import ServerSocket
 from streaming.server.watching import SessionAccount
 from streaming.wire.agreed import agree
 from streaming.wire.belonging import need_own_hello
@@ -36,8 +35,7 @@ from streaming.wire.session import Arrived, Ended, Event, Opened, Reply, ServerS
 
 log = logging.getLogger(__name__)
 
-PAUSE = 0.1
-"""Seconds after which a paused reader looks again at limits that move with time."""
+PAUSE = 0.1  # seconds after which a paused reader looks again at limits that move with time
 
 
 class Peer:
@@ -46,7 +44,7 @@ class Peer:
     ``visitor``: where the client comes from and what it may do.
     """
 
-    def __init__(self, socket: ServerSocket, runtime: Runtime, visitor: Visitor) -> None:
+    def __init__(self, socket: PeerSocket, runtime: Runtime, visitor: Visitor) -> None:
         settings = runtime.settings
         self._socket = socket
         self._runtime = runtime
@@ -57,7 +55,7 @@ class Peer:
             runtime.limits,
             settings.hello_timeout,
             started,
-            framing_of(socket.subprotocol),
+            framing_of(socket.subprotocol, lossy=socket.lossy),
         )
         self._journal = SessionJournal(self._session.identity, visitor.address, runtime.clock)
         self._pace = Pace(runtime.pool, settings.message_rate, runtime.clock)
@@ -72,7 +70,7 @@ class Peer:
         self._room_deadline: float | None = None
         self._done_reason: DoneReason = "end"
         self._pause_timer: asyncio.TimerHandle | None = None
-        self._take: Callable[[Media], Media | None] = lambda item: item
+        self._sift: Callable[[Media], Media | None] = lambda item: item
         self._progress = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -192,7 +190,7 @@ class Peer:
     def _send_now(self, data: bytes) -> bool:
         if self._socket.waiting:
             return False
-        broadcast((self._socket,), data)
+        self._socket.send_now(data)
         return True
 
     async def _write(self) -> None:
@@ -203,13 +201,20 @@ class Peer:
         while True:
             await self._wait_for_space()
             self._session.listen(clock())
-            data = await self._socket.recv()
-            event = self._session.receive(data, clock())
-            if isinstance(event, Arrived) and self._room is not None and self._room.listeners:
-                await self._portions.publish(event, self._room.listeners)
-            else:
-                self._on_event(event)
+            try:
+                data = await asyncio.wait_for(self._socket.recv(), self._session.patience(clock()))
+                event = self._session.receive(data, clock())
+            except asyncio.TimeoutError:  # what is missing does not come any more
+                data, event = b"", None
+            for arrived in (*self._session.settled(clock()), event):
+                await self._take(arrived)
             await self._pace.spend(len(data))
+
+    async def _take(self, event: Event | None) -> None:
+        if isinstance(event, Arrived) and self._room is not None and self._room.listeners:
+            await self._portions.publish(event, self._room.listeners)
+        else:
+            self._on_event(event)
 
     async def _wait_for_space(self) -> None:
         """Stops the reading of the socket while this session has enough queued, so that TCP
@@ -231,7 +236,7 @@ class Peer:
             return True
         return self._room is not None and self._room.holds_back()
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: Event | None) -> None:
         if isinstance(event, Reply):
             self._outbox.put(event.data)
         elif isinstance(event, Opened):
@@ -345,7 +350,7 @@ class Peer:
     def _join(self, hello: Hello) -> None:
         self.wants = hello.formats()[1] or "pcm"
         if hello.live:
-            self._take = way_down(self._outbox, self._socket, self.account, self._runtime.clock)
+            self._sift = way_down(self._outbox, self._socket, self.account, self._runtime.clock)
         self._room_deadline = self._runtime.clock() + self._runtime.settings.room_wait
         self._room = self._runtime.rooms.join(hello.room or "", self, self._visitor.waits_as)
 
@@ -359,8 +364,8 @@ class Peer:
         self._end(Ending(1000, "replaced", done))
 
     def _check_room(self, now: float) -> None:
-        waits = self._room_deadline is not None and not self._session.is_open
-        if waits and self._room_deadline is not None and now > self._room_deadline:
+        deadline = None if self._session.is_open else self._room_deadline
+        if deadline is not None and now > deadline:
             wait = self._runtime.settings.room_wait
             raise ProtocolError("unknown-room", f"no publisher came within {wait:g} s")
 
@@ -375,18 +380,13 @@ class Peer:
             self._fail(error)
             return
         ready = self._session.open(
-            broadcast.model,
-            broadcast.latency,
-            broadcast.layers,
-            first_frame,
-            coder=broadcast.coder,
-            pauses=broadcast.pauses,
-        )
+            broadcast.model, broadcast.latency, broadcast.layers, first_frame,
+            coder=broadcast.coder, pauses=broadcast.pauses,
+        )  # fmt: skip
         self._outbox.put(ready)
 
     def on_media(self, item: Media, stamps: Stamps | None) -> None:
-        kept = None if self._ending.done() else self._take(item)
-        if kept is None:
+        if self._ending.done() or (kept := self._sift(item)) is None:
             return
         self._put_media(kept, stamps)
         if self._outbox.frames > self._outbox_limit:

@@ -40,6 +40,7 @@ class ServerSettings:
     address_listeners: int | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    quic_port: int | None = None
     threads: int = 1
     max_sessions: int | None = None
     max_rooms: int = 64
@@ -70,8 +71,9 @@ class ServerSettings:
         self._check_access()
 
     def _check_limits(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"expected a port in 0..65535, got {self.port}")
+        for port in (self.port, self.quic_port or 0):
+            if not 0 <= port <= 65535:
+                raise ValueError(f"expected a port in 0..65535, got {port}")
         if not self.models:
             raise ValueError("expected at least one model, got none")
         counts = ("max_sessions", "max_rooms", "max_subscribers", "max_listeners", "max_unknown")
@@ -106,6 +108,8 @@ class ServerSettings:
         Proxies(self.trusted_proxies)
         if self.tls_key is not None and self.tls_cert is None:
             raise ValueError("a TLS key needs its certificate too: give --tls-cert")
+        if self.quic_port is not None and self.tls_cert is None:
+            raise ValueError("QUIC needs a certificate: give --tls-cert, or --tls-self-signed")
         guarded = self.tokens or self.token_file is not None
         if not (guarded or self.open or is_loopback(self.host)):
             raise ValueError(

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import State
 
@@ -48,6 +48,9 @@ TCP_CLOSED, TCP_CLOSE_WAIT = 7, 8
 
 class ServerSocket(ServerConnection):
     """One WebSocket; what :func:`websockets.asyncio.server.serve` makes of a connection."""
+
+    lossy = False
+    """Whether messages may be lost on the way."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -94,6 +97,10 @@ class ServerSocket(ServerConnection):
         """Whether the client is gone though its last words are unread. ``reset``: only if what it
         sent is lost too. Knows on Linux, False elsewhere."""
         return self._tcp_state() in ((TCP_CLOSED,) if reset else (TCP_CLOSED, TCP_CLOSE_WAIT))
+
+    def send_now(self, message: bytes) -> None:
+        """Hands over a message, whatever waits; nothing where the connection has ended."""
+        broadcast((self,), message)
 
     def ask(self) -> None:
         """Sends a ping, unless there is too much before it."""

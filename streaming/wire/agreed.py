@@ -14,18 +14,23 @@ class Agreed:
 
     ``compact``: voices in their short form, by a budget. ``stamp_every``: packets for one with
     stamps. ``coder``: makes packets of codes smaller. ``pauses``: frames may be left out where
-    nobody speaks.
+    nobody speaks. ``redundancy``: packets from one of codes to its repeat. ``lossy``: packets of
+    codes may be lost, so that pauses have to be told to their end.
     """
 
     compact: bool = False
     stamp_every: int = 1
     coder: FrameCoder | None = None
     pauses: bool = False
+    redundancy: int | None = None
+    lossy: bool = False
 
 
-def agree(hello: Hello, coder: FrameCoder | None = None, *, pauses: bool = True) -> Agreed:
+def agree(
+    hello: Hello, coder: FrameCoder | None = None, *, pauses: bool = True, lossy: bool = False
+) -> Agreed:
     """Answers the wishes of a hello. ``coder``: what its codes may be coded with here. ``pauses``:
-    whether the model's frames can stand for a pause."""
+    whether the model's frames can stand for a pause. ``lossy``: of the transport."""
     if hello.version == VERSION:
         return Agreed()
     fits = coder is not None and bool(coder.identity) and coder.identity == hello.coder
@@ -35,4 +40,6 @@ def agree(hello: Hello, coder: FrameCoder | None = None, *, pauses: bool = True)
         stamp_every=hello.stamps or STAMP_EVERY,
         coder=coder if fits else None,
         pauses=pauses and bool(hello.pauses) and "codes" in hello.formats(),
+        redundancy=hello.redundancy if "codes" in hello.formats() else None,
+        lossy=lossy,
     )

@@ -1,8 +1,9 @@
 """Media messages of ``facodec.v2``, byte by byte.
 
-The first byte tells the kind: 1 to 80 is codes, and so many frames of them; 0x80 and above is no
-media message but a msgpack map. Numbers are little-endian, sound lies at a multiple of four bytes,
-and stamps come last, so that a payload may be taken as it lies. docs/protocol.md shows each.
+The first byte tells the kind: 1 to 80 is codes, and so many frames of them; 0x70 to 0x77 is 1 to 8
+frames with the repeat of earlier ones; 0x80 and above is no media message but a msgpack map.
+Numbers are little-endian, sound lies at a multiple of four bytes, and stamps come last, so that a
+payload may be taken as it lies. docs/protocol.md shows each.
 """
 
 from __future__ import annotations
@@ -10,9 +11,19 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from facodec.config import SAMPLE_RATE
-from streaming.wire.messages import MAX_FRAMES_PER_MESSAGE, NOISE_BYTES, ProtocolError, Stamps
+from facodec.bitstream import packed_size
+from facodec.config import MIN_LAYERS, SAMPLE_RATE
+from streaming.wire.messages import (
+    MAX_FRAMES_PER_MESSAGE,
+    NOISE_BYTES,
+    ProtocolError,
+    Repeat,
+    Stamps,
+)
 
+REPEATING, MOST_REPEATED, FURTHEST = 0x70, 8, 255
+"""First byte of a message of one frame with a repeat; most frames that have one or are repeated;
+most frames from the first of these to the message's own."""
 AUDIO, ESTIMATE, CHOSEN, NOISE = 0x60, 0x61, 0x62, 0x63
 MSGPACK = 0x80
 """First byte from which on a message is msgpack."""
@@ -26,35 +37,53 @@ TICKS = 1 << 16
 """Units after which ``t`` starts again: 16.4 s."""
 EARLY = 1.0
 """Seconds that a stamp may seem to come from the future: two clocks never agree."""
-_CODES, _AUDIO, _NOISE = struct.Struct("<BH"), struct.Struct("<BBH"), struct.Struct("<BH")
+_CODES, _AUDIO, _NOISE = struct.Struct("<BH"), struct.Struct("<BxH"), struct.Struct("<BH")
+_REPEATING = struct.Struct("<BHBB")
+_SIZE_BITS = 5
+"""Bits for the bytes of a repeat, 30 at most, in the byte that tells its frames too."""
 _UP, _DOWN = struct.Struct("<H"), struct.Struct("<HBBB")
 
 
 @dataclass(frozen=True)
 class Media:
     """A media message taken apart. ``kind``: :data:`AUDIO`, :data:`NOISE`, or 0 for ``frames``
-    frames of codes; ``seq``: the index of its frame, modulo :data:`SEQ_STEPS`."""
+    frames of codes; ``seq``: the index of its frame, modulo :data:`SEQ_STEPS`; ``repeat``: of
+    frames before them."""
 
     kind: int
     frames: int
     seq: int
     data: bytes
     stamps: bytes
+    repeat: Repeat | None = None
 
 
-def join_codes(frames: int, seq: int, data: bytes, stamps: bytes) -> bytes:
-    """A message of codes. Three bytes beside them."""
-    return _CODES.pack(frames, _numbered(seq, stamps)) + data + stamps
+def join_codes(
+    frames: int, seq: int, data: bytes, stamps: bytes, repeat: Repeat | None = None
+) -> bytes:
+    """A message of codes. Three bytes beside them, with a repeat five."""
+    number = _numbered(seq, stamps)
+    if repeat is None:
+        return _CODES.pack(frames, number) + data + stamps
+    sizes = repeat.n - 1 << _SIZE_BITS | len(repeat.data)
+    head = _REPEATING.pack(REPEATING + frames - 1, number, repeat.back, sizes)
+    return head + repeat.data + data + stamps
 
 
 def join_audio(seq: int, data: bytes, stamps: bytes) -> bytes:
     """A message of sound, which begins at its fifth byte."""
-    return _AUDIO.pack(AUDIO, 0, _numbered(seq, stamps)) + data + stamps
+    return _AUDIO.pack(AUDIO, _numbered(seq, stamps)) + data + stamps
 
 
 def join_noise(seq: int, data: bytes) -> bytes:
     """A message in place of all frames before ``seq`` that were not sent."""
     return _NOISE.pack(NOISE, seq % SEQ_STEPS) + data
+
+
+def is_codes(message: bytes) -> bool:
+    """Whether a message holds codes, with a repeat or without."""
+    kind = message[0] if message else MSGPACK
+    return 1 <= kind <= MAX_FRAMES_PER_MESSAGE or REPEATING <= kind < REPEATING + MOST_REPEATED
 
 
 def take_apart(message: bytes, *, up: bool) -> Media:
@@ -63,19 +92,28 @@ def take_apart(message: bytes, *, up: bool) -> Media:
     kind = message[0]
     if 1 <= kind <= MAX_FRAMES_PER_MESSAGE:
         head, frames = _CODES, kind
+    elif REPEATING <= kind < REPEATING + MOST_REPEATED:
+        head, frames = _REPEATING, kind - REPEATING + 1
     elif kind in (AUDIO, NOISE):
         head, frames = _AUDIO if kind == AUDIO else _NOISE, 0
     else:
         raise ProtocolError("unknown-type", f"no media message begins with byte {kind:#04x}")
     if len(message) < head.size:
         raise _cut_short(head.size, message)
-    number = head.unpack_from(message)[-1]
+    _, number, *repeated = head.unpack_from(message)
     size = (_UP if up else _DOWN).size if number & STAMPED else 0
     end = len(message) - size
     if end < head.size:
         raise _cut_short(head.size + size, message)
+    repeat = _take_repeat(repeated, message[head.size : end]) if repeated else None
+    begin = head.size + (0 if repeat is None else len(repeat.data))
     found = Media(
-        0 if frames else kind, frames, number % SEQ_STEPS, message[head.size : end], message[end:]
+        0 if frames else kind,
+        frames,
+        number % SEQ_STEPS,
+        message[begin:end],
+        message[end:],
+        repeat,
     )
     if kind == NOISE and (size or len(found.data) not in (0, NOISE_BYTES)):
         raise ProtocolError(
@@ -134,6 +172,27 @@ def duration(byte: int) -> float:
 
 LONGEST = 31 << 14
 """Samples of the longest duration in a byte: 32 s."""
+
+
+def _take_repeat(told: list[int], data: bytes) -> Repeat:
+    """The repeat at the beginning of ``data``. ``told``: how far back it lies, and its sizes."""
+    back, sizes = told
+    count, size = (sizes >> _SIZE_BITS) + 1, sizes % (1 << _SIZE_BITS)
+    if count > back:
+        raise ProtocolError(
+            "bad-seq",
+            f"expected a repeat of earlier frames, got {count} from {back} before its own on",
+        )
+    most = packed_size(MIN_LAYERS, count)
+    if size > most:
+        raise ProtocolError(
+            "bad-size", f"expected at most {most} bytes for a repeat of {count} frames, got {size}"
+        )
+    if size > len(data):
+        raise ProtocolError(
+            "bad-size", f"expected a repeat of {size} bytes, got {len(data)} bytes of media"
+        )
+    return Repeat(back, count, data[:size])
 
 
 def _numbered(seq: int, stamps: bytes) -> int:

@@ -32,16 +32,19 @@ IN_MSGPACK = (*MEDIA, Noise)
 """Messages of version 1, or of none, that version 2 has other bytes for."""
 
 
-def framing_of(subprotocol: str | None) -> Framing:
-    """The framing of a subprotocol, by default the first one's."""
+def framing_of(subprotocol: str | None, *, lossy: bool = False) -> Framing:
+    """The framing of a subprotocol, by default the first one's. ``lossy``: packets of codes may be
+    lost or overtake each other on the way."""
     version = protocol.VERSIONS.get(subprotocol or protocol.SUBPROTOCOL, protocol.VERSION)
-    return CompactFraming() if version > protocol.VERSION else Framing()
+    return CompactFraming(lossy=lossy) if version > protocol.VERSION else Framing()
 
 
 class Framing:
     """Version 1: all is msgpack, nothing depends on what came before."""
 
     version = protocol.VERSION
+    lossy = False
+    """Whether packets of codes may be lost or overtake each other."""
     compact_voices = False
     """Whether voices are sent in their compact form from here on."""
 
@@ -69,8 +72,9 @@ class CompactFraming(Framing):
 
     version = 2
 
-    def __init__(self) -> None:
+    def __init__(self, *, lossy: bool = False) -> None:
         self._next = 0
+        self.lossy = lossy
 
     def to_server(self, message: ClientMessage) -> bytes:
         stamps = binary.join_time(message.t) if isinstance(message, MEDIA) else b""
@@ -103,19 +107,20 @@ class CompactFraming(Framing):
         if data[0] in (binary.ESTIMATE, binary.CHOSEN):
             return _voice(data)
         media = binary.take_apart(data, up=up)
-        seq = binary.whole_number(media.seq, self._next, binary.SEQ_STEPS)
-        self._next = seq + media.frames
+        least = max(0, self._next - binary.SEQ_STEPS // 2) if self.lossy else self._next
+        seq = binary.whole_number(media.seq, least, binary.SEQ_STEPS)
+        self._next = max(self._next, seq + media.frames)
         if media.kind == binary.NOISE:
             return Noise(seq, media.data)
         t, stamps = times(media.stamps)
         if media.kind == binary.AUDIO:
             return Audio(seq, media.data, t, stamps)
-        return Codes(seq, media.frames, media.data, t, stamps)
+        return Codes(seq, media.frames, media.data, t, stamps, media.repeat)
 
     def _joined(self, message: Message, stamps: bytes) -> bytes:
         """A message's bytes. ``stamps``: what follows it if it is media."""
         if isinstance(message, Codes):
-            return binary.join_codes(message.n, message.seq, message.data, stamps)
+            return binary.join_codes(message.n, message.seq, message.data, stamps, message.repeat)
         if isinstance(message, Audio):
             return binary.join_audio(message.seq, message.data, stamps)
         if isinstance(message, Noise):

@@ -10,8 +10,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from facodec.config import HOP
+from facodec.config import HOP, MIN_LAYERS
 from facodec.link.entropy import FrameCoder
+from facodec.link.repair import pack_essence
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,24 @@ class Frames:
     def frames(self) -> float:
         return float(self.codes.shape[1])
 
+    @property
+    def heard(self) -> np.ndarray:
+        """The codes (3..6, n) that a decoder is to speak."""
+        return self.codes
+
+    def essence(self, coder: FrameCoder | None) -> bytes:
+        """Prosody and content alone, packed with this coder."""
+        return pack_essence(self.codes, coder)
+
+
+@dataclass(frozen=True, eq=False)
+class Repaired(Frames):
+    """Frames in place of lost ones. Their detail was held and is right for nobody's ears."""
+
+    @property
+    def heard(self) -> np.ndarray:
+        return self.codes[:MIN_LAYERS]
+
 
 class Coded(Frames):
     """Frames as a packet of an entropy coder, which is taken apart only where the codes are asked
@@ -52,6 +71,14 @@ class Coded(Frames):
     @property
     def frames(self) -> float:
         return float(self._count)
+
+    def essence(self, coder: FrameCoder | None) -> bytes:
+        return self._essence if coder is self.coder else super().essence(coder)
+
+    @cached_property
+    def _essence(self) -> bytes:
+        # Once for all who listen.
+        return pack_essence(self.codes, self.coder)
 
 
 class Pause(Frames):
@@ -153,8 +180,9 @@ def split(item: Media, most: int) -> list[Media]:
         step = most * HOP
         return [Sound(item.samples[i : i + step]) for i in range(0, len(item.samples), step)]
     if isinstance(item, Frames):
+        kind = Repaired if isinstance(item, Repaired) else Frames
         count = item.codes.shape[1]
-        return [Frames(item.codes[:, i : i + most]) for i in range(0, count, most)]
+        return [kind(item.codes[:, i : i + most]) for i in range(0, count, most)]
     return [item]
 
 

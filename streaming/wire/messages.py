@@ -1,4 +1,4 @@
-"""The messages of the protocol as types, its errors, and sound and voices as wire bytes.
+"""The messages of the protocol as types, its errors, and voices as wire bytes.
 
 docs/protocol.md explains each field; :mod:`streaming.wire.protocol` turns messages into bytes and
 back.
@@ -61,6 +61,8 @@ MAX_STAMP_EVERY = 1024
 STAMP_EVERY = 16
 """Packets for one with stamps, where a hello of version 2 does not say."""
 NOISE_BYTES = 5
+MAX_REDUNDANCY = 4
+"""Most packets from one to its repeat."""
 MAX_COUNT = 2**53
 
 CLOSE_CODES: Mapping[str, int] = {
@@ -150,6 +152,8 @@ class Hello:
     pauses: bool | None = None
     """Whether frames may be missing both ways where nobody speaks."""
     live: bool | None = None  # what a listener's link does not take in time is not sent
+    redundancy: int | None = None
+    """Packets from one of codes to the one that repeats what matters of it; None: nothing is."""
 
     @property
     def converts(self) -> bool:
@@ -198,14 +202,26 @@ class Audio:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Prosody and content of ``n`` frames that went before, the first of them ``back`` frames
+    before those of its message: three codes each, packed like those."""
+
+    back: int
+    n: int
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Codes:
-    """``n`` frames of codes from frame ``seq`` on, packed by :mod:`facodec.bitstream`."""
+    """``n`` frames of codes from frame ``seq`` on, packed by :mod:`facodec.bitstream`. ``repeat``:
+    of earlier ones, in version 2 where that was agreed."""
 
     seq: int
     n: int
     data: bytes
     t: float | None = None
     stamps: Stamps | None = None
+    repeat: Repeat | None = None
 
 
 @dataclass(frozen=True)
@@ -304,7 +320,8 @@ class Ready:
     voices: VoiceForm | None = None
     coder: str | None = None
     pauses: bool | None = None
-    """Whether the hello's wish for pauses on the wire holds."""
+    redundancy: int | None = None
+    """Whether the hello's wishes for pauses and repeats on the wire hold."""
     first: int | None = None
     """Index of the first frame that a listener in version 2 gets."""
 
@@ -376,25 +393,3 @@ def voice_vector(data: bytes) -> np.ndarray:
 def codes_size(layers: int, frames: int) -> int:
     """Bytes that ``frames`` frames of ``layers`` codes take in one message."""
     return -(-CODE_BITS * layers * frames // 8)
-
-
-def pcm_to_bytes(samples: np.ndarray, pcm: PcmFormat) -> bytes:
-    """float samples (n,), full scale 1.0 -> wire bytes; s16 is rounded and clipped."""
-    if pcm == "f32":
-        return np.asarray(samples, dtype="<f4").tobytes()
-    scaled: np.ndarray = np.asarray(samples, dtype=np.float32) * np.float32(32768.0)
-    np.rint(scaled, out=scaled)  # exact: what float32 cannot hold to a unit is clipped anyway
-    return np.clip(scaled, -32768, 32767, out=scaled).astype("<i2").tobytes()
-
-
-def pcm_from_bytes(data: bytes, pcm: PcmFormat) -> np.ndarray:
-    """Wire bytes -> float32 samples (n,). Raises ProtocolError("bad-size") for half a sample."""
-    width = 4 if pcm == "f32" else 2
-    if len(data) % width:
-        raise ProtocolError(
-            "bad-size", f"expected {pcm} samples of {width} bytes each, got {len(data)} bytes"
-        )
-    if pcm == "f32":
-        return np.frombuffer(data, dtype="<f4").astype(np.float32)
-    samples: np.ndarray = np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768.0)
-    return samples

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from facodec import bitstream
@@ -9,8 +11,9 @@ from facodec.config import HOP
 from streaming.wire import protocol
 from streaming.wire.agreed import Agreed
 from streaming.wire.framing import Framing
-from streaming.wire.media import Coded, Frames, Media, Pause, Sound, Timbre
-from streaming.wire.protocol import Audio, Codes, Noise, PcmFormat, Stamps, Voice
+from streaming.wire.media import Coded, Frames, Media, Pause, Repaired, Sound, Timbre
+from streaming.wire.protocol import Audio, Codes, Noise, PcmFormat, Repeat, Stamps, Voice
+from streaming.wire.repeats import Repeats
 
 
 class Packetizer:
@@ -35,6 +38,9 @@ class Packetizer:
         self._framing = framing or Framing()
         self._agreed = agreed or Agreed()
         self._voices = VoiceBudget() if self._agreed.compact else None
+        redundancy = self._agreed.redundancy
+        self._repeats = None if redundancy is None else Repeats(redundancy)
+        self._untold = False
         self._held: Sound | Frames | None = None
         self._stamps: Stamps | None = None
         self._since_stamps = self._agreed.stamp_every
@@ -52,7 +58,9 @@ class Packetizer:
         self._stamps = stamps if self._agreed.stamp_every == 1 else stamps or self._stamps
         if isinstance(item, Pause) and self._agreed.pauses:
             return [*packets, *self.flush(), *self._skip(item)]
-        if isinstance(item, Coded) and self._agreed.coder is not None:
+        if self._untold:
+            packets += self._tell_pause(b"")
+        if isinstance(item, (Coded, Repaired)) and self._agreed.coder is not None:
             return [*packets, *self.flush(), self._packet(item)]
         held = _append(self._held, item)
         whole = int(held.frames) // self._size * self._size
@@ -77,9 +85,12 @@ class Packetizer:
         # Who takes pauses makes their frames itself: made here they would only put off what comes.
         self._seq += item.told
         self.frames_out += item.told
-        if item.noise is None:
-            return []
-        return [(self._framing.to_client(Noise(self._seq, item.noise)), 0)]
+        self._untold = self._agreed.lossy and (self._untold or item.told > 0)
+        return [] if item.noise is None else self._tell_pause(item.noise)
+
+    def _tell_pause(self, noise: bytes) -> list[tuple[bytes, int]]:
+        self._untold = False
+        return [(self._framing.to_client(Noise(self._seq, noise)), 0)]
 
     def _packet(self, item: Sound | Frames) -> tuple[bytes, int]:
         frames, stamps = int(item.frames), self._due_stamps()
@@ -88,7 +99,9 @@ class Packetizer:
             data = protocol.pcm_to_bytes(item.samples, self._pcm)
             message = Audio(self._seq, data, stamps=stamps)
         else:
-            message = Codes(self._seq, frames, self._packed(item), stamps=stamps)
+            message = Codes(
+                self._seq, frames, self._packed(item), stamps=stamps, repeat=self._repeat(item)
+            )
         self._seq += frames
         self.frames_out += frames
         return self._framing.to_client(message), frames
@@ -98,6 +111,12 @@ class Packetizer:
         if coder is None:
             return bitstream.pack(item.codes)
         return item.data if isinstance(item, Coded) else coder.encode(item.codes)
+
+    def _repeat(self, item: Frames) -> Repeat | None:
+        if self._repeats is None:
+            return None
+        essence = partial(item.essence, self._agreed.coder)
+        return self._repeats.add(self._seq, int(item.frames), essence)
 
     def _due_stamps(self) -> Stamps | None:
         self._since_stamps += 1

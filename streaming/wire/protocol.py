@@ -28,6 +28,7 @@ from streaming.wire.messages import (
     MAX_FRAMES_PER_MESSAGE,
     MAX_FRAMES_PER_PACKET,
     MAX_NAME,
+    MAX_REDUNDANCY,
     MAX_SHIFT,
     MAX_STAMP_EVERY,
     MAX_TOKEN,
@@ -59,6 +60,7 @@ from streaming.wire.messages import (
     PcmFormat,
     ProtocolError,
     Ready,
+    Repeat,
     Role,
     ServerMessage,
     Stamps,
@@ -66,10 +68,9 @@ from streaming.wire.messages import (
     VoiceForm,
     codes_size,
     exact_voice,
-    pcm_from_bytes,
-    pcm_to_bytes,
     voice_vector,
 )
+from streaming.wire.pcm import pcm_from_bytes, pcm_to_bytes
 from streaming.wire.shape import check_shape
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "MAX_FRAMES_PER_MESSAGE",
     "MAX_FRAMES_PER_PACKET",
     "MAX_NAME",
+    "MAX_REDUNDANCY",
     "MAX_SHIFT",
     "MAX_STAMP_EVERY",
     "MAX_TOKEN",
@@ -113,6 +115,7 @@ __all__ = [
     "PcmFormat",
     "ProtocolError",
     "Ready",
+    "Repeat",
     "Role",
     "ServerMessage",
     "Stamps",
@@ -210,6 +213,7 @@ def _read_hello(get: FieldReader) -> Hello:
         coder=get.optional(get.text, "coder", MAX_NAME),
         pauses=get.optional(get.truth, "pauses"),
         live=get.optional(get.truth, "live"),
+        redundancy=get.optional(get.integer, "redundancy", 1, MAX_REDUNDANCY),
     )
     hello.formats()
     return hello
@@ -319,6 +323,7 @@ def _read_ready(get: FieldReader) -> Ready:
         voices=_read_voice_form(get),
         coder=get.optional(get.text, "coder", MAX_NAME),
         pauses=get.optional(get.truth, "pauses"),
+        redundancy=get.optional(get.integer, "redundancy", 1, MAX_REDUNDANCY),
         first=get.optional(get.integer, "first", 0, MAX_COUNT),
     )
 

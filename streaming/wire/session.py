@@ -8,25 +8,29 @@ The shell around it feeds :meth:`ServerSession.receive`, sends what :meth:`Serve
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TypeAlias
 
 import numpy as np
 
-from facodec import bitstream, renamed
+from facodec import renamed
 from facodec.config import HOP, LOUDEST, SAMPLE_RATE, Latency
 from facodec.identity import ModelIdentity
 from facodec.link.entropy import FrameCoder
 from streaming.wire import protocol
-from streaming.wire.agreed import Agreed, agree
+from streaming.wire.agreed import agree
 from streaming.wire.belonging import need_own_voice
+from streaming.wire.events import Arrived as Arrived
+from streaming.wire.events import Ended as Ended
+from streaming.wire.events import Event as Event
+from streaming.wire.events import Opened as Opened
+from streaming.wire.events import Reply as Reply
+from streaming.wire.events import Totals as Totals
 from streaming.wire.framing import Framing
-from streaming.wire.media import Coded, Frames, Media, Pause, Sound, Talker, Timbre
+from streaming.wire.incoming import REMEMBERED as REMEMBERED
+from streaming.wire.incoming import IncomingCodes
+from streaming.wire.media import Media, Pause, Sound, Talker, Timbre
 from streaming.wire.packets import Packetizer
-from streaming.wire.pausing import PauseClock
 from streaming.wire.protocol import (
     VERSION,
     Audio,
@@ -38,7 +42,6 @@ from streaming.wire.protocol import (
     Hello,
     LatencyInfo,
     Limits,
-    Noise,
     ProtocolError,
     Ready,
     Stamps,
@@ -48,42 +51,8 @@ from streaming.wire.protocol import (
 
 __getattr__ = renamed.attributes(__name__, {"Session": f"{__name__}.ServerSession"})
 
-REMEMBERED = 12
-"""Packets of codes that a pause is made to sound like, of which the newest frames count."""
 ROLES_WITHOUT_VOICE = ("subscribe", "enroll")
 """Roles that have no use for a ``voice``."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The client said hello; answer with :meth:`ServerSession.open` or refuse with an error."""
-
-    hello: Hello
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """Media for the model. ``t``: the client's capture stamp, s on its own clock. ``before``: a
-    pause that came to its end with it."""
-
-    item: Media
-    t: float | None
-    before: Pause | None = None
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Bytes to send back at once."""
-
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The client has sent everything."""
-
-
-Event: TypeAlias = Opened | Arrived | Reply | Ended
 
 
 class _State(Enum):
@@ -93,31 +62,12 @@ class _State(Enum):
     ENDED = auto()
 
 
-@dataclass
-class Totals:
-    """Totals of a session; see :class:`streaming.wire.protocol.Done`."""
-
-    samples_in: int = 0
-    frames_in: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    encode: float = 0.0
-    decode: float = 0.0
-    queue_max: float = 0.0
-
-    def add(self, queue: float, encode: float, decode: float) -> None:
-        """Account for one piece of work; seconds."""
-        self.queue_max = max(self.queue_max, queue)
-        self.encode += encode
-        self.decode += decode
-
-
 class ServerSession:
     """The server's side of one connection.
 
     ``identity``: the session id. ``hello_timeout``: seconds from ``started`` that the client has
     for its hello; after that ``limits.idle_timeout`` holds whenever the server waits for it.
-    ``framing``: of its subprotocol.
+    ``framing``: of its subprotocol; where it is lossy, codes come from :meth:`settled`.
     """
 
     def __init__(
@@ -141,9 +91,7 @@ class ServerSession:
         self.timbre_of: Callable[[Voice], np.ndarray] | None = None
         """Timbre (256,) that a voice means; without it names are not understood."""
         self._framing = framing or Framing()
-        self._agreed: Agreed | None = None
-        self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
-        self._pause_clock = PauseClock()
+        self._codes: IncomingCodes | None = None
 
     @property
     def hello(self) -> Hello:
@@ -167,8 +115,9 @@ class ServerSession:
 
     # -------------------------------------------------------------------------- client -> server
 
-    def receive(self, data: bytes | str, now: float) -> Event:
-        """One WebSocket message. ``now``: the server's clock, s."""
+    def receive(self, data: bytes | str, now: float) -> Event | None:
+        """One message. ``now``: the server's clock, s. What :meth:`settled` returns then came
+        before it; None: it is in there too."""
         self._waiting_since = None
         if isinstance(data, str):
             raise ProtocolError("text-frame", "expected binary msgpack, got a text message")
@@ -186,6 +135,8 @@ class ServerSession:
         if isinstance(message, Clock):
             return Reply(self._count(self._framing.to_client(Clock(message.t0, now))))
         if self._state is _State.ENDED:
+            if self._framing.lossy and isinstance(message, Codes):
+                return None  # overtaken by the end
             raise _unexpected(message, "after end")
         if isinstance(message, End):
             self._state = _State.ENDED
@@ -218,6 +169,9 @@ class ServerSession:
         if hello.role in ("publish", "subscribe") and hello.room is None:
             raise ProtocolError("bad-field", f"role {hello.role!r}: expected a room, got none")
         self._hello = hello
+        self._codes = IncomingCodes(
+            hello.layers, self._limits, self.totals, lossy=self._framing.lossy
+        )
         self._state = _State.OPENING
         return Opened(hello)
 
@@ -234,17 +188,28 @@ class ServerSession:
         timbre = voice.vector() if self.timbre_of is None else self.timbre_of(voice)
         return Arrived(Timbre(timbre, exact=voice.is_exact), None)
 
-    def _on_media(self, message: protocol.ClientMessage, now: float) -> Event:
+    def settled(self, now: float) -> list[Arrived]:
+        """Returns codes of a lossy way that are in order by now, or in place of lost ones; at the
+        end all."""
+        ended = self._state is _State.ENDED
+        return [] if self._codes is None else self._codes.settled(now, ended=ended)
+
+    def patience(self, now: float) -> float | None:
+        """Seconds until :meth:`settled` may return more though nothing comes; None: never."""
+        return None if self._codes is None else self._codes.patience(now)
+
+    def pause_due(self, now: float) -> tuple[Pause | None, float | None]:
+        """Returns what :meth:`streaming.wire.incoming.IncomingCodes.pause_due` does."""
+        if self._codes is None or self._state is not _State.OPEN:
+            return None, None
+        return self._codes.pause_due(now)
+
+    def _on_media(self, message: protocol.ClientMessage, now: float) -> Event | None:
         wanted, _ = self.hello.formats()
         if isinstance(message, Audio) and wanted == "pcm":
             return Arrived(self._sound(message), message.t)
-        if isinstance(message, Codes) and wanted == "codes":
-            before = self._pause(message.seq, None, now)
-            return Arrived(self._frames(message), message.t, before)
-        if isinstance(message, Noise) and wanted == "codes" and self._pauses:
-            pause = self._pause(message.seq, message.data, now)
-            assert pause is not None
-            return Arrived(pause, None)
+        if wanted == "codes" and self._codes is not None and self._codes.takes(message):
+            return self._codes.take(message, now)
         raise _unexpected(message, f"where the input is {wanted or 'nothing'}")
 
     def _sound(self, message: Audio) -> Sound:
@@ -261,58 +226,6 @@ class ServerSession:
         self.totals.samples_in += len(samples)
         self.totals.frames_in = -(-self.totals.samples_in // HOP)
         return Sound(samples)
-
-    def _frames(self, message: Codes) -> Frames:
-        layers, count, size = self.hello.layers, message.n, len(message.data)
-        wanted = protocol.codes_size(layers, count)
-        coder = None if self._agreed is None else self._agreed.coder
-        if size != wanted and (coder is None or size > wanted):
-            raise ProtocolError(
-                "bad-size",
-                f"expected {wanted} bytes for {count} frames of {layers} layers, got {size}",
-            )
-        self.totals.frames_in += count
-        frames: Frames
-        if coder is not None:
-            frames = Coded(message.data, layers, count, coder)
-        else:
-            frames = Frames(bitstream.unpack(message.data, layers=layers, frames=count))
-        if self._pauses:
-            self._newest.append(frames)
-            self._pause_clock.on_speech(count)
-        return frames
-
-    @property
-    def _pauses(self) -> bool:
-        return self._agreed is not None and self._agreed.pauses
-
-    def pause_due(self, now: float) -> tuple[Pause | None, float | None]:
-        """Returns the part of a pause to be made by now though it was not told yet, so that who
-        takes a frame for every hop does not wait; and the seconds until there may be more, None
-        while there is no pause."""
-        if not self._pauses or self._state is not _State.OPEN:
-            return None, None
-        first = self.totals.frames_in + self._pause_clock.ahead
-        count = self._pause_clock.due(now)
-        made = Pause(first, count, self._newest, self.hello.layers, None, 0) if count else None
-        return made, self._pause_clock.wait(now)
-
-    def _pause(self, seq: int, noise: bytes | None, now: float) -> Pause | None:
-        """The frames before ``seq`` that were not sent, as far as they were not made before."""
-        first = self.totals.frames_in
-        if noise is None and (not self._pauses or seq == first):
-            self._expect_seq(seq, first)
-            return None
-        if not first <= seq <= first + self._limits.max_frames:
-            raise ProtocolError(
-                "bad-seq",
-                f"expected a pause from frame {first} on every {self._limits.max_frames} frames, "
-                f"got seq {seq}",
-            )
-        self.totals.frames_in = seq
-        missing = self._pause_clock.on_pause(seq - first, now)
-        told = seq - first
-        return Pause(seq - missing, missing, self._newest, self.hello.layers, noise, told)
 
     @staticmethod
     def _expect_seq(got: int, wanted: int) -> None:
@@ -339,7 +252,9 @@ class ServerSession:
             self._state = _State.OPEN
         self._model = model
         hello = self.hello
-        agreed = self._agreed = agree(hello, coder, pauses=pauses)
+        agreed = agree(hello, coder, pauses=pauses, lossy=self._framing.lossy)
+        if self._codes is not None:
+            self._codes.agree(agreed, says_level=pauses)
         self._packets = Packetizer(
             hello.frames_per_packet, hello.pcm, first_frame, self._framing, agreed
         )
@@ -357,6 +272,7 @@ class ServerSession:
             voices="compact" if agreed.compact else None,
             coder=None if agreed.coder is None else agreed.coder.identity,
             pauses=agreed.pauses or None,
+            redundancy=agreed.redundancy,
             first=first_frame if first_frame and self._framing.version > VERSION else None,
         )
         self._framing.compact_voices = agreed.compact

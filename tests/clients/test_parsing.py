@@ -55,6 +55,19 @@ def test_the_usage_is_that_of_the_part_with_the_misspelt_word(
     assert capsys.readouterr().err.startswith("usage: made play ")
 
 
+def test_a_long_usage_does_not_hide_the_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    made = Parser(prog="made")
+    for number in range(40):
+        made.add_argument(f"--option-{number}", type=int)
+    with pytest.raises(SystemExit):
+        made.parse_args(["--option-3", "many"])
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "usage: made ...; made --help shows all of it",
+        "made: error: argument --option-3: invalid int value: 'many'",
+    ]
+
+
 def test_right_words_are_taken() -> None:
     taken = parser().parse_args(["--backend", "native", "play", "anna", "--output", "-"])
     assert (taken.backend, taken.action, taken.name, taken.output) == (

@@ -100,6 +100,7 @@ def test_wrong_words_are_usage_errors(
         (["serve", "--port", "70000"], "expected a port in 0..65535"),
         (["top", "--token", "a", "--token-file", "b"], "leave one of them out"),
         (["top", "--token-file", "no/such"], "cannot read no/such"),
+        (["talk", "--server", "ws://h", "--token-file", "no/such"], "cannot read no/such"),
         (["voices", "add", "a/b", "x.wav"], "cannot name a voice"),
     ],
 )

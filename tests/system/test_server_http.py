@@ -141,7 +141,7 @@ def test_the_page_is_there_before_any_token(raw: Any, untrained: Codec) -> None:
             assert (await get(server.url, "/healthz?token=guess", **stranger))[0] == 403
             assert (await get(server.url, "/", Host="evil.example", **stranger))[0] == 403
             assert (await get(server.url, "/", **{"Sec-Fetch-Site": "cross-site"}))[0] == 403
-            assert (await get(server.url, "/nothing.js"))[0] == 426
+            assert (await get(server.url, "/nothing.js"))[0] == 404
             heard = await raw.session(server.url, Hello("encode"))
             assert heard.error.code == "unauthorized"
             assert (await raw.session(server.url, Hello("encode", token="secret"))).ready

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.parts.loss import BURST, SEAM, concealed, gilbert, silenced
+from benchmarks.parts.loss import BURST, SEAM, concealed, gilbert, later, never, silenced
 from facodec.codec import Codec
 from facodec.config import HOP
 
@@ -28,3 +28,22 @@ def test_a_gap_is_silent_and_what_is_concealed_is_not(live: Codec, hello: np.nda
     gap = slice(start + SEAM, start + 2 * HOP - SEAM)
     assert not silenced(live, frames, lost)[gap].any()
     assert np.square(concealed(live, frames, lost)[gap]).mean() > 0.1 * np.square(whole[gap]).mean()
+
+
+def test_a_repeat_comes_where_the_packet_that_has_it_does() -> None:
+    lost = np.array([0, 1, 1, 0, 0, 1, 0, 1, 0, 1], bool)
+    assert later(lost, 2).tolist() == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert later(lost, 1).tolist() == [0, 0, 1, 0, 0, 1, 0, 1, 0, 0]
+    assert not never(lost).any() and not later(lost, 20).any()
+
+
+def test_what_was_repeated_is_nearer_to_what_was_said(live: Codec, hello: np.ndarray) -> None:
+    frames = live.encode(hello[: 80 * HOP])
+    lost = np.zeros(frames.codes.shape[1], bool)
+    whole = concealed(live, frames, lost)
+    lost[30:34] = True
+    errors = [
+        np.square(concealed(live, frames, lost, repeated) - whole).sum()
+        for repeated in (None, lost)
+    ]
+    assert errors[1] < 0.5 * errors[0]

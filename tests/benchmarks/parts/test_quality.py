@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.parts.quality import COLUMNS, table
 from benchmarks.peers.tools import Transmit, align
+from benchmarks.speech.opinion import opinion
 from facodec.training.metrics import (
     clicks,
     level_change,
@@ -79,3 +80,8 @@ def test_the_table_has_a_line_per_codec() -> None:
     row = dict.fromkeys(COLUMNS, 0.5)
     lines = table({"a": row, "b": row}).splitlines()
     assert len(lines) == 4 and lines[2].startswith("| a | 0.5 | 0.50 | 0.500 |")
+
+
+def test_opinion_is_lower_of_noisy_speech(hello: np.ndarray) -> None:
+    noise = np.random.default_rng(0).standard_normal(len(hello)).astype(np.float32)
+    assert 1.0 < opinion(hello + 0.05 * noise) < opinion(hello) - 0.3 < 5.0

@@ -20,7 +20,7 @@ from benchmarks.parts.speech_parts import flat_tables
 from benchmarks.report import glance
 from benchmarks.report import page as report
 from clients.cli import main
-from clients.ending import INTERRUPTED
+from clients.ending import Terminated
 
 WIRE = {"computed": [wire.compute(n, s) for s in (True, False) for n in wire.SIZES], "measured": []}
 
@@ -179,19 +179,20 @@ def options(out: Path, **changes: Any) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(chosen), **changes})
 
 
-def test_ctrl_c_keeps_what_was_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("end", "status"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_a_signal_keeps_what_was_measured(
+    end: type[KeyboardInterrupt], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measured(args: argparse.Namespace, result: dict[str, Any]) -> None:
         result.update(WIRE)
 
     def interrupted(args: argparse.Namespace, result: dict[str, Any]) -> None:
         result["starts_s"] = {"python alone": {"p50": 0.1, "p95": 0.2, "p99": 0.2, "count": 1.0}}
-        raise KeyboardInterrupt
+        raise end
 
     monkeypatch.setattr("benchmarks.parts.wire.measure", measured)
     monkeypatch.setattr("benchmarks.parts.startup.measure", interrupted)
-    assert suite.run(options(tmp_path, only=["wire", "startup", "load"])) == INTERRUPTED
+    assert suite.run(options(tmp_path, only=["wire", "startup", "load"])) == status
     made = load(tmp_path / "report.json")
     assert list(made["parts"]) == ["wire", "startup"]
     assert made["complete"] is False

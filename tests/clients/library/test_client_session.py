@@ -16,12 +16,21 @@ from clients.library.client_session import (
     Event,
     Opened,
 )
-from clients.library.packets import AudioPacket, CodesPacket, VoicePacket
+from clients.library.packets import (
+    AudioPacket,
+    CodesPacket,
+    LostPacket,
+    Packet,
+    PausePacket,
+    VoicePacket,
+)
+from clients.library.wire import ClientWire
 from facodec import bitstream
 from facodec.config import HOP, Latency
 from facodec.identity import ModelIdentity, ModelMismatch, belonging, model_of
 from streaming.wire import protocol
 from streaming.wire import session as server
+from streaming.wire.framing import framing_of
 from streaming.wire.media import Frames, Sound, Timbre
 from streaming.wire.protocol import (
     Audio,
@@ -257,3 +266,86 @@ def test_codes_go_through_both_halves() -> None:
         assert isinstance(arrived, server.Arrived) and isinstance(arrived.item, Frames)
         frames.append(arrived.item.codes)
     np.testing.assert_array_equal(np.concatenate(frames, axis=1), codes[:3])
+
+
+CODES = np.random.default_rng(2).integers(0, 1024, (6, 40))
+
+
+def over_a_lossy_way(redundancy: int | None) -> tuple[ClientSession, server.ServerSession]:
+    """Both ends of a session of codes, whose packets may be lost between them."""
+    encoding = ClientWire(protocol.COMPACT_SUBPROTOCOL, lossy=True)
+    hello = Hello("loopback", "codes", "codes", pauses=True, redundancy=redundancy,
+                  frames_per_packet=4)  # fmt: skip
+    session = ClientSession(hello, clock=FakeClock(), encoding=encoding)
+    framing = framing_of(protocol.COMPACT_SUBPROTOCOL, lossy=True)
+    other = server.ServerSession("s", LIMITS_80, 5.0, framing=framing)
+    other.receive(session.open(), 0.0)
+    session.receive(other.open(LIVE, Latency(200, 200), 6, pauses=True))
+    return session, other
+
+
+LIMITS_80 = Limits(max_message=100_000, max_frames=80, backlog=2.0, idle_timeout=60.0)
+
+
+def came(packets: Iterable[Event | Packet]) -> list[tuple[str, int, int]]:
+    """Kind, place and frames of what came."""
+    found = []
+    for each in packets:
+        if isinstance(each, CodesPacket):
+            kind = "repaired" if each.repaired else "whole"
+            found.append((kind, each.seq, each.codes.shape[1]))
+        elif isinstance(each, (LostPacket, PausePacket)):
+            kind = "lost" if isinstance(each, LostPacket) else "pause"
+            found.append((kind, each.seq, each.frames))
+    return found
+
+
+@pytest.mark.parametrize("redundancy", [None, 1])
+def test_a_packet_lost_on_the_way_down_is_repaired_or_told(redundancy: int | None) -> None:
+    session, other = over_a_lossy_way(redundancy)
+    sent = [data for data, _ in other.send(Frames(CODES[:, :20]))]
+    packets = [event for place in (0, 2, 3) for event in session.receive(sent[place])]
+    wait = session.patience(0.0)
+    assert (wait is None) == (redundancy is not None)
+    packets += session.settled(wait or 0.0)
+    filled = ("lost", 4, 4) if redundancy is None else ("repaired", 4, 4)
+    assert came(packets) == [("whole", 0, 4), filled, ("whole", 8, 4), ("whole", 12, 4)]
+    if redundancy is not None:
+        (repaired,) = (p for p in packets if isinstance(p, CodesPacket) and p.repaired)
+        assert np.array_equal(repaired.codes[:3], CODES[:3, 4:8])
+        assert np.array_equal(repaired.codes[3:], CODES[3:, 3:4].repeat(4, 1))
+        assert model_of(repaired.codes) == LIVE
+
+
+def test_what_is_left_at_the_end_comes_before_it() -> None:
+    session, other = over_a_lossy_way(None)
+    sent = [data for data, _ in other.send(Frames(CODES[:, :12]))]
+    events = [*session.receive(sent[0]), *session.receive(sent[2])]
+    (done,) = (data for data, _ in other.finish("end"))
+    events += session.receive(done)
+    assert came(events) == [("whole", 0, 4), ("lost", 4, 4), ("whole", 8, 4)]
+    assert isinstance(events[-1], Ended)
+
+
+def test_a_pause_is_told_to_its_end_and_both_ends_agree_on_what_was_lost() -> None:
+    session, other = over_a_lossy_way(1)
+    up = [*session.codes(CODES[:, :4]), *session.pause(8), *session.pause(4)]
+    for at in range(16, 28, 4):
+        up += session.codes(CODES[:, at : at + 4])
+    assert [data[0] for data in up] == [4, 0x63, 0x63, 0x73, 0x73, 0x73]
+    for data in (*up[:3], up[4], up[5]):  # the first packet after the pause is lost
+        other.receive(data, 0.0)
+    frames = [(type(each.item).__name__, int(each.item.frames)) for each in other.settled(0.0)]
+    assert frames == [
+        ("Frames", 4), ("Pause", 8), ("Pause", 4), ("Repaired", 4), ("Frames", 4), ("Frames", 4),
+    ]  # fmt: skip
+
+
+def test_a_server_whose_repeat_cannot_be_is_left() -> None:
+    session, _ = over_a_lossy_way(1)
+    framing = framing_of(protocol.COMPACT_SUBPROTOCOL)
+    wrong = Codes(4, 1, bytes(8), repeat=protocol.Repeat(1, 1, bytes(3)))
+    session.receive(framing.to_client(Codes(0, 1, bytes(8))))
+    with pytest.raises(ConnectionLost, match="expected 4 bytes for a repeat of 1 frames, got 3"):
+        session.receive(framing.to_client(wrong))
+        session.settled(9.0)

@@ -551,7 +551,7 @@ def test_a_proxy_that_fails_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ws://", "http://a", "ws://a:99999", "ws://a..b", "ws://[", "ws://" + "a" * 9999]
+    "url", ["", "ws://", "http://a", "ws://a..b", "ws://[", "ws://" + "a" * 9999]
 )
 def test_addresses_that_are_none(url: str) -> None:
     async def use() -> None:
@@ -579,6 +579,15 @@ def test_an_address_that_is_nearly_one_is_told_with_the_right_one(typed: str, me
     with pytest.raises(ConnectError) as refused:
         check_address(typed)
     assert str(refused.value).endswith(f" is no server address; one is {meant}")
+
+
+@pytest.mark.parametrize(
+    ("address", "port"), [("ws://a:99999", "99999"), ("wss://b:65536/x", "65536")]
+)
+def test_a_port_that_is_none_is_told(address: str, port: str) -> None:
+    with pytest.raises(ConnectError) as refused:
+        check_address(address)
+    assert str(refused.value) == f"expected a port of 1 to 65535 in {address!r}, got {port}"
 
 
 SECRETS = ("user:secret@", "secret@", "u:sec?secret@", "user:a@secret@")

@@ -139,6 +139,28 @@ def test_detail_is_left_out_from_the_end(corpus: CodedCorpus, codec: Codec) -> N
     assert torch.equal(heard[present], batch.codes[present])
 
 
+def test_noise_is_heard_and_not_said(
+    folder: Path, tmp_path: Path, codec: Codec, corpus: CodedCorpus
+) -> None:
+    both = pack_coded(folder, tmp_path, codec, noisy=True)
+    assert both.noisy.tolist() == [False] * 4 + [True]
+    size = len(corpus.samples)
+    noisy, clean = both.codes[size // 200 :], both.codes[: int(both.lengths[4])]
+    assert both.names[both.speakers[4]] == both.names[both.speakers[0]]
+    assert np.array_equal(both.samples[size:], both.samples[: int(both.lengths[4]) * 200])
+    assert 0.02 < (noisy != clean).mean() < 1.0
+    again = pack_coded(folder, tmp_path, codec, noisy=True)
+    assert np.array_equal(again.codes, both.codes)
+    chances = CodedSampler(both, replace(SMALL, noisy=0.3))._chances
+    assert chances[both.noisy].sum() == pytest.approx(0.3)
+
+
+def test_pesq_is_learned_too(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
+    training = trainer(corpus, codec, tmp_path, replace(SMALL, pesq_weight=0.3))
+    losses = [training.train_step()["pesq"] for _ in range(SMALL.steps)]
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
 def test_the_command_trains_a_decoder(
     folder: Path, tmp_path: Path, codec: Codec, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,10 +186,17 @@ def test_settings_survive_their_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"stage": "encoder"}, {"speaker_weights": {"a": -1}}, {"speaker_weights": {"a": "x"}}]
+    "wrong",
+    [
+        {"stage": "encoder"},
+        {"speaker_weights": {"a": -1}},
+        {"speaker_weights": {"a": "x"}},
+        {"noisy": 0.2},
+        {"stage": "decoder", "noisy": 1.0},
+    ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(wrong))
-    with pytest.raises(FileError, match=r"config\.json: expected a"):
+    with pytest.raises(FileError, match=r"config\.json: expected (a|noisy)"):
         TrainConfig.load(path)

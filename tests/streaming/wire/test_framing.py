@@ -24,6 +24,7 @@ from streaming.wire.protocol import (
     Noise,
     ProtocolError,
     Ready,
+    Repeat,
     Stamps,
     Voice,
 )
@@ -152,6 +153,16 @@ def test_damaged_messages_are_a_protocol_error_or_a_message(data: st.DataObject)
         (b"\x63\x00\x00abcd", "bad-size", "got 7"),
         (b"\x63\x00\x80ab", "bad-size", "expected a pause of 3 bytes"),
         (b"\x61abc", "bad-voice", "got 4"),
+        (b"\x70\x02\x00\x02", "bad-size", "5 bytes or more, got 4"),
+        (b"\x70\x02\x80\x02\x00a", "bad-size", "7 bytes or more, got 6"),
+        (
+            b"\x70\x02\x00\x02\x05abcde",
+            "bad-size",
+            "at most 4 bytes for a repeat",
+        ),
+        (b"\x70\x02\x00\x02\x04abc", "bad-size", "a repeat of 4 bytes, got 3 bytes"),
+        (b"\x71\x02\x00\x01\x28" + bytes(16), "bad-seq", "earlier frames, got 2 from 1 before"),
+        (b"\x78\x02\x00\x02\x04abcd", "unknown-type", "0x78"),
         (protocol.encode(Codes(0, 1, bytes(8))), "unknown-type", "'codes' is no msgpack message"),
         (protocol.encode(Audio(0, bytes(8))), "unknown-type", "'audio' is no msgpack message"),
         (protocol.encode(Hello("encode")), "bad-version", "version 2, got version 1"),
@@ -162,6 +173,15 @@ def test_bad_messages_are_named(data: bytes, code: str, says: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         CompactFraming().from_client(data, NOW)
     assert caught.value.code == code and says in caught.value.sentence
+
+
+@given(st.permutations(range(40)), st.integers(0, 100_000))
+def test_codes_that_overtake_each_other_keep_their_place(order: list[int], first: int) -> None:
+    client, server = CompactFraming(lossy=True), CompactFraming(lossy=True)
+    client.from_server(server.to_client(replace(READY, version=2, first=first)), None)
+    repeat = Repeat(4, 2, bytes(8))
+    sent = [Codes(first + 4 + 2 * at, 2, bytes([at]), repeat=repeat) for at in order]
+    assert [client.from_server(server.to_client(each), NOW) for each in sent] == sent
 
 
 def test_pauses_are_nothing_that_version_1_knows() -> None:
@@ -205,6 +225,9 @@ def message_of(vector: dict[str, Any]) -> Any:
         return Voice.exact(values) if fields["chosen"] else Voice.estimate(values)
     if "data" in fields:
         fields["data"] = bytes.fromhex(fields["data"])
+    if "repeat" in fields:
+        repeat = fields["repeat"]
+        fields["repeat"] = Repeat(**{**repeat, "data": bytes.fromhex(repeat["data"])})
     if "stamps" in fields:
         fields["stamps"] = Stamps(**fields["stamps"])
     return kind(**fields)

@@ -12,7 +12,7 @@ from facodec.link.entropy import FrameCoder
 from streaming.wire import protocol
 from streaming.wire.agreed import Agreed, agree
 from streaming.wire.framing import CompactFraming
-from streaming.wire.media import Frames, Pause, Sound, Timbre
+from streaming.wire.media import Frames, Pause, Repaired, Sound, Timbre
 from streaming.wire.packets import Packetizer
 from streaming.wire.pausing import MOST_AHEAD
 from streaming.wire.protocol import (
@@ -26,6 +26,7 @@ from streaming.wire.protocol import (
     Noise,
     ProtocolError,
     Ready,
+    Repeat,
     Stamps,
     Voice,
 )
@@ -271,6 +272,106 @@ def test_nobody_leaves_out_frames_unasked() -> None:
         with pytest.raises(ProtocolError) as caught:
             session.receive(client.to_server(message), 0.0)
         assert caught.value.code == code
+
+
+def over_a_lossy_way(hello: Hello) -> tuple[ServerSession, CompactFraming]:
+    """A session whose packets of codes may be lost, and its client's end of the wire."""
+    session = ServerSession("s1", LIMITS, 5.0, framing=CompactFraming(lossy=True))
+    client = CompactFraming(lossy=True)
+    session.receive(client.to_server(replace(hello, version=2, pauses=True)), 0.0)
+    session.open(LIVE, Latency(200, 200), hello.layers, pauses=True)
+    return session, client
+
+
+def repeating(at: int, codes: np.ndarray) -> Codes:
+    """The packet of frames ``at`` to ``at + 4``, with the repeat of the four before them."""
+    repeat = Repeat(4, 4, bitstream.pack(codes[:3, at - 4 : at])) if at else None
+    return Codes(at, 4, bitstream.pack(codes[:, at : at + 4]), repeat=repeat)
+
+
+CODES = np.random.default_rng(1).integers(0, 1024, (6, 32))
+
+
+def test_a_lost_packet_is_filled_from_its_repeat_and_keeps_the_detail_before() -> None:
+    session, client = over_a_lossy_way(Hello("loopback", "codes", "codes", redundancy=1))
+    arrived = []
+    for at in (0, 8, 12):
+        assert session.receive(client.to_server(repeating(at, CODES)), 0.0) is None
+        arrived += session.settled(0.0)
+    got = [each.item for each in arrived]
+    assert [type(each) for each in got] == [Frames, Repaired, Frames, Frames]
+    parts = [each.codes for each in got if isinstance(each, Frames)]
+    whole = np.concatenate(parts, axis=1)
+    assert np.array_equal(whole[:3], CODES[:3, :16])
+    assert np.array_equal(whole[3:, 4:8], CODES[3:, 3:4].repeat(4, 1))
+    assert np.array_equal(got[1].heard, CODES[:3, 4:8])  # type: ignore[union-attr]
+    assert session.totals.frames_in == 16 and session.patience(0.0) is None
+
+
+def test_a_gap_without_a_repeat_is_concealed_and_then_quiet() -> None:
+    session, client = over_a_lossy_way(Hello("loopback", "codes", "codes"))
+    session.receive(client.to_server(repeating(0, CODES)), 0.0)
+    session.settled(0.0)
+    session.receive(client.to_server(Codes(24, 4, bitstream.pack(CODES[:, :4]))), 0.0)
+    assert session.settled(0.0) == []
+    wait = session.patience(0.0)
+    assert wait is not None and 0.0 < wait < 0.1
+    spoken, quiet, last = (each.item for each in session.settled(wait + 1e-6))
+    assert isinstance(spoken, Repaired) and spoken.codes.shape == (6, 10)
+    assert isinstance(quiet, Pause) and quiet.frames == 10
+    assert isinstance(last, Frames) and session.totals.frames_in == 28
+
+
+def test_pauses_hold_on_a_lossy_way_too_and_the_end_waits_for_nothing() -> None:
+    session, client = over_a_lossy_way(Hello("loopback", "codes", "codes"))
+    for message in (repeating(0, CODES), Noise(8, bytes(5)), Noise(60), Codes(68, 1, bytes(8))):
+        assert session.receive(client.to_server(message), 1.0) is None
+    items = [each.item for each in session.settled(1.0)]
+    assert [item.frames for item in items] == [4, 4, 52]
+    assert session.receive(client.to_server(End()), 1.0) == Ended()
+    left = [each.item.frames for each in session.settled(1.0)]
+    assert left == [8, 1] and session.totals.frames_in == 69
+    assert session.receive(client.to_server(Codes(69, 1, bytes(8))), 1.1) is None
+    assert session.settled(1.1) == []
+
+
+@pytest.mark.parametrize(
+    ("redundancy", "repeat", "code", "says"),
+    [
+        (None, Repeat(4, 4, bytes(15)), "unexpected-message", "none was agreed on"),
+        (1, Repeat(4, 4, bytes(14)), "bad-size", "expected 15 bytes for a repeat of 4 frames"),
+    ],
+)
+def test_a_repeat_that_cannot_be_is_refused(
+    redundancy: int | None, repeat: Repeat, code: str, says: str
+) -> None:
+    hello = Hello("loopback", "codes", "codes", redundancy=redundancy)
+    session, client = over_a_lossy_way(hello)
+    message = Codes(4, 4, bytes(30), repeat=repeat)
+    with pytest.raises(ProtocolError, match=says) as caught:
+        session.receive(client.to_server(message), 0.0)
+    assert caught.value.code == code
+
+
+def test_what_goes_out_repeats_and_tells_a_pause_to_its_end_where_packets_may_be_lost() -> None:
+    agreed = Agreed(stamp_every=16, pauses=True, redundancy=2, lossy=True)
+    packets = Packetizer(4, "f32", 0, CompactFraming(), agreed)
+    sent = [
+        data
+        for at in range(0, 12, 4)
+        for data, _ in packets.add(Frames(CODES[:, at : at + 4]), None)
+    ]
+    pause = Pause(12, 6, [Frames(CODES)], 6, None)
+    sent += [data for data, _ in packets.add(pause, None)]
+    sent += [data for data, _ in packets.add(Repaired(CODES[:, 18:22]), None)]
+    client = CompactFraming()
+    first, second, third, told, last = [client.from_server(data, None) for data in sent]
+    assert [isinstance(each, Codes) and each.repeat for each in (first, second)] == [None, None]
+    assert third == Codes(
+        8, 4, bitstream.pack(CODES[:, 8:12]), repeat=Repeat(8, 4, bitstream.pack(CODES[:3, :4]))
+    )
+    assert told == Noise(18) and isinstance(last, Codes) and last.repeat is not None
+    assert last.repeat == Repeat(14, 4, bitstream.pack(CODES[:3, 4:8]))
 
 
 def test_more_bytes_than_plain_codes_are_refused_with_a_coder_too() -> None:
