@@ -136,7 +136,9 @@ class Talk:
         self._publisher = ClientSession(hello, clock=clock, encoding=ClientWire("facodec.v2"))
         self._session = _opened(self._publisher)
         wanted = "pcm" if sound else "codes"
-        listens = Hello("subscribe", output=wanted, room="r", pauses=not sound)
+        listens = Hello(
+            "subscribe", output=wanted, room="r", pauses=not sound, frames_per_packet=frames
+        )
         self._listener = ClientSession(listens, clock=clock, encoding=ClientWire("facodec.v2"))
         self._relay = _opened(self._listener)
         self._left_out: list[int] = []

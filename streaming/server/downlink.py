@@ -16,6 +16,8 @@ from streaming.wire.media import Media, Pause, Sound, Timbre
 
 LOOK_EVERY = 0.1
 """Seconds from one look at the socket to the next: each costs a call of the system."""
+FIRST_BASE = 0.15
+"""Seconds that a message may take at first."""
 FADE = SAMPLE_RATE // 125
 """Samples of the crossfade where sound was left out."""
 
@@ -46,7 +48,7 @@ class Downlink:
     ) -> None:
         self._sent, self._outstanding = sent, outstanding
         self._leave_out, self._clock = leave_out, clock
-        self._watch = LinkWatch()
+        self._watch = LinkWatch(FIRST_BASE)
         self._looked = float("-inf")
         self._is_full = self._broke_off = False
         self._last = np.zeros(0, np.float32)

@@ -29,10 +29,11 @@ class LinkWatch:
     far before which none was on the way; they tell where the shortest time has become longer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, base: float = FIRST_BASE) -> None:
+        """``base``: s that a message may take as long as none is known to have taken less."""
         self.lag = 0.0
         self.alone = 0
-        self._base = FIRST_BASE
+        self._base = base
         self._sent = 0
         self._began: float | None = None
         self._waiting: deque[tuple[float, int, bool]] = deque()
