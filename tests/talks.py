@@ -137,7 +137,11 @@ class Talk:
         self._session = _opened(self._publisher)
         wanted = "pcm" if sound else "codes"
         listens = Hello(
-            "subscribe", output=wanted, room="r", pauses=not sound, frames_per_packet=frames
+            "subscribe",
+            output=wanted,
+            room="r",
+            pauses=not sound,
+            frames_per_packet=1 if sound else frames,
         )
         self._listener = ClientSession(listens, clock=clock, encoding=ClientWire("facodec.v2"))
         self._relay = _opened(self._listener)
