@@ -39,6 +39,7 @@ export interface Hello {
   coder?: string;
   /** v2. */
   pauses?: boolean;
+  live?: boolean;
   /** v2: 1 to 4. */
   redundancy?: number;
   replay?: "all" | "newest";

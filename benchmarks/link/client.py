@@ -32,9 +32,11 @@ def watch_playout() -> list[tuple[float, int]]:
     arrivals: list[tuple[float, int]] = []
     push = PlayoutBuffer.push
 
-    def noted(self: PlayoutBuffer, samples: Audio, now: float) -> float:
+    def noted(
+        self: PlayoutBuffer, samples: Audio, now: float, surplus: int = 0, *, fills: bool = False
+    ) -> float:
         arrivals.append((now, len(samples)))
-        return push(self, samples, now)
+        return push(self, samples, now, surplus, fills=fills)
 
     setattr(PlayoutBuffer, "push", noted)  # noqa: B010 - no attribute of ours
     return arrivals

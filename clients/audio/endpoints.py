@@ -53,8 +53,10 @@ class Sink(Protocol):
 
     def start(self) -> None: ...
 
-    def play(self, samples: np.ndarray) -> float | None:
-        """Take a packet (n,); seconds until its first sample is heard, None for a file."""
+    def play(self, samples: np.ndarray, surplus: int = 0, *, fills: bool = False) -> float | None:
+        """Take a packet (n,); seconds until its first sample is heard, None for a file. ``fills``:
+        made up in place of what did not come; ``surplus``: so many samples made up before have to
+        give way."""
 
     async def drain(self) -> None:
         """Everything has been taken; wait until it has been heard."""
@@ -103,7 +105,7 @@ class FileSink:
     def start(self) -> None:
         pass
 
-    def play(self, samples: np.ndarray) -> float | None:
+    def play(self, samples: np.ndarray, surplus: int = 0, *, fills: bool = False) -> float | None:
         self._writer.write(samples)
         return None
 

@@ -74,7 +74,8 @@ class connect:
     datagrams, some of which are lost (:class:`clients.library.packets.LostPacket`). ``replay``: the
     session goes on over another connection where this one is lost (not over ``quic://``, which
     itself lasts), after which ``all`` that was lost is sent again, or only the ``newest`` of live
-    sound; None: it ends with its connection. ``tell``: gets a sentence when that happens. ``ca``:
+    sound; None: it ends with its connection. ``tell``: gets a sentence when that happens. ``live``:
+    of a room the newest is worth most, and what the link does not take in time is not sent. ``ca``:
     file with the certificates to trust for ``wss://`` and ``quic://``, by default the system's. The
     other options are those of
     :class:`streaming.wire.protocol.Hello`.
@@ -111,6 +112,7 @@ class connect:
         pauses: bool = False,
         replay: Replay | None = "all",
         tell: Callable[[str], None] | None = None,
+        live: bool = False,
         redundancy: int | None = None,
         datagrams: bool = True,
         ready_timeout: float | None = OPEN_TIMEOUT,
@@ -149,6 +151,7 @@ class connect:
             voices=None if voices == "exact" else voices,
             stamps=stamps,
             pauses=pauses or None,
+            live=live or None,
             redundancy=redundancy,
             replay=None if is_quic(url) else replay,
         )

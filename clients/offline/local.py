@@ -18,6 +18,7 @@ from facodec.arrays import check_timbre
 from facodec.codec import Codec
 from facodec.config import MIN_LAYERS
 from facodec.identity import belonging, model_of, need_model
+from facodec.link.pauses import PauseLevel
 from facodec.link.repair import SPOKEN_ON, spoken_on
 from facodec.names import anonymous_seed, is_anonymous
 from facodec.streams.batching import Work, run_alone
@@ -40,6 +41,12 @@ class Computed:
     media: list[Media]
     seconds: float
     talker: np.ndarray | None = None
+
+    @property
+    def sound(self) -> np.ndarray:
+        """The sound among the media, float32 (n,)."""
+        parts = [item.samples for item in self.media if isinstance(item, Sound)]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
 
 
 class LocalCodec:
@@ -171,6 +178,7 @@ class LocalDecoder:
         self._line = DecoderLine(local.codec.lanes, seed)
         self._timbre = NEUTRAL
         self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
+        self._level = PauseLevel()
 
     async def push(self, packet: CodesPacket | VoicePacket | PausePacket | LostPacket) -> Computed:
         if isinstance(packet, VoicePacket):
@@ -183,7 +191,9 @@ class LocalDecoder:
 
     def _frames(self, packet: CodesPacket | PausePacket | LostPacket) -> Frames:
         if isinstance(packet, PausePacket):
+            self._level.pause(packet.noise)
             return Pause(packet.seq, packet.frames, self._newest, MIN_LAYERS, None)
+        self._level.speech()
         if isinstance(packet, LostPacket):
             return self._concealed(packet)
         frames = (Repaired if packet.repaired else Frames)(packet.codes)
@@ -203,13 +213,7 @@ class LocalDecoder:
 
     async def _sound(self, work: Work[np.ndarray]) -> Computed:
         samples, seconds = await self._local.run(work)
-        return Computed([Sound(samples)], seconds)
-
-
-def samples_of(computed: Computed) -> np.ndarray:
-    """The sound among the media, float32 (n,)."""
-    parts = [item.samples for item in computed.media if isinstance(item, Sound)]
-    return np.concatenate([np.zeros(0, np.float32), *parts])
+        return Computed([Sound(self._level.apply(samples))], seconds)
 
 
 def load_codec(model: str | None) -> Codec:

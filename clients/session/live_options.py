@@ -96,6 +96,11 @@ class LiveOptions:
         return self.role != "publish" and not self.records
 
     @property
+    def hears_live(self) -> bool:
+        """Whether the newest of a room is worth most: not where a file is to have all of it."""
+        return self.role == "subscribe" and self.plays and self.output is None
+
+    @property
     def records(self) -> bool:
         """Whether codes go into a file as they come, and no sound comes out."""
         return self.role == "subscribe" and is_recording(self.output)

@@ -54,6 +54,7 @@ def opening(
         # A file read fast is to come out as the codec gives it, to the last bit.
         voices="exact" if wanted.fast else "compact",
         coder=None if local is None else local.codec.coder,
+        live=wanted.hears_live,
         pauses=local is not None and wanted.may_pause and voicing.role != "convert",
         redundancy=wanted.repeats,
         datagrams=not wanted.fast,

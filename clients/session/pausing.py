@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,6 +15,10 @@ from clients.library.packets import CodesPacket, LostPacket, Packet, PausePacket
 from facodec.config import HOP
 from facodec.link.repair import SPOKEN_ON
 from streaming.wire.pausing import PauseClock
+
+SOON = 0.005
+"""Seconds that a packet may be late without frames in its place, where these are taken back: well
+within the margin of the playout, so that no gap is heard while they are decoded."""
 
 
 class SpeechGate:
@@ -44,17 +50,33 @@ class SpeechGate:
         return active, described[-1].to_bytes() if described else b""
 
 
+class Filling(PausePacket):
+    """Frames of a pause that nobody has told yet: what comes may have their place."""
+
+
+@dataclass(frozen=True)
+class Surplus:
+    """The packet that follows has the place of the last ``frames`` frames of :class:`Filling`."""
+
+    frames: int
+
+
+Piece: TypeAlias = Packet | Surplus
+
+
 class PausePacer:
     """Turns pauses, which are told once a second, into pieces at the pace of speech."""
 
     def __init__(self) -> None:
-        self._clock = PauseClock()
+        self._clock = PauseClock(SOON, None)
         self._seq = 0
 
-    def take(self, packet: Packet, now: float) -> list[Packet]:
+    def take(self, packet: Packet, now: float) -> list[Piece]:
         """Takes a packet and returns what is to be heard now."""
         if isinstance(packet, CodesPacket):
-            self._clock.on_speech(packet.codes.shape[1])
+            surplus = self._clock.on_speech(packet.codes.shape[1])
+            self._clock.take_back()
+            return [Surplus(surplus), packet] if surplus else [packet]
         if isinstance(packet, LostPacket):  # what would come late is left out
             missing = self._clock.on_pause(packet.frames, now)
             return [LostPacket(packet.seq + packet.frames - missing, min(missing, SPOKEN_ON))]
@@ -64,11 +86,11 @@ class PausePacer:
         self._seq = packet.seq + packet.frames
         return [PausePacket(self._seq - missing, missing, packet.noise)]
 
-    def due(self, now: float) -> PausePacket | None:
+    def due(self, now: float) -> Filling | None:
         """Returns the part of a pause that is to be heard by now."""
         first = self._seq + self._clock.ahead
         count = self._clock.due(now)
-        return PausePacket(first, count, b"") if count else None
+        return Filling(first, count, b"") if count else None
 
     def wait(self, now: float) -> float | None:
         """Seconds until something may be due; None while there is no pause."""
@@ -77,7 +99,7 @@ class PausePacer:
 
 async def paced(
     packets: AsyncIterator[Packet], clock: Callable[[], float] = time.monotonic
-) -> AsyncIterator[Packet]:
+) -> AsyncIterator[Piece]:
     """The packets, and between them the pauses as their time comes."""
     pacer = PausePacer()
     coming: asyncio.Task[Packet] | None = None

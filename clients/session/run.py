@@ -19,13 +19,13 @@ from clients.audio.microphone import Block
 from clients.errors import ClientError, ConnectionLost
 from clients.library.addresses import without_secrets
 from clients.library.connection import Session, connect
-from clients.library.packets import AudioPacket, CodesPacket, Packet
+from clients.library.packets import AudioPacket, CodesPacket
 from clients.library.reconnect import keep_connected
 from clients.session.controls import Choice, Controls
 from clients.session.live_options import LiveOptions
 from clients.session.losses import Losses
 from clients.session.opening import opening
-from clients.session.pausing import SpeechGate, paced
+from clients.session.pausing import Filling, Piece, SpeechGate, Surplus, paced
 from clients.session.shaping import Shaping
 from clients.session.status import Progress, Reporter, Sampler
 from clients.session.stopping import until_stopped
@@ -74,7 +74,7 @@ class LiveRun:
         self._feed: Feed | None = None
         self._gate: SpeechGate | None = None
         self._uplink: Uplink | None = None
-        self._connections = 0
+        self._connections = self._surplus = 0
         self._resume: str | None = None
         self._losses: Losses | None = None
         self._heard = -1
@@ -336,15 +336,18 @@ class LiveRun:
         async for packet in paced(session) if self._plays_live(session) else session:
             await self._take(session, packet, decoder)
         if decoder is not None:
-            self._play(_sound(await decoder.flush()))
+            self._play((await decoder.flush()).sound)
         return session.totals
 
     def _plays_live(self, session: Session) -> bool:
         """Whether pauses are to be heard as time passes, and not when they are told."""
         return session.pauses and self._sink is not None and self._sink.counters is not None
 
-    async def _take(self, session: Session, packet: Packet, decoder: LocalDecoder | None) -> None:
+    async def _take(self, session: Session, packet: Piece, decoder: LocalDecoder | None) -> None:
         computing = 0.0
+        if isinstance(packet, Surplus):
+            self._surplus = packet.frames * HOP
+            return
         if self._losses is not None:
             self._shaping.skipped(HOP * self._losses.count_down())
         if self._tape is not None:
@@ -354,10 +357,10 @@ class LiveRun:
             samples = packet.samples
         elif decoder is not None:
             computed = await decoder.push(packet)
-            samples, computing = _sound(computed), computed.seconds
+            samples, computing = computed.sound, computed.seconds
         else:
             return
-        wait = self._play(samples)
+        wait = self._play(samples, fills=isinstance(packet, Filling))
         if isinstance(packet, (AudioPacket, CodesPacket)) and not self._options.fast:
             self.progress.ledger.book(
                 packet.times,
@@ -368,9 +371,11 @@ class LiveRun:
                 computes=self._local is not None,
             )
 
-    def _play(self, samples: np.ndarray) -> float | None:
-        self.progress.samples_out += len(samples)
-        return self._sink.play(self._shaping.to_hear(samples)) if self._sink is not None else None
+    def _play(self, samples: np.ndarray, *, fills: bool = False) -> float | None:
+        surplus, self._surplus = self._surplus, 0
+        self.progress.samples_out += len(samples) - surplus
+        shaped = self._shaping.to_hear(samples, surplus)
+        return self._sink.play(shaped, surplus, fills=fills) if self._sink is not None else None
 
     async def _show_status(self) -> None:
         sampler = Sampler(self.progress)
@@ -382,9 +387,3 @@ class LiveRun:
                 self._losses.trouble if self._losses is not None else ""
             ) or link
             self._reporter.show(sampler.take(time.monotonic()))
-
-
-def _sound(computed: Computed) -> np.ndarray:
-    from clients.offline.local import samples_of
-
-    return samples_of(computed)

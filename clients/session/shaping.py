@@ -146,10 +146,11 @@ class Shaping:
         """Leaves out so many samples that will not come back."""
         self._heard += count
 
-    def to_hear(self, samples: Samples) -> Samples:
+    def to_hear(self, samples: Samples, surplus: int = 0) -> Samples:
         """samples (n,) that came back -> those to be heard: each belongs to the sample of the same
-        place that was sent."""
+        place that was sent. ``surplus``: so many before them were made up and had their place."""
         count, controls = len(samples), self._controls
+        self._heard -= surplus
         self._own.move(_is(controls.bypassed))
         self._gain.move(controls.factor)
         own = self._own.take(count)

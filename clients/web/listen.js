@@ -42,7 +42,9 @@ export class Listen {
   async #once(signal, worked) {
     this.#on.state("waiting");
     await awaitCodec(signal);
-    const hello = { role: "subscribe", output: "pcm", room: this.#room, token: this.#token };
+    const hello = {
+      role: "subscribe", output: "pcm", room: this.#room, token: this.#token, live: true,
+    };
     const session = openSession(hello, {
       ready: () => {
         worked();

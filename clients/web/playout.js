@@ -4,7 +4,7 @@
 export const DEFAULTS = {
   rate: 16000, reserve: 0.015, growth: 0.015, limit: 0.5, calm: 1.0, forget: 4.0,
   spliceEvery: 0.04, overlap: 0.004, shortestSplice: 0.0025, fade: 0.008,
-  brief: 0.25, far: 0.15, near: 0.025, hurry: 1.0,
+  slight: 0.04, settled: 0.5, brief: 0.25, far: 0.15, near: 0.025, hurry: 1.0,
 };
 const SILENT = 1e-3;
 const CAUGHT_UP = 5;
@@ -66,10 +66,11 @@ export class PlayoutBuffer {
   counters = { underruns: 0, concealed: 0, overruns: 0, dropped: 0, cut: 0, repeated: 0 };
   #set; #fade; #ring; #reserve; #ramp;
   #packet = 0;
-  #lows; #briefLows;
+  #level = 0;
+  #lows; #settledLows; #briefLows;
   #hurryUntil = -Infinity;
   #underrunsSeen = 0;
-  #pushed = -Infinity;
+  #concealedSeen = 0;
   #relaxAt = -Infinity;
   #nextSplice = -Infinity;
   #ended = false;
@@ -90,6 +91,7 @@ export class PlayoutBuffer {
     this.#heard = new Float32Array(this.#fade);
     this.#reserve = this.#samples(this.#set.reserve);
     this.#lows = new LowWater(this.#set.calm);
+    this.#settledLows = new LowWater(this.#set.settled);
     this.#briefLows = new LowWater(this.#set.brief);
     this.#ramp = Float32Array.from({ length: this.#fade }, (_, i) => i / this.#fade);
   }
@@ -106,10 +108,8 @@ export class PlayoutBuffer {
   /** Takes a packet; returns the seconds until it is heard. */
   push(samples, now) {
     this.#ended = false;
-    this.#packet = samples.length;
-    this.#watch(now);
-    this.#pushed = now;
-    const stored = this.#store(this.#adapted(samples, now));
+    if (samples.length) this.#watch(samples.length, now, this.#late()); // else it tells nothing
+    const stored = this.#store(samples.length ? this.#adapted(samples, now) : samples);
     const ahead = this.#ring.level - stored;
     const waiting = this.#playing ? ahead : Math.max(ahead, this.target - samples.length);
     return waiting / this.#set.rate;
@@ -120,44 +120,66 @@ export class PlayoutBuffer {
     this.#ended = true;
   }
 
-  #watch(now) {
-    const { underruns } = this.counters;
-    if (underruns !== this.#underrunsSeen) {
-      this.#underrunsSeen = underruns;
-      if (now - this.#pushed <= this.#set.limit / 2) {
-        const ceiling = Math.floor(this.#ring.capacity / 2);
+  /** Samples by which what comes now is later than it would have had to be. */
+  #late() {
+    const { underruns, concealed } = this.counters;
+    const isGap = underruns !== this.#underrunsSeen;
+    const dry = isGap ? Math.max(1, concealed - this.#concealedSeen) : 0;
+    this.#underrunsSeen = underruns;
+    this.#concealedSeen = concealed;
+    return dry;
+  }
+
+  /** A packet of so many samples comes, so late. */
+  #watch(count, now, late) {
+    const isLonger = count >= 2 * this.#packet;
+    this.#packet = count;
+    if (late) {
+      if (late <= this.#samples(this.#set.slight) && !isLonger) {
+        const ceiling = this.#samples(this.#set.reserve + this.#set.slight);
         this.#reserve = Math.min(this.#reserve + this.#samples(this.#set.growth), ceiling);
       }
       this.#relaxAt = now + this.#set.forget;
       this.#hurryUntil = now + this.#set.hurry;
       this.#restartLows(now);
     } else if (this.#playing) {
-      this.#lows.note(this.#ring.level, now);
-      this.#briefLows.note(this.#ring.level, now);
+      const rise = this.#ring.level - this.#level;
+      this.#level = this.#ring.level;
+      if (now < this.#hurryUntil && rise >= this.#samples(this.#set.near)) this.#restartLows(now);
+      for (const lows of this.#allLows) lows.note(this.#ring.level, now);
       this.#relax(now);
-    } else this.#restartLows(now);
+    } else {
+      this.#level = 0;
+      this.#restartLows(now);
+    }
+  }
+
+  get #allLows() {
+    return [this.#lows, this.#settledLows, this.#briefLows];
   }
 
   #restartLows(now) {
-    this.#lows.restart(now);
-    this.#briefLows.restart(now);
+    for (const lows of this.#allLows) lows.restart(now);
   }
 
   #shiftLows(change) {
-    this.#lows.shift(change);
-    this.#briefLows.shift(change);
+    for (const lows of this.#allLows) lows.shift(change);
   }
 
   #adapted(samples, now) {
     if (!this.#playing) return samples;
     const brief = this.#briefLows.minimum(now);
-    const excess = brief === null ? 0 : brief - this.#reserve;
+    let excess = brief === null ? 0 : brief - this.#reserve;
     if (excess >= this.#samples(this.#set.far)) {
       this.#skip(excess);
       this.counters.cut += excess;
       return samples;
     }
-    const hurries = now < this.#hurryUntil && excess >= this.#samples(this.#set.near);
+    if (now >= this.#hurryUntil) {
+      const settled = this.#settledLows.minimum(now);
+      excess = settled === null ? 0 : settled - this.#reserve;
+    }
+    const hurries = excess >= this.#samples(this.#set.near);
     const changed = hurries ? this.#hastened(samples, now, excess) : this.#spliced(samples, now);
     this.#shiftLows(changed.length - samples.length);
     return changed;
@@ -251,9 +273,9 @@ export class PlayoutBuffer {
 
   #mayPlay(count) {
     if (!this.#playing && this.#ring.level) {
-      this.#waited += count;
-      const enough = this.#ring.level >= this.target || this.#waited > this.target;
+      const enough = this.#ring.level >= this.target || this.#waited >= this.#reserve;
       this.#playing = enough || this.#ended;
+      this.#waited += count;
     }
     return this.#playing;
   }

@@ -10,7 +10,7 @@ __getattr__ = renamed.attributes(
         "PlayoutBuffer": "streaming.playout.buffer.PlayoutBuffer",
         "PlayoutCounters": "streaming.playout.buffer.PlayoutCounters",
         "PlayoutSettings": "streaming.playout.buffer.PlayoutSettings",
-        "lengthen": "streaming.playout.buffer.lengthen",
-        "shorten": "streaming.playout.buffer.shorten",
+        "lengthen": "streaming.playout.splices.lengthen",
+        "shorten": "streaming.playout.splices.shorten",
     },
 )

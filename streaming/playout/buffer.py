@@ -1,11 +1,11 @@
 """The playout buffer: turns packets that come when they like into sound without gaps.
 
 No clock, no device, no socket: the producer tells the time when it pushes, the consumer (an audio
-callback) only copies. Its delay starts small, grows when the buffer ran dry and shrinks again when
-the margin has been ample for a while, by cutting or repeating whole pitch periods under a
-crossfade, the idea of WSOLA (Verhelst and Roelands, 1993). After a stall the newest is worth most:
-what is far behind is skipped at once, the rest is caught up with within a second. An outage, longer
-than any margin, is no reason for a larger one.
+callback) only copies. Its delay starts small, grows when a packet came a little too late and
+shrinks again when the margin has been ample for a while, by cutting or repeating whole pitch
+periods under a crossfade, the idea of WSOLA (Verhelst and Roelands, 1993). After a stall the newest
+is worth most: what is far behind is skipped at once, the rest is caught up with within a second. A
+stall is no reason for a larger margin, and what was made up in place of a packet gives way to it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from facodec.config import SAMPLE_RATE
+from streaming.playout.levels import LowWater, MadeUp
 from streaming.playout.ring import SampleRing
+from streaming.playout.splices import lengthen, shorten
 
 SILENT = 1e-3
 """Largest sample, -60 dB of full scale, of what counts as silence."""
@@ -34,14 +35,18 @@ class PlayoutSettings:
     reserve: float = 0.015
     """Seconds that should still wait when the next packet arrives, at the start and at least."""
     growth: float = 0.015
-    """Added to the reserve each time the buffer ran dry for want of a packet that came in time for
-    a larger one, at most half the limit after the one before it."""
+    """Added to the reserve each time that a packet came too late by no more than ``slight``."""
+    slight: float = 0.04
+    """Seconds beyond the reserve from which a packet that is late has been held up by a stall:
+    nobody wants so large a margin all the time. The reserve grows by as much at most."""
     limit: float = 0.5
     """Most that may wait. Beyond it the oldest samples are dropped and counted as overrun."""
     calm: float = 1.0
     """The margin must have been ample for this long before the delay shrinks."""
     forget: float = 4.0
     """After this long without a gap, one growth step of the reserve is given back."""
+    settled: float = 0.5
+    """A margin that was ample for this long is too much where it is ``near`` beyond the reserve."""
     brief: float = 0.25
     """A margin that was ample for this long is too much where it is ``far`` beyond the reserve, or
     ``near`` beyond it after a gap; longer than packets come in bunches."""
@@ -50,7 +55,7 @@ class PlayoutSettings:
     near: float = 0.025
     """Seconds too many that are caught up with, 25 % faster at most, faster still in silence."""
     hurry: float = 1.0
-    """Seconds after a gap in which delay is caught up with."""
+    """Seconds after a gap in which delay is caught up with as soon as it is known."""
     splice_every: float = 0.04
     """Least time between two cuts or repeats, so that speech speeds up by 20 % at most."""
     overlap: float = 0.004
@@ -71,7 +76,7 @@ class PlayoutSettings:
 
     def unhurried(self) -> PlayoutSettings:
         """For sound that nobody waits for: nothing is left out of it to catch up after a stall."""
-        return replace(self, far=2 * self.limit, hurry=0.0)
+        return replace(self, far=2 * self.limit, near=2 * self.limit)
 
 
 @dataclass
@@ -92,7 +97,7 @@ class PlayoutCounters:
 class PlayoutBuffer:
     """Bounded, adaptive playout for one producer (:meth:`push`) and one consumer (:meth:`pull`).
 
-    Playing starts when ``target`` samples wait, or when the first have waited that long.
+    Playing starts when ``target`` samples wait, or when the first have waited for the reserve.
     """
 
     def __init__(self, settings: PlayoutSettings | None = None) -> None:
@@ -102,12 +107,13 @@ class PlayoutBuffer:
         self._ring = SampleRing(self.settings.samples(self.settings.limit))
         # producer's
         self._reserve = self.settings.samples(self.settings.reserve)
-        self._packet = 0
-        self._pushed = float("-inf")
-        self._lows = _LowWater(self.settings.calm)
-        self._brief_lows = _LowWater(self.settings.brief)
+        self._packet = self._level = 0
+        self._made_up = MadeUp()
+        self._lows = LowWater(self.settings.calm)
+        self._settled_lows = LowWater(self.settings.settled)
+        self._brief_lows = LowWater(self.settings.brief)
         self._hurry_until = float("-inf")
-        self._underruns_seen = 0
+        self._underruns_seen = self._concealed_seen = 0
         self._relax_at = float("-inf")
         self._next_splice = float("-inf")
         self._ended = False
@@ -138,13 +144,27 @@ class PlayoutBuffer:
 
     # ------------------------------------------------------------------ producer
 
-    def push(self, samples: np.ndarray, now: float) -> float:
-        """Take a packet (n,) float32 at time ``now`` (s); returns the seconds until it is heard."""
+    def push(
+        self, samples: np.ndarray, now: float, surplus: int = 0, *, fills: bool = False
+    ) -> float:
+        """Take a packet (n,) float32 at time ``now`` (s); returns the seconds until it is heard.
+
+        ``fills``: it was made up where nothing came, which tells nothing of the path, and of which
+        nothing is heard but what is wanted. ``surplus``: so many samples that were made up have the
+        place of this packet; those that nobody has heard yet are left out."""
         self._ended = False
-        self._packet = len(samples)
-        self._watch(now)
-        self._pushed = now
-        stored = self._store(self._adapted(samples, now))
+        changed = samples
+        if fills:
+            self._note_gap(now, self._late(0))
+            changed = self._wanted(samples)
+        elif len(samples):  # else it tells nothing
+            surplus = self._made_up.take(surplus)
+            late = self._late(surplus)
+            if surplus:
+                self._give_way(surplus)
+            self._watch(len(samples), now, late)
+            changed = self._adapted(samples, now)
+        stored = self._store(changed)
         ahead = self._ring.level - stored
         waiting = ahead if self._playing else max(ahead, self.target - len(samples))
         return waiting / self.settings.rate
@@ -153,31 +173,72 @@ class PlayoutBuffer:
         """Nothing more will come: play what is there, and call no emptiness an underrun."""
         self._ended = True
 
-    def _watch(self, now: float) -> None:
-        underruns = self.counters.underruns
-        if underruns != self._underruns_seen:
-            self._underruns_seen = underruns
-            if now - self._pushed <= self.settings.limit / 2:
-                ceiling = self._ring.capacity // 2
+    def _late(self, surplus: int) -> int:
+        """Samples by which what comes now is later than it would have had to be."""
+        counters, dry = self.counters, 0
+        if counters.underruns != self._underruns_seen:
+            self._underruns_seen = counters.underruns
+            dry = max(1, counters.concealed - self._concealed_seen)
+        self._concealed_seen = counters.concealed
+        return max(dry, surplus + dry - self._ring.level) if surplus else dry
+
+    def _wanted(self, samples: np.ndarray) -> np.ndarray:
+        """As much of what was made up as does not add to a delay that is too long already."""
+        excess = self._ring.level - self._reserve - self._samples(self.settings.near)
+        changed = samples
+        if self._playing and excess > 0:
+            changed = shorten(samples, *self._splice_lengths(), excess)
+            self.counters.cut += len(samples) - len(changed)
+            self._shift_lows(len(changed) - len(samples))
+        self._made_up.add(len(samples), len(changed))
+        return changed
+
+    def _give_way(self, surplus: int) -> None:
+        """Leaves out what was made up in place of what comes now. Where the time of it has passed
+        already, no more stays than the reserve."""
+        level = self._ring.level
+        kept = level - surplus if surplus <= level else min(level, self._reserve)
+        # The lows are of packets, which were as far behind before all this was made up.
+        self._ring.skip(level - kept)
+        self.counters.cut += level - kept
+
+    def _watch(self, count: int, now: float, late: int) -> None:
+        """A packet of so many samples comes, so late."""
+        is_longer, self._packet = count >= 2 * self._packet, count
+        if late:
+            if late <= self._samples(self.settings.slight) and not is_longer:
+                ceiling = self._samples(self.settings.reserve + self.settings.slight)
                 self._reserve = min(self._reserve + self._samples(self.settings.growth), ceiling)
             self._relax_at = now + self.settings.forget
-            self._hurry_until = now + self.settings.hurry
-            self._restart_lows(now)
+            self._note_gap(now, late)
         elif self._playing:
             # Between packets the level only falls: before a push it is at its lowest.
-            self._lows.note(self._ring.level, now)
-            self._brief_lows.note(self._ring.level, now)
+            rise, self._level = self._ring.level - self._level, self._ring.level
+            if now < self._hurry_until and rise >= self._samples(self.settings.near):
+                self._restart_lows(now)  # what was held up is still coming in
+            for lows in self._all_lows:
+                lows.note(self._ring.level, now)
             self._relax(now)
         else:
+            self._level = 0
             self._restart_lows(now)
 
+    def _note_gap(self, now: float, late: int) -> None:
+        if late:
+            self._hurry_until = now + self.settings.hurry
+            self._restart_lows(now)
+
+    @property
+    def _all_lows(self) -> tuple[LowWater, ...]:
+        return self._lows, self._settled_lows, self._brief_lows
+
     def _restart_lows(self, now: float) -> None:
-        self._lows.restart(now)
-        self._brief_lows.restart(now)
+        for lows in self._all_lows:
+            lows.restart(now)
 
     def _shift_lows(self, change: int) -> None:
-        self._lows.shift(change)
-        self._brief_lows.shift(change)
+        for lows in self._all_lows:
+            lows.shift(change)
 
     def _adapted(self, samples: np.ndarray, now: float) -> np.ndarray:
         if not self._playing:
@@ -188,7 +249,10 @@ class PlayoutBuffer:
             self._skip(excess)
             self.counters.cut += excess
             return samples
-        hurries = now < self._hurry_until and excess >= self._samples(self.settings.near)
+        if now >= self._hurry_until:
+            settled = self._settled_lows.minimum(now)
+            excess = 0 if settled is None else settled - self._reserve
+        hurries = excess >= self._samples(self.settings.near)
         changed = self._hastened(samples, now, excess) if hurries else self._spliced(samples, now)
         self._shift_lows(len(changed) - len(samples))
         return changed
@@ -278,9 +342,9 @@ class PlayoutBuffer:
 
     def _may_play(self, count: int) -> bool:
         if not self._playing and self._ring.level:
-            self._waited += count
-            enough = self._ring.level >= self.target or self._waited > self.target
+            enough = self._ring.level >= self.target or self._waited >= self._reserve
             self._playing = enough or self._ended
+            self._waited += count
         return self._playing
 
     def _conceal(self, missing: np.ndarray) -> None:
@@ -314,72 +378,3 @@ class PlayoutBuffer:
         if count:
             out[:count] += self._tail[:count]
             self._tail = self._tail[count:]
-
-
-class _LowWater:
-    """Lowest level seen over the last ``window`` to 1.5 ``window`` seconds, in constant memory."""
-
-    def __init__(self, window: float) -> None:
-        self._half = window / 2
-        self._window = window
-        self.restart(float("inf"))
-
-    def restart(self, now: float) -> None:
-        self._since = now
-        self._turn = now
-        self._lows: list[int | None] = [None, None, None]
-
-    def note(self, level: int, now: float) -> None:
-        self._since = min(self._since, now)
-        if now - self._turn >= self._half or self._turn == float("inf"):
-            self._lows = [None, *self._lows[:2]]
-            self._turn = now
-        newest = self._lows[0]
-        self._lows[0] = level if newest is None else min(newest, level)
-
-    def minimum(self, now: float) -> int | None:
-        """None until a whole window was watched."""
-        known = [low for low in self._lows if low is not None]
-        return min(known) if known and now - self._since >= self._window else None
-
-    def shift(self, change: int) -> None:
-        """The delay was changed on purpose by this many samples."""
-        self._lows = [None if low is None else low + change for low in self._lows]
-
-
-def shorten(samples: np.ndarray, overlap: int, shortest: int, longest: int) -> np.ndarray:
-    """Cut ``shortest`` to ``longest`` samples near the start of a packet under a crossfade.
-
-    The first and the last sample stay, so that the neighbours still fit.
-    """
-    longest = min(longest, len(samples) - overlap)
-    if longest < shortest:
-        return samples
-    lag = _best_lag(samples[:overlap], samples[shortest : longest + overlap], shortest)
-    seam = _crossfade(samples[:overlap], samples[lag : lag + overlap])
-    return np.concatenate([seam, samples[lag + overlap :]])
-
-
-def lengthen(samples: np.ndarray, overlap: int, shortest: int) -> np.ndarray:
-    """Repeat at least ``shortest`` samples at the end of a packet under a crossfade."""
-    seam_at = len(samples) - overlap
-    if seam_at < shortest:
-        return samples
-    ending = samples[seam_at:]
-    lag = _best_lag(ending[::-1], samples[: len(samples) - shortest][::-1], shortest)
-    seam = _crossfade(ending, samples[seam_at - lag : seam_at - lag + overlap])
-    return np.concatenate([samples[:seam_at], seam, samples[seam_at - lag + overlap :]])
-
-
-def _best_lag(pattern: np.ndarray, among: np.ndarray, first: int) -> int:
-    """Lag (``first`` for the start of ``among``) where it resembles ``pattern`` most."""
-    windows = sliding_window_view(among, len(pattern))
-    energy = np.sqrt((windows**2).sum(axis=1) * (pattern**2).sum())
-    likeness = (windows @ pattern) / np.maximum(energy, 1e-9)
-    latest_best = len(likeness) - 1 - int(np.argmax(likeness[::-1]))  # in silence: the longest
-    return first + latest_best
-
-
-def _crossfade(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    weight = np.linspace(0.0, 1.0, len(old), dtype=np.float32)
-    return old * (1 - weight) + new * weight

@@ -37,7 +37,8 @@ class Metrics:
 
     ``sessions`` by role, ``errors`` by code, ``refused`` by HTTP status. ``returned``: times that a
     client came back to its session. ``paused``: times a full queue stopped the reading of a socket.
-    ``queue``: wait for the model, ``compute``: in it, a
+    ``left_out``: frames not sent to who listens live, as the connection was behind. ``queue``: wait
+    for the model, ``compute``: in it, a
     turn (at most 100 ms of audio) each.
     """
 
@@ -48,6 +49,7 @@ class Metrics:
     frames_out: int = 0
     paused: int = 0
     returned: int = 0
+    left_out: int = 0
     queue: Durations = field(default_factory=Durations)
     compute: Durations = field(default_factory=Durations)
 
@@ -61,6 +63,7 @@ class Metrics:
             "frames_out_total": self.frames_out,
             "paused_total": self.paused,
             "returned_total": self.returned,
+            "left_out_total": self.left_out,
             "queue_ms": self.queue.percentiles(),
             "compute_ms": self.compute.percentiles(),
         }
@@ -81,6 +84,7 @@ class Metrics:
         lines += _metric("frames_out_total", "counter", {"": self.frames_out})
         lines += _metric("paused_total", "counter", {"": self.paused})
         lines += _metric("returned_total", "counter", {"": self.returned})
+        lines += _metric("left_out_total", "counter", {"": self.left_out})
         for name, durations in (("queue", self.queue), ("compute", self.compute)):
             by_quantile = {
                 f'{{quantile="0.{key[1:]}"}}': ms / 1000.0

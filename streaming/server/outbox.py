@@ -6,6 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+OVERHEAD = 4
+"""Bytes that WebSocket adds to a message, or nearly."""
+
 
 class Outbox:
     """Messages in order, counted in frames of media; one without any counts as one.
@@ -21,6 +24,8 @@ class Outbox:
         self._send_now = send_now
         self._messages: deque[tuple[bytes, int]] = deque()
         self._frames = 0
+        self.taken = 0
+        """Bytes of messages so far, headers of WebSocket included, or nearly."""
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -31,7 +36,13 @@ class Outbox:
         """Frames of media that wait."""
         return self._frames
 
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return sum(len(data) for data, _ in self._messages)
+
     def put(self, data: bytes, frames: int = 0) -> None:
+        self.taken += len(data) + OVERHEAD
         waits = self._messages or self._sending_since is not None
         if not waits and self._send_now(data):
             return

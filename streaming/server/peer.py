@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from facodec.config import MIN_LAYERS
 from streaming.engine.streams import Outcome
+from streaming.server.downlink import way_down
 from streaming.server.ending import Ending
 from streaming.server.gate import Visitor
 from streaming.server.lifetime import Lifetime
@@ -33,8 +35,7 @@ from streaming.wire.protocol import (
 )
 from streaming.wire.session import Arrived, Ended, Event, Opened, Reply
 
-PAUSE = 0.1
-"""Seconds after which a paused reader looks again at limits that move with time."""
+PAUSE = 0.1  # seconds after which a paused reader looks again at limits that move with time
 
 
 class Peer(Lifetime):
@@ -53,6 +54,7 @@ class Peer(Lifetime):
         self._outbox_limit = settings.outbox * FRAMES_PER_SECOND
         self._room_deadline: float | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
+        self._sift: Callable[[Media], Media | None] = lambda item: item
         self._progress = asyncio.Event()
         self.wants: Format = "pcm"
 
@@ -261,8 +263,7 @@ class Peer(Lifetime):
         for data, frames in self._session.finish(reason, talker):
             self._put(data, frames)
         self._runtime.metrics.frames_in += self._session.totals.frames_in
-        going = reason == "shutdown"
-        self._end(Ending(1001, "server shutting down") if going else Ending(1000))
+        self._end(Ending(1001, "server shutting down") if reason == "shutdown" else Ending(1000))
 
     def _put(self, data: bytes, frames: int = 0) -> None:
         """Sends a message, unless the client is away: it is kept for his return where it counts."""
@@ -276,9 +277,19 @@ class Peer(Lifetime):
 
     def _join(self, hello: Hello, address: str | None) -> None:
         self.wants = hello.formats()[1] or "pcm"
-        name = hello.room or ""
+        self._watch_link()
         self._room_deadline = self._runtime.clock() + self._runtime.settings.room_wait
-        self._room = self._runtime.rooms.join(name, self, address)
+        self._room = self._runtime.rooms.join(hello.room or "", self, address)
+
+    def come_back(self, socket: PeerSocket, visitor: Visitor, hello: Hello) -> None:
+        super().come_back(socket, visitor, hello)
+        self._watch_link()
+
+    def _watch_link(self) -> None:
+        """Keeps what its connection does not take in time from who listens live."""
+        if self._session.hello.live and self._link is not None:
+            socket, clock = self._link.socket, self._runtime.clock
+            self._sift = way_down(self._outbox, socket, self.account, clock)
 
     def _leave_room(self, room: Room) -> None:
         hello = self._session.hello
@@ -331,7 +342,10 @@ class Peer(Lifetime):
     def on_media(self, item: Media, stamps: Stamps | None) -> None:
         if self._ending is not None:
             return
-        self._put_media(item, stamps)
+        kept = item if self.is_away else self._sift(item)
+        if kept is None:
+            return
+        self._put_media(kept, stamps)
         if self._outbox.frames > self._outbox_limit:
             seconds = self._runtime.settings.outbox
             self._drop_slow(ProtocolError("too-slow", f"more than {seconds:g} s behind the room"))

@@ -29,6 +29,7 @@ class SessionAccount:
         self._paused = 0
         self.parked = False
         """Whether its connection was lost, and may come back."""
+        self._left_out = 0
 
     def add(self, outcome: Outcome) -> None:
         """A turn of its stream is done."""
@@ -42,6 +43,11 @@ class SessionAccount:
         """Its socket is not read any more for a while, as it has enough queued."""
         self._paused += 1
         self._metrics.paused += 1
+
+    def leave_out(self, frames: int) -> None:
+        """So many frames were not sent, as its link did not take those before in time."""
+        self._left_out += frames
+        self._metrics.left_out += frames
 
     def to_json(self) -> dict[str, Any] | None:
         """A JSON value, durations of the lag in ms; None before the session was admitted."""
@@ -60,4 +66,5 @@ class SessionAccount:
             "lag_ms": self._lag.percentiles(),
             "unsent_frames": self._outbox.frames,
             "paused": self._paused,
+            "left_out": self._left_out,
         }

@@ -77,7 +77,7 @@ class IncomingCodes:
             return None, None
         first = self._totals.frames_in + self._clock.ahead
         count = self._clock.due(now)
-        made = Pause(first, count, self._newest, self._layers, None) if count else None
+        made = Pause(first, count, self._newest, self._layers, None, 0) if count else None
         return made, self._clock.wait(now)
 
     # -------------------------------------------------------------------------------------- inside
@@ -138,7 +138,8 @@ class IncomingCodes:
             )
         self._totals.frames_in = seq
         missing = self._clock.on_pause(seq - first, now)
-        return Pause(seq - missing, missing, self._newest, self._layers, noise)
+        told = seq - first
+        return Pause(seq - missing, missing, self._newest, self._layers, noise, told)
 
     def _arrived(self, piece: Piece, now: float) -> list[Arrived]:
         message = piece.message
@@ -157,6 +158,8 @@ class IncomingCodes:
         missing = self._clock.on_pause(piece.count, now)
         essence = spoken_on(last, min(missing, SPOKEN_ON), says_level=self._says_level)
         left = missing - essence.shape[1]
-        silent = Pause(self._totals.frames_in - left, left, self._newest, self._layers, None)
-        parts = (Repaired(widened(essence, last, self._layers)), silent)
-        return [Arrived(part, None) for part in parts if part.frames]
+        end, told = self._totals.frames_in, piece.count - essence.shape[1]
+        silent = Pause(end - left, left, self._newest, self._layers, None, told)
+        concealed = Repaired(widened(essence, last, self._layers))
+        spoken = [Arrived(concealed, None)] if concealed.frames else []
+        return [*spoken, Arrived(silent, None)] if told else spoken

@@ -86,13 +86,22 @@ class Pause(Frames):
     that sound like what came ``before``, made where they are asked for.
 
     ``noise``: what is to be told of how it sounds after them, see
-    :class:`streaming.wire.protocol.Noise`; None: nothing.
+    :class:`streaming.wire.protocol.Noise`; None: nothing. ``told``: frames that who sends has left
+    out, ``count`` by default; not those that were made before it said so, or in place of a packet
+    that was late.
     """
 
     def __init__(
-        self, first: int, count: int, before: Sequence[Frames], layers: int, noise: bytes | None
+        self,
+        first: int,
+        count: int,
+        before: Sequence[Frames],
+        layers: int,
+        noise: bytes | None,
+        told: int | None = None,
     ) -> None:
         self.noise = noise
+        self.told = count if told is None else told
         self._first, self._count = first, count
         self._before, self._layers = tuple(before), layers
 
@@ -109,7 +118,8 @@ class Pause(Frames):
         return float(self._count)
 
     def parts(self, most: int) -> list[Pause]:
-        """Splits the pause into pieces of at most ``most`` frames, the last of which tells."""
+        """Splits the pause into pieces of at most ``most`` frames, the last of which tells, as
+        many as were left out in all."""
         starts = range(0, self._count, most) or (0,)
         return [
             Pause(
@@ -118,6 +128,7 @@ class Pause(Frames):
                 self._before,
                 self._layers,
                 self.noise if at == starts[-1] else None,
+                self.told if at == starts[-1] else 0,
             )
             for at in starts
         ]

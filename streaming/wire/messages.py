@@ -103,6 +103,7 @@ class Hello:
     """Identity of the entropy coder's tables that the client has."""
     pauses: bool | None = None
     """Whether frames may be missing both ways where nobody speaks."""
+    live: bool | None = None  # what a listener's link does not take in time is not sent
     redundancy: int | None = None
     """Packets from one of codes to the one that repeats what matters of it; None: nothing is."""
     replay: Replay | None = None

@@ -82,9 +82,10 @@ class Packetizer:
         return [*self.flush(), (self._framing.to_client(message), 0)]
 
     def _skip(self, item: Pause) -> list[tuple[bytes, int]]:
-        self._seq += int(item.frames)
-        self.frames_out += int(item.frames)
-        self._untold = self._agreed.lossy and item.frames > 0
+        # Who takes pauses makes their frames itself: made here they would only put off what comes.
+        self._seq += item.told
+        self.frames_out += item.told
+        self._untold = self._agreed.lossy and (self._untold or item.told > 0)
         return [] if item.noise is None else self._tell_pause(item.noise)
 
     def _tell_pause(self, noise: bytes) -> list[tuple[bytes, int]]:

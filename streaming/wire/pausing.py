@@ -7,39 +7,65 @@ from facodec.config import HOP, SAMPLE_RATE
 HOP_SECONDS = HOP / SAMPLE_RATE
 LATE = 0.01
 """Seconds that a packet may be later than the one before it without frames in its place."""
+STEP = 2
+"""Frames made in one go where they cannot be taken back: when the packet comes after all, those
+that were not needed are so much delay at most."""
 MOST_AHEAD = 88
 """Frames that are made before they are told: more than that is a lost connection."""
+PASSED = 0.5
+"""Seconds by which a pause is told late from which it is taken for shorter than it was: who sends
+has dropped what the link did not take."""
 
 
 class PauseClock:
-    """Counts the frames of pauses that are to be made by now: as many in one go as the largest
-    packet had, when it would be a little late. What was made too early is taken off the next."""
+    """Counts the frames of pauses that are to be made by now. Those of a pause that were made too
+    early are taken off the next; those of a packet of speech that comes after all are told by
+    :meth:`on_speech`.
 
-    def __init__(self) -> None:
+    ``late``: seconds that a packet may be late without frames in its place. ``step``: frames made
+    in one go, None for as many as the largest packet had.
+    """
+
+    def __init__(self, late: float = LATE, step: int | None = STEP) -> None:
         self.ahead = 0
         """Frames made and not told yet."""
+        self._late, self._step = late, step
         self._largest = 1
         self._since: float | None = None
         self._made = 0
 
-    def on_speech(self, frames: int) -> None:
-        """A packet of so many frames came."""
+    def on_speech(self, frames: int) -> int:
+        """A packet of so many frames came; returns how many were made in its place. Time has
+        passed while they were: a packet's frames of them at most are taken off the next pause,
+        none after :meth:`take_back`."""
+        made = self.ahead
         self._largest = max(self._largest, frames)
+        self.ahead = min(made, self._largest)
         self._since = None
+        return made
+
+    def take_back(self) -> None:
+        """The frames made too early are not heard any more."""
+        self.ahead = 0
 
     def on_pause(self, frames: int, now: float) -> int:
         """Takes a pause of so many frames and returns those that are still to be made."""
         missing = max(0, frames - self.ahead)
         self.ahead -= frames - missing
-        self._since, self._made = now, 0
+        # What is told late is no reason to make the rest late: the time goes on from where it was.
+        due = now if self._since is None else self._since + frames * HOP_SECONDS
+        if now - due > PASSED:
+            due, self.ahead = now, min(self.ahead, self._largest)
+        self._since, self._made = min(now, due), 0
         return missing
 
     def due(self, now: float) -> int:
         """Frames to make now."""
         if self._since is None:
             return 0
-        packets = int((now - self._since - LATE) / (self._largest * HOP_SECONDS))
-        count = min(max(0, packets) * self._largest, MOST_AHEAD)
+        step, over = self._pace(), now - self._first()
+        count = 0 if over < 0 else step * (1 + int(over / (step * HOP_SECONDS)))
+        count = min(count, MOST_AHEAD)
         new, self._made = max(0, count - self.ahead), count
         self.ahead += new
         return new
@@ -49,5 +75,13 @@ class PauseClock:
         more."""
         if self._since is None or self._made >= MOST_AHEAD:
             return None
-        packets = self._made // self._largest + 1
-        return max(0.0, self._since + LATE + packets * self._largest * HOP_SECONDS - now)
+        return max(0.0, self._first() + self._made * HOP_SECONDS - now)
+
+    def _pace(self) -> int:
+        """Frames made in one go."""
+        return self._largest if self._step is None else min(self._step, self._largest)
+
+    def _first(self) -> float:
+        """Time at which the first frames that nobody told are made."""
+        assert self._since is not None
+        return self._since + self._largest * HOP_SECONDS + self._late

@@ -222,6 +222,7 @@ def _read_hello(get: FieldReader) -> Hello:
         stamps=get.optional(get.integer, "stamps", 1, MAX_STAMP_EVERY),
         coder=get.optional(get.text, "coder", MAX_NAME),
         pauses=get.optional(get.truth, "pauses"),
+        live=get.optional(get.truth, "live"),
         redundancy=get.optional(get.integer, "redundancy", 1, MAX_REDUNDANCY),
         replay=_read_replay(get),
         received=_read_received(get),

@@ -100,6 +100,11 @@ class QuicSocket(QuicConnectionProtocol):
         """Bytes that wait for the path."""
         return self._unsent if self._unsent > HIGH else 0
 
+    @property
+    def outstanding(self) -> int:
+        """Bytes handed over that the other end has not acknowledged, as far as is known here."""
+        return self.unacknowledged
+
     async def recv(self, decode: bool | None = None) -> bytes:
         """The next message. Raises ConnectionClosed."""
         while not self._unread:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clients.library.packets import CodesPacket, Packet, PausePacket, Times
-from clients.session.pausing import PausePacer, SpeechGate, paced
+from clients.session.pausing import SOON, Filling, PausePacer, SpeechGate, Surplus, paced
 from facodec.codec import Codec
 from facodec.config import HOP
 from facodec.link.bands import BandMeter, decibel
@@ -118,6 +118,43 @@ def test_what_was_played_too_early_is_not_played_again() -> None:
     assert early is not None and early.frames > 30
     assert frames_of(pacer.take(pause(1, 30), 0.5)) == 0
     assert frames_of(pacer.take(pause(31, 20), 0.5)) == 20 - (early.frames - 30)
+
+
+@pytest.mark.parametrize("frames", [1, 4, 8])
+def test_what_was_made_for_a_packet_that_was_late_gives_way_to_it(frames: int) -> None:
+    pacer, length = PausePacer(), frames * HOP_S
+    pacer.take(codes(0, frames), 0.0)
+    pacer.take(pause(frames, frames), length)
+    at = 3 * length + SOON + 1e-6
+    piece = pacer.due(at)
+    assert isinstance(piece, Filling) and piece.frames == 2 * frames
+    late = codes(2 * frames, frames)
+    assert pacer.take(late, at) == [Surplus(2 * frames), late]
+    assert pacer.take(pause(3 * frames, frames), at + length)[0].frames == frames  # type: ignore[union-attr]
+
+
+def test_a_pause_that_is_told_late_goes_on_in_its_time() -> None:
+    pacer = PausePacer()
+    pacer.take(codes(0, 4), 0.0)
+    pacer.take(pause(4, 4), 0.05)
+    made = frames_of([piece for i in range(1100) if (piece := pacer.due(i / 1000)) is not None])
+    assert made == 80
+    pacer.take(pause(8, 80), 1.1)  # 50 ms late
+    piece = pacer.due(1.106)
+    assert (pacer.wait(1.106) == pytest.approx(0.049) and piece is None) or frames_of([piece]) == 4  # type: ignore[list-item]
+
+
+def test_what_passed_in_an_outage_is_not_taken_off_later_pauses() -> None:
+    pacer = PausePacer()
+    pacer.take(codes(0, 4), 0.0)
+    pacer.take(pause(4, 4), 0.05)
+    piece = pacer.due(6.0)
+    assert piece is not None and piece.frames == MOST_AHEAD
+    told = pacer.take(pause(8, 4), 6.0)  # what was left out meanwhile is not told
+    assert frames_of(told) == 0
+    assert pacer.due(6.06) is None and pacer.wait(6.06) is not None
+    again = [piece for i in range(1000) if (piece := pacer.due(6.06 + i / 1000)) is not None]
+    assert frames_of(again) >= 72
 
 
 def test_a_connection_that_says_nothing_more_does_not_hiss_for_ever() -> None:

@@ -20,9 +20,10 @@ from clients.session import run
 from clients.session.live_options import LiveOptions
 from clients.session.run import LiveRun
 from clients.session.status import Reporter
-from clients.session.uplink import MOST_FRAMES, LinkCounters, LinkWatch, Uplink
+from clients.session.uplink import MOST_FRAMES, LinkCounters, Uplink
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.wire import protocol
+from streaming.wire.linkwatch import LinkWatch
 from streaming.wire.protocol import Clock, LatencyInfo, Limits, Ready
 from streaming.wire.transport import unacknowledged
 

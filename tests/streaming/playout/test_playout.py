@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.playout.buffer import PlayoutBuffer, PlayoutSettings, lengthen, shorten
+from streaming.playout.buffer import PlayoutBuffer, PlayoutSettings
 from streaming.playout.ring import SampleRing
+from streaming.playout.splices import lengthen, shorten
 
 PACKET = 200
 RATE = 16_000
@@ -75,19 +76,17 @@ def test_silence_before_the_first_packet_is_no_underrun() -> None:
     assert buffer.counters.underruns == buffer.counters.concealed == 0
 
 
-def test_an_underrun_fades_out_is_counted_and_makes_the_target_grow() -> None:
+def test_an_underrun_fades_out_and_is_counted() -> None:
     buffer = PlayoutBuffer()
-    before = PlayoutBuffer().settings.samples(0.015) + PACKET
     heard, _ = play(buffer, stalled(1.0, 0.5, 0.1), 1.0)
     assert buffer.counters.underruns == 1
     assert 0.04 * RATE < buffer.counters.concealed < 0.2 * RATE
-    assert buffer.target > before
     tone_jump = largest_jump(tone(RATE))
     assert largest_jump(heard) < 3 * tone_jump  # mirrored and faded, never cut off
 
 
-@pytest.mark.parametrize(("length", "grown"), [(0.1, 240), (0.2, 240), (0.4, 0), (2.0, 0)])
-def test_an_outage_is_no_reason_for_a_larger_margin(length: float, grown: int) -> None:
+@pytest.mark.parametrize(("length", "grown"), [(0.05, 240), (0.1, 0), (0.2, 0), (2.0, 0)])
+def test_a_stall_is_no_reason_for_a_larger_margin(length: float, grown: int) -> None:
     buffer = PlayoutBuffer()
     play(buffer, stalled(3.0, 0.5, length), 0.6 + length)
     assert buffer.counters.underruns == 1
@@ -135,6 +134,66 @@ def test_one_second_after_an_outage_the_newest_is_heard_as_soon_as_before(
     assert after <= before + 0.04
     assert buffer.counters.underruns <= 3
     assert largest_jump(np.concatenate(heard)) < 3 * largest_jump(tone(RATE))
+
+
+@pytest.mark.parametrize("packet", [200, 800, 1600])
+def test_after_a_gap_playing_goes_on_with_the_margin_and_no_more(packet: int) -> None:
+    buffer, period = PlayoutBuffer(), packet / RATE
+    waits = []
+    for index in range(int(1.0 / 0.0025)):
+        now = index * 0.0025
+        if index and index % round(period / 0.0025) == 0:
+            waits.append(buffer.push(tone(packet, 0), now))
+        buffer.pull(40)
+    assert max(waits) < buffer.settings.reserve + 0.005
+    assert buffer.counters.underruns == buffer.counters.cut == 0
+
+
+def filled(late: float, surplus: int, *, packet: int = 800) -> tuple[float, float, PlayoutBuffer]:
+    """The wait of packets before and after a pause at whose end one is ``late`` s, in whose place
+    so many samples were made up."""
+    buffer, period, block = PlayoutBuffer(), packet / RATE, 40
+    pushes = [(i * period, tone(packet), 0, False) for i in range(1, 41)]
+    made = np.full(packet, 0.003, np.float32)
+    at = 41 * period + 0.005
+    pushes += [(at + i * period, made, 0, True) for i in range(surplus // packet)]
+    back = 41 * period + late
+    pushes += [
+        (max(back, i * period), tone(packet), surplus * (i == 41), False) for i in range(41, 90)
+    ]
+    waits: list[tuple[float, float]] = []
+    for index in range(int(89 * period * RATE / block)):
+        now = index * block / RATE
+        while pushes and pushes[0][0] <= now:
+            due, samples, given, fills = pushes.pop(0)
+            waits.append((due, buffer.push(samples, due, given, fills=fills)))
+        buffer.pull(block)
+    before = float(np.median([wait for due, wait in waits if 1 < due < 40 * period]))
+    after = float(np.median([wait for due, wait in waits if back + 0.9 < due < back + 1.2]))
+    return before, after, buffer
+
+
+@pytest.mark.parametrize(
+    ("late", "surplus"), [(0.007, 800), (0.012, 800), (0.04, 800), (0.1, 1600)]
+)
+def test_what_was_made_up_adds_nothing_to_the_delay(late: float, surplus: int) -> None:
+    """But for a margin for a packet that was too late by little."""
+    before, after, buffer = filled(late, surplus)
+    assert abs(after - before) < (0.01 if buffer.target == 240 + 800 else 0.035)
+    assert buffer.counters.underruns == 0
+
+
+def test_of_what_was_made_up_in_an_outage_the_margin_stays() -> None:
+    before, after, buffer = filled(0.6, 8000)
+    assert abs(after - before) < 0.03
+    assert buffer.target == buffer.settings.samples(0.015) + 800
+
+
+def test_delay_that_no_gap_announced_is_caught_up_with_too() -> None:
+    buffer = PlayoutBuffer()
+    _, levels = play(buffer, [*steady(3.1), *[2.0] * 6], 3.0)  # 75 ms too many
+    assert max(levels) > 0.075 * RATE
+    assert levels[-1] < 0.015 * RATE + PACKET + 0.025 * RATE
 
 
 def test_jitter_of_20_ms_runs_dry_no_more_often_for_the_haste_after_gaps() -> None:

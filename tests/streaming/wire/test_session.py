@@ -14,6 +14,7 @@ from streaming.wire.agreed import Agreed, agree
 from streaming.wire.framing import CompactFraming
 from streaming.wire.media import Frames, Pause, Repaired, Sound, Timbre
 from streaming.wire.packets import Packetizer
+from streaming.wire.pausing import MOST_AHEAD
 from streaming.wire.protocol import (
     Audio,
     Clock,
@@ -211,9 +212,9 @@ def test_frames_may_be_left_out_where_that_was_agreed() -> None:
     assert isinstance(begins, Pause) and (begins.frames, begins.noise) == (8, bytes(5))
     assert session.pause_due(0.25) == (None, pytest.approx(0.06))
     made, wait = session.pause_due(0.52)
-    assert made is not None and made.frames == 24 and wait == pytest.approx(0.09)
+    assert made is not None and made.frames == 18 and wait == pytest.approx(0.015)
     speech = say(Codes(48, 8, codes), 0.53)
-    assert speech.before is not None and speech.before.frames == 8  # 24 of 32 were made
+    assert speech.before is not None and speech.before.frames == 14  # 18 of 32 were made
     assert session.pause_due(9.0) == (None, None)
     assert session.totals.frames_in == 56
 
@@ -226,6 +227,30 @@ def test_a_pause_that_came_late_shortens_the_next() -> None:
     for seq, wanted in ((31, 0), (51, 11)):
         event = session.receive(client.to_server(Noise(seq)), 0.5)
         assert isinstance(event, Arrived) and event.item.frames == wanted
+
+
+def test_a_packet_that_is_late_is_no_longer_pause_for_who_takes_pauses() -> None:
+    """Frames made in its place are for who wants one for every hop; they are not told as left out,
+    and of those that were made in an outage no more than a packet is taken off the next pause."""
+    session, client = pausing(Hello("loopback", "codes", "codes"))
+    codes = bitstream.pack(np.arange(48).reshape(6, 8))
+    session.receive(client.to_server(Codes(0, 8, codes)), 0.0)
+    session.receive(client.to_server(Noise(16)), 0.1)
+    made, _ = session.pause_due(0.25)
+    assert made is not None and made.frames == 4 and session.send(made) == []
+    speech = session.receive(client.to_server(Codes(16, 8, codes)), 0.25)
+    assert isinstance(speech, Arrived) and speech.before is None
+    data, _ = session.send(speech.item)[0]
+    assert session.frames_out == 8
+    packet = client.from_server(data, None)
+    assert isinstance(packet, Codes) and packet.seq == 0  # the first that was passed on
+    session.receive(client.to_server(Noise(24)), 0.35)
+    made, _ = session.pause_due(30.0)
+    assert made is not None and made.frames == MOST_AHEAD - 4
+    session.receive(client.to_server(Codes(24, 8, codes)), 30.0)
+    pause = session.receive(client.to_server(Noise(56)), 30.4)
+    assert isinstance(pause, Arrived) and isinstance(pause.item, Pause)
+    assert (pause.item.told, pause.item.frames) == (24, 24 - 8)
 
 
 @pytest.mark.parametrize("seq", [89, 5000])

@@ -1,0 +1,102 @@
+"""The delay of a talk from mouth to ear over bad paths, with clocks of the test's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.link.conditions import CLEAN_DELAY, paths
+from benchmarks.link.hearing import AFTER, BACK_WITHIN, STALL
+from tests.talks import BLOCK, PERIOD, Heard, Talk
+
+SECONDS = 26.0
+SPEECH, PAUSE = 2.0, 0.8
+"""Seconds of speech, and of the pause after it."""
+MARGIN = 0.015 + 2 * BLOCK / 16_000
+"""Seconds that the playout keeps where nothing is wrong, to the blocks of a loudspeaker."""
+CHANGING = 0.1
+"""Seconds too much where more is cut out in one second than can be heard with ease."""
+LONGER = {"loss-5": 0.08, "kbit-8": 0.08, "kbit-12": 0.12, "edge": 0.12}
+"""Seconds too much where one stall follows the other, or packets become shorter."""
+LEAST = 4 * PERIOD + 2 * CLEAN_DELAY + MARGIN
+"""Seconds of the delay of four frames a packet where nothing is wrong."""
+
+
+PATHS = (
+    "clean", "loss-2", "loss-5", "loss-10", "jitter", "kbit-32", "kbit-16", "kbit-12", "kbit-8",
+    "outage-1", "outage-5", "edge",
+)  # fmt: skip
+
+
+def in_turns(frame: int) -> bool:
+    """Somebody speaks and pauses."""
+    return frame * PERIOD % (SPEECH + PAUSE) < SPEECH
+
+
+def always(frame: int) -> bool:
+    return True
+
+
+def stalls(heard: Heard) -> list[tuple[float, float]]:
+    """Gaps (from the last packet of speech, to the next) that are no pauses."""
+    times = heard.arrivals[:, 0]
+    gaps = np.flatnonzero(np.diff(times) > STALL)
+    gaps = gaps[np.abs(np.diff(times)[gaps] - PAUSE) > 0.1]
+    return [(float(times[i]), float(times[i + 1])) for i in gaps]
+
+
+def needs(heard: Heard) -> np.ndarray:
+    """Delay (n,) that the latest packet of the second before each block that was heard made
+    necessary."""
+    found = []
+    for at in heard.times:
+        times, late = heard.arrivals.T
+        lately = late[(times > at - AFTER) & (times <= at)]
+        found.append(lately.max(initial=0.0))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_the_delay_is_what_the_packets_of_the_last_second_need(name: str) -> None:
+    heard = Talk(paths(SECONDS)[name], in_turns).over(SECONDS)
+    known = heard.times > 2
+    more = (heard.delays - needs(heard) - MARGIN)[known]
+    assert len(more) > 500 and more.max() < LONGER.get(name, BACK_WITHIN)
+
+
+@pytest.mark.parametrize("name", ["clean", "jitter", "kbit-32", "kbit-16", "outage-1", "outage-5"])
+def test_one_second_after_a_stall_the_delay_is_as_before(name: str) -> None:
+    heard = Talk(paths(SECONDS)[name], in_turns).over(SECONDS)
+    gaps = stalls(heard)
+    assert bool(gaps) == name.startswith("outage")
+    disturbed = np.zeros(len(heard.times), bool)
+    for begin, back in gaps:
+        disturbed |= (heard.times > begin - 1) & (heard.times < back + AFTER)
+    base = np.median(heard.delays[heard.times < 7])
+    assert heard.delays[~disturbed].max() < base + BACK_WITHIN
+    assert name == "jitter" or base < LEAST + BACK_WITHIN
+
+
+def test_on_a_link_of_1_3_times_the_rate_the_lag_stays_under_400_ms() -> None:
+    heard = Talk(paths(SECONDS)["kbit-12"], always).over(SECONDS)
+    assert heard.delays.max() < 0.4
+    assert heard.counters.dropped == 0
+
+
+@pytest.mark.parametrize("name", ["kbit-12", "outage-5", "loss-5"])
+def test_a_listener_with_a_bad_link_falls_behind_no_further(name: str) -> None:
+    """The path lies behind the server."""
+    path = paths(SECONDS)[name]
+    heard = Talk(path, in_turns, down=True).over(SECONDS)
+    more = (heard.delays - needs(heard) - MARGIN)[heard.times > 2]
+    assert more.max() < 0.15
+    times, late = heard.arrivals.T
+    outages = [end for _, end in path.outages]
+    assert late[times > max(outages, default=0.0) + 2 * AFTER].max() < 0.65
+
+
+@pytest.mark.parametrize("name", ["clean", "outage-1", "jitter"])
+def test_sound_that_the_server_makes_is_heard_as_soon(name: str) -> None:
+    heard = Talk(paths(SECONDS)[name], in_turns, sound=True).over(SECONDS)
+    more = (heard.delays - needs(heard) - MARGIN)[heard.times > 2]
+    assert more.max() < (2 * CHANGING if name == "outage-1" else CHANGING)

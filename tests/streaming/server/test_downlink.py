@@ -1,0 +1,92 @@
+"""What a listener's link does not take in time, with a fake link and a fake clock."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from facodec.config import HOP, SAMPLE_RATE
+from streaming.server.downlink import Downlink
+from streaming.wire.media import Frames, Media, Pause, Sound, Timbre
+
+PERIOD = 4 * HOP / SAMPLE_RATE
+SIZE = 40
+
+
+class Link:
+    """Takes messages ``delay`` s after they were sent, none within ``outage``."""
+
+    def __init__(self, delay: float, outage: tuple[float, float] = (0.0, 0.0)) -> None:
+        self.now = 0.0
+        self.sent = 0
+        self.left_out: list[int] = []
+        self.downlink = Downlink(
+            lambda: self.sent, self._outstanding, self.left_out.append, lambda: self.now
+        )
+        self._delay, self._outage = delay, outage
+        self._sent: list[tuple[float, int]] = []
+
+    def send(self, item: Media) -> Media | None:
+        kept = self.downlink.take(item)
+        if kept is not None:
+            begin, end = self._outage
+            at = end if begin <= self.now < end else self.now
+            self._sent.append((at + self._delay, SIZE))
+            self.sent += SIZE
+        return kept
+
+    def _outstanding(self) -> int:
+        return sum(size for at, size in self._sent if at > self.now)
+
+
+def frames() -> Frames:
+    return Frames(np.zeros((6, 4), np.int64))
+
+
+@pytest.mark.parametrize("delay", [0.001, 0.04, 0.2])
+def test_all_is_sent_over_a_link_that_keeps_up(delay: float) -> None:
+    link = Link(delay)
+    for index in range(400):
+        link.now = index * PERIOD
+        assert link.send(frames()) is not None
+
+
+@pytest.mark.parametrize("length", [1.0, 5.0])
+def test_while_nothing_is_taken_nothing_more_is_sent(length: float) -> None:
+    link = Link(0.04, (5.0, 5.0 + length))
+    sent = []
+    for index in range(int((10 + length) / PERIOD)):
+        link.now = index * PERIOD
+        if link.send(frames()) is not None:
+            sent.append(link.now)
+    meanwhile = [at for at in sent if 5.0 <= at < 5.0 + length]
+    assert len(meanwhile) * PERIOD < 0.5
+    after = [at for at in sent if at >= 5.0 + length]
+    assert after[0] < 5.25 + length and len(after) > 0.95 * (10 + length - after[0]) / PERIOD
+
+
+def test_voices_and_pauses_go_out_all_the_same() -> None:
+    link = Link(10.0)
+    pause = Pause(0, 4, (), 6, bytes(5))
+    voice = Timbre(np.zeros(256, np.float32), exact=False)
+    kept: list[Media | None] = []
+    for index in range(40):
+        link.now = index * PERIOD
+        kept = [link.send(item) for item in (frames(), pause, voice)]
+    assert kept == [None, pause, voice] and sum(link.left_out) > 80
+
+
+def test_where_sound_was_left_out_is_no_jump() -> None:
+    link = Link(0.04, (1.0, 2.0))
+    heard = []
+    for index in range(int(4 / PERIOD)):
+        link.now = index * PERIOD
+        times = np.arange(4 * HOP) / SAMPLE_RATE + link.now
+        said = Sound((0.5 * np.sin(2 * np.pi * 150.3 * times)).astype(np.float32))
+        kept = link.send(said)
+        if isinstance(kept, Sound):
+            heard.append(kept.samples)
+            assert index < 10 or kept.samples is said.samples or link.now > 2
+    sound = np.concatenate(heard)
+    assert len(sound) < 3.5 * SAMPLE_RATE
+    assert np.abs(np.diff(sound)).max() < 3 * 0.5 * 2 * np.pi * 150.3 / SAMPLE_RATE
