@@ -100,7 +100,7 @@ class Connection:
 
 @dataclass
 class Heard:
-    """What came of a talk. ``times``, ``delays``: when blocks of speech were heard, and how long
+    """Outcome of a talk. ``times``, ``delays``: when blocks of speech were heard, and how long
     after they were said; ``arrivals`` (n, 2): of packets of speech, and how long after the
     beginning of what is in them; s of the talk."""
 
@@ -193,7 +193,7 @@ class Talk:
             self._up.send(data)
 
     def _say(self, first: int) -> None:
-        """So many frames from this one on have been said."""
+        """Counts frames, from this one on, that have been said."""
         self._clock.call_at(self._clock.now + self._frames * PERIOD, self._following(first))
         numbers = np.arange(first, first + self._frames)
         if any(self._speaks(number) for number in numbers.tolist()):

@@ -50,7 +50,7 @@ class PauseLevel:
         self._gain = self._target = 0.0
 
     def speech(self) -> None:
-        """What was sent is heard from here on."""
+        """Sent frames are heard from here on."""
         self._pauses, self._target = False, 0.0
 
     def pause(self, noise: bytes | None) -> None:

@@ -23,7 +23,7 @@ class LowWater:
         self._lows: list[int | None] = [None, None, None]
 
     def note(self, level: int, now: float) -> None:
-        """So many samples waited."""
+        """Takes note of how many samples waited."""
         self._since = min(self._since, now)
         if now - self._turn >= self._half or self._turn == float("inf"):
             self._lows = [None, *self._lows[:2]]
@@ -48,7 +48,7 @@ class MadeUp:
         self._pieces: deque[tuple[int, int]] = deque(maxlen=MOST_MADE_UP)
 
     def add(self, made: int, stored: int) -> None:
-        """So many were made, so many of them stored."""
+        """Counts samples that were made, and those of them that were stored."""
         self._pieces.append((made, stored))
 
     def take(self, made: int) -> int:

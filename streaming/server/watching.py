@@ -45,7 +45,7 @@ class SessionAccount:
         self._metrics.paused += 1
 
     def leave_out(self, frames: int) -> None:
-        """So many frames were not sent, as its link did not take those before in time."""
+        """Counts frames that were not sent, as its link did not take those before in time."""
         self._left_out += frames
         self._metrics.left_out += frames
 

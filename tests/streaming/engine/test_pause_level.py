@@ -1,4 +1,4 @@
-"""How loud a pause is heard while it lasts."""
+"""Pauses are heard as loud as they are told to be, while they last."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def told(level: float) -> bytes:
 
 
 def levels(sound: np.ndarray) -> np.ndarray:
-    """Of each hop, dB."""
+    """Levels of the hops, dB."""
     meter = BandMeter()
     powers = [meter.push(hop).sum() for hop in sound[: len(sound) // HOP * HOP].reshape(-1, HOP)]
     return np.asarray(decibel(np.array(powers)))

@@ -1,4 +1,4 @@
-"""What a listener's link does not take in time, with a fake link and a fake clock."""
+"""Sound that a listener's link does not take in time is left out; with a fake link and clock."""
 
 from __future__ import annotations
 
