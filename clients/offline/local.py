@@ -18,7 +18,6 @@ from facodec.arrays import check_timbre
 from facodec.codec import Codec
 from facodec.config import MIN_LAYERS
 from facodec.identity import belonging, model_of, need_model
-from facodec.link.pauses import PauseLevel
 from facodec.link.repair import SPOKEN_ON, spoken_on
 from facodec.names import anonymous_seed, is_anonymous
 from facodec.streams.batching import Work, run_alone
@@ -178,7 +177,6 @@ class LocalDecoder:
         self._line = DecoderLine(local.codec.lanes, seed)
         self._timbre = NEUTRAL
         self._newest: deque[Frames] = deque(maxlen=REMEMBERED)
-        self._level = PauseLevel()
 
     async def push(self, packet: CodesPacket | VoicePacket | PausePacket | LostPacket) -> Computed:
         if isinstance(packet, VoicePacket):
@@ -191,9 +189,7 @@ class LocalDecoder:
 
     def _frames(self, packet: CodesPacket | PausePacket | LostPacket) -> Frames:
         if isinstance(packet, PausePacket):
-            self._level.pause(packet.noise)
             return Pause(packet.seq, packet.frames, self._newest, MIN_LAYERS, None)
-        self._level.speech()
         if isinstance(packet, LostPacket):
             return self._concealed(packet)
         frames = (Repaired if packet.repaired else Frames)(packet.codes)
@@ -213,7 +209,7 @@ class LocalDecoder:
 
     async def _sound(self, work: Work[np.ndarray]) -> Computed:
         samples, seconds = await self._local.run(work)
-        return Computed([Sound(self._level.apply(samples))], seconds)
+        return Computed([Sound(samples)], seconds)
 
 
 def load_codec(model: str | None) -> Codec:

@@ -16,14 +16,13 @@ import numpy as np
 from facodec.arrays import check_timbre
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.link.pauses import PauseLevel
 from facodec.names import is_anonymous
 from facodec.streams.batching import Aside, Stopwatch, Work, run_alone
 from facodec.streams.converter import Conversion, Converted, ConverterLine
 from facodec.streams.lines import NEUTRAL, DecoderLine
 from facodec.streams.talkers import Heard, Spoken, TalkerLine
 from streaming.engine.converting import Announcing
-from streaming.wire.media import Frames, Media, Pause, Sound, Talker, Timbre
+from streaming.wire.media import Frames, Media, Sound, Talker, Timbre
 from streaming.wire.protocol import Format, Hello, ProtocolError
 
 
@@ -180,7 +179,6 @@ class Decode:
     def __init__(self, codec: Codec, seed: int) -> None:
         self._decoder = DecoderLine(codec.lanes, seed)
         self._timbre = NEUTRAL
-        self._level = PauseLevel()
 
     def feed(self, item: Media) -> list[Media] | Work[list[Media]]:
         if isinstance(item, Timbre):
@@ -188,10 +186,6 @@ class Decode:
             return []
         if not isinstance(item, Frames):
             raise TypeError(f"expected codes, got {type(item).__name__}")
-        if isinstance(item, Pause):
-            self._level.pause(item.noise)
-        else:
-            self._level.speech()
         if not item.frames:  # a pause that begins
             return []
         return self._sound(self._decoder.push(item.heard, self._timbre))
@@ -200,7 +194,7 @@ class Decode:
         return self._sound(self._decoder.flush(self._timbre))
 
     def _sound(self, work: Work[np.ndarray]) -> Work[list[Media]]:
-        return [Sound(self._level.apply((yield from work)))]
+        return [Sound((yield from work))]
 
 
 class ConvertSound:
