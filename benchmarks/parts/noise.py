@@ -1,5 +1,5 @@
-"""``facodec bench noise``: speech in noise and reverberation, noise alone, silence, and voices
-enrolled from noisy or short recordings."""
+"""``facodec bench noise``: speech in noise, noise alone, silence, and voices enrolled from noisy or
+short recordings."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def periodicity(audio: Audio) -> float:
 
 
 def silence(codec: Codec) -> list[dict[str, Any]]:
-    """The loudest sample of two seconds of silence in every bundled voice."""
+    """Loudest samples, dB of full scale, of two seconds of silence in each voice of the model."""
     quiet = np.zeros(2 * SAMPLE_RATE, np.float32)
     peaks = {name: np.abs(codec.convert(quiet, v)).max() for name, v in codec.voices.items()}
     return [
@@ -164,8 +164,12 @@ def words(codec: Codec, sentences: int | None, seed: int) -> dict[str, dict[str,
         frames = codec.encode(audio)
         return codec.decode(frames.codes, frames.timbre)
 
-    ways: dict[str, Callable[[Audio], Audio]] = {"as it is": lambda audio: audio, "live": through}
-    ways["live, converted"] = lambda audio: codec.convert(audio, next(turns))
+    ways: dict[str, Callable[[Audio], Audio]] = {
+        "as it is": lambda audio: audio,
+        codec.name: through,
+    }
+    if codec.voices:  # a model in training has none yet
+        ways[f"{codec.name}, converted"] = lambda audio: codec.convert(audio, next(turns))
     if "Opus 9" in (peers := installed_peers()):
         ways["Opus 9"] = peers["Opus 9"][1]
     recogniser, others = Recogniser(), cycle(audio for _, audio in said)

@@ -64,6 +64,13 @@ async def heard(session: Session, into: list[AudioPacket]) -> None:
             into.append(packet)
 
 
+async def listen(ear: Session, seqs: list[int]) -> None:
+    """Notes the numbers of the frames that come, to the end of the session."""
+    async for packet in ear:
+        if isinstance(packet, CodesPacket):
+            seqs.extend(range(packet.seq, packet.seq + packet.codes.shape[1]))
+
+
 def test_a_file_read_fast_loses_nothing(untrained: Codec, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "in.wav", noise(240), SAMPLE_RATE, subtype="FLOAT")
     up, down = (50_000, 150_000), (60_000, 120_000)
@@ -131,13 +138,7 @@ def test_a_publisher_keeps_his_room_and_listeners_are_told(untrained: Codec) -> 
                 server.url, role="subscribe", output="codes", room="a", tell=told.append
             ) as ear,
         ):
-
-            async def listen() -> None:
-                async for packet in ear:
-                    if isinstance(packet, CodesPacket):
-                        seqs.extend(range(packet.seq, packet.seq + packet.codes.shape[1]))
-
-            listening = asyncio.ensure_future(listen())
+            listening = asyncio.ensure_future(listen(ear, seqs))
             await mouth.send_codes(frames[:, :20])
             await until(lambda: len(seqs) == 20)
             relay.refuses = True
@@ -168,13 +169,7 @@ def test_a_listener_comes_back_to_the_newest(untrained: Codec) -> None:
             connect(server.url, role="publish", input="codes", room="a") as mouth,
             connect(relay.url, role="subscribe", output="codes", room="a") as ear,
         ):
-
-            async def listen() -> None:
-                async for packet in ear:
-                    if isinstance(packet, CodesPacket):
-                        seqs.extend(range(packet.seq, packet.seq + packet.codes.shape[1]))
-
-            listening = asyncio.ensure_future(listen())
+            listening = asyncio.ensure_future(listen(ear, seqs))
             await mouth.send_codes(frames[:, :20])
             await until(lambda: len(seqs) == 20)
             relay.refuses = True
