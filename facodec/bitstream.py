@@ -53,6 +53,12 @@ def _pack_few(values: list[int]) -> bytes:
     return (bits << 8 * size - CODE_BITS * len(values)).to_bytes(size, "big")
 
 
+def is_padded(data: bytes, layers: int, frames: int) -> bool:
+    """Whether packed codes are as :func:`pack` makes them, with zeros after the last."""
+    unused = 8 * len(data) - layers * frames * CODE_BITS
+    return not data or not data[-1] & (1 << unused) - 1
+
+
 def check_size(size: int, layers: int, frames: int) -> None:
     """Raises ValueError unless ``size`` bytes hold so many packed codes."""
     wanted = packed_size(layers, frames)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from websockets.uri import parse_uri
 
-from benchmarks.load.session import Listener, Load, Media, Talker, Tally
+from benchmarks.load.session import Listener, Load, Media, Speaker, Talker, Tally
 from clients.library.certificates import client_context
 from clients.options import CA_VARIABLE
 from streaming.server.settings import TOKEN_VARIABLE
@@ -64,7 +64,7 @@ async def generate(
             continue
         talkers.append(talker)
         await asyncio.wait([talker.ready], timeout=OPEN_TIMEOUT)
-    start = time.perf_counter() + 0.05
+    start, used = time.perf_counter() + 0.05, time.process_time()
     for talker in talkers:
         talker.begin(start + phases.random() * load.period)
     # The last packet falls due less than one period after the time is over.
@@ -73,6 +73,7 @@ async def generate(
         asyncio.sleep(load.seconds + load.period + 0.05),
         asyncio.gather(*(talker.over for talker in talkers)),
     )
+    tally.cpu = time.process_time() - used
     for talker in talkers:
         talker.read_tcp()
         talker.stop()
@@ -86,20 +87,21 @@ async def generate(
 def in_pairs(load: Load, speech: np.ndarray) -> Callable[[int, Tally], Talker]:
     """Sessions in pairs for :func:`generate`: one publishes codes into a room, the next one hears
     them there."""
-    speakers: list[Talker] = []
+    speakers: list[Speaker] = []
 
     def make(index: int, tally: Tally) -> Talker:
         pair, is_listener = divmod(index, 2)
         room = f"load-{os.getpid()}-{pair}"
-        shared = replace(load.hello, pcm="f32", room=room, version=2, stamps=1)
-        speaks = replace(load, hello=replace(shared, role="publish", input="codes", output=None))
+        shared = replace(load.hello, pcm="f32", room=room, version=2)
+        publish = replace(shared, role="publish", input="codes", output=None)
+        speaks = replace(load, hello=publish, stamped=False)
         media = Media(speaks.hello, speech, load.seed + pair)
         if is_listener:
             hears = replace(shared, role="subscribe", input=None, output="codes")
             return Listener(replace(load, hello=hears), media, tally, speakers[pair])
         # What comes back is the listener's to count.
         own = Tally(late=tally.late, outcomes=tally.outcomes, payload=tally.payload, tcp=tally.tcp)
-        speakers.append(Talker(speaks, media, own))
+        speakers.append(Speaker(speaks, media, own))
         return speakers[pair]
 
     return make

@@ -57,19 +57,27 @@ class Load:
         return HOP_SECONDS * self.hello.frames_per_packet
 
 
+TIMES = ("server", "turnaround", "delivery", "late")
+"""Arrays of a :class:`Tally`."""
+
+
 @dataclass
 class Tally:
     """Observations of all sessions of a generator together.
 
     ``server``: queue + encode + decode of each packet, by the server's stamps. ``turnaround``: from
-    when a packet was due until its answer was here. ``late``: how late the generator itself sent.
-    All in s. ``outcomes``: sessions by how they ended; ``lost``: frames sent that never came back.
+    when a packet was due until its answer was here. ``delivery``: of pairs, from when a packet was
+    sent until its listener had it. ``late``: how late the generator itself sent. All in s.
+    ``outcomes``: sessions by how they ended; ``lost``: frames sent that never came back. ``cpu``:
+    seconds of the generator's own while the sessions talked.
     """
 
     server: array[float] = field(default_factory=lambda: array("f"))
     turnaround: array[float] = field(default_factory=lambda: array("f"))
+    delivery: array[float] = field(default_factory=lambda: array("f"))
     late: array[float] = field(default_factory=lambda: array("f"))
     worst_session: float = 0.0
+    cpu: float = 0.0
     sent: int = 0
     received: int = 0
     lost: int = 0
@@ -80,13 +88,11 @@ class Tally:
     tcp: list[dict[str, int]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        times = {
-            name: base64.b64encode(getattr(self, name).tobytes()).decode()
-            for name in ("server", "turnaround", "late")
-        }
+        times = {name: base64.b64encode(getattr(self, name).tobytes()).decode() for name in TIMES}
         return {
             **times,
             "worst_session": self.worst_session,
+            "cpu": self.cpu,
             "sent": self.sent,
             "received": self.received,
             "lost": self.lost,
@@ -234,6 +240,7 @@ class Talker(asyncio.Protocol):
         while self._due <= now and self._packets < self._wanted:
             if self._due >= self._counted_from:
                 self._tally.late.append(now - self._due)
+            self._on_send(self._sent, now)
             self._send(self._media.packet(self._sent, self._due if self._load.stamped else None))
             self._sent += self._load.hello.frames_per_packet
             self._packets += 1
@@ -241,6 +248,9 @@ class Talker(asyncio.Protocol):
         self._flush()
         if self._packets < self._wanted:
             self._schedule()
+
+    def _on_send(self, seq: int, now: float) -> None:
+        """A packet goes out."""
 
     def stop(self) -> None:
         """No more packets: say ``end``."""
@@ -287,10 +297,22 @@ class Talker(asyncio.Protocol):
         return (done.frames_in, done.frames_out) == (self._sent, self._received)
 
 
+class Speaker(Talker):
+    """A session that publishes in a room for a :class:`Listener`."""
+
+    def __init__(self, load: Load, media: Media, tally: Tally) -> None:
+        super().__init__(load, media, tally)
+        self.sent_at: dict[int, float] = {}
+        """When the packet of each frame was sent (perf_counter), until it is heard."""
+
+    def _on_send(self, seq: int, now: float) -> None:
+        self.sent_at[seq] = now
+
+
 class Listener(Talker):
     """A session that hears in a room what ``speaker`` publishes, whose frames are those sent."""
 
-    def __init__(self, load: Load, media: Media, tally: Tally, speaker: Talker) -> None:
+    def __init__(self, load: Load, media: Media, tally: Tally, speaker: Speaker) -> None:
         super().__init__(load, media, tally)
         self._speaker = speaker
 
@@ -298,6 +320,12 @@ class Listener(Talker):
         """Listens; what is sent from ``due`` on is timed."""
         self._counted_from = due + self._load.settle
         self._tcp_before = tcp_counts(self._transport)
+
+    def _on_media(self, message: Audio | Codes, now: float) -> None:
+        super()._on_media(message, now)
+        sent = self._speaker.sent_at.pop(message.seq, None)
+        if sent is not None and sent >= self._counted_from:
+            self._tally.delivery.append(now - sent)
 
     def stop(self) -> None:
         """Nothing to say: it ends when the speaker does."""

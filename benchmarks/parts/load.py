@@ -123,10 +123,11 @@ def measure_level(
     server: RunningServer, sessions: int, seconds: float, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Lets so many sessions talk for so long. Times in ms: ``server_ms`` by the server's stamps,
-    ``turnaround_ms`` from when a packet was due until the answer was here, ``late_ms`` how late
-    the generator sent. ``*_cores``: CPU seconds a second, of the server, the generator, and of
-    all other programs of this machine. ``broke``: why the deadline counts as missed, empty if it
-    was kept."""
+    ``turnaround_ms`` from when a packet was due until the answer was here, ``delivery_ms`` of pairs
+    from when it was sent until the listener had it, ``late_ms`` how late the generator sent.
+    ``*_cores``: CPU seconds a second of talking, of the server and of the generator, and of all
+    other programs of this machine. ``broke``: why the deadline counts as missed, empty if it was
+    kept."""
     from benchmarks.kit.processes import busy
 
     before, busy_before, began = server.usage(), busy(), time.monotonic()
@@ -137,10 +138,10 @@ def measure_level(
     )  # fmt: skip
     after, busy_after, took = server.usage(), busy(), time.monotonic() - began
     level = {"sessions": sessions, "seconds": seconds, **combine(tallies)}
-    level["generator_cores"] = round(spent / took, 3)
+    level["generator_cores"] = round(sum(tally["cpu"] for tally in tallies) / seconds, 3)
     if before is not None and after is not None:
         served = after.cpu - before.cpu
-        level["server_cores"] = round(served / took, 3)
+        level["server_cores"] = round(served / seconds, 3)
         if busy_before is not None and busy_after is not None:
             others = max(0.0, busy_after - busy_before - served - spent)
             level["others_cores"] = round(others / took, 3)
@@ -195,7 +196,7 @@ def combine(tallies: list[dict[str, Any]]) -> dict[str, Any]:
     import numpy as np
 
     from benchmarks.kit.statistics import percentiles
-    from benchmarks.load.session import times_from_json
+    from benchmarks.load.session import TIMES, times_from_json
 
     account: dict[str, Any] = {
         name: sum(tally[name] for tally in tallies)
@@ -207,7 +208,7 @@ def combine(tallies: list[dict[str, Any]]) -> dict[str, Any]:
             outcomes[outcome] = outcomes.get(outcome, 0) + count
     account["outcomes"] = outcomes
     account["worst_session_p99_ms"] = max(t["worst_session"] for t in tallies) * 1e3
-    for name in ("server", "turnaround", "late"):
+    for name in TIMES:
         times = np.concatenate([times_from_json(tally[name]) for tally in tallies]) * 1e3
         account[f"{name}_ms"] = percentiles(times) if times.size else None
     return account
@@ -223,6 +224,14 @@ def why_broken(level: dict[str, Any]) -> list[str]:
     for name in ("lost", "misnumbered", "miscounted"):
         if level[name]:
             broke.append(f"{name}: {level[name]}")
+    late, delivery = level["late_ms"], level["delivery_ms"]
+    if delivery is not None:
+        # Nothing is computed that the server could stamp: what it costs is time on the way.
+        if late is not None and late["p99"] > HOP_MS:
+            broke.append(f"the load generator, and not the server, was {late['p99']:.1f} ms late")
+        elif delivery["p99"] > HOP_MS:
+            broke.append(f"delivery p99 {delivery['p99']:.1f} ms is over a hop of {HOP_MS} ms")
+        return broke
     server, turnaround = level["server_ms"], level["turnaround_ms"]
     if server is None or turnaround is None:
         return [*broke, "no packet was timed"]
@@ -258,8 +267,10 @@ def brief(level: dict[str, Any]) -> str:
     """One line about a level."""
     if level["broke"]:
         return f"{level['sessions']} sessions do not hold: {'; '.join(level['broke'])}"
+    kind = "delivery" if level.get("delivery_ms") else "server"
+    times = level[f"{kind}_ms"]
     return (
-        f"{level['sessions']} sessions hold: server p99 {level['server_ms']['p99']:.2f} ms, "
+        f"{level['sessions']} sessions hold: {kind} p99 {times['p99']:.2f} ms, "
         f"{level['sent']} frames sent, none lost"
     )
 
@@ -271,12 +282,14 @@ def tables(result: Result) -> list[Table]:
     rows = []
     for level in sorted(result["levels"], key=lambda row: int(row["sessions"])):
         server, turn = level["server_ms"] or {}, level["turnaround_ms"] or {}
+        delivery = level.get("delivery_ms") or {}
         late = level["late_ms"] or {}
         rows.append(
             [
                 level["sessions"], "no" if level["broke"] else "yes",
                 server.get("p50"), server.get("p95"), server.get("p99"),
-                turn.get("p50"), turn.get("p99"), late.get("p99"),
+                turn.get("p50"), turn.get("p99"), delivery.get("p50"), delivery.get("p99"),
+                late.get("p99"),
                 level["sent"], level["lost"],
                 level.get("server_cores"), level["generator_cores"], level.get("others_cores"),
                 level.get("server_mib"),
@@ -291,13 +304,14 @@ def tables(result: Result) -> list[Table]:
         if level["broke"]:
             tries = "twice" if level["attempts"] > 1 else "once"
             note += f" {level['sessions']}, tried {tries}: {'; '.join(level['broke'])}."
+    note += extrapolated(result)
     return [
         Table(
             "load",
             f"{title} {where}: {what['model']}, {what['threads']} model thread(s), "
             f"{what['device']}, {media}, {what['frames_per_packet']} frame(s) a packet; ms",
-            (kind, "held", "server p50", "p95", "p99", "turnaround p50", "p99",
-             "generator late p99", "frames sent", "lost", "cores: server", "generator",
+            (kind, "held", "server p50", "p95", "p99", "turnaround p50", "p99", "delivery p50",
+             "p99", "generator late p99", "frames sent", "lost", "cores: server", "generator",
              "other programs", "server MiB"),
             rows,
             note,
@@ -305,17 +319,34 @@ def tables(result: Result) -> list[Table]:
     ]  # fmt: skip
 
 
+def extrapolated(result: Result) -> str:
+    """Sentence about what a core would hold by what the server took, where nothing is computed and
+    the generator takes as much of the machine."""
+    held = [level for level in result["levels"] if not level["broke"] and level.get("delivery_ms")]
+    most = max(held, key=lambda level: int(level["sessions"]), default=None)
+    if most is None or not most.get("server_cores"):
+        return ""
+    pairs, server = int(most["sessions"]), float(most["server_cores"])
+    return (
+        f" At {pairs} the server took {server:.2f} of a core and the generator "
+        f"{most['generator_cores']:.2f}; at that, {round(pairs / server)} pairs would take a core "
+        "of the server's own (extrapolated, not measured)."
+    )
+
+
 def charts(result: Result) -> list[Chart]:
     levels = sorted(
-        (x for x in result.get("levels", []) if x["server_ms"]), key=lambda x: int(x["sessions"])
+        (x for x in result.get("levels", []) if x["server_ms"] or x.get("delivery_ms")),
+        key=lambda x: int(x["sessions"]),
     )
     if not levels:
         return []
     counts = [float(level["sessions"]) for level in levels]
     lines = {
         f"{name} {q}": (counts, [level[f"{name}_ms"][q] for level in levels])
-        for name in ("server", "turnaround")
+        for name in ("server", "turnaround", "delivery")
         for q in ("p50", "p99")
+        if all(level.get(f"{name}_ms") for level in levels)
     }
     return [
         Chart(

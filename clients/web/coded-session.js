@@ -3,10 +3,10 @@
 
 import { codecOfPage } from "./codec-thread.js";
 import { serverUrl } from "./connect.js";
-import { STAMP_EVERY } from "./framing.js";
-import { HOP, Session, SessionError, now } from "./session.js";
+import { HOP, Session, SessionError } from "./session.js";
 import { halves, timbreOf } from "./timbre.js";
 
+const AT_ONCE = 4; // frames a packet: a quarter of the work for all, and 37 ms more for listeners
 const MOST_ENCODING = 40; // blocks, half a second: a codec that is behind would stay behind
 const MOST_DECODING = 160; // packets; playout catches up with what comes late
 
@@ -25,6 +25,7 @@ class CodedSession {
   #on; #session; #encoder; #decoder;
   #encoding = 0;
   #decoding = 0;
+  #packet = []; // frames that wait for others
 
   constructor(codec, hello, on, wire) {
     this.#on = on;
@@ -35,12 +36,13 @@ class CodedSession {
       input: hello.input && "codes",
       output: hello.output && "codes",
       identity: hello.identity ?? codec.identity,
-      stamps: STAMP_EVERY,
+      frames_per_packet: AT_ONCE,
     };
     this.#session = new Session(serverUrl(), coded, {
-      ready: on.ready,
+      ...on,
+      sound: undefined,
       voice: ({ data }) => this.#decoder?.setVoice(timbreOf(data)),
-      codes: (frames, seq, times) => this.#decode(frames, seq, times),
+      codes: (frames, seq) => this.#decode(frames, seq),
     }, wire);
     this.ended = this.#session.ended;
     const free = () => {
@@ -62,42 +64,49 @@ class CodedSession {
       this.dropped += samples.length;
       return false;
     }
-    const began = now();
-    this.#encoding++;
-    this.#send(this.#encoder.encode(samples), () => {
-      this.#encoding--;
-      return { heard, took: now() - began };
-    });
+    this.#send(this.#encoder.encode(samples));
     return true;
   }
 
   /** Nothing more will be sent. */
   end() {
     if (!this.#encoder) this.#session.end();
-    else this.#send(this.#encoder.flush(), () => ({})).then(() => this.#session.end());
+    else {
+      this.#send(this.#encoder.flush()).then(() => {
+        this.#flush();
+        this.#session.end();
+      });
+    }
   }
 
   close() {
     this.#session.close();
   }
 
-  async #send(encoded, told) {
+  async #send(encoded) {
+    this.#encoding++;
     try {
       const { frames } = await encoded;
-      const { heard, took } = told();
-      frames.forEach(({ codes, voice }, i) => {
-        if (voice) this.#session.sendVoice(halves(voice));
-        const isLast = i === frames.length - 1;
-        this.#session.sendCodes(codes, isLast ? heard : null, took);
-      });
+      this.#encoding--;
+      for (const { codes, voice } of frames) {
+        if (voice) {
+          this.#flush();
+          this.#session.sendVoice(halves(voice));
+        }
+        this.#packet.push(codes);
+        if (this.#packet.length === AT_ONCE) this.#flush();
+      }
     } catch (error) {
       this.#fail(error);
     }
   }
 
-  async #decode(frames, seq, times) {
+  #flush() {
+    if (this.#packet.length) this.#session.sendCodes(this.#packet.splice(0));
+  }
+
+  async #decode(frames, seq) {
     if (this.#decoding >= MOST_DECODING) return;
-    const began = now();
     this.#decoding++;
     try {
       const { hops } = await this.#decoder.decode(frames);
@@ -106,8 +115,7 @@ class CodedSession {
       const samples = new Float32Array(HOP * hops.length);
       hops.forEach((hop, i) => samples.set(hop, HOP * i));
       // What sounds belongs to the frame before the one that was decoded.
-      const first = seq - 1 + frames.length - hops.length;
-      this.#on.sound?.(samples, first, times && { ...times, decode: times.decode + now() - began });
+      this.#on.sound?.(samples, seq - 1 + frames.length - hops.length);
     } catch (error) {
       this.#fail(error);
     }

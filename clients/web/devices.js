@@ -5,6 +5,8 @@ import { Resampler } from "./resample.js";
 import { HOP, RATE, now } from "./session.js";
 
 const BLOCK = 512; // samples, where there are no worklets
+const FADE = 0.01; // seconds in which what is played ends
+const LONGEST_FADE = 0.3; // seconds, with the way to the loudspeaker
 const HEARTBEAT = 5; // seconds of blocks in which the clock of the device is looked for
 
 /** A context at 16 kHz, or at the device's rate where the browser cannot. Needs a click first. */
@@ -146,14 +148,15 @@ export class Microphone {
 export class Speaker {
   counters = { underruns: 0, overruns: 0 };
   #wait = 0;
-  #node; #context; #resampler; #push; #end;
+  #node; #context; #resampler; #push; #end; #gain;
 
   constructor(context) {
     this.#context = context;
+    this.#gain = new GainNode(context);
     this.#resampler = new Resampler(RATE, context.sampleRate);
     if (context.audioWorklet) this.#useWorklet();
     else this.#useProcessor();
-    this.#node.connect(context.destination);
+    this.#node.connect(this.#gain).connect(context.destination);
   }
 
   #useWorklet() {
@@ -177,8 +180,13 @@ export class Speaker {
   }
 
   get wait() {
+    return this.#wait + this.#resampler.delay + this.#latency;
+  }
+
+  /** Seconds from here to the loudspeaker. */
+  get #latency() {
     const { outputLatency, baseLatency } = this.#context;
-    return this.#wait + this.#resampler.delay + (outputLatency || baseLatency || 0);
+    return outputLatency || baseLatency || 0;
   }
 
   play(samples) {
@@ -190,8 +198,16 @@ export class Speaker {
     this.#end();
   }
 
-  close() {
+  /** Fades out what is played. */
+  async close() {
     this.end();
+    const { gain } = this.#gain;
+    const { currentTime } = this.#context;
+    gain.setValueAtTime(1, currentTime);
+    gain.linearRampToValueAtTime(0, currentTime + FADE);
+    const seconds = Math.min(LONGEST_FADE, 2 * FADE + this.#latency);
+    await new Promise((next) => setTimeout(next, 1000 * seconds));
     this.#node.disconnect();
+    this.#gain.disconnect();
   }
 }

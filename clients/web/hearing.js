@@ -38,7 +38,7 @@ export class Hearing {
       await keepConnected(signal, once, tell);
     } finally {
       close?.();
-      this.speaker?.close();
+      await this.speaker?.close();
       if (this.context) this.context.onstatechange = null;
       await this.context?.close();
       this.#on.state("stopped");

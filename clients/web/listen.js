@@ -44,12 +44,16 @@ export class Listen {
     await awaitCodec(signal);
     const hello = {
       role: "subscribe", output: "pcm", room: this.#room, token: this.#token, live: true,
+      replay: "newest",
     };
     const session = openSession(hello, {
       ready: () => {
         worked();
         this.#on.state("listening");
       },
+      away: (error, seconds) => this.#on.state("coming-back", error, seconds),
+      back: () => this.#on.state("listening"),
+      presence: ({ publisher }) => this.#on.state(publisher === "away" ? "broadcaster-away" : "listening"),
       sound: (samples) => {
         for (const sample of samples) this.peak = Math.max(this.peak, Math.abs(sample));
         this.#hearing.speaker.play(samples);

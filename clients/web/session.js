@@ -2,6 +2,7 @@
 
 import { packCodes } from "./codes.js";
 import { CodedFraming, Framing } from "./framing.js";
+import { SentMessages, Tries, counts, newest } from "./returning.js";
 
 export const RATE = 16000;
 export const HOP = 200;
@@ -9,6 +10,10 @@ const CLOCK_EVERY = 2000;
 const SILENT_AFTER = 12000;
 const LONGEST = 80 * HOP;
 const MOST_WAITING = 64 * 1024; // bytes: two seconds of sound that the network did not take
+/** Refusals after which a lost session is still there. */
+const PASSING = new Set([
+  "overloaded", "too-many-sessions", "too-many-rooms", "room-full", "too-many-attempts",
+]);
 
 /** Seconds on this page's own clock. */
 export function now() {
@@ -24,8 +29,11 @@ export class SessionError extends Error {
 }
 
 /**
- * `hello`: fields of the message. `on`: calls for `ready(message)`, `sound(samples, seq, times)`,
- * `codes(frames, seq, times)`, `voice(message)`. `wire`: bytes and messages are counted in it.
+ * `hello`: fields of the message; with `replay` the session outlives its connection. `on`: calls for
+ * `ready(message)`, `sound(samples, seq, times)`, `codes(frames, seq)`, `voice(message)`,
+ * `presence(message)`; `away(error, seconds)` before each try to connect again, and then
+ * `back(seq, skipped)`: frames from seq on have so many samples before them that were not sent.
+ * `wire`: bytes and messages are counted in it.
  */
 export class Session {
   /** Who computes the codec. */
@@ -34,34 +42,33 @@ export class Session {
   ended;
   ready = null;
   dropped = 0;
-  #socket; #on; #wire; #settle; #framing;
-  #sent = 0;
+  #url; #hello; #socket; #on; #wire; #settle; #framing;
+  #given = 0; // samples that were to be sent
+  #sent = 0; // samples that have a number
   #sentAt = new Map();
   #lastSign = now();
   #timer;
   #failure = null;
-  #opened = false;
-  #waiting = [];
+  #opened = false; // whether there has been a connection
+  #isDone = false;
+  #isOver = false;
+  #waiting = []; // messages for when there is one
+  #messages = null; // sent, for when it is another one
+  #tries = null; // while the connection is lost
+  #nextTry;
+  #taken = 0; // messages that count
 
   constructor(url, hello, on = {}, wire = { up: 0, down: 0 }) {
+    this.#url = url;
+    this.#hello = hello;
     this.#on = on;
     this.#wire = wire;
     this.ended = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.ended.catch(() => {});
     const isCoded = [hello.input, hello.output].includes("codes");
     this.#framing = isCoded ? new CodedFraming() : new Framing();
-    const { version } = this.#framing;
-    this.#socket = new WebSocket(url, `facodec.v${version}`);
-    this.#socket.binaryType = "arraybuffer";
-    this.#socket.onopen = () => {
-      this.#opened = true;
-      this.#lastSign = now();
-      this.#send({ type: "hello", version, pcm: "s16", ...hello });
-      this.#send({ type: "clock", t0: now() });
-      for (const message of this.#waiting.splice(0)) this.#send(message);
-    };
-    this.#socket.onmessage = ({ data }) => this.#take(data);
-    this.#socket.onclose = () => this.#closed();
+    this.#messages = hello.replay ? new SentMessages() : null;
+    this.#connect();
     this.#timer = setInterval(() => this.#look(), CLOCK_EVERY);
   }
 
@@ -74,20 +81,16 @@ export class Session {
     }
     for (let start = 0; start < samples.length; start += LONGEST) {
       const part = samples.subarray(start, start + LONGEST);
-      const seq = Math.floor(this.#sent / HOP);
-      this.#queue({ type: "audio", seq, data: toPcm(part), t: heard });
-      this.#sent += part.length;
+      this.#queue({ type: "audio", data: toPcm(part), t: heard }, part.length);
     }
-    this.#noteSent(heard, 0);
+    if (heard !== null) this.#noteSent(heard);
     return true;
   }
 
-  /** A frame of codes (k,) of what was heard at `heard`, `took` seconds of which it took to encode. */
-  sendCodes(codes, heard = null, took = 0) {
-    const seq = Math.floor(this.#sent / HOP);
-    this.#queue({ type: "codes", seq, n: 1, data: packCodes(codes), t: heard });
-    this.#sent += HOP;
-    this.#noteSent(heard, took);
+  /** Frames of codes (k,) each. */
+  sendCodes(frames) {
+    const data = packCodes(frames.flatMap((codes) => [...codes]));
+    this.#queue({ type: "codes", n: frames.length, data }, HOP * frames.length);
   }
 
   /** Whether the network does not take what is sent. */
@@ -95,11 +98,9 @@ export class Session {
     return this.#socket.bufferedAmount > MOST_WAITING;
   }
 
-  #noteSent(heard, took) {
-    const stamp = this.#framing.stampOf(heard);
-    if (stamp === null) return;
-    this.#sentAt.delete(stamp); // the newest is the last
-    this.#sentAt.set(stamp, { heard, at: now(), took });
+  #noteSent(heard) {
+    this.#sentAt.delete(heard); // the newest is the last
+    this.#sentAt.set(heard, now());
     if (this.#sentAt.size > 400) this.#sentAt.delete(this.#sentAt.keys().next().value);
   }
 
@@ -110,19 +111,55 @@ export class Session {
 
   /** Nothing more will be sent. */
   end() {
-    this.#queue({ type: "end" });
+    if (this.#tries) this.close();
+    else this.#queue({ type: "end" });
   }
 
   /** Gives the session up, over `failure` if there was one. */
   close(failure = new SessionError("closed", "closed")) {
-    this.#failure ??= failure;
-    this.#socket.close();
-    this.#closed();
+    this.#finish(this.#failure ?? failure);
   }
 
-  #queue(message) {
-    if (this.#opened) this.#send(message);
-    else this.#waiting.push(message);
+  #connect() {
+    const socket = (this.#socket = new WebSocket(this.#url, `facodec.v${this.#framing.version}`));
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.#greet();
+    socket.onmessage = ({ data }) => this.#take(data);
+    socket.onclose = ({ wasClean }) => this.#closed(wasClean);
+    this.#lastSign = now();
+  }
+
+  #greet() {
+    this.#opened = true;
+    this.#lastSign = now();
+    const again = this.#tries && { resume: this.ready.resume, received: this.#taken };
+    const { version } = this.#framing;
+    this.#send({ type: "hello", version, pcm: "s16", ...this.#hello, ...again });
+    if (again) return;
+    this.#askClock();
+    for (const one of this.#waiting.splice(0)) this.#pass(one);
+  }
+
+  /** Sends a message with so many samples in it now, or when there is a connection. */
+  #queue(message, samples = 0) {
+    this.#given += samples;
+    if (this.#opened && !this.#tries) this.#pass({ message, samples });
+    else this.#waiting.push({ message, samples });
+    if (this.#tries) this.#waiting = newest(this.#waiting);
+  }
+
+  #pass(one) {
+    const { message, samples } = one;
+    if (samples) message.seq = Math.floor(this.#sent / HOP);
+    this.#sent += samples;
+    this.#messages?.add(one);
+    this.#send(message);
+  }
+
+  #askClock() {
+    const t0 = now();
+    this.#messages?.ask(t0);
+    this.#send({ type: "clock", t0 });
   }
 
   #send(message) {
@@ -136,48 +173,90 @@ export class Session {
     this.#lastSign = now();
     this.#wire.down += buffer.byteLength;
     const message = this.#framing.unpack(buffer);
+    if (counts(message)) this.#taken++;
     if (message.type === "audio") {
       this.#on.sound?.(fromPcm(message.data), message.seq, this.#times(message.stamps));
     } else if (message.type === "codes") {
-      this.#on.codes?.(message.frames, message.seq, this.#times(message.stamps));
+      this.#on.codes?.(message.frames, message.seq);
     } else if (message.type === "voice") this.#on.voice?.(message);
+    else if (message.type === "presence") this.#on.presence?.(message);
+    else if (message.type === "ready" && this.#tries) this.#comeBack(message);
     else if (message.type === "ready") {
       this.ready = message;
       this.#on.ready?.(message);
     } else if (message.type === "clock") {
-      this.#framing.hearClock(message.t0, message.t1, now());
+      this.#messages?.answered(message.t0);
     } else if (message.type === "error") {
       this.#failure = new SessionError(message.code, message.message);
     } else if (message.type === "done") {
+      this.#isDone = true;
       this.#settle.resolve(message);
     }
+  }
+
+  /** The session goes on over another connection. */
+  #comeBack({ received }) {
+    const { start, lacking } = this.#messages.restart(received);
+    this.#sent = start;
+    this.#tries = null;
+    for (const one of newest([...lacking, ...this.#waiting.splice(0)])) this.#pass(one);
+    this.#on.back?.(start / HOP, this.#given - this.#sent);
   }
 
   /** Seconds that a packet's newest input took, by stage; null where it had no stamps. */
   #times(stamps) {
     if (!stamps || stamps.t === null || stamps.t === undefined) return null;
     const { t, queue, encode, decode } = stamps;
-    const sent = this.#sentAt.get(t);
+    const at = this.#sentAt.get(t);
     this.#sentAt.delete(t);
-    if (sent === undefined) return { queue, encode, decode };
-    const { heard, at, took } = sent;
+    if (at === undefined) return { queue, encode, decode };
     const network = Math.max(0, now() - at - queue - encode - decode);
-    return { capture: Math.max(0, at - took - heard), network, queue, encode: encode + took, decode };
+    return { capture: Math.max(0, at - t), network, queue, encode, decode };
   }
 
   #look() {
+    if (this.#socket.onclose === null) return; // until the next try
     if (now() - this.#lastSign > SILENT_AFTER / 1000) {
-      this.#failure ??= new SessionError("lost", "nothing came from the server for 12 s");
-      this.#socket.close();
-      this.#closed();
-    } else if (this.#opened) this.#send({ type: "clock", t0: now() });
+      this.#closed(false, "nothing came from the server for 12 s");
+    } else if (this.#opened && !this.#tries) this.#askClock();
   }
 
-  #closed() {
+  /** The connection has ended. `wasClean`: one side has said so. */
+  #closed(wasClean, why = "the connection broke") {
+    const failure = this.#failure;
+    const mayComeBack = this.#tries ? !wasClean || PASSING.has(failure?.code)
+      : this.ready?.replay && !wasClean && !failure && !this.#isDone;
+    const lost = new SessionError("lost", why);
+    if (mayComeBack) this.#tryAgain(lost);
+    else if (failure?.code === "unknown-session") this.#finish(lost);
+    else this.#finish(failure ?? (this.#opened ? lost : new SessionError("unreachable", "no connection")));
+  }
+
+  #tryAgain(lost) {
+    this.#hangUp();
+    this.#failure = null;
+    this.#tries ??= new Tries(now());
+    const wait = this.#tries.wait(now());
+    if (wait === null) {
+      this.#finish(lost);
+      return;
+    }
+    this.#nextTry = setTimeout(() => this.#connect(), 1000 * wait);
+    this.#on.away?.(lost, wait);
+  }
+
+  #hangUp() {
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close();
+  }
+
+  #finish(error) {
+    if (this.#isOver) return;
+    this.#isOver = true;
     clearInterval(this.#timer);
-    const unopened = new SessionError("unreachable", "no connection");
-    const broken = new SessionError("lost", "the connection broke");
-    this.#settle.reject(this.#failure ?? (this.#opened ? broken : unopened));
+    clearTimeout(this.#nextTry);
+    this.#hangUp();
+    this.#settle.reject(error);
   }
 }
 

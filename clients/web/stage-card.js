@@ -63,6 +63,8 @@ function showState(name, error, seconds) {
     "microphone-changed": "The microphone went away: taking the usual one.",
     "microphone-lost": words.sentence(error),
     "microphone-paused": "The browser has taken the microphone away for now: come back to this page.",
+    "coming-back": error && `${words.sentence(error)} Coming back to where you were …`,
+    "broadcaster-away": `The connection of who broadcasts in ${page.room} was lost. Waiting for it …`,
     reconnecting: error && words.retry(error, seconds),
   }[name]);
 }

@@ -10,6 +10,7 @@ import { Ledger } from "./ledger.js";
 import { openConversion } from "./local-session.js";
 import { FrameHistory } from "./recording.js";
 import { HOP, RATE, SessionError, now } from "./session.js";
+import { Shaping } from "./shaping.js";
 
 /** `on`: calls for `state(name, error, seconds)`, `context(state)`, `room(name, error)`. */
 export class Talk {
@@ -22,20 +23,20 @@ export class Talk {
   peak = 0;
   /** Who encodes and decodes: "browser" or "server". */
   computes = null;
-  #on; #choice; #devices; #token; #hearing;
+  #on; #choice; #devices; #token; #hearing; #shaping;
   #microphone = null;
   #session = null;
   #publisher = null;
   #room = null;
   #stop = null;
-  #base = 0;
-  #level = { mute: 1, bypass: 0, gain: 1, hear: 1 };
+  #places = [{ seq: 0, at: 0 }]; // where in what was said frames of the session from seq on lie
 
   /** `choice`: {voice, identity, shift, mute, bypass, gain, hear}; `devices`: {device, echo,
    * noise}. */
   constructor(on, choice, devices, token) {
     this.#on = on;
     this.#choice = { ...choice };
+    this.#shaping = new Shaping(this.#choice);
     this.#devices = { ...devices };
     this.#token = token;
     this.#hearing = new Hearing(on);
@@ -80,6 +81,7 @@ export class Talk {
 
   async #openMicrophone() {
     this.#microphone?.close();
+    this.#shaping.breakOff();
     this.#microphone = await Microphone.open(this.#hearing.context, this.#devices, {
       block: (samples, heard) => this.#hear(samples, heard),
       lost: () => this.#onLostMicrophone(),
@@ -102,12 +104,19 @@ export class Talk {
     this.ledger.clear();
     await awaitCodec(signal);
     const { voice, identity, shift } = this.#choice;
-    const hello = { role: "convert", input: "pcm", output: "pcm", voice, identity, token: this.#token };
+    const hello = {
+      role: "convert", input: "pcm", output: "pcm", voice, identity, token: this.#token, replay: "newest",
+    };
     const session = openConversion(hello, {
       ready: () => {
         worked();
-        this.#base = this.said.end;
+        this.#places = [{ seq: 0, at: this.said.end }];
         this.#session = session;
+        this.#on.state("talking");
+      },
+      away: (error, seconds) => this.#on.state("coming-back", error, seconds),
+      back: (seq, skipped) => {
+        this.#places.unshift({ seq, at: this.#places.at(-1).at + skipped });
         this.#on.state("talking");
       },
       sound: (samples, seq, times) => this.#come(session, samples, seq, times),
@@ -132,39 +141,32 @@ export class Talk {
 
   /** A block from the microphone. */
   #hear(samples, heard) {
-    const block = Float32Array.from(samples);
-    this.#glide(block, "mute", this.#choice.mute ? 0 : 1);
-    for (let i = 0; i < block.length; i++) {
-      this.peak = Math.max(this.peak, Math.abs(block[i]));
-      block[i] = Math.round(block[i] * 32768) / 32768; // as it is sent
-    }
+    const block = this.#shaping.toSend(samples);
+    for (const sample of block) this.peak = Math.max(this.peak, Math.abs(sample));
     if (this.#session?.sendSound(block, heard)) this.said.put(this.said.end, block);
+    else this.#shaping.breakOff();
   }
 
   /** A packet from the server: frame seq of what comes belongs to frame seq of what went. */
   #come(session, samples, seq, times) {
     if (session !== this.#session) return;
-    const at = this.#base + seq * HOP;
-    const as = this.said.get(at, at + samples.length);
-    const from = this.#level.bypass;
-    const to = (this.#level.bypass = this.#choice.bypass ? 1 : 0);
-    const out = samples.map((sample, i) => {
-      const weight = from + ((to - from) * (i + 1)) / samples.length;
-      return sample + weight * (as[i] - sample);
-    });
-    this.#glide(out, "gain", this.#choice.gain);
+    const at = this.#place(seq);
+    const out = this.#shaping.toShare(samples, this.said.get(at, at + samples.length));
     this.sent.put(at, out);
     this.#publisher?.sendSound(out, now());
-    const heard = Float32Array.from(out);
-    this.#glide(heard, "hear", this.#choice.hear ? 1 : 0);
-    this.#hearing.speaker.play(heard);
+    this.#hearing.speaker.play(this.#shaping.toHear(out));
     if (times) this.#account(session, times);
+  }
+
+  #place(frame) {
+    const { at } = this.#places.find(({ seq }) => seq <= frame);
+    return at + frame * HOP;
   }
 
   /** A frame as codes: as it was said, and in the other voice. */
   #note(session, seq, said, sent) {
     if (session !== this.#session) return;
-    const number = this.#base / HOP + seq;
+    const number = this.#place(seq) / HOP;
     const out = this.#choice.bypass ? said : sent;
     this.codes.said.put(number, said.codes, said.voice);
     this.codes.sent.put(number, out.codes, out.voice);
@@ -180,17 +182,6 @@ export class Talk {
     });
   }
 
-  /** Multiplies by a factor that moves from where it was to `to` over the block, without a click. */
-  #glide(samples, name, to) {
-    const from = this.#level[name];
-    this.#level[name] = to;
-    if (from === 1 && to === 1) return;
-    for (let i = 0; i < samples.length; i++) {
-      const value = samples[i] * (from + ((to - from) * (i + 1)) / samples.length);
-      samples[i] = Math.max(-1, Math.min(1, value));
-    }
-  }
-
   // ------------------------------------------------------------------------------------- rooms
 
   /** Sends on what is heard here to a room, until stopBroadcast(). */
@@ -200,7 +191,9 @@ export class Talk {
     let resume;
     try {
       await keepConnected(stop.signal, async (signal, worked) => {
-        const hello = { role: "publish", input: "pcm", room, resume, token: this.#token };
+        const hello = {
+          role: "publish", input: "pcm", room, resume, token: this.#token, replay: "newest",
+        };
         const session = openSession(hello, {
           ready: (ready) => {
             worked();
@@ -208,6 +201,8 @@ export class Talk {
             this.#publisher = session;
             this.#on.room("live");
           },
+          away: (error) => this.#on.room("reconnecting", error),
+          back: () => this.#on.room("live"),
         }, this.wire);
         signal.addEventListener("abort", () => session.end(), { once: true });
         try {

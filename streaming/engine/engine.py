@@ -22,7 +22,8 @@ from functools import partial
 from facodec.streams.batching import LATE, Batcher, Failure
 from streaming.engine.aside import AsideThread
 from streaming.engine.fairness import LOOK, OVERTAKING, Cost, Credit, Leftover
-from streaming.engine.pipeline import Pipeline, Result
+from streaming.engine.pipeline import Given, Pipeline, Result
+from streaming.engine.relay import Relay
 from streaming.engine.schedule import Schedule
 from streaming.engine.streams import Deliver, Outcome, Parts, Stream, Turn
 from streaming.wire.protocol import ProtocolError
@@ -67,6 +68,7 @@ class Engine:
         )
         self._workers = [_Worker(self._aside, clock()) for _ in range(threads)]
         self._threads: list[threading.Thread] = []
+        self._relays: set[Relay] = set()
 
     # ------------------------------------------------------------------- called by the event loop
 
@@ -82,6 +84,15 @@ class Engine:
         :attr:`load`. ``cost``: what it is expected to take."""
         return self._schedule.open(Parts(make, deliver, load, cost))
 
+    def relay(
+        self, given: Given, deliver: Deliver, load: Callable[[], float] = lambda: 0.0
+    ) -> Relay:
+        """Opens a stream that nothing is computed for. ``given``: its voice; ``deliver`` gets every
+        outcome at once; ``load``: what it adds to :attr:`load`."""
+        relay = Relay(given, deliver, load, self._relays.discard)
+        self._relays.add(relay)
+        return relay
+
     @property
     def backlog(self) -> float:
         """Frames that wait for the model, over all streams."""
@@ -90,12 +101,12 @@ class Engine:
     @property
     def streams(self) -> int:
         """Number of open streams."""
-        return self._schedule.count
+        return self._schedule.count + len(self._relays)
 
     @property
     def load(self) -> float:
         """Sum of what the open streams take."""
-        return sum(stream.load for stream in self._schedule.streams)
+        return sum(stream.load for stream in (*self._schedule.streams, *self._relays))
 
     def start(self) -> None:
         """Starts the model threads, and one for what is put aside."""

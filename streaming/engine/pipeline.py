@@ -342,6 +342,13 @@ def plan(
     return lambda: Pipeline([make_stage() for make_stage in make])
 
 
+def passes_on(hello: Hello, voice: np.ndarray | None) -> Given | None:
+    """Returns the only stage of a session that publishes codes as they come, None for others.
+    ``voice``: what the hello means by it."""
+    relays = hello.role == "publish" and hello.formats()[0] == "codes" and not hello.converts
+    return Given(voice) if relays else None
+
+
 def _front(
     hello: Hello,
     codec: Codec,

@@ -40,6 +40,23 @@ class Outcome:
 Deliver = Callable[[Outcome], None]
 
 
+class Flow(Protocol):
+    """A session's way to where its media are turned into others, or just passed on."""
+
+    @property
+    def backlog(self) -> float:
+        """Frames that wait for the model or are in it."""
+
+    def submit(self, item: Media, t: float | None = None) -> None:
+        """Queues media. ``t``: its capture stamp."""
+
+    def end(self) -> None:
+        """No more media: an ``ended`` outcome follows on what is queued."""
+
+    def close(self) -> None:
+        """Forgets the stream at once, and what is queued in it."""
+
+
 class Door(Protocol):
     """The way from a stream's owner to who schedules it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from streaming.engine.streams import Stream
+from streaming.engine.streams import Flow
 from streaming.server.ending import Ending, error_event, say_goodbye
 from streaming.server.gate import Visitor
 from streaming.server.journal import SessionJournal
@@ -40,7 +40,7 @@ class Lifetime(ABC):
         self._journal = SessionJournal(self._session.identity, visitor.address, runtime.clock)
         self._outbox = Outbox(runtime.clock, self._send_now)
         self.account = SessionAccount(self._session, self._journal, self._outbox, runtime.metrics)
-        self._stream: Stream | None = None
+        self._stream: Flow | None = None
         self._plan: Plan | None = None
         self._room: Room | None = None
         self._done_reason: DoneReason = "end"

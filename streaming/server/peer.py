@@ -98,8 +98,9 @@ class Peer(Lifetime):
                 return
 
     async def _take(self, event: Event | None) -> None:
-        if isinstance(event, Arrived) and self._room is not None and self._room.listeners:
-            await self._portions.publish(event, self._room.listeners)
+        listeners = 0 if self._room is None else self._room.listeners
+        if isinstance(event, Arrived) and listeners:
+            await self._portions.publish(event, listeners)
         else:
             self._on_event(event)
 

@@ -24,11 +24,18 @@ class Portions:
     async def publish(self, event: Arrived, listeners: int) -> None:
         """Returns when all of it has been passed on, here or by :meth:`hurry`."""
         most = self._fan_out.portion(listeners)
+        if not self._waiting and event.before is None and 0 < event.item.frames <= most:
+            self._waiting.append(event)  # as most are
+            await self._pass_on_all(listeners)
+            return
         # A coded packet goes on as it is: to cut it would be to decode it.
         parts = [event.item] if isinstance(event.item, Coded) else split(event.item, most)
         if event.before is not None:
             parts = [*split(event.before, most), *parts]
         self._waiting.extend(replace(event, item=part, before=None) for part in parts)
+        await self._pass_on_all(listeners)
+
+    async def _pass_on_all(self, listeners: int) -> None:
         while self._waiting:
             await self._fan_out.spend(self._waiting[0].item.frames, listeners)
             # None is left where the server shuts down meanwhile.

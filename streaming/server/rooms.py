@@ -15,7 +15,7 @@ from typing import Protocol
 from facodec.config import HOP, SAMPLE_RATE, Latency
 from facodec.identity import ModelIdentity
 from facodec.link.entropy import FrameCoder
-from streaming.engine.streams import Outcome, Stream
+from streaming.engine.streams import Flow, Outcome
 from streaming.wire.media import Media, Sound, Timbre
 from streaming.wire.protocol import DoneReason, Format, PresenceState, ProtocolError, Stamps
 
@@ -82,7 +82,7 @@ class Publisher(Protocol):
         """The room is another connection's from now on; this one is over."""
 
 
-StartDecoder = Callable[[Broadcast, Callable[[Outcome], None]], Stream]
+StartDecoder = Callable[[Broadcast, Callable[[Outcome], None]], Flow]
 
 
 class Room:
@@ -106,7 +106,7 @@ class Room:
         self._started = 0.0
         self._frames = 0
         self._timbre: Timbre | None = None
-        self._decoder: Stream | None = None
+        self._decoder: Flow | None = None
         self._decoded = 0
         self._latest = Outcome()
         self._reason: DoneReason = "publisher-left"

@@ -25,8 +25,8 @@ from facodec.streams.conversion import raised
 from facodec.streams.lanes import prepare_thread
 from streaming.engine.capacity import Measured, Slowness, measure
 from streaming.engine.engine import Engine
-from streaming.engine.pipeline import MakePipeline, plan
-from streaming.engine.streams import Outcome, Stream
+from streaming.engine.pipeline import Given, MakePipeline, passes_on, plan
+from streaming.engine.streams import Flow, Outcome
 from streaming.server.known_voices import Voices, about_voices, draw_anonymous
 from streaming.server.metrics import Metrics
 from streaming.server.occupancy import SMALLEST, Occupancy
@@ -56,11 +56,13 @@ SWITCH_INTERVAL = 0.0001
 @dataclass(frozen=True)
 class Plan:
     """Plan of a session: how to build its pipeline, what share of the machine it takes, and what
-    seconds its hop takes where so many streams have one together."""
+    seconds its hop takes where so many streams have one together. ``given``: the stage that is all
+    of the pipeline where nothing is computed."""
 
     make: MakePipeline
     load: Callable[[], float]
     cost: Callable[[int], float] | None = None
+    given: Given | None = None
 
 
 class Mailbox:
@@ -92,10 +94,15 @@ class Mailbox:
         with self._lock:
             calls, self._calls = self._calls, []
         for call in calls:
-            try:
-                call()
-            except Exception:
-                log.exception("a result could not be delivered")
+            deliver(call)
+
+
+def deliver(call: Callable[[], None]) -> None:
+    """Delivers a result; a fault in who gets it is nobody else's."""
+    try:
+        call()
+    except Exception:
+        log.exception("a result could not be delivered")
 
 
 class Runtime:
@@ -215,7 +222,8 @@ class Runtime:
         def cost(streams: int) -> float:
             return weight * measured.hop(streams) / streams if measured is not None else 0.0
 
-        return codec, Plan(make, load, None if measured is None else cost)
+        given = passes_on(hello, voice)
+        return codec, Plan(make, load, None if measured is None else cost, given)
 
     def _keeper(self, hello: Hello, codec: Codec, name: str) -> Callable[[np.ndarray], None]:
         """Returns what keeps the voice that a hello enrols. Raises ProtocolError where it cannot
@@ -233,12 +241,16 @@ class Runtime:
             return profile_bytes(draw_anonymous(codec, name, None))
         return self.voices.profile(name, codec.voices, codec.identity)
 
-    def open_stream(self, chosen: Plan, deliver: Callable[[Outcome], None]) -> Stream:
-        """A stream in the engine whose outcomes come to ``deliver`` on the event loop."""
+    def open_stream(self, chosen: Plan, take: Callable[[Outcome], None]) -> Flow:
+        """A stream whose outcomes come to ``take`` on the event loop."""
+        if chosen.given is not None:
+            return self.engine.relay(
+                chosen.given, lambda outcome: deliver(partial(take, outcome)), chosen.load
+            )
 
         def hand_over(outcome: Outcome) -> None:
             if not stream.abandoned:
-                deliver(outcome)
+                take(outcome)
 
         def from_thread(outcome: Outcome) -> None:
             self._mailbox.post(partial(hand_over, outcome))
@@ -309,9 +321,9 @@ class Runtime:
     def _record(self, room: str) -> RoomRecorder | None:
         return None if self.recorder is None else self.recorder.listener(room)
 
-    def _start_decoder(self, broadcast: Broadcast, deliver: Callable[[Outcome], None]) -> Stream:
+    def _start_decoder(self, broadcast: Broadcast, take: Callable[[Outcome], None]) -> Flow:
         hello = Hello("decode", model=broadcast.model.name)
-        return self.open_stream(self._plan(hello)[1], deliver)
+        return self.open_stream(self._plan(hello)[1], take)
 
 
 @lru_cache

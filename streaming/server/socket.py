@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.asyncio.server import ServerConnection
 from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import State
 
@@ -116,7 +116,9 @@ class ServerSocket(ServerConnection):
 
     def send_now(self, message: bytes) -> None:
         """Hands over a message, whatever waits; nothing where the connection has ended."""
-        broadcast((self,), message)
+        if self.protocol.state is State.OPEN:
+            self.protocol.send_binary(message)
+            self.send_data()
 
     def ask(self) -> None:
         """Sends a ping, unless there is too much before it."""

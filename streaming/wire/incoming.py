@@ -11,7 +11,7 @@ from streaming.wire import protocol
 from streaming.wire.agreed import Agreed
 from streaming.wire.assembly import Assembly, Piece
 from streaming.wire.events import Arrived, Totals
-from streaming.wire.media import Coded, Frames, Pause, Repaired
+from streaming.wire.media import Coded, Frames, Packed, Pause, Repaired
 from streaming.wire.pausing import PauseClock
 from streaming.wire.protocol import Codes, Limits, Message, Noise, ProtocolError, Repeat
 
@@ -107,6 +107,8 @@ class IncomingCodes:
         frames: Frames
         if coder is not None:
             frames = Coded(message.data, layers, count, coder)
+        elif bitstream.is_padded(message.data, layers, count):
+            frames = Packed(message.data, layers, count)
         else:
             frames = Frames(bitstream.unpack(message.data, layers=layers, frames=count))
         self._remember(frames)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from facodec import bitstream
 from facodec.config import HOP, MIN_LAYERS
 from facodec.link.entropy import FrameCoder
 from facodec.link.repair import pack_essence
@@ -45,6 +46,24 @@ class Frames:
     def essence(self, coder: FrameCoder | None) -> bytes:
         """Prosody and content alone, packed with this coder."""
         return pack_essence(self.codes, coder)
+
+
+class Packed(Frames):
+    """Frames as they came in a plain packet, which is taken apart only where the codes are asked
+    for. ``data``: the packet, see :func:`facodec.bitstream.pack`; ``layers`` and ``count``: of its
+    codes (K, n)."""
+
+    def __init__(self, data: bytes, layers: int, count: int) -> None:
+        self.data = data
+        self._layers, self._count = layers, count
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        return bitstream.unpack(self.data, self._layers, self._count)
+
+    @property
+    def frames(self) -> float:
+        return float(self._count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,12 +210,12 @@ def join(items: list[Media]) -> list[Media]:
     if len(items) == 1:
         return items
     joined: list[Media] = []
-    for _, run in groupby(items, type):
+    for _, run in groupby(items, lambda item: Frames if type(item) is Packed else type(item)):
         same = list(run)
         if isinstance(same[0], Sound):
             samples = [item.samples for item in same if isinstance(item, Sound)]
             joined.append(Sound(np.concatenate(samples)))
-        elif type(same[0]) is Frames:
+        elif type(same[0]) in (Frames, Packed):
             codes = [item.codes for item in same if isinstance(item, Frames)]
             joined.append(Frames(np.concatenate(codes, axis=1)))
         else:

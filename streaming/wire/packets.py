@@ -11,7 +11,7 @@ from facodec.config import HOP
 from streaming.wire import protocol
 from streaming.wire.agreed import Agreed
 from streaming.wire.framing import Framing
-from streaming.wire.media import Coded, Frames, Media, Pause, Repaired, Sound, Timbre
+from streaming.wire.media import Coded, Frames, Media, Packed, Pause, Repaired, Sound, Timbre
 from streaming.wire.protocol import Audio, Codes, Noise, PcmFormat, Repeat, Stamps, Voice
 from streaming.wire.repeats import Repeats
 
@@ -62,6 +62,8 @@ class Packetizer:
             packets += self._tell_pause(b"")
         if isinstance(item, (Coded, Repaired)) and self._agreed.coder is not None:
             return [*packets, *self.flush(), self._packet(item)]
+        if self._held is None and isinstance(item, Packed) and item.frames == self._size:
+            return [*packets, self._packet(item)]
         held = _append(self._held, item)
         whole = int(held.frames) // self._size * self._size
         packets += [
@@ -109,7 +111,7 @@ class Packetizer:
     def _packed(self, item: Frames) -> bytes:
         coder = self._agreed.coder
         if coder is None:
-            return bitstream.pack(item.codes)
+            return item.data if isinstance(item, Packed) else bitstream.pack(item.codes)
         return item.data if isinstance(item, Coded) else coder.encode(item.codes)
 
     def _repeat(self, item: Frames) -> Repeat | None:

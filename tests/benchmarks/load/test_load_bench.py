@@ -85,7 +85,8 @@ def test_pairs_pass_codes_through_rooms(untrained: Codec) -> None:
     assert tally.outcomes == {"done": 6}
     assert tally.sent == tally.received == counters["frames_in_total"] == 3 * 32
     assert (tally.lost, tally.miscounted, tally.misnumbered) == (0, 0, 0)
-    assert len(tally.turnaround) == tally.sent and 0 < min(tally.turnaround) < 1
+    assert len(tally.delivery) == tally.sent and 0 < min(tally.delivery) < 1
+    assert tally.cpu > 0
     assert tally.payload["down"] / tally.received < 40  # codes, and never sound
 
 
@@ -146,14 +147,14 @@ def test_accounts_of_several_generators_are_one() -> None:
     for offset in (0, 1):
         tally = Tally(sent=10, received=9 + offset, lost=1 - offset, worst_session=0.001 * offset)
         tally.outcomes["done"] += 1
-        for name in ("server", "turnaround", "late"):
+        for name in ("server", "turnaround", "late"):  # of sound: nothing was delivered
             getattr(tally, name).extend(0.001 * (offset + 2 * i) for i in range(50))
         tallies.append(json.loads(json.dumps(tally.to_json())))
     account = load.combine(tallies)
     assert (account["sent"], account["received"], account["lost"]) == (20, 19, 1)
     assert account["outcomes"] == {"done": 2}
     assert account["server_ms"]["count"] == 100
-    assert account["server_ms"]["p50"] == pytest.approx(49.5)
+    assert account["server_ms"]["p50"] == pytest.approx(49.5) and account["delivery_ms"] is None
     assert account["worst_session_p99_ms"] == pytest.approx(1.0)
     np.testing.assert_allclose(times_from_json(tallies[0]["late"])[:2], [0, 0.002], rtol=1e-6)
 
@@ -164,7 +165,7 @@ def level(sessions: int, **changes: Any) -> dict[str, Any]:
         "sessions": sessions, "outcomes": {"done": sessions}, "sent": 80, "lost": 0,
         "misnumbered": 0, "miscounted": 0, "server_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0},
         "turnaround_ms": {"p50": 1.5, "p95": 2.5, "p99": 3.5}, "late_ms": {"p99": 0.1},
-        "generator_cores": 0.1, "worst_session_p99_ms": 3.0, **changes,
+        "delivery_ms": None, "generator_cores": 0.1, "worst_session_p99_ms": 3.0, **changes,
     }  # fmt: skip
     return {**made, "broke": load.why_broken(made)}
 
@@ -184,6 +185,28 @@ def test_each_way_to_miss_the_deadline_is_told(changes: dict[str, Any], sentence
     assert not level(4)["broke"]
     (told,) = level(4, **changes)["broke"]
     assert sentence in told
+
+
+def test_pairs_are_held_by_what_the_way_takes() -> None:
+    """The generator's own limit is told as such, and what a core would hold as a guess."""
+
+    def pairs(count: int, delivery: float, late: float = 0.1) -> dict[str, Any]:
+        times = {"p50": 1.0, "p99": delivery}
+        return level(
+            count, server_ms=None, turnaround_ms=None, delivery_ms=times, late_ms={"p99": late},
+            server_cores=0.5, attempts=1,
+        )  # fmt: skip
+
+    held = pairs(100, 12.0)
+    assert not held["broke"]
+    (slow,) = pairs(200, 13.0)["broke"]
+    assert "delivery p99 13.0 ms" in slow
+    (late,) = pairs(200, 13.0, late=14.0)["broke"]
+    assert "the load generator, and not the server, was 14.0 ms late" in late
+    result = {"levels": [held, pairs(200, 13.0)], "holds": 100, "what": {**WHAT, "codes": True}}
+    text = load.tables(result)[0].text()
+    assert "At 100 the server took 0.50 of a core and the generator 0.10; at that, 200" in text
+    assert load.charts(result)
 
 
 @pytest.mark.parametrize("true_edge", [1, 5, 13, 32, 100])
