@@ -27,7 +27,7 @@ async function toggle() {
   }
   alert(lacking());
   if (lacking()) return;
-  const on = { state: showState, context: showContext, room: showRoom };
+  const on = { state: showState, context: showContext, room: showRoom, feedback: showFeedback };
   const going = page.room ? new Listen(on, page.room, page.token) : new Talk(on, wanted(), devices(), page.token);
   page[page.room ? "listen" : "talk"] = going;
   page.last = page.talk ?? page.last;
@@ -53,6 +53,7 @@ function showState(name, error, seconds) {
   document.body.dataset.state = name;
   if (name === "talking") showDevices();
   if (!going) $("resume").hidden = true;
+  if (!going) showFeedback(false);
   say({
     starting: page.room ? "Starting …" : "The browser may ask whether this page may use the microphone.",
     connecting: "Connecting …",
@@ -67,6 +68,11 @@ function showState(name, error, seconds) {
     "broadcaster-away": `The connection of who broadcasts in ${page.room} was lost. Waiting for it …`,
     reconnecting: error && words.retry(error, seconds),
   }[name]);
+}
+
+function showFeedback(isHeard) {
+  $("feedback").hidden = !isHeard;
+  $("feedback").textContent = isHeard ? words.feedback($("echo").checked) : "";
 }
 
 function showContext(state) {

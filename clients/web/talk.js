@@ -4,6 +4,7 @@ import { awaitCodec } from "./codec-thread.js";
 import { openSession } from "./coded-session.js";
 import { keepConnected } from "./connect.js";
 import { Microphone } from "./devices.js";
+import { Feedback } from "./feedback.js";
 import { Hearing } from "./hearing.js";
 import { History } from "./history.js";
 import { Ledger } from "./ledger.js";
@@ -12,7 +13,8 @@ import { FrameHistory } from "./recording.js";
 import { HOP, RATE, SessionError, now } from "./session.js";
 import { Shaping } from "./shaping.js";
 
-/** `on`: calls for `state(name, error, seconds)`, `context(state)`, `room(name, error)`. */
+/** `on`: calls for `state(name, error, seconds)`, `context(state)`, `room(name, error)`,
+ * `feedback(isHeard)`. */
 export class Talk {
   said = new History();
   sent = new History();
@@ -29,6 +31,7 @@ export class Talk {
   #publisher = null;
   #room = null;
   #stop = null;
+  #feedback = new Feedback();
   #places = [{ seq: 0, at: 0 }]; // where in what was said frames of the session from seq on lie
 
   /** `choice`: {voice, identity, shift, mute, bypass, gain, hear}; `devices`: {device, echo,
@@ -141,10 +144,17 @@ export class Talk {
 
   /** A block from the microphone. */
   #hear(samples, heard) {
+    this.#watchFeedback(samples);
     const block = this.#shaping.toSend(samples);
     for (const sample of block) this.peak = Math.max(this.peak, Math.abs(sample));
     if (this.#session?.sendSound(block, heard)) this.said.put(this.said.end, block);
     else this.#shaping.breakOff();
+  }
+
+  #watchFeedback(samples) {
+    const before = this.#feedback.isHeard;
+    this.#feedback.hear(samples);
+    if (this.#feedback.isHeard !== before) this.#on.feedback(!before);
   }
 
   /** A packet from the server: frame seq of what comes belongs to frame seq of what went. */
@@ -154,7 +164,9 @@ export class Talk {
     const out = this.#shaping.toShare(samples, this.said.get(at, at + samples.length));
     this.sent.put(at, out);
     this.#publisher?.sendSound(out, now());
-    this.#hearing.speaker.play(this.#shaping.toHear(out));
+    const played = this.#shaping.toHear(out);
+    this.#feedback.play(played);
+    this.#hearing.speaker.play(played);
     if (times) this.#account(session, times);
   }
 

@@ -61,6 +61,12 @@ export function sentence(error) {
   return `Something went wrong: ${error?.message || error}.`;
 }
 
+/** Where the microphone hears the loudspeaker, though its echo `isRemoved`. */
+export function feedback(isRemoved) {
+  const others = isRemoved ? "" : ", or let the echo be removed under Microphone and loudspeaker";
+  return `Your microphone hears your loudspeaker: put on headphones${others}.`;
+}
+
 export function missing(what) {
   return MISSING[what];
 }

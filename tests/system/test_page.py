@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +31,7 @@ from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
 from tests import traces
 from tests.conftest import ROOT
+from tests.relay import Relay
 from tests.streaming.wire.test_protocol_document import EXAMPLES, from_hex
 
 TOKEN = "a-secret"
@@ -59,6 +60,24 @@ class Running:
         port = int(self.page.rstrip("/").rpartition(":")[2])
         self._await(self.server.stop())
         self.server = self._start(port)
+
+    @contextlib.contextmanager
+    def relayed(self) -> Iterator[Relay]:
+        """A relay between the page and the server, with the page at its address."""
+        relay = Relay(self.server.url)
+        self._await(relay.__aenter__())
+        try:
+            yield relay
+        finally:
+            self._await(relay.__aexit__())
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Calls a function in the thread of the server."""
+
+        async def work() -> None:
+            function()
+
+        self._await(work())
 
     def close(self) -> None:
         self._await(self.server.stop())
@@ -265,14 +284,59 @@ def test_a_token_comes_in_the_fragment_and_goes_no_further(
         assert not any(TOKEN in url.partition("#")[0] for url in tab.requests)
 
 
+WATCH_WORDS = (
+    "(globalThis.told = '', new MutationObserver(() => (globalThis.told += "
+    "document.getElementById('%s').textContent + '|'))"
+    ".observe(document.getElementById('%s'), { childList: true })) ?? 1"
+)
+"""Script that keeps what an element says."""
+
+
+def test_a_talk_goes_on_over_another_connection(
+    browser: Browser, running: Running, live: Codec
+) -> None:
+    """With its state and its numbers; what was said meanwhile is left out but for the newest."""
+    metrics = running.server.runtime.metrics
+    before = metrics.sessions["convert"], metrics.sessions["publish"], metrics.returned
+    with running.relayed() as relay:
+        page = relay.url.replace("ws://", "http://") + "/"
+        with opened(browser, page, script=WITHOUT_VECTORS) as tab:
+            talk(tab, 0.5)
+            tab.click("broadcast")
+            tab.until("document.getElementById('link').value")
+            tab.run(WATCH_WORDS % ("status", "status"))
+            running.call(relay.cut)
+            wait_for_sound(tab, 1.0)
+            assert "Coming back to where you were …|You are live." in tab.run("globalThis.told")
+            named = tab.run(
+                "document.querySelector('#voices input:checked + label').firstChild.data"
+            )
+            said, sent = said_and_sent(tab)
+            known = slice(len(sent) - live.latency.total)
+            wanted = live.convert(said, live.voices[named.strip()])
+            assert likeness(sent[known], wanted[known]) > 0.999
+
+            relay.refuses = True
+            running.call(relay.cut)
+            wait = "new Promise((next) => setTimeout(next, 1000))"
+            tab.run(wait)
+            relay.refuses = False
+            tab.click("bypass")
+            last = "import('/app.js').then(({ lastSeconds }) => lastSeconds()).then(({ said, sent }) => "
+            tab.until(f"{last} sent.slice(-9000).every((x, i) => x === said.slice(-9000)[i]))")
+            tab.until(
+                "document.getElementById('room-status').textContent.startsWith('You are live')"
+            )
+            tab.click("talk")
+            tab.complaints = [each for each in tab.complaints if "WebSocket connection" not in each]
+    after = metrics.sessions["convert"], metrics.sessions["publish"], metrics.returned
+    assert after == (before[0] + 1, before[1] + 1, before[2] + 4)
+
+
 def test_it_comes_back_when_the_server_does(browser: Browser, guarded: Running) -> None:
     with opened(browser, f"{guarded.page}#token={TOKEN}", script=WITHOUT_VECTORS) as tab:
         talk(tab, 0.2)
-        tab.run(
-            "new MutationObserver(() => (globalThis.told = (globalThis.told ?? '') + "
-            "document.getElementById('status').textContent + '|'))"
-            ".observe(document.getElementById('status'), { childList: true }) ?? 1"
-        )
+        tab.run(WATCH_WORDS % ("status", "status"))
         guarded.restart()
         wait_for_sound(tab, 1.0)
         told = tab.run("globalThis.told")

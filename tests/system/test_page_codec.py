@@ -21,6 +21,7 @@ from facodec.recording.blocks import FramesBlock
 from facodec.recording.reading import Recording
 from facodec.streams.batching import run_alone
 from facodec.streams.talkers import TalkerLine
+from facodec.training.metrics import clicks
 from streaming.engine.pipeline import ConvertFrames, Pipeline
 from streaming.wire.media import Frames, Media, Timbre
 from tests.exactness import assert_equal_audio, assert_equal_codes
@@ -36,6 +37,13 @@ from tests.system.test_page import (
 )
 
 SECONDS = 4
+ARRAYS = """(() => {
+    globalThis.floats = (text) => new Float32Array(
+      Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+    globalThis.textOf = (samples) => btoa(Array.from(
+      new Uint8Array(Float32Array.from(samples).buffer), (byte) => String.fromCharCode(byte)).join(''));
+})() ?? 1"""
+"""Script after which samples go in and out as text."""
 COMPUTES = "import('/app.js').then(({ page }) => page.%s.computes)"
 HEARS = "import('/app.js').then(({ page }) => page.listen?.peak > 0.05"
 CODEC = "import('/codec-thread.js').then(({ codecOfPage }) => codecOfPage()"
@@ -110,28 +118,120 @@ def test_the_page_computes_what_the_codec_does(
     record_property("measured", f"the codec in the page: {pace}")
 
 
-def change(tab: Tab, seconds: float, *scripts: str) -> None:
-    """Runs scripts that change something, each once so much more has come back."""
-    for script in scripts:
-        tab.run(f"""import('/app.js').then(async ({{ page }}) => {{
-            const end = page.talk.sent.end + {seconds * SAMPLE_RATE};
-            while (page.talk.sent.end < end) await new Promise((next) => setTimeout(next, 5));
-            {script};
-        }})""")
-    wait_for_sound(tab, seconds)
+def text_of(samples: np.ndarray) -> str:
+    return base64.b64encode(samples.astype("<f4").tobytes()).decode()
 
 
-def set_slider(name: str, value: int) -> str:
-    """Script that moves a slider as a user does."""
-    return (
-        f"(() => {{ const slider = document.getElementById('{name}'); slider.value = {value}; "
-        "slider.dispatchEvent(new Event('input')); })()"
-    )
+def samples_of(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), "<f4")
 
 
-def click(name: str) -> str:
-    """Script that presses a button."""
-    return f"document.getElementById('{name}').click()"
+def test_no_switch_and_no_slider_clicks(tab: Tab) -> None:
+    """A voice that comes back upside down: as far from one's own as can be."""
+    tone = 0.5 * np.sin(2 * np.pi * 160 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
+    tab.run(ARRAYS)
+    found = tab.run(f"""import('/shaping.js').then(({{ Shaping }}) => {{
+        const tone = floats('{text_of(tone)}');
+        const choice = {{ mute: false, bypass: false, gain: 1, hear: true }};
+        const shaping = new Shaping(choice);
+        const changes = [
+          {{}}, {{ mute: true }}, {{ mute: false }}, {{ gain: 2 }}, {{ bypass: true }}, {{ gain: 0.3 }},
+          {{ bypass: false }}, {{ hear: false }}, {{ hear: true, gain: 1 }}, 'another microphone',
+        ];
+        const heard = [];
+        let skipped = 0;
+        for (let at = 0; at + 1000 <= tone.length; at += 200) {{
+          const change = at % 1000 ? {{}} : changes[at / 1000] ?? {{}};
+          if (change === 'another microphone') {{
+            shaping.breakOff();
+            skipped = 150;
+          }} else Object.assign(choice, change);
+          const said = shaping.toSend(tone.subarray(at + skipped, at + skipped + 200));
+          const back = said.map((sample) => -sample);
+          heard.push(...shaping.toHear(shaping.toShare(back, said)));
+        }}
+        return textOf(heard);
+    }})""")
+    heard = samples_of(found)
+    assert np.abs(heard).max() > 0.9 and np.abs(heard[1200:2000]).max() == 0
+    steepest = 2 * np.abs(np.diff(tone)).max() + 2 / HOP  # twice as loud, and from end to end
+    assert np.abs(np.diff(heard)).max() < steepest
+
+
+def test_no_change_of_voice_or_pitch_clicks(tab: Tab, live: Codec, hello: np.ndarray) -> None:
+    """In the middle of a word: no jump that neither voice would have."""
+    clip = hello[SAMPLE_RATE // 2 : SAMPLE_RATE // 2 + 2 * SAMPLE_RATE]
+    targets = [np.array(live.voices[name]).tolist() for name in ("hazel", "rowan")]
+    tab.run(ARRAYS)
+    changed, *steady = tab.run(f"""Promise.all([
+        import('/codec.js'), import('/converter.js'), import('/conversion.js'),
+    ]).then(async ([{{ Codec }}, {{ Converter }}, {{ raised }}]) => {{
+        const codec = await Codec.load(new URL('model.json', location.href));
+        const clip = floats('{text_of(clip)}');
+        const [one, other] = {json.dumps(targets)};
+        const aims = [one, other, raised(other, 9), raised(one, -9)];
+        const say = (aimAt) => {{
+          const converter = new Converter(codec, aims[aimAt(0)], codec.steer);
+          const heard = [];
+          for (let at = 0; at < clip.length; at += 200) {{
+            if (at && aimAt(at) !== aimAt(at - 200)) converter.aim(aims[aimAt(at)], codec.steer);
+            for (const hop of converter.convert(clip.subarray(at, at + 200)).hops) heard.push(...hop);
+          }}
+          converter.close();
+          return textOf(heard);
+        }};
+        return [say((at) => Math.floor(at / 3000) % 4), ...aims.map((_, i) => say(() => i))];
+    }})""")
+    sounds = [samples_of(each) for each in (changed, *steady)]
+    loudest = np.max([np.abs(np.diff(each)) for each in sounds[1:]], axis=0)
+    assert clicks(np.cumsum(loudest), sounds[0]) == 0
+    assert np.abs(np.diff(sounds[0])).max() < 1.5 * loudest.max()
+
+
+FEEDBACK = """import('/feedback.js').then(({ Feedback }) => {
+    const [heard, played] = ['%s', '%s'].map(floats);
+    const feedback = new Feedback();
+    for (let at = 0; at + 200 <= heard.length; at += 200) {
+      feedback.play(played.subarray(at, at + 200));
+      feedback.hear(heard.subarray(at, at + 200));
+      if (feedback.isHeard) return (at + 200) / 16000;
+    }
+    return null;
+})"""
+"""Script that gives the seconds after which the microphone is known to hear the loudspeaker."""
+
+
+def later(sound: np.ndarray, seconds: float) -> np.ndarray:
+    return np.concatenate([np.zeros(int(seconds * SAMPLE_RATE)), sound])[: len(sound)]
+
+
+def test_who_hears_the_loudspeaker_is_told_and_nobody_else(
+    tab: Tab, live: Codec, hello: np.ndarray, reply: np.ndarray
+) -> None:
+    count = int(3.5 * SAMPLE_RATE)
+    own, others = np.tile(hello, 2)[:count], np.tile(reply, 4)[:count]
+    voice = live.voices["rowan"]
+    tab.run(ARRAYS)
+
+    def told(heard: np.ndarray, played: np.ndarray) -> float | None:
+        return tab.run(FEEDBACK % (text_of(heard), text_of(played)))
+
+    def spoken(heard: np.ndarray) -> np.ndarray:
+        return later(live.convert(heard.astype(np.float32), voice), 0.1)
+
+    played = spoken(own)
+    assert told(own, played) is None  # headphones
+    assert told(own, later(own, 0.1)) is None  # in one's own voice
+    together = own + 0.5 * others
+    assert told(together, spoken(together)) is None
+    tone = 0.1 * np.sign(np.sin(2 * np.pi * 150 * np.arange(count) / SAMPLE_RATE))
+    assert told(tone, later(tone, 0.1)) is None
+    assert told(np.zeros(count), np.zeros(count)) is None
+    echo = 10 ** (-10 / 20)
+    played = spoken(own + echo * later(played, 0.2))  # what was heard goes round
+    heard = own + echo * later(played, 0.2)
+    seconds = told(heard, played)
+    assert seconds is not None and seconds <= 3
 
 
 @pytest.fixture(scope="module")
