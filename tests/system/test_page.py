@@ -158,6 +158,8 @@ def said_and_sent(tab: Tab) -> tuple[np.ndarray, np.ndarray]:
     return both[: len(both) // 2], both[len(both) // 2 :]
 
 
+LAST = "import('/app.js').then(({ lastSeconds }) => lastSeconds()).then(({ said, sent }) =>"
+"""Beginning of a script that looks at the last seconds."""
 SAVED = """(() => {
     const blobs = [], names = [], make = URL.createObjectURL;
     URL.createObjectURL = (blob) => (blobs.push(blob), make.call(URL, blob));
@@ -222,14 +224,11 @@ def test_speech_comes_back_in_the_voice_that_was_chosen(
         pitch = live.voice(sent[-2 * SAMPLE_RATE :])[-1]
         assert abs(pitch - live.voices[other][-1]) < abs(pitch - live.voices[first.strip()][-1])
 
-        last = (
-            "import('/app.js').then(({ lastSeconds }) => lastSeconds()).then(({ said, sent }) => "
-        )
         tab.click("bypass")
-        tab.until(f"{last} sent.slice(-2000).every((x, i) => x === said.slice(-2000)[i]))")
+        tab.until(f"{LAST} sent.slice(-2000).every((x, i) => x === said.slice(-2000)[i]))")
         assert said_and_sent(tab)[0][-SAMPLE_RATE:].any()
         tab.click("mute")
-        tab.until(f"{last} said.slice(-2000).every((x) => x === 0))")
+        tab.until(f"{LAST} said.slice(-2000).every((x) => x === 0))")
         tab.click("talk")
         tab.until("document.getElementById('talk-word').textContent === 'Talk'")
         tab.click("save-codes")
@@ -322,8 +321,7 @@ def test_a_talk_goes_on_over_another_connection(
             tab.run(wait)
             relay.refuses = False
             tab.click("bypass")
-            last = "import('/app.js').then(({ lastSeconds }) => lastSeconds()).then(({ said, sent }) => "
-            tab.until(f"{last} sent.slice(-9000).every((x, i) => x === said.slice(-9000)[i]))")
+            tab.until(f"{LAST} sent.slice(-9000).every((x, i) => x === said.slice(-9000)[i]))")
             tab.until(
                 "document.getElementById('room-status').textContent.startsWith('You are live')"
             )

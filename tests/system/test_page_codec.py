@@ -41,7 +41,8 @@ ARRAYS = """(() => {
     globalThis.floats = (text) => new Float32Array(
       Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
     globalThis.textOf = (samples) => btoa(Array.from(
-      new Uint8Array(Float32Array.from(samples).buffer), (byte) => String.fromCharCode(byte)).join(''));
+      new Uint8Array(Float32Array.from(samples).buffer),
+      (byte) => String.fromCharCode(byte)).join(''));
 })() ?? 1"""
 """Script after which samples go in and out as text."""
 COMPUTES = "import('/app.js').then(({ page }) => page.%s.computes)"
@@ -135,8 +136,9 @@ def test_no_switch_and_no_slider_clicks(tab: Tab) -> None:
         const choice = {{ mute: false, bypass: false, gain: 1, hear: true }};
         const shaping = new Shaping(choice);
         const changes = [
-          {{}}, {{ mute: true }}, {{ mute: false }}, {{ gain: 2 }}, {{ bypass: true }}, {{ gain: 0.3 }},
-          {{ bypass: false }}, {{ hear: false }}, {{ hear: true, gain: 1 }}, 'another microphone',
+          {{}}, {{ mute: true }}, {{ mute: false }}, {{ gain: 2 }}, {{ bypass: true }},
+          {{ gain: 0.3 }}, {{ bypass: false }}, {{ hear: false }},
+          {{ hear: true, gain: 1 }}, 'another microphone',
         ];
         const heard = [];
         let skipped = 0;
@@ -175,7 +177,8 @@ def test_no_change_of_voice_or_pitch_clicks(tab: Tab, live: Codec, hello: np.nda
           const heard = [];
           for (let at = 0; at < clip.length; at += 200) {{
             if (at && aimAt(at) !== aimAt(at - 200)) converter.aim(aims[aimAt(at)], codec.steer);
-            for (const hop of converter.convert(clip.subarray(at, at + 200)).hops) heard.push(...hop);
+            const {{ hops }} = converter.convert(clip.subarray(at, at + 200));
+            for (const hop of hops) heard.push(...hop);
           }}
           converter.close();
           return textOf(heard);

@@ -12,7 +12,7 @@ from facodec.link.entropy import FrameCoder
 from streaming.wire import protocol
 from streaming.wire.agreed import Agreed, agree
 from streaming.wire.framing import CompactFraming
-from streaming.wire.media import Frames, Pause, Repaired, Sound, Timbre
+from streaming.wire.media import Frames, Packed, Pause, Repaired, Sound, Timbre
 from streaming.wire.packets import Packetizer
 from streaming.wire.pausing import MOST_AHEAD
 from streaming.wire.protocol import (
@@ -299,7 +299,7 @@ def test_a_lost_packet_is_filled_from_its_repeat_and_keeps_the_detail_before() -
         assert session.receive(client.to_server(repeating(at, CODES)), 0.0) is None
         arrived += session.settled(0.0)
     got = [each.item for each in arrived]
-    assert [type(each) for each in got] == [Frames, Repaired, Frames, Frames]
+    assert [type(each) for each in got] == [Packed, Repaired, Packed, Packed]
     parts = [each.codes for each in got if isinstance(each, Frames)]
     whole = np.concatenate(parts, axis=1)
     assert np.array_equal(whole[:3], CODES[:3, :16])
