@@ -48,7 +48,7 @@ function readLink() {
   $("talk").disabled = page.room === null; // until the voices are known
   document.body.classList.toggle("listens", page.room !== null);
   if (page.room !== null) {
-    document.title = `Listen to ${page.room}`;
+    document.title = $("title").textContent = `Listen to ${page.room}`;
     $("talk-word").textContent = "Listen";
     say(`Press Listen to hear ${page.room}.`);
   }

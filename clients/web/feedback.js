@@ -3,17 +3,20 @@
 // speech, which is alike in a voice and in what it was converted to.
 // Source: Knapp and Carter, "The generalized correlation method for estimation of time delay" (1976).
 
-const HEARD = 16384; // samples that are compared: 1 s
-const LATEST = 12288; // samples by which they may have been played earlier: 0.77 s
+// All at 8 kHz, half the rate, where most of speech is.
+const HEARD = 8192; // samples that are compared: 1 s
+const LATEST = 6144; // samples by which they may have been played earlier: 0.77 s
+const EARLIEST = 80; // samples that sound takes at least
 const PLAYED = HEARD + LATEST;
-const SIZE = 32768; // of the transform
-const EVERY = 8000; // samples from one comparison to the next
-const APART = 4000; // samples by which the two may run apart
-const ALIKE = 0.1; // share of their spectra that is in step
-const WIDE = 40; // samples around the best delay, beyond which a tone alone fits nearly as well
+const SIZE = 16384; // of the transform
+const EVERY = 4000; // samples from one comparison to the next
+const APART = 2000; // samples by which the two may run apart
+const ALIKE = 0.05; // share of their spectra that is in step
+const WIDE = 20; // samples around the best delay, beyond which a tone alone fits nearly as well
 const ALONE = 1.4; // times as well as any other
-const NEAR = 80; // samples by which the delay may differ between comparisons
-const IN_A_ROW = 3;
+const NEAR = 8; // samples by which the delay may differ between comparisons
+const LOOKS = 5; // comparisons, of which
+const ENOUGH = 3; // have to agree
 const PATIENCE = 8; // comparisons without a sign after which it has ended
 const SILENT = 1e-3; // root mean square
 
@@ -24,11 +27,10 @@ export class Feedback {
   #heard = new Line(HEARD);
   #played = new Line(PLAYED + APART);
   #next = HEARD;
-  #delay = null;
-  #hits = 0;
+  #delays = []; // of the last comparisons; null where none fits
   #misses = 0;
 
-  /** Samples (n,) from the microphone. */
+  /** Samples (n,) from the microphone, n even. */
   hear(samples) {
     this.#heard.add(samples);
     if (this.#heard.end < this.#next) return;
@@ -36,7 +38,7 @@ export class Feedback {
     this.#compare();
   }
 
-  /** Samples (n,) for the loudspeaker. */
+  /** Samples (n,) for the loudspeaker, n even. */
   play(samples) {
     const { end } = this.#heard;
     if (Math.abs(this.#played.end - end) > APART) this.#played.restart(end);
@@ -46,21 +48,18 @@ export class Feedback {
   #compare() {
     const { end } = this.#heard;
     const found = likeness(this.#heard.last(end, HEARD), this.#played.last(end, PLAYED));
-    const isNear = this.#delay !== null && found && Math.abs(found.delay - this.#delay) <= NEAR;
-    if (found && found.share >= ALIKE) {
-      this.#hits = isNear ? this.#hits + 1 : 1;
-      this.#delay = found.delay;
-      if (isNear) this.#misses = 0;
-    } else if (found) {
-      this.#hits = 0;
-      this.#misses++;
-    }
-    if (this.#hits >= IN_A_ROW) this.isHeard = true;
-    if (this.#misses >= PATIENCE) this.isHeard = false;
+    if (!found) return;
+    const delay = found.share >= ALIKE ? found.delay : null;
+    this.#delays = [...this.#delays, delay].slice(-LOOKS);
+    const alike = this.#delays.filter((one) => one !== null && Math.abs(one - delay) <= NEAR);
+    const isSign = delay !== null && alike.length >= ENOUGH;
+    this.#misses = isSign ? 0 : this.#misses + 1;
+    if (isSign) this.isHeard = true;
+    else if (this.#misses >= PATIENCE) this.isHeard = false;
   }
 }
 
-/** Where what was heard (16384,) fits best to what was played (28672,), of which the last sample is
+/** Where what was heard (8192,) fits best to what was played (14336,), of which the last sample is
  * as old: {share, delay}, delay in samples. null where one of them is silent. */
 export function likeness(heard, played) {
   if (power(heard) < SILENT ** 2 || power(played) < SILENT ** 2) return null;
@@ -70,8 +69,9 @@ export function likeness(heard, played) {
   transform(re, im);
   const count = crossed(re, im);
   transform(re, im);
-  const best = highest(re, 0, LATEST + 1);
-  const others = [highest(re, 0, best - WIDE), highest(re, best + WIDE, LATEST + 1)];
+  const end = LATEST - EARLIEST;
+  const best = highest(re, 0, end);
+  const others = [highest(re, 0, best - WIDE), highest(re, best + WIDE, end)];
   const isAlone = others.every((other) => re[best] >= ALONE * (re[other] ?? 0));
   return { share: isAlone ? re[best] / count : 0, delay: LATEST - best };
 }
@@ -83,7 +83,7 @@ function highest(values, from, to) {
   return from < to ? best : -1;
 }
 
-/** Samples at places that have numbers, the newest ones kept. */
+/** Samples at half the rate, at places that have numbers; the newest ones are kept. */
 class Line {
   end = 0;
   #data;
@@ -93,7 +93,9 @@ class Line {
   }
 
   add(samples) {
-    for (const sample of samples) this.#data[this.end++ % this.#data.length] = sample;
+    for (let i = 0; i + 1 < samples.length; i += 2) {
+      this.#data[this.end++ % this.#data.length] = (samples[i] + samples[i + 1]) / 2;
+    }
   }
 
   /** Forgets all; the next sample has this number. */
@@ -121,7 +123,7 @@ function power(samples) {
 /** Samples with their high tones raised, as speech has few, filled up to the transform's size. */
 function sharpened(samples) {
   const out = new Float64Array(SIZE);
-  for (let i = 1; i < samples.length; i++) out[i] = samples[i] - 0.95 * samples[i - 1];
+  for (let i = 1; i < samples.length; i++) out[i] = samples[i] - 0.9 * samples[i - 1];
   return out;
 }
 

@@ -19,7 +19,7 @@ export function prepareFigures() {
 }
 
 function segment(stage) {
-  return element("span", { className: `s${STAGES.indexOf(stage)}` });
+  return element("span", { className: `s${STAGES.indexOf(stage)}`, title: stage });
 }
 
 function figure(name, unit, colour = false) {

@@ -57,10 +57,10 @@ function showState(name, error, seconds) {
   say({
     starting: page.room ? "Starting …" : "The browser may ask whether this page may use the microphone.",
     connecting: "Connecting …",
-    talking: "You are live. Say something.",
+    talking: "It works: say something.",
     waiting: `Waiting for somebody to broadcast in ${page.room} …`,
     listening: `You hear ${page.room}, live.`,
-    stopped: page.room ? "Stopped." : "Stopped. Before and after can be heard below.",
+    stopped: page.last?.sent.end ? "Stopped. Before and after can be heard below." : "Stopped.",
     "microphone-changed": "The microphone went away: taking the usual one.",
     "microphone-lost": words.sentence(error),
     "microphone-paused": "The browser has taken the microphone away for now: come back to this page.",

@@ -30,7 +30,7 @@ function showSliders() {
 export function showVoices() {
   const about = page.server.about_voices ?? {};
   const own = voices.ownVoices().map((one) => ({ ...one, voice: one.data, own: true, about: "yours" }));
-  const named = page.server.voices.map((name) => ({ name, voice: name, about: about[name] ?? "" }));
+  const named = page.server.voices.map((name) => ({ name, voice: name, about: about[name] ?? words.about(name) }));
   known = [...own, ...named];
   chosen = known.find((one) => key(one) === kept.voice) ?? chosen ?? known[0] ?? null;
   $("voices").replaceChildren(...known.map(voiceRow));

@@ -38,8 +38,8 @@ const MISSING = {
 };
 export const EXPLAINED = {
   capture: "Your sound card collects sound before it hands it over.",
-  "look-ahead": "The codec waits a moment to hear how a sound goes on.",
-  encode: "Sound is turned into codes.",
+  "look-ahead": "A moment is waited to hear how a sound goes on.",
+  encode: "Sound is turned into codes: small numbers for what is said, and how.",
   network: "The way to the server and back.",
   queue: "Waiting for others on the same server.",
   decode: "Codes are turned into sound, in the new voice.",
@@ -48,10 +48,16 @@ export const EXPLAINED = {
   up: "What is sent, in thousands of bits a second.",
   down: "What is received.",
   underruns: "Times that the sound came too late and a gap was covered up.",
-  codec: "Where the codec runs. In this browser, only codes travel: a thirtieth of the sound.",
+  codec:
+    "Who turns one voice into the other. In this browser, what you say stays here until you broadcast, and then goes out as codes, a thirtieth of the sound.",
 };
 
-/** Where the codec runs. */
+/** What there is to say of a voice that the server tells nothing of. */
+export function about(name) {
+  return name === "anonymous" ? "nobody, somebody else each time" : "";
+}
+
+/** Who computes. */
 export const CODEC = { browser: "in this browser", server: "by the server" };
 
 /** A sentence for whatever went wrong. */

@@ -306,7 +306,7 @@ def test_a_talk_goes_on_over_another_connection(
             tab.run(WATCH_WORDS % ("status", "status"))
             running.call(relay.cut)
             wait_for_sound(tab, 1.0)
-            assert "Coming back to where you were …|You are live." in tab.run("globalThis.told")
+            assert "Coming back to where you were …|It works:" in tab.run("globalThis.told")
             named = tab.run(
                 "document.querySelector('#voices input:checked + label').firstChild.data"
             )
@@ -338,7 +338,7 @@ def test_it_comes_back_when_the_server_does(browser: Browser, guarded: Running) 
         guarded.restart()
         wait_for_sound(tab, 1.0)
         told = tab.run("globalThis.told")
-        assert "Trying again in" in told and told.endswith("You are live. Say something.|")
+        assert "Trying again in" in told and told.endswith("It works: say something.|")
         # A browser writes down what it could not connect to, whoever asked it to.
         tab.complaints = [each for each in tab.complaints if "WebSocket connection" not in each]
 

@@ -233,7 +233,7 @@ def test_sound_that_the_browser_halts_goes_on_by_a_click(talker: Tab) -> None:
     assert talker.run("document.getElementById('resume').checkVisibility()")
     talker.click("resume")
     talker.until("document.getElementById('resume').hidden")
-    assert talker.run(STATUS) == "You are live. Say something."
+    assert talker.run(STATUS) == "It works: say something."
     wait_for_sound(talker, 0.1)
 
 
@@ -250,7 +250,7 @@ def test_a_microphone_that_the_browser_takes_away_is_told(talker: Tab) -> None:
     talker.run(track % "mute")
     assert talker.run(STATUS).startswith("The browser has taken the microphone away")
     talker.run(track % "unmute")
-    assert talker.run(STATUS) == "You are live. Say something."
+    assert talker.run(STATUS) == "It works: say something."
 
 
 def test_another_microphone_can_be_chosen_while_talking(talker: Tab) -> None:
