@@ -303,7 +303,7 @@ class Speaker(Talker):
     def __init__(self, load: Load, media: Media, tally: Tally) -> None:
         super().__init__(load, media, tally)
         self.sent_at: dict[int, float] = {}
-        """When the packet of each frame was sent (perf_counter), until it is heard."""
+        """Time at which the packet of each frame was sent (perf_counter), until it is heard."""
 
     def _on_send(self, seq: int, now: float) -> None:
         self.sent_at[seq] = now

@@ -275,26 +275,39 @@ def brief(level: dict[str, Any]) -> str:
     )
 
 
+SESSIONS = (
+    ("server", "p50"), ("server", "p95"), ("server", "p99"),
+    ("turnaround", "p50"), ("turnaround", "p99"), ("late", "p99"),
+)  # fmt: skip
+PAIRS = (("delivery", "p50"), ("delivery", "p95"), ("delivery", "p99"), ("late", "p99"))
+"""Columns of times of a table, by what they are of."""
+
+
+def headings(columns: tuple[tuple[str, str], ...]) -> list[str]:
+    """Headings of the columns, with a name where it is another than before."""
+    names = ["generator late" if name == "late" else name for name, _ in columns]
+    before = ["", *names]
+    return [
+        q if name == last else f"{name} {q}"
+        for name, last, (_, q) in zip(names, before, columns, strict=False)
+    ]
+
+
 def tables(result: Result) -> list[Table]:
     if not result.get("levels"):
         return []
     what = result["what"]
-    rows = []
-    for level in sorted(result["levels"], key=lambda row: int(row["sessions"])):
-        server, turn = level["server_ms"] or {}, level["turnaround_ms"] or {}
-        delivery = level.get("delivery_ms") or {}
-        late = level["late_ms"] or {}
-        rows.append(
-            [
-                level["sessions"], "no" if level["broke"] else "yes",
-                server.get("p50"), server.get("p95"), server.get("p99"),
-                turn.get("p50"), turn.get("p99"), delivery.get("p50"), delivery.get("p99"),
-                late.get("p99"),
-                level["sent"], level["lost"],
-                level.get("server_cores"), level["generator_cores"], level.get("others_cores"),
-                level.get("server_mib"),
-            ]
-        )  # fmt: skip
+    columns = PAIRS if what.get("codes") else SESSIONS
+    rows = [
+        [
+            level["sessions"], "no" if level["broke"] else "yes",
+            *((level.get(f"{name}_ms") or {}).get(q) for name, q in columns),
+            level["sent"], level["lost"],
+            level.get("server_cores"), level["generator_cores"], level.get("others_cores"),
+            level.get("server_mib"),
+        ]
+        for level in sorted(result["levels"], key=lambda row: int(row["sessions"]))
+    ]  # fmt: skip
     where = "a server of our own" if what["own_server"] else "a server that ran already"
     kind, title, media = "sessions", "Full-duplex sessions on", "PCM up and down"
     if what.get("codes"):
@@ -310,9 +323,8 @@ def tables(result: Result) -> list[Table]:
             "load",
             f"{title} {where}: {what['model']}, {what['threads']} model thread(s), "
             f"{what['device']}, {media}, {what['frames_per_packet']} frame(s) a packet; ms",
-            (kind, "held", "server p50", "p95", "p99", "turnaround p50", "p99", "delivery p50",
-             "p99", "generator late p99", "frames sent", "lost", "cores: server", "generator",
-             "other programs", "server MiB"),
+            (kind, "held", *headings(columns), "frames sent", "lost", "cores: server",
+             "generator", "other programs", "server MiB"),
             rows,
             note,
         )

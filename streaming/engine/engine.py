@@ -106,7 +106,8 @@ class Engine:
     @property
     def load(self) -> float:
         """Sum of what the open streams take."""
-        return sum(stream.load for stream in (*self._schedule.streams, *self._relays))
+        computing = sum(stream.load for stream in self._schedule.streams)
+        return computing + sum(relay.load for relay in self._relays)
 
     def start(self) -> None:
         """Starts the model threads, and one for what is put aside."""

@@ -243,7 +243,8 @@ class Peer(Lifetime):
         if outcome.error is not None:
             self._fail(outcome.error)
             return
-        self.account.add(outcome)
+        if self._plan is None or self._plan.given is None:
+            self.account.add(outcome)
         if self._room is not None:
             self._room.publish(outcome)
         else:
