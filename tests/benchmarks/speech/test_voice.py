@@ -389,18 +389,8 @@ def test_all_parts_have_their_tables() -> None:
     kinds = ("original", "codec", "codec_no_detail", "converted")
     report = {
         "words": {
-            "pocketsphinx": {
-                "original": 0.0,
-                "codec": 0.1,
-                "codec_no_detail": 0.15,
-                "converted": 0.25,
-            },
-            "Whisper tiny.en": {
-                "original": 0.0,
-                "codec": 0.05,
-                "codec_no_detail": 0.1,
-                "converted": 0.2,
-            },
+            "pocketsphinx": dict(zip(kinds, (0.0, 0.1, 0.15, 0.25), strict=True)),
+            "Whisper tiny.en": dict(zip(kinds, (0.0, 0.05, 0.1, 0.2), strict=True)),
         },
         "prosody": {"voicing_error": 0.1, "gross_pitch_error": 0.05},
         "leakage": {
