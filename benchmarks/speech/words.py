@@ -81,7 +81,8 @@ def speak(sentence: str, voice: str) -> Audio:
 class Hears(Protocol):
     """A recogniser of English words."""
 
-    def hear(self, audio: Audio) -> list[str]: ...
+    def hear(self, audio: Audio) -> list[str]:
+        """audio (N,) at 16 kHz -> words; each call stands alone."""
 
 
 class Recogniser:
@@ -123,7 +124,7 @@ class Whisper:
 
 
 def recognisers() -> dict[str, Hears]:
-    """Those that are installed, by name: pocketsphinx, which must be, and Whisper."""
+    """Recognisers that are installed, by name: pocketsphinx, which must be, and Whisper."""
     found: dict[str, Hears] = {POCKETSPHINX: Recogniser()}
     if all(find_spec(module) for module in EXTRAS["whisper"]):
         found[WHISPER] = Whisper()
