@@ -101,6 +101,8 @@ class TrainConfig:
     """In stages ``decoder`` and ``detail``: weight of a point of the disturbance that PESQ hears."""
     stoi_weight: float = 0.0
     """In stages ``decoder`` and ``detail``: weight of what is missing to an intelligibility of 1."""
+    periodicity_weight: float = 0.0
+    """In stages ``decoder`` and ``detail``: weight of frames being as periodic as the recording's."""
     noisy: float = 0.0
     """In stages ``decoder`` and ``detail``: share of what is drawn that the encoder hears in noise
     and reverberation; the decoder is to say it without."""

@@ -54,6 +54,7 @@ class DecoderLosses:
     kept: Tensor
     pesq: Tensor | float = 0.0
     stoi: Tensor | float = 0.0
+    periodicity: Tensor | float = 0.0
     commit: Tensor | float = 0.0
     words_used: Tensor | float = 1.0
 
@@ -144,7 +145,7 @@ class DecoderObjective:
         kept = self._kept(batch)
         total = c.mel_weight * mel + c.level_weight * level + c.decoder_kept_weight * kept
         verdict = self.judges(ours, theirs)
-        return DecoderLosses(total + verdict.total, mel, level, kept, verdict.pesq, verdict.stoi)
+        return DecoderLosses(total + verdict.total, mel, level, kept, *verdict[1:])
 
     def _speak(self, codes: Tensor, timbre: Tensor) -> Tensor:
         """codes (B, 6, T) -> audio (B, 200 T), the first hop being the one before the codes."""

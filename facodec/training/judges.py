@@ -1,4 +1,4 @@
-"""Judges of speech as terms of a loss: what PESQ and STOI would take off the score."""
+"""Judges of speech as terms of a loss: PESQ, intelligibility, and what a pitch tracker hears."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from facodec.training.config import TrainConfig
+from facodec.training.periodicity import PeriodicityDistance
 from facodec.training.pesq import PesqDisturbance
 from facodec.training.stoi import Unintelligibility
 
@@ -22,6 +23,7 @@ class Verdict(NamedTuple):
     total: Tensor
     pesq: Tensor
     stoi: Tensor
+    periodicity: Tensor
 
 
 class Judges(nn.Module):
@@ -29,17 +31,19 @@ class Judges(nn.Module):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
-        self.config = config
-        self.disturbance, self.unintelligibility = PesqDisturbance(), Unintelligibility()
+        self.weights = (config.pesq_weight, config.stoi_weight, config.periodicity_weight)
+        self.judges = nn.ModuleList((PesqDisturbance(), Unintelligibility(), PeriodicityDistance()))
 
     def forward(self, ours: Tensor, theirs: Tensor) -> Verdict:
         """ours, theirs (B, N), 0.4 s at least -> scalars, 0 for equal signals."""
-        c, nothing = self.config, ours.new_zeros(())
         loud = theirs.square().mean(1) > QUIET
         with torch.autocast(ours.device.type, enabled=False):
-            pesq = _mean(self.disturbance(ours, theirs), loud) if c.pesq_weight else nothing
-            stoi = _mean(self.unintelligibility(ours, theirs), loud) if c.stoi_weight else nothing
-        return Verdict(c.pesq_weight * pesq + c.stoi_weight * stoi, pesq, stoi)
+            points = [
+                _mean(judge(ours, theirs), loud) if weight else ours.new_zeros(())
+                for judge, weight in zip(self.judges, self.weights, strict=True)
+            ]
+        total = sum(w * p for w, p in zip(self.weights, points, strict=True))
+        return Verdict(torch.as_tensor(total), *points)
 
 
 def _mean(rows: Tensor, counted: Tensor) -> Tensor:

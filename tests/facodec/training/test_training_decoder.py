@@ -158,16 +158,16 @@ def test_noise_is_heard_and_not_said(
     said, heard = both.said(first, count) / 32767.0, both.heard(first, count) / 32767.0
     assert len(heard) == len(said) == 200 * count
     assert 1e-4 < np.mean((heard - said) ** 2) / np.mean(said**2) < 4.0
-    assert (codec.encode(heard.astype(np.float32)).codes.T == noisy).mean() > 0.99
+    assert (codec.encode(heard.astype(np.float32)).codes.T == noisy).mean() > 0.95  # 16 bits
 
 
 def test_judges_are_learned_from(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
-    config = replace(SMALL, pesq_weight=0.3, stoi_weight=3.0)
+    config = replace(SMALL, pesq_weight=0.3, stoi_weight=3.0, periodicity_weight=1.0)
     weights = codec.model.state_dict()
     worse = weights["head.bias"] + torch.randn(len(weights["head.bias"])).sign()
     training = Trainer(corpus, config, tmp_path, initial={**weights, "head.bias": worse})
     losses = [training.train_step() for _ in range(SMALL.steps)]
-    for judge in ("pesq", "stoi"):
+    for judge in ("pesq", "stoi", "periodicity"):
         assert np.mean([one[judge] for one in losses[-4:]]) < losses[0][judge]
 
 
