@@ -98,11 +98,11 @@ class TrainConfig:
     decoder_kept_weight: float = 0.5
     """In stages ``decoder`` and ``detail``: of conversions' envelopes staying as they were."""
     pesq_weight: float = 0.0
-    """In stages ``decoder`` and ``detail``: weight of a point of the disturbance that PESQ hears."""
+    """In stages ``decoder`` and ``detail``: weight of a point of what PESQ hears."""
     stoi_weight: float = 0.0
-    """In stages ``decoder`` and ``detail``: weight of what is missing to an intelligibility of 1."""
+    """In stages ``decoder`` and ``detail``: weight of what a mean of STOI and ESTOI lacks to 1."""
     periodicity_weight: float = 0.0
-    """In stages ``decoder`` and ``detail``: weight of frames being as periodic as the recording's."""
+    """In stages ``decoder`` and ``detail``: weight of frames being as periodic as recorded."""
     noisy: float = 0.0
     """In stages ``decoder`` and ``detail``: share of what is drawn that the encoder hears in noise
     and reverberation; the decoder is to say it without."""

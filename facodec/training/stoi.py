@@ -27,7 +27,7 @@ TINY = 1e-8
 
 
 class Unintelligibility(nn.Module):
-    """What is missing to an intelligibility of 1, the mean of the plain and the extended measure."""
+    """What the mean of the plain and the extended measure lacks to 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class Unintelligibility(nn.Module):
     bands: Tensor
 
     def forward(self, ours: Tensor, theirs: Tensor) -> Tensor:
-        """ours, theirs (B, N) -> (B,), 0 for equal signals and for rows in which less than a part is
-        not silent; rows shorter than a part are one."""
+        """ours, theirs (B, N) -> (B,), 0 for equal signals and for rows in which less than a part
+        is not silent; rows shorter than a part are one."""
         heard, meant = self._frames(ours), self._frames(theirs)
         order, spoken = _spoken_first(meant.square().sum(-1))
         parts = [self._parts(x, order) for x in (heard, meant)]

@@ -158,7 +158,8 @@ def test_noise_is_heard_and_not_said(
     said, heard = both.said(first, count) / 32767.0, both.heard(first, count) / 32767.0
     assert len(heard) == len(said) == 200 * count
     assert 1e-4 < np.mean((heard - said) ** 2) / np.mean(said**2) < 4.0
-    assert (codec.encode(heard.astype(np.float32)).codes.T == noisy).mean() > 0.95  # 16 bits
+    same = noisy == codec.encode(heard.astype(np.float32)).codes.T
+    assert same.mean() > 0.95  # but for rounding to 16 bits
 
 
 def test_judges_are_learned_from(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
