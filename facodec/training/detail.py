@@ -115,8 +115,9 @@ class DetailObjective(DecoderObjective):
             + c.commit_weight * commit
             + verdict.total
         )
+        used = self.words.in_use()
         return DecoderLosses(
-            total, mel, level, kept_apart, *verdict[1:], commit, self.words.in_use()
+            total, mel, level, kept_apart, *verdict[1:], commit=commit, words_used=used
         )
 
     def _speak_of(
