@@ -115,9 +115,16 @@ class DetailObjective(DecoderObjective):
             + c.commit_weight * commit
             + verdict.total
         )
-        used = self.words.in_use()
         return DecoderLosses(
-            total, mel, level, kept_apart, *verdict[1:], commit=commit, words_used=used
+            total,
+            mel,
+            level,
+            kept_apart,
+            verdict.pesq,
+            verdict.stoi,
+            verdict.periodicity,
+            commit,
+            self.words.in_use(),
         )
 
     def _speak_of(
