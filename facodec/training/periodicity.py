@@ -1,4 +1,4 @@
-"""How periodic speech is, frame by frame, with a gradient: what a pitch tracker tells voices by.
+"""Periodicity of speech, frame by frame, with a gradient: pitch trackers tell voices by it.
 
 The strength of a frame is the normalised autocorrelation of Boersma (Proc. IFA 17, 1993) at the
 best lag, as :mod:`facodec.training.pitch` finds candidates.

@@ -27,7 +27,7 @@ TINY = 1e-8
 
 
 class Unintelligibility(nn.Module):
-    """What the mean of the plain and the extended measure lacks to 1."""
+    """Distance to 1 of the mean of the plain and the extended measure."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Unintelligibility(nn.Module):
 
 
 def _bands() -> Tensor:
-    """Which bins (SIZE / 2 + 1, BANDS) belong to which band."""
+    """Bins (SIZE / 2 + 1, BANDS) of each band."""
     bins = torch.arange(SIZE // 2 + 1) * (SAMPLE_RATE / SIZE)
     edges = LOWEST * 2.0 ** ((torch.arange(BANDS + 1) - 0.5) / 3.0)
     nearest = (bins.unsqueeze(1) - edges).abs().argmin(0)
