@@ -11,7 +11,7 @@ from facodec.config import HOP
 from streaming.wire import protocol
 from streaming.wire.agreed import Agreed
 from streaming.wire.framing import Framing
-from streaming.wire.media import Coded, Frames, Media, Pause, Repaired, Sound, Timbre
+from streaming.wire.media import Coded, Frames, Media, Pause, Reduced, Sound, Timbre
 from streaming.wire.protocol import Audio, Codes, Noise, PcmFormat, Repeat, Stamps, Voice
 from streaming.wire.repeats import Repeats
 
@@ -60,7 +60,8 @@ class Packetizer:
             return [*packets, *self.flush(), *self._skip(item)]
         if self._untold:
             packets += self._tell_pause(b"")
-        if isinstance(item, (Coded, Repaired)) and self._agreed.coder is not None:
+        if self._is_packet(item):
+            assert isinstance(item, Frames)
             return [*packets, *self.flush(), self._packet(item)]
         held = _append(self._held, item)
         whole = int(held.frames) // self._size * self._size
@@ -70,6 +71,12 @@ class Packetizer:
         ]
         self._held = _part(held, whole, int(held.frames)) if held.frames > whole else None
         return packets
+
+    def _is_packet(self, item: Media) -> bool:
+        """Whether frames go out as they came, as they cannot be joined with others for nothing."""
+        if isinstance(item, Reduced) and self._agreed.fewer_layers:
+            return True
+        return isinstance(item, (Coded, Reduced)) and self._agreed.coder is not None
 
     def flush(self) -> list[tuple[bytes, int]]:
         """Returns what is held back, as a shorter packet."""
@@ -100,14 +107,27 @@ class Packetizer:
             message = Audio(self._seq, data, stamps=stamps)
         else:
             message = Codes(
-                self._seq, frames, self._packed(item), stamps=stamps, repeat=self._repeat(item)
+                self._seq,
+                frames,
+                self._packed(item),
+                stamps=stamps,
+                repeat=self._repeat(item),
+                layers=self._layers_of(item),
             )
         self._seq += frames
         self.frames_out += frames
         return self._framing.to_client(message), frames
 
+    def _layers_of(self, item: Frames) -> int | None:
+        """Layers that go out of frames; None for all there are."""
+        if not (isinstance(item, Reduced) and self._agreed.fewer_layers):
+            return None
+        return item.known if item.known < len(item.codes) else None
+
     def _packed(self, item: Frames) -> bytes:
         coder = self._agreed.coder
+        if isinstance(item, Reduced) and self._layers_of(item) is not None:
+            return item.packed(coder)
         if coder is None:
             return bitstream.pack(item.codes)
         return item.data if isinstance(item, Coded) else coder.encode(item.codes)
