@@ -349,7 +349,7 @@ class LiveRun:
             self._surplus = packet.frames * HOP
             return
         if self._losses is not None:
-            self._shaping.skipped(HOP * self._losses.count_down())
+            self._shaping.skipped(HOP * self._losses.count_down(packet))
         if self._tape is not None:
             self.progress.samples_out += self._tape.take(packet)
             return

@@ -22,6 +22,7 @@ from streaming.server.pace import Allowance
 from streaming.server.settings import ServerSettings
 from streaming.wire.protocol import COMPACT_SUBPROTOCOL
 from streaming.wire.quic import FRAME_SIZE, IDLE, LOGGER, WINDOW, QuicSocket
+from streaming.wire.refusal import close_reason
 
 HANDSHAKE_RATE, HANDSHAKE_BURST = 300.0, 150.0
 """Packets of handshakes a second, and at once, that are looked at for all."""
@@ -246,7 +247,8 @@ class QuicDoor:
         refusal = self._refuse(socket.visitor)
         if refusal is not None:
             self._on_refusal(socket.visitor, None, refusal.status, refusal.sentence)
-            socket.end(refusal.status, refusal.sentence)
+            told = close_reason(refusal.sentence, refusal.headers.get("Retry-After"))
+            socket.end(refusal.status, told)
             return
         task = asyncio.get_running_loop().create_task(self._serve(socket))
         self._tasks.add(task)

@@ -48,6 +48,10 @@ class Frames:
         return pack_essence(self.codes, coder)
 
 
+class Joined(Frames):
+    """Frames that go out as one packet, however many a packet is to have."""
+
+
 @dataclass(frozen=True, eq=False)
 class Reduced(Frames):
     """Frames of which ``known`` layers are right: fewer were sent, or they are in place of lost

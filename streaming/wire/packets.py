@@ -11,7 +11,7 @@ from facodec.config import HOP
 from streaming.wire import protocol
 from streaming.wire.agreed import Agreed
 from streaming.wire.framing import Framing
-from streaming.wire.media import Coded, Frames, Media, Pause, Reduced, Sound, Timbre
+from streaming.wire.media import Coded, Frames, Joined, Media, Pause, Reduced, Sound, Timbre
 from streaming.wire.protocol import Audio, Codes, Noise, PcmFormat, Repeat, Stamps, Voice
 from streaming.wire.repeats import Repeats
 
@@ -74,7 +74,7 @@ class Packetizer:
 
     def _is_packet(self, item: Media) -> bool:
         """Whether frames go out as they came, as they cannot be joined with others for nothing."""
-        if isinstance(item, Reduced) and self._agreed.fewer_layers:
+        if isinstance(item, Joined) or (isinstance(item, Reduced) and self._agreed.fewer_layers):
             return True
         return isinstance(item, (Coded, Reduced)) and self._agreed.coder is not None
 
