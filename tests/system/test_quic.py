@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from clients.errors import ConnectionLost, ServerError, ServerFull, ServerUnreachable, UsageError
+from clients.errors import ServerError, ServerFull, ServerUnreachable, UsageError
 from clients.library.asking import ask
 from clients.library.connection import Session, connect
 from clients.library.packets import AudioPacket, CodesPacket, LostPacket, Packet
