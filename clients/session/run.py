@@ -25,7 +25,7 @@ from clients.session.controls import Choice, Controls
 from clients.session.live_options import LiveOptions
 from clients.session.losses import Losses
 from clients.session.opening import opening
-from clients.session.pausing import Filling, Piece, SpeechGate, Surplus, paced
+from clients.session.pausing import Filling, Piece, Run, SpeechGate, Surplus, paced
 from clients.session.shaping import Shaping
 from clients.session.status import Progress, Reporter, Sampler
 from clients.session.stopping import until_stopped
@@ -33,7 +33,7 @@ from clients.session.talkers import SourceTalker
 from clients.session.tape import Tape
 from clients.session.uplink import Uplink
 from clients.session.voicing import Voicing
-from facodec.config import HOP
+from facodec.config import HOP, SAMPLE_RATE
 from streaming.wire.protocol import Done
 
 if TYPE_CHECKING:
@@ -323,11 +323,13 @@ class LiveRun:
                 await self._send_frames(uplink, item.codes, captured)
 
     async def _send_frames(self, uplink: Uplink, codes: np.ndarray, captured: float | None) -> None:
-        speech, noise = (True, b"") if self._gate is None else self._gate.judge(codes)
-        if speech:
-            await uplink.send_codes(codes, captured)
-        else:
-            await uplink.send_pause(codes.shape[1], noise)
+        whole = [Run(codes, codes.shape[1])]
+        for run in whole if self._gate is None else self._gate.judge(codes):
+            if run.codes is None:
+                await uplink.send_pause(run.frames, run.noise)
+            else:
+                spoken = None if captured is None else captured - run.after * HOP / SAMPLE_RATE
+                await uplink.send_codes(run.codes, spoken)
 
     async def _receive(self, session: Session) -> Done | None:
         decoder = None

@@ -124,7 +124,9 @@ class Uplink:
         control = self._look()
         if control.is_full:
             self._drop()
-        elif self._frames_held() >= max(control.step.frames, HELD * self._watch.is_unsure):
+        elif self._frames_held() >= max(
+            control.step.frames * control.is_slow, HELD * self._watch.is_unsure
+        ):
             await self.flush()
 
     async def send_pause(self, frames: int, noise: bytes) -> None:
