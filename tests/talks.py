@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.link.conditions import Path, Way
 from clients.library.client_session import ClientSession
-from clients.library.packets import AudioPacket, CodesPacket, Packet
+from clients.library.packets import AudioPacket, CodesPacket, Packet, PausePacket
 from clients.library.wire import ClientWire
 from clients.session.pausing import Filling, PausePacer, Piece, Surplus
 from clients.session.uplink import LinkCounters, Uplink
@@ -283,8 +283,8 @@ class Talk:
             self._arrivals.append((now, (now - (float(samples[0]) - LEAST)) % TURN))
         surplus, self._surplus = self._surplus, 0
         if len(samples):
-            fills = isinstance(piece, Filling)
-            self._playout.push(samples, self._clock.now, surplus, fills=fills)
+            fills, pause = isinstance(piece, Filling), isinstance(piece, PausePacket)
+            self._playout.push(samples, self._clock.now, surplus, fills=fills, pause=pause)
 
     def _pull(self) -> None:
         now = self._clock.now - SPOKEN

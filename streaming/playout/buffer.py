@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from facodec.config import SAMPLE_RATE
-from streaming.playout.levels import LowWater, MadeUp
+from streaming.playout.levels import Jitter, LowWater, MadeUp
 from streaming.playout.ring import SampleRing
 from streaming.playout.splices import lengthen, shorten
 
@@ -23,6 +23,8 @@ SILENT = 1e-3
 """Largest sample, -60 dB of full scale, of what counts as silence."""
 CAUGHT_UP = 5
 """One of so many samples is left out to play 25 % faster."""
+JITTERS = 3.0
+"""Margin that a pause is shortened to, beyond the reserve, in mean deviations of packets."""
 LONGEST_PERIOD = 0.01
 """Most that is left out of speech at once in short packets, s: a period of a low voice."""
 
@@ -35,10 +37,11 @@ class PlayoutSettings:
     reserve: float = 0.015
     """Seconds that should still wait when the next packet arrives, at the start and at least."""
     growth: float = 0.015
-    """Added to the reserve each time that a packet came too late by no more than ``slight``."""
+    """Added to the reserve each time that a packet came too late by no more than ``slight``; so
+    much at most."""
     slight: float = 0.04
-    """Seconds beyond the reserve from which a packet that is late has been held up by a stall:
-    nobody wants so large a margin all the time. The reserve grows by as much at most."""
+    """Seconds from which a packet that is late has been held up by a stall: nobody wants so large a
+    margin all the time."""
     limit: float = 0.5
     """Most that may wait. Beyond it the oldest samples are dropped and counted as overrun."""
     calm: float = 1.0
@@ -107,8 +110,10 @@ class PlayoutBuffer:
         self._ring = SampleRing(self.settings.samples(self.settings.limit))
         # producer's
         self._reserve = self.settings.samples(self.settings.reserve)
-        self._packet = self._level = 0
+        self._packet = 0
         self._made_up = MadeUp()
+        self._jitter = Jitter(self.settings.slight)
+        self._idle = 0
         self._lows = LowWater(self.settings.calm)
         self._settled_lows = LowWater(self.settings.settled)
         self._brief_lows = LowWater(self.settings.brief)
@@ -145,23 +150,38 @@ class PlayoutBuffer:
     # ------------------------------------------------------------------ producer
 
     def push(
-        self, samples: np.ndarray, now: float, surplus: int = 0, *, fills: bool = False
+        self,
+        samples: np.ndarray,
+        now: float,
+        surplus: int = 0,
+        *,
+        fills: bool = False,
+        pause: bool = False,
     ) -> float:
         """Take a packet (n,) float32 at time ``now`` (s); returns the seconds until it is heard.
 
-        ``fills``: it was made up where nothing came, which tells nothing of the path, and of which
-        nothing is heard but what is wanted. ``surplus``: so many samples that were made up have the
-        place of this packet; those that nobody has heard yet are left out."""
+        ``pause``: it is of a pause, and ``fills``: it was made up where nothing came; that tells
+        nothing of the path, and nothing of it is heard but what is wanted. ``surplus``: so many
+        samples that were made up have the place of this packet; those that nobody has heard yet are
+        left out."""
         self._ended = False
         changed = samples
-        if fills:
+        if fills or pause:
             self._note_gap(now, self._late(0))
             changed = self._wanted(samples)
+            if fills:
+                self._made_up.add(len(samples), len(changed))
+            self._idle += len(changed)
+            self._jitter.restart()
         elif len(samples):  # else it tells nothing
             surplus = self._made_up.take(surplus)
             late = self._late(surplus)
             if surplus:
                 self._give_way(surplus)
+            self._jitter.note(len(samples) / self.settings.rate, now)
+            if self._idle and not late:
+                self._shorten_pause(now)
+            self._idle = 0
             self._watch(len(samples), now, late)
             changed = self._adapted(samples, now)
         stored = self._store(changed)
@@ -190,8 +210,18 @@ class PlayoutBuffer:
             changed = shorten(samples, *self._splice_lengths(), excess)
             self.counters.cut += len(samples) - len(changed)
             self._shift_lows(len(changed) - len(samples))
-        self._made_up.add(len(samples), len(changed))
         return changed
+
+    def _shorten_pause(self, now: float) -> None:
+        """Leaves out what is too much of a pause that is over, at once: silence is not missed."""
+        known = self._settled_lows.minimum(now)
+        level = self._ring.level
+        low = level if known is None or self._settled_lows.is_old(now) else min(level, known)
+        spread = min(JITTERS * self._jitter.seconds, self.settings.slight)
+        excess = min(low - self._reserve - self._samples(spread), self._idle)
+        if self._playing and excess >= self._samples(self.settings.shortest_splice):
+            self._skip(excess)
+            self.counters.cut += excess
 
     def _give_way(self, surplus: int) -> None:
         """Leaves out what was made up in place of what comes now. Where the time of it has passed
@@ -207,20 +237,16 @@ class PlayoutBuffer:
         is_longer, self._packet = count >= 2 * self._packet, count
         if late:
             if late <= self._samples(self.settings.slight) and not is_longer:
-                ceiling = self._samples(self.settings.reserve + self.settings.slight)
+                ceiling = self._samples(self.settings.reserve + self.settings.growth)
                 self._reserve = min(self._reserve + self._samples(self.settings.growth), ceiling)
             self._relax_at = now + self.settings.forget
             self._note_gap(now, late)
         elif self._playing:
             # Between packets the level only falls: before a push it is at its lowest.
-            rise, self._level = self._ring.level - self._level, self._ring.level
-            if now < self._hurry_until and rise >= self._samples(self.settings.near):
-                self._restart_lows(now)  # what was held up is still coming in
             for lows in self._all_lows:
                 lows.note(self._ring.level, now)
             self._relax(now)
         else:
-            self._level = 0
             self._restart_lows(now)
 
     def _note_gap(self, now: float, late: int) -> None:
@@ -234,7 +260,7 @@ class PlayoutBuffer:
 
     def _restart_lows(self, now: float) -> None:
         for lows in self._all_lows:
-            lows.restart(now)
+            lows.restart(now, self._reserve)
 
     def _shift_lows(self, change: int) -> None:
         for lows in self._all_lows:
@@ -261,14 +287,16 @@ class PlayoutBuffer:
         """A packet that catches up: 25 % faster on average, silence by as much as there is."""
         overlap, shortest = self._splice_lengths()
         is_silent = float(np.abs(samples).max(initial=0.0)) < SILENT
-        if len(samples) < overlap + shortest or (now < self._next_splice and not is_silent):
+        # Packets do not come evenly: the pace holds on average.
+        early = self._next_splice - now > len(samples) / (2 * self.settings.rate)
+        if len(samples) < overlap + shortest or (early and not is_silent):
             return samples
         period = max(self._samples(LONGEST_PERIOD), len(samples) // CAUGHT_UP)
         longest = excess if is_silent else min(excess, period)
         changed = shorten(samples, overlap, shortest, longest)
         cut = len(samples) - len(changed)
         self.counters.cut += cut
-        self._next_splice = now + CAUGHT_UP * cut / self.settings.rate
+        self._next_splice = max(now, self._next_splice) + CAUGHT_UP * cut / self.settings.rate
         return changed
 
     def _spliced(self, samples: np.ndarray, now: float) -> np.ndarray:
