@@ -26,7 +26,8 @@ CAUGHT_UP = 5
 JITTERS = 3.0
 """Margin that a pause is shortened to, beyond the reserve, in mean deviations of packets."""
 LONGEST_PERIOD = 0.01
-"""Most that is left out of speech at once in short packets, s: a period of a low voice."""
+"""Most that is left out of speech at once in short packets, or repeated, s: a period of a low
+voice."""
 
 
 @dataclass(frozen=True)
@@ -291,13 +292,16 @@ class PlayoutBuffer:
         early = self._next_splice - now > len(samples) / (2 * self.settings.rate)
         if len(samples) < overlap + shortest or (early and not is_silent):
             return samples
-        period = max(self._samples(LONGEST_PERIOD), len(samples) // CAUGHT_UP)
-        longest = excess if is_silent else min(excess, period)
+        longest = excess if is_silent else min(excess, self._period(samples))
         changed = shorten(samples, overlap, shortest, longest)
         cut = len(samples) - len(changed)
         self.counters.cut += cut
         self._next_splice = max(now, self._next_splice) + CAUGHT_UP * cut / self.settings.rate
         return changed
+
+    def _period(self, samples: np.ndarray) -> int:
+        """Most that is cut out of a packet of speech, or repeated, at once."""
+        return max(self._samples(LONGEST_PERIOD), len(samples) // CAUGHT_UP)
 
     def _spliced(self, samples: np.ndarray, now: float) -> np.ndarray:
         """A packet that takes the delay a little nearer to what it should be."""
@@ -311,7 +315,7 @@ class PlayoutBuffer:
             self.counters.cut += len(samples) - len(changed)
         elif self._ring.level < min(self._block, self._reserve):
             # One more pull before this packet would have been a gap: stretch in good time.
-            changed = lengthen(samples, overlap, shortest)
+            changed = lengthen(samples, overlap, shortest, self._period(samples))
             self.counters.repeated += len(changed) - len(samples)
         if len(changed) != len(samples):
             self._next_splice = now + self.settings.splice_every

@@ -90,7 +90,7 @@ class MadeUp:
         count = 0
         while made > 0 and self._pieces:
             length, stored = self._pieces.pop()
+            count += min(stored, made)
             made -= length
-            count += stored
         self._pieces.clear()
         return count
