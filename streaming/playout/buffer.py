@@ -161,16 +161,16 @@ class PlayoutBuffer:
     ) -> float:
         """Take a packet (n,) float32 at time ``now`` (s); returns the seconds until it is heard.
 
-        ``pause``: it is of a pause, and ``fills``: it was made up where nothing came; that tells
-        nothing of the path, and nothing of it is heard but what is wanted. ``surplus``: so many
-        samples that were made up have the place of this packet; those that nobody has heard yet are
-        left out."""
+        ``pause``: it is of a pause, which tells nothing of the path, and no more of which stays than
+        is wanted when speech follows; ``fills``: of one that nobody has told yet, and nothing of it
+        is heard but what is wanted. ``surplus``: so many samples that were made up have the place of
+        this packet; those that nobody has heard yet are left out."""
         self._ended = False
         changed = samples
         if fills or pause:
             self._note_gap(now, self._late(0))
-            changed = self._wanted(samples)
             if fills:
+                changed = self._wanted(samples)
                 self._made_up.add(len(samples), len(changed))
             self._idle += len(changed)
             self._jitter.restart()
