@@ -23,6 +23,8 @@ SILENT = 1e-3
 """Largest sample, -60 dB of full scale, of what counts as silence."""
 CAUGHT_UP = 5
 """One of so many samples is left out to play 25 % faster."""
+PART = 0.05
+"""Seconds of a long packet of which one period each is cut out."""
 JITTERS = 3.0
 """Margin that a pause is shortened to, beyond the reserve, in mean deviations of packets."""
 LONGEST_PERIOD = 0.01
@@ -292,8 +294,11 @@ class PlayoutBuffer:
         early = self._next_splice - now > len(samples) / (2 * self.settings.rate)
         if len(samples) < overlap + shortest or (early and not is_silent):
             return samples
-        longest = excess if is_silent else min(excess, self._period(samples))
-        changed = shorten(samples, overlap, shortest, longest)
+        changed = (
+            shorten(samples, overlap, shortest, excess)
+            if is_silent
+            else self._shortened(samples, excess)
+        )
         cut = len(samples) - len(changed)
         self.counters.cut += cut
         self._next_splice = max(now, self._next_splice) + CAUGHT_UP * cut / self.settings.rate
@@ -302,6 +307,20 @@ class PlayoutBuffer:
     def _period(self, samples: np.ndarray) -> int:
         """Most that is cut out of a packet of speech, or repeated, at once."""
         return max(self._samples(LONGEST_PERIOD), len(samples) // CAUGHT_UP)
+
+    def _shortened(self, samples: np.ndarray, excess: int) -> np.ndarray:
+        """A packet of speech with a period cut out of each part of it, as long as there is too
+        much."""
+        size = self._samples(PART)
+        parts = []
+        for at in range(0, len(samples), size):
+            part = samples[at:] if len(samples) - at < 2 * size else samples[at : at + size]
+            shorter = shorten(part, *self._splice_lengths(), min(excess, self._period(part)))
+            excess -= len(part) - len(shorter)
+            parts.append(shorter)
+            if len(part) != size:
+                break
+        return np.concatenate(parts)
 
     def _spliced(self, samples: np.ndarray, now: float) -> np.ndarray:
         """A packet that takes the delay a little nearer to what it should be."""

@@ -17,9 +17,11 @@ SLOW = 0.1
 """A link behind by so many s gets packets that cost less."""
 STEP_EVERY = 0.3
 """Seconds at least between two such steps, so that one can show what it brings."""
-PATIENCE, MOST_PATIENCE = 5.0, 60.0
-"""Seconds that a link must have been good before a step is taken back; twice as long, up to the
-most, each time that the step had to be taken again."""
+PATIENCE, MOST_PATIENCE, IMPATIENCE = 5.0, 60.0, 2.0
+"""Seconds that a link must have been good before a step is taken back; so many times as long, up to
+the most, each time that the step had to be taken again."""
+TRIAL = 2.0
+"""Seconds after a step was taken back in which the link is slow when it is not good any more."""
 TRY_AFTER = 5.0
 """Seconds that a link must have been late until packets are sent one by one, to see whether it is
 the link that is slow or the way that is long; then twice as long, and so on, up to the most."""
@@ -85,9 +87,10 @@ class LinkControl:
         if watch.is_stalled and lag > FULL:
             self._changed = now  # what comes of it is not to be taken for a slow link either
         may_step = self._at + 1 < len(self._steps) and now - self._changed >= STEP_EVERY
-        if lag > SLOW and may_step and not watch.is_stalled:
+        slow = GOOD if now - self._eased < TRIAL else SLOW
+        if lag > slow and may_step and not watch.is_stalled:
             if now - self._eased < 2 * self._patience:
-                self._patience = min(2 * self._patience, MOST_PATIENCE)
+                self._patience = min(IMPATIENCE * self._patience, MOST_PATIENCE)
             self._at += 1
             self._changed = now
             return True

@@ -87,18 +87,15 @@ def test_a_slow_link_gets_longer_packets_and_then_no_detail() -> None:
     assert max(link.lags[40:]) < 0.4 and sum(link.left_out) < 0.05 * 30 * 80
 
 
-def test_joined_packets_hold_all_frames_in_order() -> None:
+def test_joined_packets_hold_what_was_not_left_out_in_order() -> None:
     link = NarrowLink(11e3)
-    sent = []
     for index in range(200):
         link.now = index * PERIOD
-        item = Frames(np.full((6, 4), index % 1024))
-        sent.append(item.codes[:3])
-        link.send(item)
+        link.send(Frames(np.full((6, 4), index)))
     last = [each for each in link.downlink.flush() if isinstance(each, Frames)]
-    heard = np.concatenate([each.codes[:3] for each in (*link.packets, *last)], axis=1)
-    assert not link.left_out
-    np.testing.assert_array_equal(heard, np.concatenate(sent, axis=1))
+    heard = np.concatenate([each.codes[0] for each in (*link.packets, *last)])
+    assert (np.diff(heard) >= 0).all() and (np.unique(heard, return_counts=True)[1] == 4).all()
+    assert len(heard) + sum(link.left_out) == 800 and sum(link.left_out) < 80
     assert any(isinstance(each, Joined) for each in link.packets)
 
 
