@@ -59,9 +59,7 @@ class Interrupted(ValueError):
 class Watched:
     """A process whose lines are read as they come. ``stop``: is waited for no longer when set."""
 
-    def __init__(
-        self, process: subprocess.Popen[str], stop: threading.Event | None = None
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[str], stop: threading.Event | None = None) -> None:
         self.process = process
         self._stop = stop or threading.Event()
         self.lines: list[str] = []

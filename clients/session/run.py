@@ -19,7 +19,7 @@ from clients.audio.microphone import Block
 from clients.errors import ClientError, ConnectionLost
 from clients.library.addresses import without_secrets
 from clients.library.connection import Session, connect
-from clients.library.packets import AudioPacket, CodesPacket
+from clients.library.packets import AudioPacket, CodesPacket, PausePacket
 from clients.library.reconnect import keep_connected
 from clients.session.controls import Choice, Controls
 from clients.session.live_options import LiveOptions
@@ -362,7 +362,7 @@ class LiveRun:
             samples, computing = computed.sound, computed.seconds
         else:
             return
-        wait = self._play(samples, fills=isinstance(packet, Filling))
+        wait = self._play(samples, packet)
         if isinstance(packet, (AudioPacket, CodesPacket)) and not self._options.fast:
             self.progress.ledger.book(
                 packet.times,
@@ -373,11 +373,14 @@ class LiveRun:
                 computes=self._local is not None,
             )
 
-    def _play(self, samples: np.ndarray, *, fills: bool = False) -> float | None:
+    def _play(self, samples: np.ndarray, packet: Piece | None = None) -> float | None:
         surplus, self._surplus = self._surplus, 0
         self.progress.samples_out += len(samples) - surplus
         shaped = self._shaping.to_hear(samples, surplus)
-        return self._sink.play(shaped, surplus, fills=fills) if self._sink is not None else None
+        if self._sink is None:
+            return None
+        fills, pause = isinstance(packet, Filling), isinstance(packet, PausePacket)
+        return self._sink.play(shaped, surplus, fills=fills, pause=pause)
 
     async def _show_status(self) -> None:
         sampler = Sampler(self.progress)

@@ -10,13 +10,12 @@ stall is no reason for a larger margin, and what was made up in place of a packe
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-
 import numpy as np
 
-from facodec.config import SAMPLE_RATE
 from streaming.playout.levels import Jitter, LowWater, MadeUp
 from streaming.playout.ring import SampleRing
+from streaming.playout.settings import PlayoutCounters as PlayoutCounters
+from streaming.playout.settings import PlayoutSettings as PlayoutSettings
 from streaming.playout.splices import lengthen, shorten
 
 SILENT = 1e-3
@@ -30,74 +29,6 @@ JITTERS = 3.0
 LONGEST_PERIOD = 0.01
 """Most that is left out of speech at once in short packets, or repeated, s: a period of a low
 voice."""
-
-
-@dataclass(frozen=True)
-class PlayoutSettings:
-    """All times in seconds. ``rate``: samples per second of what is pushed and pulled."""
-
-    rate: int = SAMPLE_RATE
-    reserve: float = 0.015
-    """Seconds that should still wait when the next packet arrives, at the start and at least."""
-    growth: float = 0.015
-    """Added to the reserve each time that a packet came too late by no more than ``slight``; so
-    much at most."""
-    slight: float = 0.04
-    """Seconds from which a packet that is late has been held up by a stall: nobody wants so large a
-    margin all the time."""
-    limit: float = 0.5
-    """Most that may wait. Beyond it the oldest samples are dropped and counted as overrun."""
-    calm: float = 1.0
-    """The margin must have been ample for this long before the delay shrinks."""
-    forget: float = 4.0
-    """After this long without a gap, one growth step of the reserve is given back."""
-    settled: float = 0.5
-    """A margin that was ample for this long is too much where it is ``near`` beyond the reserve."""
-    brief: float = 0.25
-    """A margin that was ample for this long is too much where it is ``far`` beyond the reserve, or
-    ``near`` beyond it after a gap; longer than packets come in bunches."""
-    far: float = 0.15
-    """Seconds too many that are skipped at once."""
-    near: float = 0.025
-    """Seconds too many that are caught up with, 25 % faster at most, faster still in silence."""
-    hurry: float = 1.0
-    """Seconds after a gap in which delay is caught up with as soon as it is known."""
-    splice_every: float = 0.04
-    """Least time between two cuts or repeats, so that speech speeds up by 20 % at most."""
-    overlap: float = 0.004
-    shortest_splice: float = 0.0025
-    fade: float = 0.008
-    """Length of the fade to silence when the buffer is empty, and of the fade back in."""
-
-    def __post_init__(self) -> None:
-        if self.rate < 1:
-            raise ValueError(f"expected a positive rate, got {self.rate}")
-        if not 0 <= self.reserve < self.limit:
-            raise ValueError(
-                f"expected a reserve below the limit of {self.limit} s, got {self.reserve} s"
-            )
-
-    def samples(self, seconds: float) -> int:
-        return round(seconds * self.rate)
-
-    def unhurried(self) -> PlayoutSettings:
-        """For sound that nobody waits for: nothing is left out of it to catch up after a stall."""
-        return replace(self, far=2 * self.limit, near=2 * self.limit)
-
-
-@dataclass
-class PlayoutCounters:
-    """Events, and samples they concerned."""
-
-    underruns: int = 0
-    concealed: int = 0
-    overruns: int = 0
-    dropped: int = 0
-    cut: int = 0
-    repeated: int = 0
-
-    def as_dict(self) -> dict[str, int]:
-        return asdict(self)
 
 
 class PlayoutBuffer:
@@ -163,10 +94,10 @@ class PlayoutBuffer:
     ) -> float:
         """Take a packet (n,) float32 at time ``now`` (s); returns the seconds until it is heard.
 
-        ``pause``: it is of a pause, which tells nothing of the path, and no more of which stays than
-        is wanted when speech follows; ``fills``: of one that nobody has told yet, and nothing of it
-        is heard but what is wanted. ``surplus``: so many samples that were made up have the place of
-        this packet; those that nobody has heard yet are left out."""
+        ``pause``: it is of a pause, which tells nothing of the path; what is too much of it is left
+        out when speech follows. ``fills``: of one that nobody has told yet; nothing of it is heard
+        but what is wanted. ``surplus``: so many samples that were made up have the place of this
+        packet; those that nobody has heard yet are left out."""
         self._ended = False
         changed = samples
         if fills or pause:
@@ -217,12 +148,13 @@ class PlayoutBuffer:
 
     def _shorten_pause(self, now: float) -> None:
         """Leaves out what is too much of a pause that is over, at once: silence is not missed."""
-        known = self._settled_lows.minimum(now)
-        level = self._ring.level
+        known, level = self._settled_lows.minimum(now), self._ring.level
+        if not self._playing or level > self._idle:  # speech waits before it
+            return
         low = level if known is None or self._settled_lows.is_old(now) else min(level, known)
         spread = min(JITTERS * self._jitter.seconds, self.settings.slight)
-        excess = min(low - self._reserve - self._samples(spread), self._idle)
-        if self._playing and excess >= self._samples(self.settings.shortest_splice):
+        excess = low - self._reserve - self._samples(spread)
+        if excess >= self._samples(self.settings.shortest_splice):
             self._skip(excess)
             self.counters.cut += excess
 
@@ -313,13 +245,12 @@ class PlayoutBuffer:
         much."""
         size = self._samples(PART)
         parts = []
-        for at in range(0, len(samples), size):
-            part = samples[at:] if len(samples) - at < 2 * size else samples[at : at + size]
+        while len(samples):
+            end = len(samples) if len(samples) < 2 * size else size
+            part, samples = samples[:end], samples[end:]
             shorter = shorten(part, *self._splice_lengths(), min(excess, self._period(part)))
             excess -= len(part) - len(shorter)
             parts.append(shorter)
-            if len(part) != size:
-                break
         return np.concatenate(parts)
 
     def _spliced(self, samples: np.ndarray, now: float) -> np.ndarray:

@@ -225,7 +225,7 @@ def test_a_link_that_stood_still_is_not_slow(length: float) -> None:
 def test_a_way_that_becomes_longer_is_no_slow_link(more: float) -> None:
     link = FakeLink([(0, 1e6)], longer=(5.0, more))
     told = talk(link, 40)
-    assert {count for at, count in link.packets if at > 30} == {1}
+    assert {count for at, count in link.packets if at > 35} == {1}
     assert not any(told.troubles[-400:])
     assert worst(link, 30) < 0.05 + more
     assert told.counters.dropped <= 160
