@@ -53,9 +53,9 @@ class SpeechGate:
         self._samples = np.concatenate([self._samples, samples])
 
     def judge(self, codes: np.ndarray) -> list[Run]:
-        """What of the next frames, codes (K, n), is to be sent: all from the first in which there
-        is speech to the last; and what is to be told of the noise around them, empty where it is as
-        before."""
+        """Splits the next frames, codes (K, n): all from the first in which there is speech to the
+        last are to be sent; of the others the noise is to be told, nothing where it is as before.
+        """
         count = codes.shape[1]
         heard, self._samples = self._samples[: count * HOP], self._samples[count * HOP :]
         hops = np.pad(heard, (0, count * HOP - len(heard))).reshape(count, HOP)

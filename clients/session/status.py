@@ -109,7 +109,7 @@ class Snapshot:
             self._media(),
             f"lag {self.lag_ms:.0f} ms",
             f"underruns {self.underruns}",
-            *([lost] if (lost := losses(self.link)) else []),
+            *filter(None, [losses(self.link)]),
             f"wire {self.up_kbps:.1f}/{self.down_kbps:.1f} kbit/s",
             f"with headers {self._all(0):.0f}/{self._all(1):.0f}",
             f"sum {self.brief}",

@@ -341,8 +341,8 @@ class Peer(Lifetime):
     def on_media(self, item: Media, stamps: Stamps | None) -> None:
         if self._ending is not None:
             return
-        straight = self.is_away or self._downlink is None
-        for kept in [item] if straight else self._downlink.take(item):
+        downlink = None if self.is_away else self._downlink
+        for kept in [item] if downlink is None else downlink.take(item):
             self._put_media(kept, stamps)
         if self._outbox.frames > self._outbox_limit:
             seconds = self._runtime.settings.outbox

@@ -77,11 +77,6 @@ class QuicPeerSocket(QuicSocket):
     """A session ends with its connection, which outlives a change of network."""
     ended_in_order = True
 
-    @property
-    def outstanding(self) -> int:
-        """Bytes that wait to be sent."""
-        return self.waiting
-
     def was_acknowledged(self, seconds: float) -> bool:
         """Whether the client's system has acknowledged anything lately, which is not looked at."""
         return True

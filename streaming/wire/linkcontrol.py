@@ -67,7 +67,7 @@ class LinkControl:
 
     @property
     def step(self) -> Step:
-        """What holds now."""
+        """Step that holds now."""
         return self._steps[self._at]
 
     @property

@@ -92,8 +92,10 @@ class QuicSocket(QuicConnectionProtocol):
 
     @property
     def unacknowledged(self) -> int:
-        """Bytes handed over that the path has not taken: nobody asks for lost datagrams again."""
-        return self._unsent + sum(map(len, self._quic._datagrams_pending))
+        """Bytes handed over that wait for the path, or are on it and not acknowledged. Lost ones
+        are taken for gone: nobody asks for them again."""
+        waiting = self._unsent + sum(map(len, self._quic._datagrams_pending))
+        return waiting + self._quic._loss.bytes_in_flight
 
     @property
     def waiting(self) -> int:

@@ -193,6 +193,31 @@ def test_a_lost_packet_costs_detail_where_it_is_repeated(
         assert same[:3].all(axis=0).sum() > same[3:].all(axis=0).sum()
 
 
+def test_what_is_on_the_way_counts_as_not_acknowledged(untrained: Codec, certificate: str) -> None:
+    """So that who sends sees a slow path, whose queue takes all at once."""
+    cut = False
+
+    async def scenario() -> tuple[int, int]:
+        nonlocal cut
+        async with serving(untrained, certificate) as server:
+            relay, url = await through(server, lambda number: cut)
+            async with connect(url, ca=certificate, **LOOPBACK) as session:
+                cut = True
+                await session.send_codes(CODES[:, :4])
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                on_the_way = session.unacknowledged
+                cut = False
+                await session.synchronise()
+                while session.unacknowledged:
+                    await asyncio.sleep(0.01)
+                relay.close()
+                return on_the_way, session.unacknowledged
+
+    on_the_way, left = run(scenario())
+    assert on_the_way > 30 and left == 0
+
+
 def test_a_moving_address_keeps_its_session(untrained: Codec, certificate: str) -> None:
     async def scenario() -> None:
         async with serving(untrained, certificate) as server:
