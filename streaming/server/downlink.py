@@ -69,7 +69,8 @@ class Downlink:
         self._held: list[Frames] = []
 
     def take(self, item: Media) -> list[Media]:
-        """Takes an item, and returns those to be sent now. Voices always are, and pauses, which cost nothing."""
+        """Takes an item, and returns those to be sent now. Voices always are, and pauses, which
+        cost nothing."""
         if isinstance(item, (Timbre, Pause)):
             return [*self.flush(), item]
         control = self._look(item)

@@ -15,6 +15,7 @@ from typing import Any
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic import events
 from aioquic.quic.connection import QuicConnection
+from aioquic.tls import Epoch
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import Close
 
@@ -95,7 +96,9 @@ class QuicSocket(QuicConnectionProtocol):
         """Bytes handed over that wait for the path, or are on it and not acknowledged. Lost ones
         are taken for gone: nobody asks for them again."""
         waiting = self._unsent + sum(map(len, self._quic._datagrams_pending))
-        return waiting + self._quic._loss.bytes_in_flight
+        space = self._quic._spaces.get(Epoch.ONE_RTT)  # whose keys are those of messages
+        sent = () if space is None else space.sent_packets.values()
+        return waiting + sum(packet.sent_bytes for packet in sent if packet.in_flight)
 
     @property
     def waiting(self) -> int:

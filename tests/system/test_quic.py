@@ -194,7 +194,7 @@ def test_a_lost_packet_costs_detail_where_it_is_repeated(
 
 
 def test_what_is_on_the_way_counts_as_not_acknowledged(untrained: Codec, certificate: str) -> None:
-    """So that who sends sees a slow path, whose queue takes all at once."""
+    """A slow path takes all at once into its queue: only acknowledgements tell of it."""
     cut = False
 
     async def scenario() -> tuple[int, int]:
