@@ -148,7 +148,7 @@ class ClientSession:
             count = part.shape[1]
             if self._untold and self._encoding.lossy:  # else it might be taken for a loss
                 yield self._tell_pause()
-            estimate = self._encoding.due_estimate(self._frames_sent)
+            estimate = self._encoding.due_estimate(count)
             if estimate is not None:
                 yield self._message(estimate)
             stamp = self._stamps.stamp(captured) if self._encoding.stamps_codes() else None

@@ -53,7 +53,8 @@ class Packetizer:
                 return self._announce(item)
             self._voices.wish(item)
             return []
-        due = None if self._voices is None else self._voices.due(self.frames_out)
+        frames = 0 if isinstance(item, Pause) and self._agreed.pauses else int(item.frames)
+        due = None if self._voices is None else self._voices.due(frames)
         packets = [] if due is None else self._announce(due)
         self._stamps = stamps if self._agreed.stamp_every == 1 else stamps or self._stamps
         if isinstance(item, Pause) and self._agreed.pauses:
@@ -149,20 +150,21 @@ class Packetizer:
 
 
 class VoiceBudget:
-    """Lets voices go out so seldom that they cost little: two in the first second of a stream, and
-    after it one in 2.5 s, which is 0.4 kbit/s. The newest waits for its turn."""
+    """Lets voices go out so seldom that they cost little: two in the first second that is sent of
+    a stream, and after it one in 2.5 s, which is 0.4 kbit/s. The newest waits for its turn."""
 
     def __init__(self) -> None:
         self._wished: Timbre | None = None
-        self._next = 0
+        self._sent = self._next = 0
 
     def wish(self, item: Timbre) -> None:
         """Takes the voice from here on."""
         self._wished = item
 
-    def due(self, frame: int) -> Timbre | None:
-        """Returns the estimate that may go out before this frame, if any."""
-        if self._wished is None or frame < self._next:
+    def due(self, frames: int) -> Timbre | None:
+        """Returns the estimate that may go out before the next frames, so many, if any."""
+        frame, self._sent = self._sent, self._sent + frames
+        if self._wished is None or not frames or frame < self._next:
             return None
         wished, self._wished = self._wished, None
         in_first = frame < FIRST_SECOND
