@@ -37,8 +37,6 @@ ELSEWHERE = 0.65
 SOFTER = 0.3
 """Amplitude, beside a window's, below which nothing is like it."""
 MOST_DELAY = 6.0
-OVERTAKEN = 0.1
-"""Seconds by which a window may seem to be heard before an earlier one, where some is left out."""
 QUIET = 10 ** (-50 / 20)
 """Root mean square of a hop, of full scale, below which nothing is heard."""
 BACK_WITHIN = 0.04
@@ -76,24 +74,17 @@ def delays(reference: Audio, heard: Heard) -> Points:
         if found is not None:
             last = found
             points.append((at / SAMPLE_RATE + found, found))
-    return in_order(np.array(points).reshape(-1, 2))
+    return _without_strays(np.array(points).reshape(-1, 2))
 
 
-def in_order(points: Points) -> Points:
-    """Points, in the order of the talk, as many as were heard in that order too: the others are
-    places that sound alike, as who listens hears nothing before what was said before it."""
-    heard = points[:, 0]
-    lengths, before = np.ones(len(heard), int), np.full(len(heard), -1)
-    for at in range(1, len(heard)):
-        earlier = np.where(heard[:at] <= heard[at] + OVERTAKEN, lengths[:at], 0)
-        best = int(np.argmax(earlier))
-        if earlier[best]:
-            lengths[at], before[at] = earlier[best] + 1, best
-    kept, at = [], int(np.argmax(lengths)) if len(heard) else -1
-    while at >= 0:
-        kept.append(at)
-        at = int(before[at])
-    return points[kept[::-1]]
+def _without_strays(points: Points) -> Points:
+    """Points but those whose delay both neighbours, which agree with each other, belie: windows
+    overlap, so what was heard elsewhere in truth was heard there by more than one."""
+    before, own, behind = points[:-2, 1], points[1:-1, 1], points[2:, 1]
+    apart = np.minimum(np.abs(own - before), np.abs(own - behind)) > NEAR
+    stray = np.zeros(len(points), bool)
+    stray[1:-1] = apart & (np.abs(before - behind) < NEAR)
+    return points[~stray]
 
 
 def _place(reference: Audio, at: int, heard: Heard, last: float | None) -> float | None:
