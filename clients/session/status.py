@@ -101,15 +101,14 @@ class Snapshot:
         """Returns as much as fits into ``width`` columns, the most important first: a line that is
         broken by the terminal cannot be written over."""
         filled = round((self.level_db + METER_DB) / METER_DB * METER_WIDTH)
-        meter, lost = "#" * max(0, min(METER_WIDTH, filled)), losses(self.link)
+        meter = "#" * max(0, min(METER_WIDTH, filled))
         line, *fields = (
             f"{self.seconds:6.1f} s  [{meter:<{METER_WIDTH}}]",
             *([self.chosen] if self.chosen else []),
             *([self.trouble] if self.trouble else []),
             self._media(),
             f"lag {self.lag_ms:.0f} ms",
-            f"underruns {self.underruns}",
-            *([lost] if lost else []),
+            "  ".join(filter(None, (f"underruns {self.underruns}", losses(self.link)))),
             f"wire {self.up_kbps:.1f}/{self.down_kbps:.1f} kbit/s",
             f"with headers {self._all(0):.0f}/{self._all(1):.0f}",
             f"sum {self.brief}",
