@@ -42,6 +42,8 @@ export interface Hello {
   live?: boolean;
   /** v2: 1 to 4. */
   redundancy?: number;
+  /** v2. */
+  fewer_layers?: boolean;
   replay?: "all" | "newest";
   /** With `resume`: messages of the session that the client has. */
   received?: number;
@@ -65,6 +67,7 @@ export interface Ready {
   coder?: string;
   pauses?: true;
   redundancy?: number;
+  fewer_layers?: true;
   /** v2: `seq` of the first frame; 0 where left out. */
   first?: number;
   replay?: "all" | "newest";
@@ -80,10 +83,12 @@ export interface Audio {
 }
 
 /** msgpack in v1; in v2 `n s s codes stamps?`, with a repeat
- * `0x70+n-1 s s d m-and-r repeat codes stamps?`. */
+ * `0x70+n-1 s s d m-and-r repeat codes stamps?`, of fewer layers `0x61+layers` before either. */
 export interface Codes {
   type: "codes"; seq: number; n: number; data: Uint8Array; t?: number; stamps?: Stamps;
   repeat?: Repeat;
+  /** Where these are fewer than the session's. */
+  layers?: 3 | 4 | 5;
 }
 
 /** Three codes of each of `n` frames, the first of them `back` frames before the message's own. */

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.link.conditions import Path, Way
 from clients.library.client_session import ClientSession
-from clients.library.packets import AudioPacket, CodesPacket, Packet
+from clients.library.packets import AudioPacket, CodesPacket, Packet, PausePacket
 from clients.library.wire import ClientWire
 from clients.session.pausing import Filling, PausePacer, Piece, Surplus
 from clients.session.uplink import LinkCounters, Uplink
@@ -132,7 +132,9 @@ class Talk:
         clean = Path("near", "")
         self._up = Connection(self._clock, clean if down else path, self._at_server)
         self._down = Connection(self._clock, path if down else clean, self._at_listener)
-        hello = Hello("publish", "codes", room="r", frames_per_packet=frames, pauses=True)
+        hello = Hello(
+            "publish", "codes", room="r", frames_per_packet=frames, pauses=True, fewer_layers=True
+        )
         self._publisher = ClientSession(hello, clock=clock, encoding=ClientWire("facodec.v2"))
         self._session = _opened(self._publisher)
         wanted = "pcm" if sound else "codes"
@@ -142,17 +144,19 @@ class Talk:
             room="r",
             pauses=not sound,
             frames_per_packet=1 if sound else frames,
+            fewer_layers=not sound,
         )
         self._listener = ClientSession(listens, clock=clock, encoding=ClientWire("facodec.v2"))
         self._relay = _opened(self._listener)
         self._left_out: list[int] = []
-        self._take: Callable[[Media], Media | None] = lambda item: item
+        self._take: Callable[[Media], list[Media]] = lambda item: [item]
         if live:
             self._take = Downlink(
                 lambda: self._down.bytes_sent,
                 lambda: self._down.unacknowledged,
                 self._left_out.append,
                 clock,
+                may_leave_out_detail=not sound,
             ).take
         self._counters = LinkCounters()
         self._uplink = Uplink(self, self._counters, frames=frames, live=True, clock=clock)
@@ -180,6 +184,15 @@ class Talk:
     @property
     def unacknowledged(self) -> int:
         return self._up.unacknowledged
+
+    repeats = False
+
+    @property
+    def may_leave_out_detail(self) -> bool:
+        return self._publisher.may_leave_out_detail
+
+    def leave_out_detail(self, *, leave: bool) -> None:
+        self._publisher.leave_out_detail(leave=leave)
 
     async def send_audio(self, samples: np.ndarray, captured: float | None = None) -> None:
         raise AssertionError("codes are sent here")
@@ -233,11 +246,9 @@ class Talk:
                 return
             assert isinstance(item, Frames)
             item = Sound(_sound(item.codes))
-        kept = self._take(item)
-        if kept is None:
-            return
-        for data, _ in self._relay.send(kept):
-            self._down.send(data)
+        for kept in self._take(item):
+            for data, _ in self._relay.send(kept):
+                self._down.send(data)
 
     # ------------------------------------------------------------------------- who listens
 
@@ -272,8 +283,8 @@ class Talk:
             self._arrivals.append((now, (now - (float(samples[0]) - LEAST)) % TURN))
         surplus, self._surplus = self._surplus, 0
         if len(samples):
-            fills = isinstance(piece, Filling)
-            self._playout.push(samples, self._clock.now, surplus, fills=fills)
+            fills, pause = isinstance(piece, Filling), isinstance(piece, PausePacket)
+            self._playout.push(samples, self._clock.now, surplus, fills=fills, pause=pause)
 
     def _pull(self) -> None:
         now = self._clock.now - SPOKEN

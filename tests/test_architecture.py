@@ -36,9 +36,10 @@ PRIVATES_OF_PYTORCH = {
 }  # fmt: skip
 """Packed products, which have no public name."""
 PRIVATES_OF_AIOQUIC = {
-    "_datagrams_pending", "_remote_max_datagram_frame_size", "_streams", "_buffer",
+    "_datagrams_pending", "_remote_max_datagram_frame_size", "_streams", "_spaces", "_buffer",
 }  # fmt: skip
-"""Datagrams that wait, those that the other end takes, and what of a stream waits at either end."""
+"""Datagrams that wait, those that the other end takes, packets that were not acknowledged, and what
+of a stream waits at either end."""
 PRIVATES = PRIVATES_OF_PYTORCH | PRIVATES_OF_AIOQUIC
 
 T = TypeVar("T")

@@ -77,6 +77,7 @@ def main() -> None:
         _trace("an outage of a second", _stalled(4.5, 1.5, 1.0), 4.5),
         _trace("an outage of five seconds", _stalled(8.5, 1.5, 5.0), 8.5),
         _trace("a short stall of packets of 50 ms", _stalled(4.0, 1.5, 0.15)[::4], 4.0, packet=800),
+        _trace("a stall of packets of 200 ms", _stalled(6.0, 1.5, 0.35)[::16], 6.0, packet=3200),
         _trace("a packet a little too late", _stalled(4.0, 1.5, 0.05), 4.0),
         _trace("twice as much at once", sorted([*_steady(3.0), *_steady(1.06)[-6:]]), 4.0),
         _trace("jitter", _jittery(8.0, 0.008), 8.0),

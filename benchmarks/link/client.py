@@ -33,10 +33,10 @@ def watch_playout() -> list[tuple[float, int]]:
     push = PlayoutBuffer.push
 
     def noted(
-        self: PlayoutBuffer, samples: Audio, now: float, surplus: int = 0, *, fills: bool = False
+        self: PlayoutBuffer, samples: Audio, now: float, surplus: int = 0, **told: bool
     ) -> float:
         arrivals.append((now, len(samples)))
-        return push(self, samples, now, surplus, fills=fills)
+        return push(self, samples, now, surplus, **told)
 
     setattr(PlayoutBuffer, "push", noted)  # noqa: B010 - no attribute of ours
     return arrivals

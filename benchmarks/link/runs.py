@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from benchmarks.link.sound import Audio
 
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
+LOOK_EVERY = 0.2
+"""Seconds from one look to the next at whether to stop, where something else is waited for."""
+STOPPED = "it was told to stop"
 START, LEAD, TAIL = 90.0, 1.5, 4.0
 """Seconds for all to be connected, from then to the first word, and from the last to the end."""
 Side = Literal["up", "down"]
@@ -49,11 +52,16 @@ class Outcome:
     told: dict[str, Any]
 
 
-class Watched:
-    """A process whose lines are read as they come."""
+class Interrupted(ValueError):
+    """A talk that was told to stop."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+
+class Watched:
+    """A process whose lines are read as they come. ``stop``: is waited for no longer when set."""
+
+    def __init__(self, process: subprocess.Popen[str], stop: threading.Event | None = None) -> None:
         self.process = process
+        self._stop = stop or threading.Event()
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._gone = False
@@ -61,15 +69,18 @@ class Watched:
         self._thread.start()
 
     def wait_for(self, text: str) -> str:
-        """The first line with this text. Raises ValueError where it does not come."""
+        """The first line with this text. Raises ValueError where it does not come, Interrupted
+        where that is told to stop."""
         deadline = time.monotonic() + START
         with self._changed:
             while not (found := [line for line in self.lines if text in line]):
                 left = deadline - time.monotonic()
+                if self._stop.is_set():
+                    raise Interrupted(STOPPED)
                 if self._gone or left <= 0:
                     last = self.lines[-1].strip() if self.lines else "it said nothing"
                     raise ValueError(f"expected {text!r} of a process, got: {last}")
-                self._changed.wait(left)
+                self._changed.wait(min(left, LOOK_EVERY))
         return found[0]
 
     def tell(self, line: str) -> None:
@@ -102,17 +113,23 @@ class Watched:
 
 
 def carry(
-    name: str, path: Conditions, contender: Contender, said: Audio, seed: int, side: Side = "up"
+    name: str,
+    path: Conditions,
+    contender: Contender,
+    said: Audio,
+    seed: int,
+    side: Side,
+    stop: threading.Event,
 ) -> Outcome:
     """Says samples (n,) over the path of this short name. Raises ValueError where no talk comes
-    about, OSError without namespaces."""
+    about, or as soon as ``stop`` is set (:class:`Interrupted`), OSError without namespaces."""
     seconds = len(said) / 16_000
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         np.save(folder / "said.npy", said)
         near, far = (stack.enter_context(_namespace(address)) for address in (NEAR, FAR))
         log = folder / "way.json"
-        way = stack.enter_context(_forwarder(name, seconds, seed, (near, far), log))
+        way = stack.enter_context(_forwarder(name, seconds, seed, (near, far), log, stop))
         surroundings = {
             **os.environ, "XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder),
             TOKEN_VARIABLE: secrets.token_hex(8), "NO_PROXY": "*", "no_proxy": "*",
@@ -121,21 +138,22 @@ def carry(
         if contender.over_quic:
             certificate = own_certificate(folder, [place.address])
             surroundings[CA_VARIABLE] = str(certificate)
-            url = stack.enter_context(_server(place, surroundings, str(certificate)))
+            url = stack.enter_context(_server(place, surroundings, stop, str(certificate)))
         elif contender.opus_ms is None:
-            url = stack.enter_context(_server(place, surroundings))
+            url = stack.enter_context(_server(place, surroundings, stop))
         mouth, ear = folder / "mouth.npz", folder / "ear.npz"
-        listener = _start(far, contender.listener(url, FAR, str(ear)), surroundings)
+        listener = _start(far, contender.listener(url, FAR, str(ear)), surroundings, stop)
         stack.callback(listener.finish)
         words = contender.talker(url, FAR, str(folder / "said.npy"), str(mouth))
-        talker = _start(near, words, surroundings)
+        talker = _start(near, words, surroundings, stop)
         stack.callback(talker.finish)
         for process in (talker, listener):
             process.wait_for("connected to" if url else "ready")
         begins = time.monotonic() + LEAD
         way.tell(repr(begins))
         talker.tell(repr(begins))
-        time.sleep(begins + seconds + TAIL - time.monotonic())
+        if stop.wait(begins + seconds + TAIL - time.monotonic()):
+            raise Interrupted(STOPPED)
         talker.finish()
         listener.finish()
         way.finish()
@@ -164,12 +182,18 @@ def read(mouth: Path, ear: Path, log: Path, seconds: float, lines: Sequence[str]
     return Outcome(heard, round(there, 2), round(back, 2), told)
 
 
-def _start(place: Namespace, command: Sequence[str], environment: dict[str, str]) -> Watched:
+def _start(
+    place: Namespace,
+    command: Sequence[str],
+    environment: dict[str, str],
+    stop: threading.Event,
+) -> Watched:
     return Watched(
         place.start(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=environment, start_new_session=True,
-        )
+        ),
+        stop,
     )  # fmt: skip
 
 
@@ -184,7 +208,12 @@ def _namespace(address: str) -> Iterator[Namespace]:
 
 @contextmanager
 def _forwarder(
-    name: str, seconds: float, seed: int, ends: tuple[Namespace, Namespace], log: Path
+    name: str,
+    seconds: float,
+    seed: int,
+    ends: tuple[Namespace, Namespace],
+    log: Path,
+    stop: threading.Event,
 ) -> Iterator[Watched]:
     near, far = (end.tun for end in ends)
     command = [
@@ -196,7 +225,7 @@ def _forwarder(
         command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(near, far),
         start_new_session=True,
     )  # fmt: skip
-    way = Watched(process)
+    way = Watched(process, stop)
     try:
         way.wait_for("ready")
         yield way
@@ -206,7 +235,10 @@ def _forwarder(
 
 @contextmanager
 def _server(
-    place: Namespace, environment: dict[str, str], certificate: str | None = None
+    place: Namespace,
+    environment: dict[str, str],
+    stop: threading.Event,
+    certificate: str | None = None,
 ) -> Iterator[str]:
     """The address of a server; over QUIC where it has a ``certificate``."""
     words = [
@@ -218,7 +250,7 @@ def _server(
         [*CLI, "serve", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
         start_new_session=True,
     )  # fmt: skip
-    server = Watched(process)
+    server = Watched(process, stop)
     try:
         told = "serving at " if certificate is None else "and at "
         yield server.wait_for(told).split(told)[1].split()[0]

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.load.session import tcp_counts
 from clients.library.connection import Session, connect
 from clients.library.packets import CodesPacket, PausePacket
-from clients.session.pausing import SpeechGate
+from clients.session.pausing import Run, SpeechGate
 from facodec.codec import Codec
 from facodec.config import CODE_LAYERS, HOP, SAMPLE_RATE
 from streaming.engine.pipeline import Encode, Pipeline
@@ -93,11 +93,12 @@ async def _speak(session: Session, talk: Talk, blocks: list[Block]) -> None:
             if isinstance(item, Timbre):
                 await session.send_voice(item.vector, exact=item.exact)
             elif isinstance(item, Frames):
-                speech, noise = (True, b"") if gate is None else gate.judge(item.codes)
-                if speech:
-                    await session.send_codes(item.codes, due)
-                else:
-                    await session.send_pause(item.codes.shape[1], noise)
+                whole = [Run(item.codes, item.codes.shape[1])]
+                for run in whole if gate is None else gate.judge(item.codes):
+                    if run.codes is None:
+                        await session.send_pause(run.frames, run.noise)
+                    else:
+                        await session.send_codes(run.codes, due)
 
 
 async def _hear(session: Session) -> int:

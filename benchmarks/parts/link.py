@@ -8,7 +8,8 @@ and outages act on TCP as they do outside.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -82,31 +83,35 @@ def measure(args: argparse.Namespace, result: Result) -> None:
     bench = _Bench(talk, args, result)
     for key, contender in contenders.items():
         bench.meet(key, contender)
+    stop = threading.Event()
     talks = [
-        partial(bench.carry, name, path, key, contender)
+        partial(bench.carry, name, path, key, contender, stop)
         for name, path in chosen
         for key, contender in contenders.items()
     ]
     carried = []
-    for number, (row, heard) in enumerate(side_by_side(talks, args.at_once), start=1):
+    for number, (row, heard) in enumerate(side_by_side(talks, args.at_once, stop), start=1):
         carried.append((row, heard))
         say(f"link: {number} of {len(talks)}, {row['path']}, {row['codec']}")
     # Not meanwhile: to judge takes what computing time there is.
     result["rows"] += [bench.judge(*each) for each in carried]
 
 
-def side_by_side(works: Sequence[Callable[[], T]], at_once: int) -> Iterator[T]:
+def side_by_side(
+    works: Sequence[Callable[[], T]], at_once: int, stop: threading.Event
+) -> Generator[T, None, None]:
     """Yields the results of ``works`` in order, so many running at a time. After an error or Ctrl-C
-    those under way end, and no other begins."""
+    ``stop`` is set, by which those under way end, and no other begins."""
     with ThreadPoolExecutor(at_once) as pool:
         jobs = [pool.submit(work) for work in works]
         try:
             for job in jobs:
                 yield job.result()
         except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             if any(job.running() for job in jobs):
-                say("link: ending when the talks under way have ended")
+                say("link: ending the talks under way")
             raise
 
 
@@ -148,15 +153,17 @@ class _Bench:
         self._codecs[key] = self._wrong(Heard(sound, 0.0, times), alone)
 
     def carry(
-        self, name: str, path: Conditions, key: str, contender: Contender
+        self, name: str, path: Conditions, key: str, contender: Contender, stop: threading.Event
     ) -> tuple[dict[str, Any], Any]:
-        """The talk over a path; None, with the reason in the row, where it does not come about."""
+        """The talk over a path; None, with the reason in the row, where it does not come about, or
+        is told to ``stop``."""
         from benchmarks.link.runs import carry
 
         row = {"path": path.name, "key": name, "codec": contender.name, "codec_key": key,
                "outages": path.outages}  # fmt: skip
         try:
-            return row, carry(name, path, contender, self._talk.audio, self._seed, self._side)
+            said = self._talk.audio
+            return row, carry(name, path, contender, said, self._seed, self._side, stop)
         except (ValueError, OSError) as error:
             return {**row, "failed": reason(error)}, None
 

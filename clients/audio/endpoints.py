@@ -53,10 +53,17 @@ class Sink(Protocol):
 
     def start(self) -> None: ...
 
-    def play(self, samples: np.ndarray, surplus: int = 0, *, fills: bool = False) -> float | None:
-        """Take a packet (n,); seconds until its first sample is heard, None for a file. ``fills``:
-        made up in place of what did not come; ``surplus``: so many samples made up before have to
-        give way."""
+    def play(
+        self,
+        samples: np.ndarray,
+        surplus: int = 0,
+        *,
+        fills: bool = False,
+        pause: bool = False,
+    ) -> float | None:
+        """Take a packet (n,); seconds until its first sample is heard, None for a file. ``pause``:
+        nobody speaks in it; ``fills``: made up in place of what did not come; ``surplus``: so many
+        samples made up before have to give way."""
 
     async def drain(self) -> None:
         """Everything has been taken; wait until it has been heard."""
@@ -105,7 +112,14 @@ class FileSink:
     def start(self) -> None:
         pass
 
-    def play(self, samples: np.ndarray, surplus: int = 0, *, fills: bool = False) -> float | None:
+    def play(
+        self,
+        samples: np.ndarray,
+        surplus: int = 0,
+        *,
+        fills: bool = False,
+        pause: bool = False,
+    ) -> float | None:
         self._writer.write(samples)
         return None
 

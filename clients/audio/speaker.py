@@ -52,16 +52,24 @@ class Speaker:
     def start(self) -> None:
         start_stream(self._stream, "output", self.name)
 
-    def play(self, samples: np.ndarray, surplus: int = 0, *, fills: bool = False) -> float:
+    def play(
+        self,
+        samples: np.ndarray,
+        surplus: int = 0,
+        *,
+        fills: bool = False,
+        pause: bool = False,
+    ) -> float:
         """Take a packet (n,) at 16 kHz; returns the seconds until its first sample is heard.
-        ``fills``, ``surplus`` (at 16 kHz): see :meth:`PlayoutBuffer.push`.
+        ``fills``, ``pause``, ``surplus`` (at 16 kHz): see :meth:`PlayoutBuffer.push`.
 
         Raises DeviceError if the device went away."""
         now = time.monotonic()
         if self._finished or self._heartbeat.lost(now):
             raise lost("output", self.name)
         surplus = round(surplus * self._shape.rate / SAMPLE_RATE)
-        wait = self._playout.push(self._resampler.push(samples), now, surplus, fills=fills)
+        changed = self._resampler.push(samples)
+        wait = self._playout.push(changed, now, surplus, fills=fills, pause=pause)
         return wait + self._resampler.delay + self._device_delay
 
     async def drain(self) -> None:

@@ -20,13 +20,11 @@ from clients.library.events import Answered as Answered
 from clients.library.events import Ended as Ended
 from clients.library.events import Event as Event
 from clients.library.events import Opened as Opened
+from clients.library.incoming import IncomingCodes
 from clients.library.packets import (
     AudioPacket,
-    CodesPacket,
-    LostPacket,
     Packet,
     PausePacket,
-    Times,
     VoicePacket,
     WireCount,
 )
@@ -36,9 +34,7 @@ from clients.library.unacknowledged import SAMPLE_BYTES, Unacknowledged
 from clients.library.wire import ClientWire
 from facodec.config import HOP, MIN_LAYERS
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of, need_model
-from facodec.link.repair import widened
 from streaming.wire import protocol
-from streaming.wire.assembly import Assembly, Piece
 from streaming.wire.belonging import BOTH_ENDS
 from streaming.wire.protocol import (
     Audio,
@@ -52,7 +48,6 @@ from streaming.wire.protocol import (
     Noise,
     Presence,
     Ready,
-    Repeat,
     ServerMessage,
     Voice,
 )
@@ -100,8 +95,8 @@ class ClientSession:
         """Frames that were lost with a connection on their way to the server."""
         self.frames_skipped = 0
         """Frames that were lost on their way back."""
-        self._assembly: Assembly | None = None
-        self._last: np.ndarray | None = None
+        self.incoming = IncomingCodes(self._encoding, self._stamps, self.wire)
+        self._layers: int | None = None
 
     @property
     def ready(self) -> Ready:
@@ -146,17 +141,22 @@ class ClientSession:
         codes = codes[: self.hello.layers]
         if len(codes) < max(self.hello.layers, MIN_LAYERS):
             raise ValueError(f"expected {self.hello.layers} layers of codes, got {len(codes)}")
+        fewer = self._layers is not None and self._layers < len(codes)
+        codes = codes[: self._layers] if fewer else codes
         for start in range(0, codes.shape[1], self.ready.limits.max_frames):
             part = codes[:, start : start + self.ready.limits.max_frames]
             count = part.shape[1]
             if self._untold and self._encoding.lossy:  # else it might be taken for a loss
                 yield self._tell_pause()
-            estimate = self._encoding.due_estimate(self._frames_sent)
+            estimate = self._encoding.due_estimate(count)
             if estimate is not None:
                 yield self._message(estimate)
             stamp = self._stamps.stamp(captured) if self._encoding.stamps_codes() else None
             data, repeat = self._encoding.pack(part), self._encoding.repeat(self._frames_sent, part)
-            yield self._message(Codes(self._frames_sent, count, data, stamp, repeat=repeat))
+            layers = self._layers if fewer else None
+            yield self._message(
+                Codes(self._frames_sent, count, data, stamp, repeat=repeat, layers=layers)
+            )
             self._frames_sent += count
             self._untold, self._is_paused = 0, False
 
@@ -164,6 +164,16 @@ class ClientSession:
     def pauses(self) -> bool:
         """Whether frames may be left out where nobody speaks."""
         return self._encoding.pauses
+
+    @property
+    def may_leave_out_detail(self) -> bool:
+        """Whether :meth:`leave_out_detail` changes anything."""
+        return self._encoding.fewer_layers and self.hello.layers > MIN_LAYERS
+
+    def leave_out_detail(self, *, leave: bool) -> None:
+        """From here on packets of codes hold prosody and content alone, or all layers again, where
+        that was agreed."""
+        self._layers = MIN_LAYERS if leave and self.may_leave_out_detail else None
 
     def pause(self, frames: int, noise: bytes = b"") -> Iterator[bytes]:
         """Messages that frames are left out. ``noise``: how they sound
@@ -226,7 +236,7 @@ class ClientSession:
         if isinstance(message, Audio):
             self.wire.sound_bits_up += 8 * len(message.data)
         elif isinstance(message, Codes):
-            self.wire.codes_bits_up += codes_bits(message, self.hello.layers)
+            self.wire.codes_bits_up += codes_bits(message, message.layers or self.hello.layers)
         return data
 
     # ------------------------------------------------------------------- after a lost connection
@@ -285,9 +295,9 @@ class ClientSession:
         if isinstance(message, Done):
             self.totals = message
             return [*self.settled(arrived, ended=True), Ended(message)]
-        if self._assembly is not None and isinstance(message, (Codes, Noise)):
+        if self._encoding.lossy and isinstance(message, (Codes, Noise)):
             with self._valid():
-                self._assembly.put(message, arrived)
+                self.incoming.put(message, arrived)
             return self.settled(arrived)
         with self._valid():
             events = (self._left_out(message), self._packet(message, arrived))
@@ -296,30 +306,12 @@ class ClientSession:
     def settled(self, now: float, *, ended: bool = False) -> list[Event]:
         """Returns codes of a lossy way that are in order by now, or in place of lost ones; all
         where it has ``ended``. Raises like :meth:`receive`."""
-        if self._assembly is None:
-            return []
-        pieces = self._assembly.flush() if ended else self._assembly.take(now)
         with self._valid():
-            return [self._settled(piece, now) for piece in pieces]
+            return list(self.incoming.settled(now, ended=ended))
 
     def patience(self, now: float) -> float | None:
         """Seconds until :meth:`settled` may return more though nothing comes; None: never."""
-        return None if self._assembly is None else self._assembly.wait(now)
-
-    def _settled(self, piece: Piece, now: float) -> Packet:
-        message = piece.message
-        if isinstance(message, Codes):
-            packet = self._codes(message, now)
-            self._last = packet.codes[:, -1]
-            return packet
-        if isinstance(message, Repeat):
-            essence = self._encoding.unpack_repeat(message)
-            codes = belonging(widened(essence, self._last, self.ready.layers), self.identity)
-            self._last = codes[:, -1]
-            return CodesPacket(piece.first, codes, Times(now), repaired=True)
-        if isinstance(message, Noise):
-            return PausePacket(piece.first, piece.count, message.data)
-        return LostPacket(piece.first, piece.count)
+        return self.incoming.patience(now)
 
     @contextmanager
     def _valid(self) -> Iterator[None]:
@@ -360,7 +352,7 @@ class ClientSession:
         self._ready, self._identity = ready, theirs
         self._encoding.agree(ready)
         self._frames_read = ready.first or 0
-        self._assembly = Assembly(self._frames_read) if self._encoding.lossy else None
+        self.incoming.begin(ready.layers, theirs, self._frames_read)
         return Opened(ready)
 
     def _left_out(self, message: ServerMessage) -> PausePacket | None:
@@ -387,14 +379,8 @@ class ClientSession:
             samples = protocol.pcm_from_bytes(message.data, self.hello.pcm)
             return AudioPacket(message.seq, samples, self._stamps.times(message.stamps, arrived))
         if isinstance(message, Codes):
-            return self._codes(message, arrived)
+            return self.incoming.packet(message, arrived)
         if isinstance(message, Voice):
             timbre = belonging(message.vector(), self.identity)
             return VoicePacket(timbre, message.is_exact, message.alike)
         return None
-
-    def _codes(self, message: Codes, arrived: float) -> CodesPacket:
-        self.wire.codes_bits_down += codes_bits(message, self.ready.layers)
-        codes = self._encoding.unpack(message.data, self.ready.layers, message.n)
-        codes = belonging(codes, self.identity)
-        return CodesPacket(message.seq, codes, self._stamps.times(message.stamps, arrived))

@@ -15,11 +15,13 @@ from functools import partial
 from types import TracebackType
 
 import numpy as np
+from websockets.exceptions import ConnectionClosed
 
-from clients.errors import UsageError
+from clients.errors import ConnectError, ConnectionLost, UsageError
 from clients.library.addresses import check_address, is_quic
 from clients.library.certificates import client_context
 from clients.library.packets import WireCount
+from clients.library.refusals import explain_early_close
 from clients.library.session import Session
 from clients.library.socket import OPEN_TIMEOUT, open_socket
 from clients.options import DEFAULT_URL
@@ -70,15 +72,16 @@ class connect:
     wire, which a server of ``facodec.v1`` does not know: short voices, packets for one with stamps,
     what makes packets of codes smaller, whether frames may be left out where nobody speaks, to be
     sent and to be read (:class:`clients.library.packets.PausePacket`), and how many packets of
-    codes later one repeats what matters of it. ``datagrams``: over ``quic://``, whether codes go in
-    datagrams, some of which are lost (:class:`clients.library.packets.LostPacket`). ``replay``: the
-    session goes on over another connection where this one is lost (not over ``quic://``, which
-    itself lasts), after which ``all`` that was lost is sent again, or only the ``newest`` of live
-    sound; None: it ends with its connection. ``tell``: gets a sentence when that happens. ``live``:
-    of a room the newest is worth most, and what the link does not take in time is not sent. ``ca``:
-    file with the certificates to trust for ``wss://`` and ``quic://``, by default the system's. The
-    other options are those of
-    :class:`streaming.wire.protocol.Hello`.
+    codes later one repeats what matters of it. ``fewer_layers``: packets of codes may come, and be
+    sent, without detail where a link is slow (:attr:`CodesPacket.layers`). ``datagrams``: over
+    ``quic://``, whether codes go in datagrams, some of which are lost
+    (:class:`clients.library.packets.LostPacket`). ``replay``: the session goes on over another
+    connection where this one is lost (not over ``quic://``, which itself lasts), after which
+    ``all`` that was lost is sent again, or only the ``newest`` of live sound; None: it ends with
+    its connection. ``tell``: gets a sentence when that happens. ``live``: of a room the newest is
+    worth most, and what the link does not take in time is not sent. ``ca``: file with the
+    certificates to trust for ``wss://`` and ``quic://``, by default the system's. The other options
+    are those of :class:`streaming.wire.protocol.Hello`.
 
     Raises ConnectError (ServerUnreachable, ServerFull, NotAuthorized, WrongProtocol) when no
     session comes about, ServerError when the server refuses what was asked for, UsageError for a
@@ -114,6 +117,7 @@ class connect:
         tell: Callable[[str], None] | None = None,
         live: bool = False,
         redundancy: int | None = None,
+        fewer_layers: bool = False,
         datagrams: bool = True,
         ready_timeout: float | None = OPEN_TIMEOUT,
         wire: WireCount | None = None,
@@ -153,6 +157,7 @@ class connect:
             pauses=pauses or None,
             live=live or None,
             redundancy=redundancy,
+            fewer_layers=fewer_layers or None,
             replay=None if is_quic(url) else replay,
         )
 
@@ -165,10 +170,21 @@ class connect:
         )
         try:
             await self._session.start(self._ready_timeout)
-        except BaseException:
+        except BaseException as error:
             await self._session.close()
+            if (refusal := self._refusal(error)) is not None:
+                raise refusal from error
             raise
         return self._session
+
+    def _refusal(self, error: BaseException) -> ConnectError | None:
+        """The refusal that an error before ``ready`` comes from, if any: over QUIC a connection is
+        there before the server says whether it may be."""
+        closed = error.__cause__
+        if not isinstance(error, ConnectionLost) or not isinstance(closed, ConnectionClosed):
+            return None
+        told = closed.rcvd
+        return None if told is None else explain_early_close(self._url, told.code, told.reason)
 
     async def __aexit__(
         self,

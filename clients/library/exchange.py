@@ -139,6 +139,16 @@ class Exchange:
         return self._state.frames_skipped
 
     @property
+    def frames_lost(self) -> int:
+        """Frames that a network lost on their way back, for good."""
+        return self._state.incoming.lost
+
+    @property
+    def frames_repaired(self) -> int:
+        """Frames that it lost, and that were filled from a repeat."""
+        return self._state.incoming.repeated
+
+    @property
     def publisher_is_away(self) -> bool:
         """Whether the connection of the publisher that is listened to is lost."""
         return self._presence is not None and self._presence.publisher == "away"

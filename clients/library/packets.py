@@ -35,13 +35,15 @@ class AudioPacket:
 
 @dataclass(frozen=True, eq=False)
 class CodesPacket:
-    """Codes int64 (K, n) from frame ``seq`` on. ``repaired``: the packet was lost, and these are
-    the repeat of its first three codes; what is beyond them was held from before."""
+    """Codes int64 (K, n) from frame ``seq`` on. ``layers``: that came, where these are fewer; what
+    is beyond them was held from before. ``repaired``: the packet was lost, and these are the repeat
+    of its first three."""
 
     seq: int
     codes: np.ndarray
     times: Times
     repaired: bool = False
+    layers: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

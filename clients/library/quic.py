@@ -14,7 +14,7 @@ from aioquic.quic.packet import QuicErrorCode
 from clients.errors import ConnectError, ServerUnreachable
 from clients.library.addresses import check_address, without_secrets
 from clients.library.certificates import client_context
-from clients.library.refusals import explain_failure
+from clients.library.refusals import explain_early_close, explain_failure
 from streaming.wire.protocol import COMPACT_SUBPROTOCOL
 from streaming.wire.quic import FRAME_SIZE, IDLE, LOGGER, WINDOW, QuicSocket
 
@@ -92,6 +92,10 @@ def _explained(
     place, told = without_secrets(url), None if made is None else made.terminated
     if told is None or not isinstance(error, ConnectionError):
         return explain_failure(url, None, error)
+    if told.frame_type is None:
+        refusal = explain_early_close(url, told.error_code, told.reason_phrase)
+        if refusal is not None:
+            return refusal
     if told.error_code - QuicErrorCode.CRYPTO_ERROR in CERTIFICATE_ALERTS:
         return ServerUnreachable(
             f"the server at {place} does not prove that it is the right one "

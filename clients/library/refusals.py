@@ -21,8 +21,12 @@ from clients.errors import (
 from clients.library.addresses import without_secrets
 from clients.options import DEFAULT_URL
 from streaming.wire.protocol import VERSIONS
+from streaming.wire.refusal import read_close_reason
 
 USUAL_PORT = urlsplit(DEFAULT_URL).port
+REFUSALS = range(400, 600)
+"""Codes of closes that are HTTP statuses, over QUIC in place of an answer to the upgrade."""
+LONGEST_SENTENCE = 200
 NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 """OpenSSL's reasons, of its versions, where what answers speaks no TLS."""
 
@@ -37,9 +41,25 @@ def explain_handshake(url: str, error: InvalidHandshake) -> ConnectError:
         return WrongProtocol(f"what answers at {url} is no facodec server ({error})")
     response = error.response
     says = _body(response.body or b"")
-    status = response.status_code
+    return explain_status(
+        url, response.status_code, says, _seconds(response.headers.get("Retry-After"))
+    )
+
+
+def explain_early_close(url: str, code: int, reason: str) -> ConnectError | None:
+    """The refusal of a connection over QUIC as the exception that fits it, by code and reason of
+    its close; None for a close that is no refusal."""
+    if code not in REFUSALS:
+        return None
+    sentence, advice = read_close_reason(reason)
+    says = f" ({sentence.rstrip('.')[:LONGEST_SENTENCE]})" if sentence else ""
+    return explain_status(without_secrets(url), code, says, _seconds(advice))
+
+
+def explain_status(url: str, status: int, says: str, advice: float | None) -> ConnectError:
+    """A refusal by its HTTP status. ``url``: without secrets; ``says``: the server's sentence, in
+    brackets; ``advice``: seconds to wait that it names."""
     if status == 503:
-        advice = _seconds(response.headers.get("Retry-After"))
         later = f"try again in {advice:g} s" if advice is not None else "try again later"
         return ServerFull(f"the server at {url} is full{says}: {later}, or use another", advice)
     if status == 401:
@@ -49,7 +69,6 @@ def explain_handshake(url: str, error: InvalidHandshake) -> ConnectError:
     if status == 403:
         return Forbidden(f"the server at {url} does not let this client in{says}")
     if status == 429:
-        advice = _seconds(response.headers.get("Retry-After"))
         return ServerFull(
             f"the server at {url} wants this address to wait{says}: try again "
             + (f"in {advice:g} s" if advice is not None else "later"),
@@ -113,8 +132,6 @@ def explain_close(error: ConnectionClosed) -> str:
     says = f": {reason}" if reason else ""
     if code == 1001:
         return f"the server is shutting down{says}"
-    if code in (429, 503):  # before the hello, over QUIC
-        return f"the server is full{says}: try again later, or use another"
     if code == 1013:
         return f"the server is overloaded{says}; try again later"
     return f"the server closed the connection (code {code}{says})"
@@ -134,7 +151,7 @@ def _body(data: bytes | bytearray) -> str:
     if isinstance(fields, dict):
         text = str(fields.get("message") or fields.get("error") or "")
     first = text.splitlines()[0].rstrip(".") if text else ""
-    return f" ({first[:200]})" if first else ""
+    return f" ({first[:LONGEST_SENTENCE]})" if first else ""
 
 
 def _seconds(text: str | None) -> float | None:

@@ -45,6 +45,21 @@ class Session(Exchange):
         """Whether frames may be left out where nobody speaks."""
         return self._state.pauses
 
+    @property
+    def may_leave_out_detail(self) -> bool:
+        """Whether packets of codes may hold prosody and content alone."""
+        return self._state.may_leave_out_detail
+
+    def leave_out_detail(self, *, leave: bool) -> None:
+        """From here on codes are sent without their detail, three of each frame, or all again;
+        nothing changes where :attr:`may_leave_out_detail` does not hold."""
+        self._state.leave_out_detail(leave=leave)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether packets of up to 8 frames are repeated in part."""
+        return self.ready.redundancy is not None
+
     async def send_pause(self, frames: int, noise: bytes = b"") -> None:
         """Leave out frames, where :attr:`pauses` holds. ``noise``: how they sound
         (:class:`facodec.link.comfort.Description`), empty where that is as before."""

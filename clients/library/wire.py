@@ -46,6 +46,8 @@ class ClientWire:
         self._since_stamp = STAMP_EVERY
         self.pauses = False
         """Whether frames may be left out where nobody speaks."""
+        self.fewer_layers = False
+        """Whether packets of codes may leave out detail."""
 
     def hello(self, hello: Hello) -> Hello:
         """The hello, with what only this wire knows."""
@@ -60,6 +62,7 @@ class ClientWire:
             self._voices = VoiceBudget()
             self._framing.compact_voices = True
         self.pauses = bool(ready.pauses)
+        self.fewer_layers = bool(ready.fewer_layers)
         if ready.redundancy is not None:
             self._repeats = Repeats(ready.redundancy)
 
@@ -99,9 +102,9 @@ class ClientWire:
         self._voices.wish(Timbre(vector, exact=False))
         return False
 
-    def due_estimate(self, frame: int) -> Voice | None:
-        """The estimate that is to go before this frame."""
-        due = None if self._voices is None else self._voices.due(frame)
+    def due_estimate(self, frames: int) -> Voice | None:
+        """The estimate that is to go before a packet of so many frames."""
+        due = None if self._voices is None else self._voices.due(frames)
         return None if due is None else Voice.estimate(due.vector)
 
     @staticmethod

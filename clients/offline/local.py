@@ -26,7 +26,7 @@ from facodec.streams.converter import Conversion, Converted, ConverterLine
 from facodec.streams.lanes import prepare_thread
 from facodec.streams.lines import NEUTRAL, DecoderLine
 from facodec.streams.talkers import Heard, Spoken, TalkerLine
-from streaming.wire.media import Frames, Media, Pause, Repaired, Sound, Timbre
+from streaming.wire.media import Frames, Media, Pause, Reduced, Sound, Timbre
 from streaming.wire.session import REMEMBERED
 
 T = TypeVar("T")
@@ -192,7 +192,8 @@ class LocalDecoder:
             return Pause(packet.seq, packet.frames, self._newest, MIN_LAYERS, None)
         if isinstance(packet, LostPacket):
             return self._concealed(packet)
-        frames = (Repaired if packet.repaired else Frames)(packet.codes)
+        known = packet.layers
+        frames = Frames(packet.codes) if known is None else Reduced(packet.codes, known)
         self._newest.append(frames)
         return frames
 

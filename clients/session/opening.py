@@ -57,6 +57,7 @@ def opening(
         live=wanted.hears_live,
         pauses=local is not None and wanted.may_pause and voicing.role != "convert",
         redundancy=wanted.repeats,
+        fewer_layers=local is not None and not wanted.fast,
         datagrams=not wanted.fast,
         # Of what is spoken now only the newest is worth hearing after an outage.
         replay="all" if wanted.fast else "newest",

@@ -21,6 +21,22 @@ SOON = 0.005
 within the margin of the playout, so that no gap is heard while they are decoded."""
 
 
+BRIEF = 4
+"""Frames from which it is worth it to begin a pause in a block: to tell of it takes as
+much as these."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Frames in a row that are sent, ``codes`` (K, n), or left out, None. ``after``: frames of the
+    same block after them; ``noise``: what is to be told of those left out."""
+
+    codes: np.ndarray | None
+    frames: int
+    after: int = 0
+    noise: bytes = b""
+
+
 class SpeechGate:
     """Says which frames made here are worth sending."""
 
@@ -30,24 +46,46 @@ class SpeechGate:
 
         self._activity, self._describer = VoiceActivity(), Describer()
         self._samples = np.zeros(0, np.float32)
+        self._pauses = False
 
     def hear(self, samples: np.ndarray) -> None:
         """Samples (n,) whose frames are still to come."""
         self._samples = np.concatenate([self._samples, samples])
 
-    def judge(self, codes: np.ndarray) -> tuple[bool, bytes]:
-        """Whether to send the next frames, codes (K, n), as there is speech in one of them; and
-        if not, what is to be told of the noise in them, empty where it is as before."""
+    def judge(self, codes: np.ndarray) -> list[Run]:
+        """Splits the next frames, codes (K, n): all from the first in which there is speech to the
+        last are to be sent; of the others the noise is to be told, nothing where it is as before.
+        """
         count = codes.shape[1]
         heard, self._samples = self._samples[: count * HOP], self._samples[count * HOP :]
         hops = np.pad(heard, (0, count * HOP - len(heard))).reshape(count, HOP)
-        active, powers = False, []
+        active, told = [], []
         for hop, prosody in zip(hops, codes[0].tolist(), strict=True):
-            active = self._activity.push(hop, prosody) or active
-            powers.append(self._activity.powers)
-        told = [self._describer.push(each, active) for each in powers]
-        described = [each for each in told if each is not None]
-        return active, described[-1].to_bytes() if described else b""
+            active.append(self._activity.push(hop, prosody))
+            told.append(self._describer.push(self._activity.powers, active[-1]))
+        begin, end = self._bounds(active)
+        noise = [b"" if each is None else each.to_bytes() for each in told]
+        self._pauses = end < count
+        parts = [(0, begin, False), (begin, end, True), (end, count, False)]
+        return [
+            Run(
+                codes[:, first:last] if sent else None,
+                last - first,
+                count - last,
+                b"" if sent else next(filter(None, reversed(noise[first:last])), b""),
+            )
+            for first, last, sent in parts
+            if last > first
+        ]
+
+    def _bounds(self, active: list[bool]) -> tuple[int, int]:
+        """The first frame that is sent, and the first after the last."""
+        count = len(active)
+        if not any(active):
+            return count, count
+        begin, end = active.index(True), count - active[::-1].index(True)
+        begin = begin if self._pauses or begin >= BRIEF else 0
+        return begin, end if count - end >= BRIEF else count
 
 
 class Filling(PausePacket):

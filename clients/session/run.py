@@ -19,13 +19,13 @@ from clients.audio.microphone import Block
 from clients.errors import ClientError, ConnectionLost
 from clients.library.addresses import without_secrets
 from clients.library.connection import Session, connect
-from clients.library.packets import AudioPacket, CodesPacket
+from clients.library.packets import AudioPacket, CodesPacket, PausePacket
 from clients.library.reconnect import keep_connected
 from clients.session.controls import Choice, Controls
 from clients.session.live_options import LiveOptions
 from clients.session.losses import Losses
 from clients.session.opening import opening
-from clients.session.pausing import Filling, Piece, SpeechGate, Surplus, paced
+from clients.session.pausing import Filling, Piece, Run, SpeechGate, Surplus, paced
 from clients.session.shaping import Shaping
 from clients.session.status import Progress, Reporter, Sampler
 from clients.session.stopping import until_stopped
@@ -33,7 +33,7 @@ from clients.session.talkers import SourceTalker
 from clients.session.tape import Tape
 from clients.session.uplink import Uplink
 from clients.session.voicing import Voicing
-from facodec.config import HOP
+from facodec.config import HOP, SAMPLE_RATE
 from streaming.wire.protocol import Done
 
 if TYPE_CHECKING:
@@ -323,11 +323,13 @@ class LiveRun:
                 await self._send_frames(uplink, item.codes, captured)
 
     async def _send_frames(self, uplink: Uplink, codes: np.ndarray, captured: float | None) -> None:
-        speech, noise = (True, b"") if self._gate is None else self._gate.judge(codes)
-        if speech:
-            await uplink.send_codes(codes, captured)
-        else:
-            await uplink.send_pause(codes.shape[1], noise)
+        whole = [Run(codes, codes.shape[1])]
+        for run in whole if self._gate is None else self._gate.judge(codes):
+            if run.codes is None:
+                await uplink.send_pause(run.frames, run.noise)
+            else:
+                spoken = None if captured is None else captured - run.after * HOP / SAMPLE_RATE
+                await uplink.send_codes(run.codes, spoken)
 
     async def _receive(self, session: Session) -> Done | None:
         decoder = None
@@ -349,7 +351,7 @@ class LiveRun:
             self._surplus = packet.frames * HOP
             return
         if self._losses is not None:
-            self._shaping.skipped(HOP * self._losses.count_down())
+            self._shaping.skipped(HOP * self._losses.count_down(packet))
         if self._tape is not None:
             self.progress.samples_out += self._tape.take(packet)
             return
@@ -360,7 +362,7 @@ class LiveRun:
             samples, computing = computed.sound, computed.seconds
         else:
             return
-        wait = self._play(samples, fills=isinstance(packet, Filling))
+        wait = self._play(samples, packet)
         if isinstance(packet, (AudioPacket, CodesPacket)) and not self._options.fast:
             self.progress.ledger.book(
                 packet.times,
@@ -371,11 +373,14 @@ class LiveRun:
                 computes=self._local is not None,
             )
 
-    def _play(self, samples: np.ndarray, *, fills: bool = False) -> float | None:
+    def _play(self, samples: np.ndarray, packet: Piece | None = None) -> float | None:
         surplus, self._surplus = self._surplus, 0
         self.progress.samples_out += len(samples) - surplus
         shaped = self._shaping.to_hear(samples, surplus)
-        return self._sink.play(shaped, surplus, fills=fills) if self._sink is not None else None
+        if self._sink is None:
+            return None
+        fills, pause = isinstance(packet, Filling), isinstance(packet, PausePacket)
+        return self._sink.play(shaped, surplus, fills=fills, pause=pause)
 
     async def _show_status(self) -> None:
         sampler = Sampler(self.progress)

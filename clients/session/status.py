@@ -108,7 +108,7 @@ class Snapshot:
             *([self.trouble] if self.trouble else []),
             self._media(),
             f"lag {self.lag_ms:.0f} ms",
-            f"underruns {self.underruns}",
+            "  ".join(filter(None, (f"underruns {self.underruns}", losses(self.link)))),
             f"wire {self.up_kbps:.1f}/{self.down_kbps:.1f} kbit/s",
             f"with headers {self._all(0):.0f}/{self._all(1):.0f}",
             f"sum {self.brief}",
@@ -249,6 +249,12 @@ class Reporter:
         print(json.dumps(value), file=self._out, flush=True)
 
 
+def losses(link: dict[str, int]) -> str:
+    """Frames that a network has lost and what became of them; empty where it has lost none."""
+    told = [f"{link[key]} {key}" for key in ("repaired", "concealed", "lost") if link.get(key)]
+    return ", ".join(told)
+
+
 def frames(samples: int) -> int:
     """Number of frames that so many samples take; a part of one counts."""
     return -(-samples // HOP)
@@ -300,11 +306,15 @@ def totals(progress: Progress, now: float) -> str:
             }
             parts = [f"{part / 1000 / speech:.1f} {name}" for name, part in each.items() if part]
             lines.append(f"kbit/s {way:<6}{', '.join(parts)}")
-    if progress.link.steps or progress.link.dropped:
+    link = progress.link
+    if link.steps or link.dropped or link.reduced or link.reduced_in:
         lines.append(
-            f"link         too slow: {progress.link.dropped} frames dropped, "
-            f"packets made longer {progress.link.steps} times"
+            f"link         too slow: packets made smaller or longer {link.steps} times, "
+            f"{link.reduced} frames sent and {link.reduced_in} heard without detail, "
+            f"{link.dropped} dropped"
         )
+    if lost := losses(link.as_dict()):
+        lines.append(f"losses       {lost} frames")
     if progress.link.returns:
         lines.append(f"connection   lost and there again {progress.link.returns} times")
     if progress.playout is not None:

@@ -9,6 +9,8 @@ export const DEFAULTS = {
 const SILENT = 1e-3;
 const CAUGHT_UP = 5;
 const LONGEST_PERIOD = 0.01;
+const PART = 0.05;
+const MOST_LOWS = 256;
 
 class SampleRing {
   level = 0;
@@ -66,7 +68,6 @@ export class PlayoutBuffer {
   counters = { underruns: 0, concealed: 0, overruns: 0, dropped: 0, cut: 0, repeated: 0 };
   #set; #fade; #ring; #reserve; #ramp;
   #packet = 0;
-  #level = 0;
   #lows; #settledLows; #briefLows;
   #hurryUntil = -Infinity;
   #underrunsSeen = 0;
@@ -136,20 +137,16 @@ export class PlayoutBuffer {
     this.#packet = count;
     if (late) {
       if (late <= this.#samples(this.#set.slight) && !isLonger) {
-        const ceiling = this.#samples(this.#set.reserve + this.#set.slight);
+        const ceiling = this.#samples(this.#set.reserve + this.#set.growth);
         this.#reserve = Math.min(this.#reserve + this.#samples(this.#set.growth), ceiling);
       }
       this.#relaxAt = now + this.#set.forget;
       this.#hurryUntil = now + this.#set.hurry;
       this.#restartLows(now);
     } else if (this.#playing) {
-      const rise = this.#ring.level - this.#level;
-      this.#level = this.#ring.level;
-      if (now < this.#hurryUntil && rise >= this.#samples(this.#set.near)) this.#restartLows(now);
       for (const lows of this.#allLows) lows.note(this.#ring.level, now);
       this.#relax(now);
     } else {
-      this.#level = 0;
       this.#restartLows(now);
     }
   }
@@ -159,7 +156,7 @@ export class PlayoutBuffer {
   }
 
   #restartLows(now) {
-    for (const lows of this.#allLows) lows.restart(now);
+    for (const lows of this.#allLows) lows.restart(now, this.#reserve);
   }
 
   #shiftLows(change) {
@@ -190,18 +187,39 @@ export class PlayoutBuffer {
     const overlap = this.#samples(this.#set.overlap);
     const shortest = this.#samples(this.#set.shortestSplice);
     const isSilent = samples.every((sample) => Math.abs(sample) < SILENT);
-    if (samples.length < overlap + shortest || (now < this.#nextSplice && !isSilent)) {
-      return samples;
-    }
-    const period = Math.max(
-      this.#samples(LONGEST_PERIOD), Math.floor(samples.length / CAUGHT_UP),
-    );
-    const longest = isSilent ? excess : Math.min(excess, period);
-    const changed = shorten(samples, overlap, shortest, longest);
+    // Packets do not come evenly: the pace holds on average.
+    const isEarly = this.#nextSplice - now > samples.length / (2 * this.#set.rate);
+    if (samples.length < overlap + shortest || (isEarly && !isSilent)) return samples;
+    const changed = isSilent
+      ? shorten(samples, overlap, shortest, excess) : this.#shortened(samples, excess);
     const cut = samples.length - changed.length;
     this.counters.cut += cut;
-    this.#nextSplice = now + (CAUGHT_UP * cut) / this.#set.rate;
+    this.#nextSplice = Math.max(now, this.#nextSplice) + (CAUGHT_UP * cut) / this.#set.rate;
     return changed;
+  }
+
+  /** Speech with a period cut out of each part of it, as long as there is too much. */
+  #shortened(samples, excess) {
+    const overlap = this.#samples(this.#set.overlap);
+    const shortest = this.#samples(this.#set.shortestSplice);
+    const size = this.#samples(PART);
+    const out = new Float32Array(samples.length);
+    let [at, end, left] = [0, 0, excess];
+    while (at < samples.length) {
+      const rest = samples.length - at;
+      const part = samples.subarray(at, at + (rest < 2 * size ? rest : size));
+      const shorter = shorten(part, overlap, shortest, Math.min(left, this.#period(part)));
+      left -= part.length - shorter.length;
+      out.set(shorter, end);
+      end += shorter.length;
+      at += part.length;
+    }
+    return out.subarray(0, end);
+  }
+
+  /** Most that is cut out of a packet of speech, or repeated, at once. */
+  #period(samples) {
+    return Math.max(this.#samples(LONGEST_PERIOD), Math.floor(samples.length / CAUGHT_UP));
   }
 
   /** Takes the delay a little nearer to what it should be. */
@@ -215,7 +233,7 @@ export class PlayoutBuffer {
       changed = shorten(samples, overlap, shortest, low - this.#reserve);
       this.counters.cut += samples.length - changed.length;
     } else if (this.#ring.level < Math.min(this.#block, this.#reserve)) {
-      changed = lengthen(samples, overlap, shortest);
+      changed = lengthen(samples, overlap, shortest, this.#period(samples));
       this.counters.repeated += changed.length - samples.length;
     }
     if (changed.length !== samples.length) {
@@ -316,37 +334,41 @@ export class PlayoutBuffer {
   }
 }
 
-/** Lowest level over the last one to one and a half windows. */
+/** Lowest level over the last window. */
 class LowWater {
-  #window; #since; #turn; #lows;
+  #window;
+  #shift = 0;
+  #lows = []; // times and levels, less all changes since: each is higher than those before it
+  #noted = -Infinity;
 
   constructor(window) {
     this.#window = window;
-    this.restart(Infinity);
   }
 
-  restart(now) {
-    this.#since = now;
-    this.#turn = now;
-    this.#lows = [null, null, null];
+  restart(now, level) {
+    this.#lows = [];
+    this.#noted = -Infinity;
+    this.note(level, now);
   }
 
   note(level, now) {
-    this.#since = Math.min(this.#since, now);
-    if (now - this.#turn >= this.#window / 2 || this.#turn === Infinity) {
-      this.#lows = [null, this.#lows[0], this.#lows[1]];
-      this.#turn = now;
+    let low = level - this.#shift;
+    if (now - this.#noted > this.#window && this.#lows.length) {
+      low = Math.min(low, this.#lows[0][1]); // in a pause nothing shows whether less were enough
     }
-    this.#lows[0] = this.#lows[0] === null ? level : Math.min(this.#lows[0], level);
+    while (this.#lows.length && this.#lows.at(-1)[1] >= low) this.#lows.pop();
+    this.#lows.push([now, low]);
+    if (this.#lows.length > MOST_LOWS) this.#lows.shift();
+    this.#noted = now;
   }
 
   minimum(now) {
-    const known = this.#lows.filter((low) => low !== null);
-    return known.length && now - this.#since >= this.#window ? Math.min(...known) : null;
+    while (this.#lows.length > 1 && this.#lows[0][0] <= now - this.#window) this.#lows.shift();
+    return this.#lows.length ? this.#lows[0][1] + this.#shift : null;
   }
 
   shift(change) {
-    this.#lows = this.#lows.map((low) => (low === null ? null : low + change));
+    this.#shift += change;
   }
 }
 
@@ -360,10 +382,11 @@ function shorten(samples, overlap, shortest, most) {
   return out;
 }
 
-function lengthen(samples, overlap, shortest) {
+function lengthen(samples, overlap, shortest, most) {
   const seam = samples.length - overlap;
-  if (seam < shortest) return samples;
-  const lag = bestLag(samples, samples.length - 1, -1, overlap, shortest, seam);
+  const longest = Math.min(most, seam);
+  if (longest < shortest) return samples;
+  const lag = bestLag(samples, samples.length - 1, -1, overlap, shortest, longest);
   const out = new Float32Array(samples.length + lag);
   out.set(samples.subarray(0, seam));
   crossfade(out, seam, samples, seam, seam - lag, overlap);

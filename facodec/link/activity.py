@@ -3,8 +3,9 @@
 Each band's level is held against a floor that follows the noise where there is no speech, and
 hardly rises where there is. What stands out of the floor, in the mean over the bands, is speech;
 for what the bundled model calls voiced, the notion by which the talker's voice is learned
-(:mod:`facodec.bundled.talker`), half of that is enough. After speech the decision holds on,
-longer after longer speech, so that soft ends of words are never cut.
+(:mod:`facodec.bundled.talker`), half of that is enough. What is far softer than the talker's loud
+sounds is no speech. After speech the decision holds on, longer after longer speech, so that soft
+ends of words are never cut; for less where speech is so far above the noise that they are seen.
 """
 
 from __future__ import annotations
@@ -33,8 +34,15 @@ OUTSTANDING, VOICED = 0.12, 0.06
 """Mean over the bands of the dB above the noise that make speech, and voiced speech."""
 LARGEST = 12.0
 """dB that one band counts at most: a tone or a click in one band is not speech."""
+RANGE, VOICED_RANGE = 32.0, 44.0
+"""dB below the loud sounds of who talks at which speech ends, and what is voiced."""
+FORGET, SOFTER, SOFT_FOR, FORGET_SOON = 0.02, 15.0, 40, 0.5
+"""dB that a hop of speech takes off the level of loud sounds; and dB and hops of speech without any
+nearer to it after which that is more, as who talks has moved away or whispers."""
 HANGOVER, LONG_HANGOVER, LONG = 12, 24, 8
 """Hops held after speech, and after more than :data:`LONG` hops of it in a row."""
+SURE, SURE_HANGOVER, SURE_LONG_HANGOVER = 33.0, 4, 8
+"""dB of loud sounds above the noise from which fewer hops are held, and these."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class VoiceActivity:
         self._heard = 0
         self._level: Powers = np.zeros(BANDS)
         self._floor: Powers = np.zeros(BANDS)
+        self._loud = QUIET
+        self._soft = 0
         self._run = 0
         self._held = 0
         self._noise = True
@@ -67,10 +77,18 @@ class VoiceActivity:
         above = self._above(decibel(self.powers))
         voiced = prosody is not None and prosody // LEVELS != UNVOICED
         enough = self._settings.voiced if voiced else self._settings.outstanding
-        loud = float(decibel(self.powers.sum(keepdims=True))[0]) > QUIET
-        speech = loud and above > enough
-        self._noise = not speech
-        return self._hold(speech)
+        level = _level(self.powers)
+        stands_out = level > QUIET and above > enough
+        self._noise = not stands_out
+        if stands_out:
+            self._listen(level)
+        return self._hold(stands_out and level > self._loud - (VOICED_RANGE if voiced else RANGE))
+
+    def _listen(self, level: float) -> None:
+        """Follows the level of loud sounds."""
+        self._soft = 0 if level > self._loud - SOFTER else self._soft + 1
+        step = FORGET if self._soft < SOFT_FOR else FORGET_SOON
+        self._loud = max(self._loud - step, level)
 
     def _above(self, levels: Powers) -> float:
         """Mean over the bands of the dB that levels (8,) stand out of the noise."""
@@ -91,8 +109,15 @@ class VoiceActivity:
     def _hold(self, speech: bool) -> bool:
         if speech:
             self._run += 1
-            self._held = max(self._held, LONG_HANGOVER if self._run > LONG else HANGOVER)
+            sure = self._loud - _level(10.0 ** (self._floor / 10.0)) > SURE
+            short, long = (SURE_HANGOVER, SURE_LONG_HANGOVER) if sure else (HANGOVER, LONG_HANGOVER)
+            self._held = max(self._held, long if self._run > LONG else short)
             return True
         self._run = 0
         self._held -= self._held > 0
         return self._held > 0
+
+
+def _level(powers: Powers) -> float:
+    """dB of mean squares (8,) by band together."""
+    return float(decibel(powers.sum(keepdims=True))[0])

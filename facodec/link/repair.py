@@ -37,12 +37,12 @@ def check_essence_size(size: int, frames: int, coder: FrameCoder | None) -> None
         raise ValueError(f"expected {plain} bytes for a repeat of {frames} frames, got {size}")
 
 
-def widened(essence: Codes, last: NDArray[np.integer] | None, layers: int) -> Codes:
-    """Codes (layers, n) from those of prosody and content (3, n), with the detail of the frame
-    ``last`` (layers,) held; None: no frame came before."""
+def widened(known: Codes, last: NDArray[np.integer] | None, layers: int) -> Codes:
+    """Codes (layers, n) from the first of them (k, n), with the detail of the frame ``last``
+    (layers,) held beyond these; None: no frame came before."""
     held = np.zeros(layers, np.int64) if last is None else last
-    detail = np.repeat(held[MIN_LAYERS:layers, None], essence.shape[1], axis=1)
-    return np.concatenate([essence, detail.astype(np.int64)])
+    detail = np.repeat(held[len(known) : layers, None], known.shape[1], axis=1)
+    return np.concatenate([known, detail.astype(np.int64)])
 
 
 def spoken_on(last: NDArray[np.integer] | None, count: int, *, says_level: bool = True) -> Codes:

@@ -10,88 +10,25 @@ stall is no reason for a larger margin, and what was made up in place of a packe
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-
 import numpy as np
 
-from facodec.config import SAMPLE_RATE
-from streaming.playout.levels import LowWater, MadeUp
+from streaming.playout.levels import Jitter, LowWater, MadeUp
 from streaming.playout.ring import SampleRing
+from streaming.playout.settings import PlayoutCounters as PlayoutCounters
+from streaming.playout.settings import PlayoutSettings as PlayoutSettings
 from streaming.playout.splices import lengthen, shorten
 
 SILENT = 1e-3
 """Largest sample, -60 dB of full scale, of what counts as silence."""
 CAUGHT_UP = 5
 """One of so many samples is left out to play 25 % faster."""
+PART = 0.05
+"""Seconds of a long packet of which one period each is cut out."""
+JITTERS = 3.0
+"""Margin that a pause is shortened to, beyond the reserve, in mean deviations of packets."""
 LONGEST_PERIOD = 0.01
-"""Most that is left out of speech at once in short packets, s: a period of a low voice."""
-
-
-@dataclass(frozen=True)
-class PlayoutSettings:
-    """All times in seconds. ``rate``: samples per second of what is pushed and pulled."""
-
-    rate: int = SAMPLE_RATE
-    reserve: float = 0.015
-    """Seconds that should still wait when the next packet arrives, at the start and at least."""
-    growth: float = 0.015
-    """Added to the reserve each time that a packet came too late by no more than ``slight``."""
-    slight: float = 0.04
-    """Seconds beyond the reserve from which a packet that is late has been held up by a stall:
-    nobody wants so large a margin all the time. The reserve grows by as much at most."""
-    limit: float = 0.5
-    """Most that may wait. Beyond it the oldest samples are dropped and counted as overrun."""
-    calm: float = 1.0
-    """The margin must have been ample for this long before the delay shrinks."""
-    forget: float = 4.0
-    """After this long without a gap, one growth step of the reserve is given back."""
-    settled: float = 0.5
-    """A margin that was ample for this long is too much where it is ``near`` beyond the reserve."""
-    brief: float = 0.25
-    """A margin that was ample for this long is too much where it is ``far`` beyond the reserve, or
-    ``near`` beyond it after a gap; longer than packets come in bunches."""
-    far: float = 0.15
-    """Seconds too many that are skipped at once."""
-    near: float = 0.025
-    """Seconds too many that are caught up with, 25 % faster at most, faster still in silence."""
-    hurry: float = 1.0
-    """Seconds after a gap in which delay is caught up with as soon as it is known."""
-    splice_every: float = 0.04
-    """Least time between two cuts or repeats, so that speech speeds up by 20 % at most."""
-    overlap: float = 0.004
-    shortest_splice: float = 0.0025
-    fade: float = 0.008
-    """Length of the fade to silence when the buffer is empty, and of the fade back in."""
-
-    def __post_init__(self) -> None:
-        if self.rate < 1:
-            raise ValueError(f"expected a positive rate, got {self.rate}")
-        if not 0 <= self.reserve < self.limit:
-            raise ValueError(
-                f"expected a reserve below the limit of {self.limit} s, got {self.reserve} s"
-            )
-
-    def samples(self, seconds: float) -> int:
-        return round(seconds * self.rate)
-
-    def unhurried(self) -> PlayoutSettings:
-        """For sound that nobody waits for: nothing is left out of it to catch up after a stall."""
-        return replace(self, far=2 * self.limit, near=2 * self.limit)
-
-
-@dataclass
-class PlayoutCounters:
-    """Events, and samples they concerned."""
-
-    underruns: int = 0
-    concealed: int = 0
-    overruns: int = 0
-    dropped: int = 0
-    cut: int = 0
-    repeated: int = 0
-
-    def as_dict(self) -> dict[str, int]:
-        return asdict(self)
+"""Most that is left out of speech at once in short packets, or repeated, s: a period of a low
+voice."""
 
 
 class PlayoutBuffer:
@@ -107,8 +44,10 @@ class PlayoutBuffer:
         self._ring = SampleRing(self.settings.samples(self.settings.limit))
         # producer's
         self._reserve = self.settings.samples(self.settings.reserve)
-        self._packet = self._level = 0
+        self._packet = 0
         self._made_up = MadeUp()
+        self._jitter = Jitter(self.settings.slight)
+        self._idle = 0
         self._lows = LowWater(self.settings.calm)
         self._settled_lows = LowWater(self.settings.settled)
         self._brief_lows = LowWater(self.settings.brief)
@@ -145,23 +84,38 @@ class PlayoutBuffer:
     # ------------------------------------------------------------------ producer
 
     def push(
-        self, samples: np.ndarray, now: float, surplus: int = 0, *, fills: bool = False
+        self,
+        samples: np.ndarray,
+        now: float,
+        surplus: int = 0,
+        *,
+        fills: bool = False,
+        pause: bool = False,
     ) -> float:
         """Take a packet (n,) float32 at time ``now`` (s); returns the seconds until it is heard.
 
-        ``fills``: it was made up where nothing came, which tells nothing of the path, and of which
-        nothing is heard but what is wanted. ``surplus``: so many samples that were made up have the
-        place of this packet; those that nobody has heard yet are left out."""
+        ``pause``: it is of a pause, which tells nothing of the path; what is too much of it is left
+        out when speech follows. ``fills``: of one that nobody has told yet; nothing of it is heard
+        but what is wanted. ``surplus``: so many samples that were made up have the place of this
+        packet; those that nobody has heard yet are left out."""
         self._ended = False
         changed = samples
-        if fills:
+        if fills or pause:
             self._note_gap(now, self._late(0))
-            changed = self._wanted(samples)
+            if fills:
+                changed = self._wanted(samples)
+                self._made_up.add(len(samples), len(changed))
+            self._idle += len(changed)
+            self._jitter.restart()
         elif len(samples):  # else it tells nothing
             surplus = self._made_up.take(surplus)
             late = self._late(surplus)
             if surplus:
                 self._give_way(surplus)
+            self._jitter.note(len(samples) / self.settings.rate, now)
+            if self._idle and not late:
+                self._shorten_pause(now)
+            self._idle = 0
             self._watch(len(samples), now, late)
             changed = self._adapted(samples, now)
         stored = self._store(changed)
@@ -190,8 +144,19 @@ class PlayoutBuffer:
             changed = shorten(samples, *self._splice_lengths(), excess)
             self.counters.cut += len(samples) - len(changed)
             self._shift_lows(len(changed) - len(samples))
-        self._made_up.add(len(samples), len(changed))
         return changed
+
+    def _shorten_pause(self, now: float) -> None:
+        """Leaves out what is too much of a pause that is over, at once: silence is not missed."""
+        known, level = self._settled_lows.minimum(now), self._ring.level
+        if not self._playing or level > self._idle:  # speech waits before it
+            return
+        low = level if known is None or self._settled_lows.is_old(now) else min(level, known)
+        spread = min(JITTERS * self._jitter.seconds, self.settings.slight)
+        excess = low - self._reserve - self._samples(spread)
+        if excess >= self._samples(self.settings.shortest_splice):
+            self._skip(excess)
+            self.counters.cut += excess
 
     def _give_way(self, surplus: int) -> None:
         """Leaves out what was made up in place of what comes now. Where the time of it has passed
@@ -207,20 +172,16 @@ class PlayoutBuffer:
         is_longer, self._packet = count >= 2 * self._packet, count
         if late:
             if late <= self._samples(self.settings.slight) and not is_longer:
-                ceiling = self._samples(self.settings.reserve + self.settings.slight)
+                ceiling = self._samples(self.settings.reserve + self.settings.growth)
                 self._reserve = min(self._reserve + self._samples(self.settings.growth), ceiling)
             self._relax_at = now + self.settings.forget
             self._note_gap(now, late)
         elif self._playing:
             # Between packets the level only falls: before a push it is at its lowest.
-            rise, self._level = self._ring.level - self._level, self._ring.level
-            if now < self._hurry_until and rise >= self._samples(self.settings.near):
-                self._restart_lows(now)  # what was held up is still coming in
             for lows in self._all_lows:
                 lows.note(self._ring.level, now)
             self._relax(now)
         else:
-            self._level = 0
             self._restart_lows(now)
 
     def _note_gap(self, now: float, late: int) -> None:
@@ -234,7 +195,7 @@ class PlayoutBuffer:
 
     def _restart_lows(self, now: float) -> None:
         for lows in self._all_lows:
-            lows.restart(now)
+            lows.restart(now, self._reserve)
 
     def _shift_lows(self, change: int) -> None:
         for lows in self._all_lows:
@@ -261,15 +222,36 @@ class PlayoutBuffer:
         """A packet that catches up: 25 % faster on average, silence by as much as there is."""
         overlap, shortest = self._splice_lengths()
         is_silent = float(np.abs(samples).max(initial=0.0)) < SILENT
-        if len(samples) < overlap + shortest or (now < self._next_splice and not is_silent):
+        # Packets do not come evenly: the pace holds on average.
+        early = self._next_splice - now > len(samples) / (2 * self.settings.rate)
+        if len(samples) < overlap + shortest or (early and not is_silent):
             return samples
-        period = max(self._samples(LONGEST_PERIOD), len(samples) // CAUGHT_UP)
-        longest = excess if is_silent else min(excess, period)
-        changed = shorten(samples, overlap, shortest, longest)
+        changed = (
+            shorten(samples, overlap, shortest, excess)
+            if is_silent
+            else self._shortened(samples, excess)
+        )
         cut = len(samples) - len(changed)
         self.counters.cut += cut
-        self._next_splice = now + CAUGHT_UP * cut / self.settings.rate
+        self._next_splice = max(now, self._next_splice) + CAUGHT_UP * cut / self.settings.rate
         return changed
+
+    def _period(self, samples: np.ndarray) -> int:
+        """Most that is cut out of a packet of speech, or repeated, at once."""
+        return max(self._samples(LONGEST_PERIOD), len(samples) // CAUGHT_UP)
+
+    def _shortened(self, samples: np.ndarray, excess: int) -> np.ndarray:
+        """A packet of speech with a period cut out of each part of it, as long as there is too
+        much."""
+        size = self._samples(PART)
+        parts = []
+        while len(samples):
+            end = len(samples) if len(samples) < 2 * size else size
+            part, samples = samples[:end], samples[end:]
+            shorter = shorten(part, *self._splice_lengths(), min(excess, self._period(part)))
+            excess -= len(part) - len(shorter)
+            parts.append(shorter)
+        return np.concatenate(parts)
 
     def _spliced(self, samples: np.ndarray, now: float) -> np.ndarray:
         """A packet that takes the delay a little nearer to what it should be."""
@@ -283,7 +265,7 @@ class PlayoutBuffer:
             self.counters.cut += len(samples) - len(changed)
         elif self._ring.level < min(self._block, self._reserve):
             # One more pull before this packet would have been a gap: stretch in good time.
-            changed = lengthen(samples, overlap, shortest)
+            changed = lengthen(samples, overlap, shortest, self._period(samples))
             self.counters.repeated += len(changed) - len(samples)
         if len(changed) != len(samples):
             self._next_splice = now + self.settings.splice_every

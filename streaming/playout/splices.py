@@ -19,13 +19,15 @@ def shorten(samples: np.ndarray, overlap: int, shortest: int, longest: int) -> n
     return np.concatenate([seam, samples[lag + overlap :]])
 
 
-def lengthen(samples: np.ndarray, overlap: int, shortest: int) -> np.ndarray:
-    """Repeat at least ``shortest`` samples at the end of a packet under a crossfade."""
+def lengthen(samples: np.ndarray, overlap: int, shortest: int, longest: int) -> np.ndarray:
+    """Repeat ``shortest`` to ``longest`` samples at the end of a packet under a crossfade."""
     seam_at = len(samples) - overlap
-    if seam_at < shortest:
+    longest = min(longest, seam_at)
+    if longest < shortest:
         return samples
     ending = samples[seam_at:]
-    lag = _best_lag(ending[::-1], samples[: len(samples) - shortest][::-1], shortest)
+    among = samples[seam_at - longest : len(samples) - shortest]
+    lag = _best_lag(ending[::-1], among[::-1], shortest)
     seam = _crossfade(ending, samples[seam_at - lag : seam_at - lag + overlap])
     return np.concatenate([samples[:seam_at], seam, samples[seam_at - lag + overlap :]])
 

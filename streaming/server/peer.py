@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from facodec.config import MIN_LAYERS
 from streaming.engine.streams import Outcome
-from streaming.server.downlink import way_down
+from streaming.server.downlink import Downlink, way_down
 from streaming.server.ending import Ending
 from streaming.server.gate import Visitor
 from streaming.server.lifetime import Lifetime
@@ -54,7 +53,7 @@ class Peer(Lifetime):
         self._outbox_limit = settings.outbox * FRAMES_PER_SECOND
         self._room_deadline: float | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
-        self._sift: Callable[[Media], Media | None] = lambda item: item
+        self._downlink: Downlink | None = None
         self._progress = asyncio.Event()
         self.wants: Format = "pcm"
 
@@ -290,8 +289,8 @@ class Peer(Lifetime):
     def _watch_link(self) -> None:
         """Keeps what its connection does not take in time from who listens live."""
         if self._session.hello.live and self._link is not None:
-            socket, clock = self._link.socket, self._runtime.clock
-            self._sift = way_down(self._outbox, socket, self.account, clock)
+            socket, clock, hello = self._link.socket, self._runtime.clock, self._session.hello
+            self._downlink = way_down(self._outbox, socket, self.account, clock, hello)
 
     def _leave_room(self, room: Room) -> None:
         hello = self._session.hello
@@ -344,15 +343,16 @@ class Peer(Lifetime):
     def on_media(self, item: Media, stamps: Stamps | None) -> None:
         if self._ending is not None:
             return
-        kept = item if self.is_away else self._sift(item)
-        if kept is None:
-            return
-        self._put_media(kept, stamps)
+        downlink = None if self.is_away else self._downlink
+        for kept in [item] if downlink is None else downlink.take(item):
+            self._put_media(kept, stamps)
         if self._outbox.frames > self._outbox_limit:
             seconds = self._runtime.settings.outbox
             self._drop_slow(ProtocolError("too-slow", f"more than {seconds:g} s behind the room"))
 
     def on_end(self, reason: DoneReason) -> None:
+        for kept in [] if self._downlink is None else self._downlink.flush():
+            self._put_media(kept, None)
         self._finish(reason)
 
     def on_failure(self, error: ProtocolError) -> None:

@@ -22,6 +22,7 @@ from streaming.server.pace import Allowance
 from streaming.server.settings import ServerSettings
 from streaming.wire.protocol import COMPACT_SUBPROTOCOL
 from streaming.wire.quic import FRAME_SIZE, IDLE, LOGGER, WINDOW, QuicSocket
+from streaming.wire.refusal import close_reason
 
 HANDSHAKE_RATE, HANDSHAKE_BURST = 300.0, 150.0
 """Packets of handshakes a second, and at once, that are looked at for all."""
@@ -75,11 +76,6 @@ class QuicPeerSocket(QuicSocket):
     can_break = False
     """A session ends with its connection, which outlives a change of network."""
     ended_in_order = True
-
-    @property
-    def outstanding(self) -> int:
-        """Bytes that wait to be sent."""
-        return self.waiting
 
     def was_acknowledged(self, seconds: float) -> bool:
         """Whether the client's system has acknowledged anything lately, which is not looked at."""
@@ -246,7 +242,8 @@ class QuicDoor:
         refusal = self._refuse(socket.visitor)
         if refusal is not None:
             self._on_refusal(socket.visitor, None, refusal.status, refusal.sentence)
-            socket.end(refusal.status, refusal.sentence)
+            told = close_reason(refusal.sentence, refusal.headers.get("Retry-After"))
+            socket.end(refusal.status, told)
             return
         task = asyncio.get_running_loop().create_task(self._serve(socket))
         self._tasks.add(task)

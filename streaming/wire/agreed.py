@@ -14,8 +14,8 @@ class Agreed:
 
     ``compact``: voices in their short form, by a budget. ``stamp_every``: packets for one with
     stamps. ``coder``: makes packets of codes smaller. ``pauses``: frames may be left out where
-    nobody speaks. ``redundancy``: packets from one of codes to its repeat. ``lossy``: packets of
-    codes may be lost, so that pauses have to be told to their end.
+    nobody speaks. ``redundancy``: packets from one of codes to its repeat. ``fewer_layers``: some
+    may leave out detail. ``lossy``: some may be lost, so that pauses have to be told to their end.
     """
 
     compact: bool = False
@@ -23,6 +23,7 @@ class Agreed:
     coder: FrameCoder | None = None
     pauses: bool = False
     redundancy: int | None = None
+    fewer_layers: bool = False
     lossy: bool = False
 
 
@@ -41,5 +42,6 @@ def agree(
         coder=coder if fits else None,
         pauses=pauses and bool(hello.pauses) and "codes" in hello.formats(),
         redundancy=hello.redundancy if "codes" in hello.formats() else None,
+        fewer_layers=bool(hello.fewer_layers) and "codes" in hello.formats(),
         lossy=lossy,
     )

@@ -1,7 +1,8 @@
 """Media messages of ``facodec.v2``, byte by byte.
 
 The first byte tells the kind: 1 to 80 is codes, and so many frames of them; 0x70 to 0x77 is 1 to 8
-frames with the repeat of earlier ones; 0x80 and above is no media message but a msgpack map.
+frames with the repeat of earlier ones; 0x64 to 0x66 says that codes of fewer layers follow; 0x80
+and above is no media message but a msgpack map.
 Numbers are little-endian, sound lies at a multiple of four bytes, and stamps come last, so that a
 payload may be taken as it lies. docs/protocol.md shows each.
 """
@@ -9,10 +10,10 @@ payload may be taken as it lies. docs/protocol.md shows each.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facodec.bitstream import packed_size
-from facodec.config import MIN_LAYERS, SAMPLE_RATE
+from facodec.config import CODE_LAYERS, MIN_LAYERS, SAMPLE_RATE
 from streaming.wire.messages import (
     MAX_FRAMES_PER_MESSAGE,
     NOISE_BYTES,
@@ -25,6 +26,8 @@ REPEATING, MOST_REPEATED, FURTHEST = 0x70, 8, 255
 """First byte of a message of one frame with a repeat; most frames that have one or are repeated;
 most frames from the first of these to the message's own."""
 AUDIO, ESTIMATE, CHOSEN, NOISE = 0x60, 0x61, 0x62, 0x63
+FEWER = 0x64
+"""First byte before a message of codes of three layers, the next ones before four and five."""
 MSGPACK = 0x80
 """First byte from which on a message is msgpack."""
 SEQ_STEPS = 1 << 15
@@ -48,7 +51,7 @@ _UP, _DOWN = struct.Struct("<H"), struct.Struct("<HBBB")
 class Media:
     """A media message taken apart. ``kind``: :data:`AUDIO`, :data:`NOISE`, or 0 for ``frames``
     frames of codes; ``seq``: the index of its frame, modulo :data:`SEQ_STEPS`; ``repeat``: of
-    frames before them."""
+    frames before them; ``layers``: where these are fewer than the session's."""
 
     kind: int
     frames: int
@@ -56,13 +59,23 @@ class Media:
     data: bytes
     stamps: bytes
     repeat: Repeat | None = None
+    layers: int | None = None
 
 
 def join_codes(
-    frames: int, seq: int, data: bytes, stamps: bytes, repeat: Repeat | None = None
+    frames: int,
+    seq: int,
+    data: bytes,
+    stamps: bytes,
+    repeat: Repeat | None = None,
+    layers: int | None = None,
 ) -> bytes:
-    """A message of codes. Three bytes beside them, with a repeat five."""
+    """A message of codes. Three bytes beside them, with a repeat five, and one more where their
+    ``layers`` are fewer than the session's."""
     number = _numbered(seq, stamps)
+    if layers is not None:
+        said = bytes([FEWER + layers - MIN_LAYERS])
+        return said + join_codes(frames, seq, data, stamps, repeat)
     if repeat is None:
         return _CODES.pack(frames, number) + data + stamps
     sizes = repeat.n - 1 << _SIZE_BITS | len(repeat.data)
@@ -81,8 +94,10 @@ def join_noise(seq: int, data: bytes) -> bytes:
 
 
 def is_codes(message: bytes) -> bool:
-    """Whether a message holds codes, with a repeat or without."""
+    """Whether a message holds codes, with a repeat or without, of all layers or fewer."""
     kind = message[0] if message else MSGPACK
+    if _says_layers(kind):
+        return len(message) > 1 and not _says_layers(message[1]) and is_codes(message[1:2])
     return 1 <= kind <= MAX_FRAMES_PER_MESSAGE or REPEATING <= kind < REPEATING + MOST_REPEATED
 
 
@@ -90,6 +105,10 @@ def take_apart(message: bytes, *, up: bool) -> Media:
     """A message of codes, sound or noise. ``up``: from a client, whose stamps are shorter.
     Raises ProtocolError."""
     kind = message[0]
+    if _says_layers(kind):
+        if not is_codes(message):
+            raise ProtocolError("unknown-type", f"expected codes after byte {kind:#04x}")
+        return replace(take_apart(message[1:], up=up), layers=kind - FEWER + MIN_LAYERS)
     if 1 <= kind <= MAX_FRAMES_PER_MESSAGE:
         head, frames = _CODES, kind
     elif REPEATING <= kind < REPEATING + MOST_REPEATED:
@@ -193,6 +212,10 @@ def _take_repeat(told: list[int], data: bytes) -> Repeat:
             "bad-size", f"expected a repeat of {size} bytes, got {len(data)} bytes of media"
         )
     return Repeat(back, count, data[:size])
+
+
+def _says_layers(kind: int) -> bool:
+    return FEWER <= kind < FEWER + CODE_LAYERS - MIN_LAYERS
 
 
 def _numbered(seq: int, stamps: bytes) -> int:

@@ -115,12 +115,14 @@ class CompactFraming(Framing):
         t, stamps = times(media.stamps)
         if media.kind == binary.AUDIO:
             return Audio(seq, media.data, t, stamps)
-        return Codes(seq, media.frames, media.data, t, stamps, media.repeat)
+        return Codes(seq, media.frames, media.data, t, stamps, media.repeat, media.layers)
 
     def _joined(self, message: Message, stamps: bytes) -> bytes:
         """A message's bytes. ``stamps``: what follows it if it is media."""
         if isinstance(message, Codes):
-            return binary.join_codes(message.n, message.seq, message.data, stamps, message.repeat)
+            return binary.join_codes(
+                message.n, message.seq, message.data, stamps, message.repeat, message.layers
+            )
         if isinstance(message, Audio):
             return binary.join_audio(message.seq, message.data, stamps)
         if isinstance(message, Noise):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TypeGuard
 
+import numpy as np
+
 from facodec import bitstream
 from facodec.link.repair import SPOKEN_ON, check_essence_size, spoken_on, unpack_essence, widened
 from streaming.wire import protocol
 from streaming.wire.agreed import Agreed
 from streaming.wire.assembly import Assembly, Piece
 from streaming.wire.events import Arrived, Totals
-from streaming.wire.media import Coded, Frames, Packed, Pause, Repaired
+from streaming.wire.media import Coded, Frames, Packed, Pause, Reduced
 from streaming.wire.pausing import PauseClock
 from streaming.wire.protocol import Codes, Limits, Message, Noise, ProtocolError, Repeat
 
@@ -83,7 +85,7 @@ class IncomingCodes:
     # -------------------------------------------------------------------------------------- inside
 
     def _check(self, message: Codes) -> None:
-        layers, count, size = self._layers, message.n, len(message.data)
+        layers, count, size = self._layers_of(message), message.n, len(message.data)
         wanted, coder = protocol.codes_size(layers, count), self._agreed.coder
         if message.repeat is not None:
             self._check_repeat(message.repeat)
@@ -92,6 +94,18 @@ class IncomingCodes:
                 "bad-size",
                 f"expected {wanted} bytes for {count} frames of {layers} layers, got {size}",
             )
+
+    def _layers_of(self, message: Codes) -> int:
+        if message.layers is None:
+            return self._layers
+        if not self._agreed.fewer_layers:
+            raise ProtocolError("unexpected-message", "got fewer layers where none were agreed on")
+        if message.layers >= self._layers:
+            raise ProtocolError(
+                "bad-size",
+                f"expected fewer layers than the {self._layers} agreed on, got {message.layers}",
+            )
+        return message.layers
 
     def _check_repeat(self, repeat: Repeat) -> None:
         if self._agreed.redundancy is None:
@@ -102,7 +116,7 @@ class IncomingCodes:
             raise ProtocolError("bad-size", str(error)) from error
 
     def _frames(self, message: Codes) -> Frames:
-        layers, count, coder = self._layers, message.n, self._agreed.coder
+        layers, count, coder = message.layers or self._layers, message.n, self._agreed.coder
         self._totals.frames_in += count
         frames: Frames
         if coder is not None:
@@ -111,14 +125,22 @@ class IncomingCodes:
             frames = Packed(message.data, layers, count)
         else:
             frames = Frames(bitstream.unpack(message.data, layers=layers, frames=count))
+        if message.layers is not None:
+            whole = widened(frames.codes, self._last, self._layers)
+            frames = Reduced(whole, layers, frames)
         self._remember(frames)
         return frames
 
     def _remember(self, frames: Frames) -> None:
-        """Takes note of frames that a pause or a gap after them is made of."""
-        if self.pauses or self._assembly is not None:
+        """Takes note of frames that a pause, a gap or the detail after them is made of."""
+        if self.pauses or self._assembly is not None or self._agreed.fewer_layers:
             self._newest.append(frames)
             self._clock.on_speech(int(frames.frames))
+
+    @property
+    def _last(self) -> np.ndarray | None:
+        """The last frame (K,) that came, None before the first."""
+        return self._newest[-1].codes[:, -1] if self._newest else None
 
     def _told_pause(self, message: Noise, now: float) -> Arrived:
         pause = self._pause(message.seq, message.data, now)
@@ -150,10 +172,10 @@ class IncomingCodes:
         if isinstance(message, Noise):
             return [self._told_pause(message, now)]
         self._totals.frames_in += piece.count
-        last = self._newest[-1].codes[:, -1] if self._newest else None
+        last = self._last
         if isinstance(message, Repeat):
             essence = unpack_essence(message.data, message.n, self._agreed.coder)
-            repeated = Repaired(widened(essence, last, self._layers))
+            repeated = Reduced(widened(essence, last, self._layers))
             self._remember(repeated)
             return [Arrived(repeated, None)]
         # Some of it may have been made already, as part of a pause.
@@ -162,6 +184,6 @@ class IncomingCodes:
         left = missing - essence.shape[1]
         end, told = self._totals.frames_in, piece.count - essence.shape[1]
         silent = Pause(end - left, left, self._newest, self._layers, None, told)
-        concealed = Repaired(widened(essence, last, self._layers))
+        concealed = Reduced(widened(essence, last, self._layers))
         spoken = [Arrived(concealed, None)] if concealed.frames else []
         return [*spoken, Arrived(silent, None)] if told else spoken

@@ -38,7 +38,7 @@ class LinkWatch:
         self._began: float | None = None
         self._waiting: deque[tuple[float, int, bool]] = deque()
         self._times_alone: deque[float] = deque(maxlen=ALONE)
-        self._last_taken = float("-inf")
+        self._last_taken, self._last_took = float("-inf"), 0.0
         self._stands_still = False
         self._taken: deque[tuple[float, int]] = deque()
 
@@ -59,7 +59,9 @@ class LinkWatch:
         while now - self._taken[0][0] > RATE_OVER:
             self._taken.popleft()
         age = now - self._waiting[0][0] if self._waiting else 0.0
-        self._stands_still = 0 < age - self._base <= now - self._last_taken + LOOK
+        # Where the last was late too, the link is slow, and no more than one goes at a time.
+        still = 0 < age - self._base <= now - self._last_taken + LOOK
+        self._stands_still = still and self._last_took - self._base < GOOD
         pace = self._pace(PACE_OVER)
         if age - self._base > GOOD and pace:
             age = max(age, unacknowledged / pace)
@@ -89,7 +91,7 @@ class LinkWatch:
         return self._pace(RATE_OVER) * 8e-3
 
     def _took(self, seconds: float, alone: bool) -> None:
-        self._base = min(self._base, seconds)
+        self._base, self._last_took = min(self._base, seconds), seconds
         if alone:
             self.alone += 1
             self._times_alone.append(seconds)

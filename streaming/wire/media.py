@@ -66,13 +66,45 @@ class Packed(Frames):
         return float(self._count)
 
 
+class Joined(Frames):
+    """Frames that go out as one packet, however many a packet is to have."""
+
+
 @dataclass(frozen=True, eq=False)
-class Repaired(Frames):
-    """Frames in place of lost ones. Their detail was held and is right for nobody's ears."""
+class Reduced(Frames):
+    """Frames of which ``known`` layers are right: fewer were sent, or they are in place of lost
+    ones. What is beyond them was held and is right for nobody's ears. ``whole``: those that they
+    were made of."""
+
+    known: int = MIN_LAYERS
+    whole: Frames | None = None
 
     @property
     def heard(self) -> np.ndarray:
-        return self.codes[:MIN_LAYERS]
+        return self.codes[: self.known]
+
+    def packed(self, coder: FrameCoder | None) -> bytes:
+        """The layers that are right, packed with this coder."""
+        if self.known == MIN_LAYERS:
+            return self.essence(coder)
+        return bitstream.pack(self.heard) if coder is None else coder.encode(self.heard)
+
+    def essence(self, coder: FrameCoder | None) -> bytes:
+        key = "" if coder is None else coder.identity
+        if key not in self._essences:  # once for all who listen
+            whole = self.whole
+            packed = super().essence(coder) if whole is None else whole.essence(coder)
+            self._essences[key] = packed
+        return self._essences[key]
+
+    @cached_property
+    def _essences(self) -> dict[str, bytes]:
+        return {}
+
+
+def reduced(item: Frames) -> Reduced:
+    """Prosody and content of frames, without their detail."""
+    return item if isinstance(item, Reduced) else Reduced(item.codes, whole=item)
 
 
 class Coded(Frames):
@@ -199,9 +231,9 @@ def split(item: Media, most: int) -> list[Media]:
         step = most * HOP
         return [Sound(item.samples[i : i + step]) for i in range(0, len(item.samples), step)]
     if isinstance(item, Frames):
-        kind = Repaired if isinstance(item, Repaired) else Frames
-        count = item.codes.shape[1]
-        return [kind(item.codes[:, i : i + most]) for i in range(0, count, most)]
+        known = item.known if isinstance(item, Reduced) else None
+        parts = [item.codes[:, i : i + most] for i in range(0, item.codes.shape[1], most)]
+        return [Frames(each) if known is None else Reduced(each, known) for each in parts]
     return [item]
 
 

@@ -106,6 +106,8 @@ class Hello:
     live: bool | None = None  # what a listener's link does not take in time is not sent
     redundancy: int | None = None
     """Packets from one of codes to the one that repeats what matters of it; None: nothing is."""
+    fewer_layers: bool | None = None
+    """Whether packets of codes may leave out detail, both ways, in version 2."""
     replay: Replay | None = None
     """The session may outlive its connection; then all that was lost is sent again, or only the
     newest of it. None: it ends with its connection."""
@@ -173,7 +175,8 @@ class Repeat:
 @dataclass(frozen=True)
 class Codes:
     """``n`` frames of codes from frame ``seq`` on, packed by :mod:`facodec.bitstream`. ``repeat``:
-    of earlier ones, in version 2 where that was agreed."""
+    of earlier ones; ``layers``: codes of each frame, where these are fewer than the session's; both
+    in version 2 where that was agreed."""
 
     seq: int
     n: int
@@ -181,6 +184,7 @@ class Codes:
     t: float | None = None
     stamps: Stamps | None = None
     repeat: Repeat | None = None
+    layers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -291,7 +295,8 @@ class Ready:
     coder: str | None = None
     pauses: bool | None = None
     redundancy: int | None = None
-    """Whether the hello's wishes for pauses and repeats on the wire hold."""
+    fewer_layers: bool | None = None
+    """Whether the hello's wishes for pauses, repeats and packets of fewer layers hold."""
     first: int | None = None
     """Index of the first frame that a listener in version 2 gets."""
     replay: Replay | None = None

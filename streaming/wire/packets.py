@@ -11,7 +11,17 @@ from facodec.config import HOP
 from streaming.wire import protocol
 from streaming.wire.agreed import Agreed
 from streaming.wire.framing import Framing
-from streaming.wire.media import Coded, Frames, Media, Packed, Pause, Repaired, Sound, Timbre
+from streaming.wire.media import (
+    Coded,
+    Frames,
+    Joined,
+    Media,
+    Packed,
+    Pause,
+    Reduced,
+    Sound,
+    Timbre,
+)
 from streaming.wire.protocol import Audio, Codes, Noise, PcmFormat, Repeat, Stamps, Voice
 from streaming.wire.repeats import Repeats
 
@@ -53,14 +63,16 @@ class Packetizer:
                 return self._announce(item)
             self._voices.wish(item)
             return []
-        due = None if self._voices is None else self._voices.due(self.frames_out)
+        frames = 0 if isinstance(item, Pause) and self._agreed.pauses else int(item.frames)
+        due = None if self._voices is None else self._voices.due(frames)
         packets = [] if due is None else self._announce(due)
         self._stamps = stamps if self._agreed.stamp_every == 1 else stamps or self._stamps
         if isinstance(item, Pause) and self._agreed.pauses:
             return [*packets, *self.flush(), *self._skip(item)]
         if self._untold:
             packets += self._tell_pause(b"")
-        if isinstance(item, (Coded, Repaired)) and self._agreed.coder is not None:
+        if self._is_packet(item):
+            assert isinstance(item, Frames)
             return [*packets, *self.flush(), self._packet(item)]
         if self._held is None and isinstance(item, Packed) and item.frames == self._size:
             return [*packets, self._packet(item)]
@@ -72,6 +84,12 @@ class Packetizer:
         ]
         self._held = _part(held, whole, int(held.frames)) if held.frames > whole else None
         return packets
+
+    def _is_packet(self, item: Media) -> bool:
+        """Whether frames go out as they came, as they cannot be joined with others for nothing."""
+        if isinstance(item, Joined) or (isinstance(item, Reduced) and self._agreed.fewer_layers):
+            return True
+        return isinstance(item, (Coded, Reduced)) and self._agreed.coder is not None
 
     def flush(self) -> list[tuple[bytes, int]]:
         """Returns what is held back, as a shorter packet."""
@@ -102,14 +120,27 @@ class Packetizer:
             message = Audio(self._seq, data, stamps=stamps)
         else:
             message = Codes(
-                self._seq, frames, self._packed(item), stamps=stamps, repeat=self._repeat(item)
+                self._seq,
+                frames,
+                self._packed(item),
+                stamps=stamps,
+                repeat=self._repeat(item),
+                layers=self._layers_of(item),
             )
         self._seq += frames
         self.frames_out += frames
         return self._framing.to_client(message), frames
 
+    def _layers_of(self, item: Frames) -> int | None:
+        """Layers that go out of frames; None for all there are."""
+        if not (isinstance(item, Reduced) and self._agreed.fewer_layers):
+            return None
+        return item.known if item.known < len(item.codes) else None
+
     def _packed(self, item: Frames) -> bytes:
         coder = self._agreed.coder
+        if isinstance(item, Reduced) and self._layers_of(item) is not None:
+            return item.packed(coder)
         if coder is None:
             return item.data if isinstance(item, Packed) else bitstream.pack(item.codes)
         return item.data if isinstance(item, Coded) else coder.encode(item.codes)
@@ -131,20 +162,21 @@ class Packetizer:
 
 
 class VoiceBudget:
-    """Lets voices go out so seldom that they cost little: two in the first second of a stream, and
-    after it one in 2.5 s, which is 0.4 kbit/s. The newest waits for its turn."""
+    """Lets voices go out so seldom that they cost little: two in the first second that is sent of
+    a stream, and after it one in 2.5 s, which is 0.4 kbit/s. The newest waits for its turn."""
 
     def __init__(self) -> None:
         self._wished: Timbre | None = None
-        self._next = 0
+        self._sent = self._next = 0
 
     def wish(self, item: Timbre) -> None:
         """Takes the voice from here on."""
         self._wished = item
 
-    def due(self, frame: int) -> Timbre | None:
-        """Returns the estimate that may go out before this frame, if any."""
-        if self._wished is None or frame < self._next:
+    def due(self, frames: int) -> Timbre | None:
+        """Returns the estimate that may go out before the next frames, so many, if any."""
+        frame, self._sent = self._sent, self._sent + frames
+        if self._wished is None or not frames or frame < self._next:
             return None
         wished, self._wished = self._wished, None
         in_first = frame < FIRST_SECOND

@@ -15,6 +15,7 @@ from typing import Any
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic import events
 from aioquic.quic.connection import QuicConnection
+from aioquic.tls import Epoch
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import Close
 
@@ -92,8 +93,12 @@ class QuicSocket(QuicConnectionProtocol):
 
     @property
     def unacknowledged(self) -> int:
-        """Bytes handed over that the path has not taken: nobody asks for lost datagrams again."""
-        return self._unsent + sum(map(len, self._quic._datagrams_pending))
+        """Bytes handed over that wait for the path, or are on it and not acknowledged. Lost ones
+        are taken for gone: nobody asks for them again."""
+        waiting = self._unsent + sum(map(len, self._quic._datagrams_pending))
+        space = self._quic._spaces.get(Epoch.ONE_RTT)  # whose keys are those of messages
+        sent = () if space is None else space.sent_packets.values()
+        return waiting + sum(packet.sent_bytes for packet in sent if packet.in_flight)
 
     @property
     def waiting(self) -> int:

@@ -41,6 +41,20 @@ CLOSE_CODES: Mapping[str, int] = {
 """Every error code an ``error`` event can carry, and the WebSocket code of the close after it."""
 
 
+_RETRY_AFTER = "\nRetry-After: "
+
+
+def close_reason(sentence: str, retry_after: str | None) -> str:
+    """The reason of a close in place of an HTTP response, with its header ``Retry-After``."""
+    return sentence if retry_after is None else f"{sentence}{_RETRY_AFTER}{retry_after}"
+
+
+def read_close_reason(reason: str) -> tuple[str, str | None]:
+    """Inverse of :func:`close_reason`."""
+    sentence, found, retry_after = reason.partition(_RETRY_AFTER)
+    return sentence, retry_after if found else None
+
+
 class ProtocolError(Exception):
     """A message or a session that breaks the protocol.
 

@@ -287,6 +287,7 @@ class ServerSession:
             coder=None if agreed.coder is None else agreed.coder.identity,
             pauses=agreed.pauses or None,
             redundancy=agreed.redundancy,
+            fewer_layers=agreed.fewer_layers or None,
             first=first_frame if first_frame and self._framing.version > VERSION else None,
             replay=replay_of(hello) if self.may_last else None,
         )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from clients.errors import ConnectError, ConnectionLost, ServerError, ServerUnreachable, UsageError
+from clients.errors import ServerError, ServerFull, ServerUnreachable, UsageError
 from clients.library.asking import ask
 from clients.library.connection import Session, connect
 from clients.library.packets import AudioPacket, CodesPacket, LostPacket, Packet
@@ -193,6 +193,31 @@ def test_a_lost_packet_costs_detail_where_it_is_repeated(
         assert same[:3].all(axis=0).sum() > same[3:].all(axis=0).sum()
 
 
+def test_what_is_on_the_way_counts_as_not_acknowledged(untrained: Codec, certificate: str) -> None:
+    """A slow path takes all at once into its queue: only acknowledgements tell of it."""
+    cut = False
+
+    async def scenario() -> tuple[int, int]:
+        nonlocal cut
+        async with serving(untrained, certificate) as server:
+            relay, url = await through(server, lambda number: cut)
+            async with connect(url, ca=certificate, **LOOPBACK) as session:
+                cut = True
+                await session.send_codes(CODES[:, :4])
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                on_the_way = session.unacknowledged
+                cut = False
+                await session.synchronise()
+                while session.unacknowledged:
+                    await asyncio.sleep(0.01)
+                relay.close()
+                return on_the_way, session.unacknowledged
+
+    on_the_way, left = run(scenario())
+    assert on_the_way > 30 and left == 0
+
+
 def test_a_moving_address_keeps_its_session(untrained: Codec, certificate: str) -> None:
     async def scenario() -> None:
         async with serving(untrained, certificate) as server:
@@ -233,19 +258,40 @@ def test_tokens_are_asked_for_as_over_a_websocket(untrained: Codec, certificate:
 def test_connections_and_sessions_of_one_address_are_counted_together(
     untrained: Codec, certificate: str
 ) -> None:
-    async def scenario() -> str:
+    async def scenario() -> list[tuple[str, float | None]]:
+        refused = []
         async with (
             serving(untrained, certificate, address_connections=2) as server,
             connect(server.url, ca=certificate, **LOOPBACK),
             connect(address(server), ca=certificate, **LOOPBACK),
         ):
-            with pytest.raises((ConnectError, ConnectionLost)) as caught:
+            for url in (server.url, address(server)):
+                with pytest.raises(ServerFull) as caught:
+                    async with connect(url, ca=certificate, **LOOPBACK):
+                        pass
+                refused.append((str(caught.value).replace(url, "URL"), caught.value.retry_after))
+            assert server.runtime.metrics.refused["429"] == 2
+        return refused
+
+    over_websocket, over_quic = run(scenario())
+    assert over_quic == over_websocket
+    sentence, advice = over_quic
+    assert "wants this address to wait (too many connections from your address" in sentence
+    assert advice is not None and advice > 0
+
+
+def test_a_full_server_says_when_to_come_again(untrained: Codec, certificate: str) -> None:
+    async def scenario() -> ServerFull:
+        async with serving(untrained, certificate) as server:
+            server.runtime.draining = True
+            with pytest.raises(ServerFull) as caught:
                 async with connect(address(server), ca=certificate, **LOOPBACK):
                     pass
-            assert server.runtime.metrics.refused["429"] == 1
-            return str(caught.value)
+            return caught.value
 
-    assert "too many connections from your address" in run(scenario())
+    refusal = run(scenario())
+    assert refusal.retry_after == 5
+    assert "is full (all sessions are taken): try again in 5 s" in str(refusal)
 
 
 def test_who_says_nothing_has_to_leave(untrained: Codec, certificate: str) -> None:

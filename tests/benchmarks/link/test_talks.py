@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -98,10 +99,15 @@ def test_a_process_is_read_told_and_ended() -> None:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    watched = runs.Watched(process)
+    stop = threading.Event()
+    watched = runs.Watched(process, stop)
     watched.wait_for("ready")
     watched.tell("it")
     assert watched.wait_for("told") == "told it\n"
+    stop.set()
+    with pytest.raises(runs.Interrupted):
+        watched.wait_for("more")
+    stop.clear()
     watched.finish()
     assert process.returncode is not None
     with pytest.raises(ValueError, match="expected 'more' of a process, got: told it"):

@@ -47,29 +47,34 @@ def test_the_table_has_a_row_for_each_talk_and_says_which_failed() -> None:
     assert link.tables({}) == []
 
 
-def test_after_an_interrupted_talk_no_other_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_ctrl_c_talks_under_way_end_and_no_other_begins() -> None:
     begun: list[int] = []
-    told = threading.Event()
-    monkeypatch.setattr(link, "say", lambda text: told.set())
+    ended: list[bool] = []
+    stop, started = threading.Event(), threading.Event()
 
-    def interrupted() -> int:
-        raise KeyboardInterrupt
+    def first() -> int:
+        return 1
 
     def under_way() -> int:
-        return int(told.wait(10))
-
-    def other() -> int:
-        begun.append(2)
+        started.set()
+        ended.append(stop.wait(10))
         return 2
 
+    def other() -> int:
+        begun.append(3)
+        return 3
+
+    talks = link.side_by_side([first, under_way, *[other] * 3], 1, stop)
+    assert next(talks) == 1 and started.wait(10)
     with pytest.raises(KeyboardInterrupt):
-        list(link.side_by_side([interrupted, under_way, *[other] * 3], 1))
-    assert not begun
+        talks.throw(KeyboardInterrupt())
+    assert not begun and ended == [True]
 
 
 def test_talks_side_by_side_come_in_order() -> None:
     works = [partial(str, number) for number in range(5)]
-    assert list(link.side_by_side(works, 3)) == ["0", "1", "2", "3", "4"]
+    stop = threading.Event()
+    assert list(link.side_by_side(works, 3, stop)) == ["0", "1", "2", "3", "4"]
 
 
 def test_table_and_picture_go_into_a_document(tmp_path: Path) -> None:

@@ -271,11 +271,13 @@ def test_codes_go_through_both_halves() -> None:
 CODES = np.random.default_rng(2).integers(0, 1024, (6, 40))
 
 
-def over_a_lossy_way(redundancy: int | None) -> tuple[ClientSession, server.ServerSession]:
+def over_a_lossy_way(
+    redundancy: int | None, *, fewer_layers: bool = False
+) -> tuple[ClientSession, server.ServerSession]:
     """Both ends of a session of codes, whose packets may be lost between them."""
     encoding = ClientWire(protocol.COMPACT_SUBPROTOCOL, lossy=True)
     hello = Hello("loopback", "codes", "codes", pauses=True, redundancy=redundancy,
-                  frames_per_packet=4)  # fmt: skip
+                  frames_per_packet=4, fewer_layers=fewer_layers)  # fmt: skip
     session = ClientSession(hello, clock=FakeClock(), encoding=encoding)
     framing = framing_of(protocol.COMPACT_SUBPROTOCOL, lossy=True)
     other = server.ServerSession("s", LIMITS_80, 5.0, framing=framing)
@@ -317,6 +319,36 @@ def test_a_packet_lost_on_the_way_down_is_repaired_or_told(redundancy: int | Non
         assert model_of(repaired.codes) == LIVE
 
 
+def test_detail_is_left_out_both_ways_and_held() -> None:
+    session, other = over_a_lossy_way(None, fewer_layers=True)
+    assert session.may_leave_out_detail
+    up = list(session.codes(CODES[:, :4]))
+    session.leave_out_detail(leave=True)
+    up += session.codes(CODES[:, 4:8])
+    session.leave_out_detail(leave=False)
+    up += session.codes(CODES[:, 8:12])
+    assert [data[0] for data in up] == [4, 0x64, 4] and len(up[1]) == 4 + 15
+    packets: list[Event] = []
+    for data in up:
+        other.receive(data, 0.0)
+    for each in other.settled(0.0):
+        for data, _ in other.send(each.item):
+            packets += session.receive(data)
+    whole, thin, again = (each for each in packets if isinstance(each, CodesPacket))
+    assert [each.layers for each in (whole, thin, again)] == [None, 3, None]
+    assert np.array_equal(thin.codes[:3], CODES[:3, 4:8])
+    assert np.array_equal(thin.codes[3:], CODES[3:, 3:4].repeat(4, 1))
+    assert np.array_equal(again.codes, CODES[:, 8:12])
+    assert session.wire.codes_bits_up == session.wire.codes_bits_down == 2 * 240 + 120
+
+
+def test_where_fewer_layers_were_not_agreed_on_all_are_sent() -> None:
+    session, _ = over_a_lossy_way(None)
+    session.leave_out_detail(leave=True)
+    assert not session.may_leave_out_detail
+    assert [data[0] for data in session.codes(CODES[:, :4])] == [4]
+
+
 def test_what_is_left_at_the_end_comes_before_it() -> None:
     session, other = over_a_lossy_way(None)
     sent = [data for data, _ in other.send(Frames(CODES[:, :12]))]
@@ -337,7 +369,7 @@ def test_a_pause_is_told_to_its_end_and_both_ends_agree_on_what_was_lost() -> No
         other.receive(data, 0.0)
     frames = [(type(each.item).__name__, int(each.item.frames)) for each in other.settled(0.0)]
     assert frames == [
-        ("Frames", 4), ("Pause", 8), ("Pause", 4), ("Repaired", 4), ("Frames", 4), ("Frames", 4),
+        ("Frames", 4), ("Pause", 8), ("Pause", 4), ("Reduced", 4), ("Frames", 4), ("Frames", 4),
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clients.library.packets import CodesPacket, Packet, PausePacket, Times
-from clients.session.pausing import SOON, Filling, PausePacer, SpeechGate, Surplus, paced
+from clients.session.pausing import SOON, Filling, PausePacer, Run, SpeechGate, Surplus, paced
 from facodec.codec import Codec
 from facodec.config import HOP
 from facodec.link.bands import BandMeter, decibel
@@ -42,7 +42,7 @@ def talk(hello: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def judged(live: Codec, talk: np.ndarray) -> tuple[np.ndarray, list[tuple[bool, bytes]]]:
+def judged(live: Codec, talk: np.ndarray) -> tuple[np.ndarray, list[list[Run]]]:
     spoken, gate = np.asarray(live.encode(talk).codes), SpeechGate()
     found = []
     for at in range(0, spoken.shape[1], 8):
@@ -52,26 +52,46 @@ def judged(live: Codec, talk: np.ndarray) -> tuple[np.ndarray, list[tuple[bool, 
 
 
 def test_speech_is_sent_and_silence_is_described(
-    hello: np.ndarray, judged: tuple[np.ndarray, list[tuple[bool, bytes]]]
+    hello: np.ndarray, judged: tuple[np.ndarray, list[list[Run]]]
 ) -> None:
     _, found = judged
-    sent = np.repeat([speech for speech, _ in found], 8)
+    runs = [run for block in found for run in block]
+    sent = np.concatenate([np.full(run.frames, run.codes is not None) for run in runs])
     middle = slice(len(hello) // HOP + 40, len(hello) // HOP + 230)
     assert not sent[middle].any() and 0.4 < sent.mean() < 0.9
-    told = [noise for speech, noise in found if not speech]
+    told = [run.noise for run in runs if run.codes is None]
     assert {len(noise) for noise in told} == {0, BYTES} and told.count(b"") > len(told) / 2
+
+
+def test_a_block_is_sent_from_its_first_frame_of_speech_to_its_last(
+    talk: np.ndarray, judged: tuple[np.ndarray, list[list[Run]]]
+) -> None:
+    spoken, partly = judged[0], 0
+    for begin in range(0, 8, 2):
+        gate = SpeechGate()
+        for at in range(begin, spoken.shape[1] - 8, 8):
+            gate.hear(talk[at * HOP : (at + 8) * HOP])
+            block, place = gate.judge(spoken[:, at : at + 8]), at
+            partly += len(block) > 1
+            for run in block:
+                place += run.frames
+                assert run.after == at + 8 - place
+                if run.codes is not None:
+                    assert np.array_equal(run.codes, spoken[:, place - run.frames : place])
+            assert place == at + 8 and (block[-1].codes is not None or block[-1].frames >= 4)
+    assert partly
 
 
 def test_a_pause_sounds_as_loud_as_what_it_stands_for(
     live: Codec, hello: np.ndarray, talk: np.ndarray,
-    judged: tuple[np.ndarray, list[tuple[bool, bytes]]],
+    judged: tuple[np.ndarray, list[list[Run]]],
 ) -> None:  # fmt: skip
     """No switching is heard: the noise goes on at its level, within 3 dB."""
     spoken, found = judged
-    begin = next(
-        8 * at for at, (speech, _) in enumerate(found) if not speech and 8 * at > len(hello) // HOP
-    )
-    end = next(8 * at for at, (speech, _) in enumerate(found) if speech and 8 * at > begin)
+    runs = [run for block in found for run in block]
+    sent = np.concatenate([np.full(run.frames, run.codes is not None) for run in runs])
+    begin = int(np.flatnonzero(~sent & (np.arange(len(sent)) > len(hello) // HOP))[0])
+    end = int(np.flatnonzero(sent & (np.arange(len(sent)) > begin))[0])
     heard = spoken.copy()
     heard[:, begin:end] = pause_frames(spoken[:, begin - MEMORY : begin], begin, end - begin)
     timbre = live.encode(talk).timbre

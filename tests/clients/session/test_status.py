@@ -19,6 +19,7 @@ from clients.session.status import (
     summary,
     totals,
 )
+from clients.session.uplink import LinkCounters
 
 
 class Terminal(io.StringIO):
@@ -108,9 +109,19 @@ def test_a_slow_link_is_told_and_what_was_dropped_is_no_lag() -> None:
     assert "]  link too slow: 2.4 kbit/s  " in slow.as_line(80)
     assert slow.lag_ms == pytest.approx(12.5)
     assert slow.as_dict()["trouble"] == state.trouble
-    counted = {"steps": 1, "dropped": 4, "skipped": 0, "returns": 0}
+    counted = LinkCounters(steps=1, dropped=4).as_dict()
     assert slow.as_dict()["link"] == summary(state, 12.0)["link"] == counted
-    assert "too slow: 4 frames dropped, packets made longer 1 times" in totals(state, 12.0)
+    assert "too slow: packets made smaller or longer 1 times, 0 frames sent" in totals(state, 12.0)
+    assert "4 dropped" in totals(state, 12.0)
+
+
+def test_what_a_network_has_lost_is_told() -> None:
+    state = progress()
+    sampler = Sampler(state)
+    assert "losses" not in totals(state, 12.0)
+    state.link.lost, state.link.repaired, state.link.concealed = 4, 8, 3
+    assert "8 repaired, 3 concealed, 4 lost" in sampler.take(12.0).as_line(140)
+    assert "losses       8 repaired, 3 concealed, 4 lost frames" in totals(state, 12.0)
 
 
 def test_the_line_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,37 +20,45 @@ from clients.session import run
 from clients.session.live_options import LiveOptions
 from clients.session.run import LiveRun
 from clients.session.status import Reporter
-from clients.session.uplink import MOST_FRAMES, LinkCounters, Uplink
+from clients.session.uplink import LinkCounters, Uplink
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.wire import protocol
+from streaming.wire.linkcontrol import LONG as MOST_FRAMES
+from streaming.wire.linkcontrol import LONGEST, Step, steps
 from streaming.wire.linkwatch import LinkWatch
 from streaming.wire.protocol import Clock, LatencyInfo, Limits, Ready
 from streaming.wire.transport import unacknowledged
 
 PERIOD = HOP / SAMPLE_RATE
 READY = Ready("s", "live", 16000, 200, 6, LatencyInfo(200, 200), Limits(2**17, 80, 2.0, 60.0))
-FRAME_BITS = 60
+FRAME_BITS, LEAN_BITS = 60, 30
 LONG = 600
 MESSAGE, WEBSOCKET, HEADERS = 3, 6, 52
 """Bytes beside the codes: the message's own, WebSocket's, those of TCP and IP."""
 
 
-def rate_of(frames: int) -> float:
-    """Bits a second of packets of so many frames, all headers included."""
-    size = -(-frames * FRAME_BITS // 8) + MESSAGE + WEBSOCKET + HEADERS
+def rate_of(frames: int, bits: int = FRAME_BITS) -> float:
+    """Bits a second of packets of so many frames of so many bits, all headers included."""
+    size = -(-frames * bits // 8) + MESSAGE + WEBSOCKET + HEADERS
     return 8 * size / (frames * PERIOD)
 
 
 class FakeLink:
     """A session over a link of ``rates`` (from s on, bit/s), one way of which takes ``delay`` s,
-    ``longer`` s more from some time on."""
+    ``longer`` s more from some time on. ``lean``: detail may be left out."""
+
+    repeats = False
 
     def __init__(
         self,
         rates: list[tuple[float, float]],
         delay: float = 0.03,
         longer: tuple[float, float] = (0.0, 0.0),
+        *,
+        lean: bool = False,
     ) -> None:
+        self.may_leave_out_detail = lean
+        self._bits = FRAME_BITS
         self.now = 0.0
         self.bytes_sent = 0
         self.lags: list[tuple[float, float]] = []
@@ -66,10 +74,14 @@ class FakeLink:
             self._acknowledged.popleft()
         return sum(size for _, size in self._acknowledged)
 
+    def leave_out_detail(self, *, leave: bool) -> None:
+        assert self.may_leave_out_detail or not leave
+        self._bits = LEAN_BITS if leave else FRAME_BITS
+
     async def send_codes(self, codes: np.ndarray, captured: float | None = None) -> None:
         count = codes.shape[1]
         oldest = None if captured is None else captured - (count - 1) * PERIOD
-        self._send(-(-count * FRAME_BITS // 8), oldest)
+        self._send(-(-count * self._bits // 8), oldest)
         self.packets.append((self.now, count))
 
     async def send_audio(self, samples: np.ndarray, captured: float | None = None) -> None:
@@ -153,7 +165,7 @@ def test_on_a_link_of_1_3_times_the_rate_of_long_packets_the_lag_stays_under_400
     assert told.counters.dropped == 0
 
 
-@pytest.mark.parametrize(("kbps", "most"), [(4.0, 1.1), (6.24, 0.6), (9.0, 0.5)])
+@pytest.mark.parametrize(("kbps", "most"), [(4.0, 1.4), (6.24, 0.95), (9.0, 0.5)])
 def test_on_a_link_that_is_too_slow_the_oldest_is_dropped_and_the_lag_stays_bounded(
     kbps: float, most: float
 ) -> None:
@@ -162,9 +174,33 @@ def test_on_a_link_that_is_too_slow_the_oldest_is_dropped_and_the_lag_stays_boun
     assert worst(link, 0) < most
     assert told.troubles[-1].startswith("link too slow: ")
     sent = sum(count for _, count in link.packets)
-    taken = kbps * 1000 / rate_of(MOST_FRAMES)
+    taken = kbps * 1000 / rate_of(LONGEST)
     assert sent > 0.9 * min(1, taken) * 60 / PERIOD  # no more is dropped than must be
-    assert told.counters.dropped + sent == pytest.approx(60 / PERIOD, abs=MOST_FRAMES)
+    assert told.counters.dropped + sent == pytest.approx(60 / PERIOD, abs=LONGEST)
+
+
+@pytest.mark.parametrize(("kbps", "most"), [(5.2, 0.8), (6.24, 0.6), (8.0, 0.5)])
+def test_detail_is_left_out_before_anything_is_dropped(kbps: float, most: float) -> None:
+    link = FakeLink([(0, kbps * 1000)], lean=True)
+    told = talk(link, 60, frames=4)
+    assert worst(link, 5) < most
+    assert told.counters.dropped < 0.02 * 60 / PERIOD
+    assert told.counters.reduced > 0.8 * 60 / PERIOD
+    assert any(each.endswith("kbit/s, no detail") for each in told.troubles)
+
+
+def test_detail_comes_back_when_the_link_is_good_again() -> None:
+    link = FakeLink([(0, 7e3), (20, 256e3)], lean=True)
+    told = talk(link, 60, frames=4)
+    assert link.packets[-1][1] == 4 and not told.troubles[-1]
+    assert told.counters.reduced < 0.8 * 60 / PERIOD
+
+
+def test_the_steps_are_longer_packets_then_less_detail_then_longer_still() -> None:
+    taken = [(each.frames, each.detailed) for each in steps(2, may_leave_out_detail=True)]
+    assert taken == [(2, True), (4, True), (8, True), (8, False), (16, False)]
+    assert steps(8, may_leave_out_detail=False, longest=8) == [Step(8, True)]
+    assert steps(1, may_leave_out_detail=False)[-1] == Step(LONGEST, True)
 
 
 @pytest.mark.parametrize("length", [0.3, 1.0, 5.0])
@@ -189,7 +225,7 @@ def test_a_link_that_stood_still_is_not_slow(length: float) -> None:
 def test_a_way_that_becomes_longer_is_no_slow_link(more: float) -> None:
     link = FakeLink([(0, 1e6)], longer=(5.0, more))
     told = talk(link, 40)
-    assert {count for at, count in link.packets if at > 30} == {1}
+    assert {count for at, count in link.packets if at > 35} == {1}
     assert not any(told.troubles[-400:])
     assert worst(link, 30) < 0.05 + more
     assert told.counters.dropped <= 160

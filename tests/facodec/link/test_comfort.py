@@ -41,6 +41,23 @@ def test_clean_pauses_are_not_sent(mix: Mix) -> None:
     assert found["sent"] < found["speech"] + 0.25
 
 
+@pytest.mark.parametrize("snr", [30.0, 40.0])
+def test_in_a_quiet_room_little_is_sent_beside_speech(mix: Mix, snr: float) -> None:
+    quiet = with_noise(mix, noise("pink", 20), snr)
+    found = score(quiet, decide(quiet.audio))
+    assert found["lost"] <= 0.01
+    assert found["sent"] < found["speech"] + 0.15
+
+
+def test_who_goes_on_in_a_whisper_is_heard_again_soon(mix: Mix) -> None:
+    """Also where it is as far below the talk as is no speech in it."""
+    talk, label = mix.audio[: 600 * HOP], mix.speech[:600]
+    both = np.concatenate([talk, 0.01 * talk]) + 1e-6 * noise("white", 15)[: 2 * len(talk)]
+    sent = decide(both.astype(np.float32))[600:]
+    begin = int(np.flatnonzero(label)[0])
+    assert sent[begin + 120 :][label[begin + 120 :]].mean() > 0.9
+
+
 def test_silence_and_steady_noise_are_not_sent() -> None:
     assert not decide(np.zeros(80 * HOP, np.float32)).any()
     assert decide(0.01 * noise("pink", 20))[400:].mean() < 0.2

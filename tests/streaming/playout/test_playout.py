@@ -339,12 +339,13 @@ def test_whatever_happens_the_bound_holds_and_samples_are_accounted_for(
 
 def test_splices_keep_the_ends_and_change_the_length() -> None:
     packet = tone(400)
-    shorter, longer = shorten(packet, 64, 40, 300), lengthen(packet, 64, 40)
+    shorter, longer = shorten(packet, 64, 40, 300), lengthen(packet, 64, 40, 120)
     for changed in (shorter, longer):
         assert changed[0] == packet[0] and changed[-1] == packet[-1]
         assert largest_jump(changed) < 1.5 * largest_jump(packet)
     assert 40 <= len(packet) - len(shorter) <= 300
-    assert len(longer) - len(packet) >= 40
+    assert 40 <= len(longer) - len(packet) <= 120
+    assert len(lengthen(packet, 64, 40, 39)) == 400
     assert len(shorten(packet, 64, 40, 39)) == 400  # less than the shortest splice: left alone
 
 

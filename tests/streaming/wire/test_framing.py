@@ -83,6 +83,19 @@ def test_codes_come_down_as_they_were_sent(
         assert client.from_server(raw, NOW) == sent
 
 
+@given(counts, payloads, st.integers(3, 5), st.booleans())
+def test_codes_of_fewer_layers_take_one_byte_more(
+    frames: int, data: bytes, layers: int, repeated: bool
+) -> None:
+    client, server = opened()
+    repeat = Repeat(4, 2, bytes(8)) if repeated and frames <= 8 else None
+    sent = Codes(40, frames, data, repeat=repeat, layers=layers)
+    raw = client.to_server(sent)
+    assert raw == server.to_client(sent) and binary.is_codes(raw)
+    assert raw[1:] == CompactFraming().to_server(replace(sent, layers=None))
+    assert server.from_client(raw, NOW) == client.from_server(raw, NOW) == sent
+
+
 @given(st.binary(max_size=64).map(lambda part: part * 4), st.none() | times, st.integers(0, 99))
 def test_sound_lies_where_typed_arrays_can_take_it(data: bytes, t: float | None, seq: int) -> None:
     client, server = opened()
@@ -163,6 +176,11 @@ def test_damaged_messages_are_a_protocol_error_or_a_message(data: st.DataObject)
         (b"\x70\x02\x00\x02\x04abc", "bad-size", "a repeat of 4 bytes, got 3 bytes"),
         (b"\x71\x02\x00\x01\x28" + bytes(16), "bad-seq", "earlier frames, got 2 from 1 before"),
         (b"\x78\x02\x00\x02\x04abcd", "unknown-type", "0x78"),
+        (b"\x67\x01\x00\x00abcd", "unknown-type", "0x67"),
+        (b"\x64", "unknown-type", "expected codes after byte 0x64"),
+        (b"\x64\x65\x01\x00\x00abcd", "unknown-type", "expected codes after byte 0x64"),
+        (b"\x64\x60\x00\x00\x00abcd", "unknown-type", "expected codes after byte 0x64"),
+        (b"\x66\x01\x00", "bad-size", "3 bytes or more, got 2"),
         (protocol.encode(Codes(0, 1, bytes(8))), "unknown-type", "'codes' is no msgpack message"),
         (protocol.encode(Audio(0, bytes(8))), "unknown-type", "'audio' is no msgpack message"),
         (protocol.encode(Hello("encode")), "bad-version", "version 2, got version 1"),

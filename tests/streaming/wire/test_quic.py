@@ -110,7 +110,7 @@ def test_a_lost_datagram_stays_lost_and_the_stream_is_sent_again(certificate: Pa
         ends.client.send_now(TOLD)
         await asyncio.sleep(0)  # it goes out
         await asyncio.sleep(0)
-        assert ends.client.unacknowledged == 0 and ends.client.waiting == 0
+        assert ends.client.unacknowledged >= len(CODES) + len(TOLD) and ends.client.waiting == 0
         ends.up.drops = lambda data: False
         assert await ends.server.recv() == TOLD
         ends.client.send_now(TOLD * 2)
@@ -192,7 +192,8 @@ def test_what_the_path_does_not_take_is_bounded(certificate: Path) -> None:
                 bytes([4, number % 256, number // 256]) + bytes(LARGEST_DATAGRAM - 3)
             )
             await asyncio.sleep(0)
-        assert 0 < ends.client.unacknowledged <= MOST_PENDING * LARGEST_DATAGRAM
+        window = 16 * FRAME_SIZE  # that may be on the way
+        assert 0 < ends.client.unacknowledged <= MOST_PENDING * LARGEST_DATAGRAM + window
         ends.client.send_now(bytes(2 * HIGH))
         sending = asyncio.ensure_future(ends.client.send(TOLD))
         done, _ = await asyncio.wait({sending}, timeout=0.05)

@@ -12,7 +12,7 @@ from facodec.link.entropy import FrameCoder
 from streaming.wire import protocol
 from streaming.wire.agreed import Agreed, agree
 from streaming.wire.framing import CompactFraming
-from streaming.wire.media import Frames, Packed, Pause, Repaired, Sound, Timbre
+from streaming.wire.media import Frames, Packed, Pause, Reduced, Sound, Timbre
 from streaming.wire.packets import Packetizer
 from streaming.wire.pausing import MOST_AHEAD
 from streaming.wire.protocol import (
@@ -299,13 +299,75 @@ def test_a_lost_packet_is_filled_from_its_repeat_and_keeps_the_detail_before() -
         assert session.receive(client.to_server(repeating(at, CODES)), 0.0) is None
         arrived += session.settled(0.0)
     got = [each.item for each in arrived]
-    assert [type(each) for each in got] == [Packed, Repaired, Packed, Packed]
+    assert [type(each) for each in got] == [Packed, Reduced, Packed, Packed]
     parts = [each.codes for each in got if isinstance(each, Frames)]
     whole = np.concatenate(parts, axis=1)
     assert np.array_equal(whole[:3], CODES[:3, :16])
     assert np.array_equal(whole[3:, 4:8], CODES[3:, 3:4].repeat(4, 1))
     assert np.array_equal(got[1].heard, CODES[:3, 4:8])  # type: ignore[union-attr]
     assert session.totals.frames_in == 16 and session.patience(0.0) is None
+
+
+def fewer_agreed(*, lossy: bool) -> tuple[ServerSession, CompactFraming]:
+    """The server's end of a session of codes that may lack detail, and its client's framing."""
+    session = ServerSession("s", LIMITS, 5.0, framing=CompactFraming(lossy=lossy))
+    client = CompactFraming(lossy=lossy)
+    hello = Hello("loopback", "codes", "codes", version=2, fewer_layers=True, frames_per_packet=4)
+    session.receive(client.to_server(hello), 0.0)
+    session.open(LIVE, Latency(200, 200), 6)
+    return session, client
+
+
+def test_packets_of_fewer_layers_come_and_go_with_the_detail_before_held() -> None:
+    session, client = fewer_agreed(lossy=False)
+    sent = [
+        Codes(0, 4, bitstream.pack(CODES[:, :4])),
+        Codes(4, 4, bitstream.pack(CODES[:3, 4:8]), layers=3),
+        Codes(8, 4, bitstream.pack(CODES[:5, 8:12]), layers=5),
+        Codes(12, 4, bitstream.pack(CODES[:, 12:16])),
+    ]
+    items = []
+    for message in sent:
+        arrived = session.receive(client.to_server(message), 0.0)
+        assert isinstance(arrived, Arrived)
+        items.append(arrived.item)
+    assert [type(each) for each in items] == [Frames, Reduced, Reduced, Frames]
+    assert isinstance(items[1], Reduced) and isinstance(items[2], Reduced)
+    assert np.array_equal(items[1].heard, CODES[:3, 4:8])
+    assert np.array_equal(items[1].codes[3:], CODES[3:, 3:4].repeat(4, 1))
+    assert np.array_equal(items[2].codes[:5], CODES[:5, 8:12])
+    assert (items[2].codes[5] == CODES[5, 3]).all()
+    back = [data for item in items for data, _ in session.send(item)]
+    assert [client.from_server(data, None) for data in back] == sent
+
+
+def test_who_knows_no_fewer_layers_gets_all_of_them() -> None:
+    packets = Packetizer(4, "f32", 0, CompactFraming(), Agreed(stamp_every=16))
+    held = Reduced(CODES[:, :4])
+    (data,) = (data for data, _ in packets.add(held, None))
+    assert CompactFraming().from_server(data, None) == Codes(0, 4, bitstream.pack(CODES[:, :4]))
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+@pytest.mark.parametrize(
+    ("fewer", "layers", "code", "says"),
+    [
+        (None, 3, "unexpected-message", "none were agreed on"),
+        (True, 4, "bad-size", "fewer layers than the 4 agreed on, got 4"),
+        (True, 3, "bad-size", "expected 4 bytes for 1 frames of 3 layers, got 8"),
+    ],
+)
+def test_fewer_layers_that_cannot_be_are_refused(
+    lossy: bool, fewer: bool | None, layers: int, code: str, says: str
+) -> None:
+    session = ServerSession("s", LIMITS, 5.0, framing=CompactFraming(lossy=lossy))
+    client = CompactFraming(lossy=lossy)
+    hello = Hello("loopback", "codes", "codes", version=2, fewer_layers=fewer, layers=4)
+    session.receive(client.to_server(hello), 0.0)
+    session.open(LIVE, Latency(200, 200), 4)
+    with pytest.raises(ProtocolError, match=says) as caught:
+        session.receive(client.to_server(Codes(0, 1, bytes(8), layers=layers)), 0.0)
+    assert caught.value.code == code
 
 
 def test_a_gap_without_a_repeat_is_concealed_and_then_quiet() -> None:
@@ -317,7 +379,7 @@ def test_a_gap_without_a_repeat_is_concealed_and_then_quiet() -> None:
     wait = session.patience(0.0)
     assert wait is not None and 0.0 < wait < 0.1
     spoken, quiet, last = (each.item for each in session.settled(wait + 1e-6))
-    assert isinstance(spoken, Repaired) and spoken.codes.shape == (6, 10)
+    assert isinstance(spoken, Reduced) and spoken.codes.shape == (6, 10)
     assert isinstance(quiet, Pause) and quiet.frames == 10
     assert isinstance(last, Frames) and session.totals.frames_in == 28
 
@@ -363,7 +425,7 @@ def test_what_goes_out_repeats_and_tells_a_pause_to_its_end_where_packets_may_be
     ]
     pause = Pause(12, 6, [Frames(CODES)], 6, None)
     sent += [data for data, _ in packets.add(pause, None)]
-    sent += [data for data, _ in packets.add(Repaired(CODES[:, 18:22]), None)]
+    sent += [data for data, _ in packets.add(Reduced(CODES[:, 18:22]), None)]
     client = CompactFraming()
     first, second, third, told, last = [client.from_server(data, None) for data in sent]
     assert [isinstance(each, Codes) and each.repeat for each in (first, second)] == [None, None]
