@@ -21,19 +21,16 @@ def levels(sound: np.ndarray) -> np.ndarray:
     return np.asarray(decibel(np.array(powers)))
 
 
-@pytest.mark.parametrize("rise", [1.0, 3.0])
-def test_noise_that_rises_in_a_pause_makes_no_step_where_it_ends(
-    rise: float, live: Codec, hello: np.ndarray
-) -> None:
+def around_the_end(rise: float, live: Codec, hello: np.ndarray, seed: int) -> tuple[float, float]:
+    """Levels in dB before and behind the end of a pause in which the noise of a talk rose."""
     spoken, count = hello[: len(hello) // HOP * HOP], 240
-    noise = np.random.default_rng(0).standard_normal(2 * len(spoken) + count * HOP)
+    noise = np.random.default_rng(seed).standard_normal(2 * len(spoken) + count * HOP)
     gains = np.interp(np.arange(len(noise)), [len(spoken) + 8000, len(noise) - len(spoken) - 8000],
                       [1e-3, rise * 1e-3])  # fmt: skip
     talk = np.concatenate([spoken, np.zeros(count * HOP, np.float32), spoken]) + gains * noise
-    talk = talk.astype(np.float32)
-    coded = live.encode(talk)
+    coded = live.encode(talk.astype(np.float32))
     codes, timbre = np.asarray(coded.codes), coded.timbre
-    begin, end = len(spoken) // HOP + 40, len(spoken) // HOP + count - 8
+    begin, end = len(spoken) // HOP + 40, len(spoken) // HOP + count - 24
     decoder, heard = Decode(live, 0), []
 
     def feed(item: Frames) -> None:
@@ -49,5 +46,13 @@ def test_noise_that_rises_in_a_pause_makes_no_step_where_it_ends(
         feed(Pause(at, 4, before, 6, b""))
     feed(Frames(codes[:, end:]))
     found = levels(np.concatenate(heard))
-    inside, after = found[end - 12 : end].mean(), found[end + 2 : end + 8].mean()
+    return found[end - 20 : end].mean(), found[end + 2 : end + 22].mean()
+
+
+@pytest.mark.parametrize("rise", [1.0, 3.0])
+def test_noise_that_rises_in_a_pause_makes_no_step_where_it_ends(
+    rise: float, live: Codec, hello: np.ndarray
+) -> None:
+    # What the decoder leaves of noise varies by some dB from one second to the next.
+    inside, after = np.mean([around_the_end(rise, live, hello, n) for n in range(3)], axis=0)
     assert abs(inside - after) < 3.0

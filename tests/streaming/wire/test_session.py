@@ -331,7 +331,7 @@ def test_packets_of_fewer_layers_come_and_go_with_the_detail_before_held() -> No
         arrived = session.receive(client.to_server(message), 0.0)
         assert isinstance(arrived, Arrived)
         items.append(arrived.item)
-    assert [type(each) for each in items] == [Frames, Reduced, Reduced, Frames]
+    assert [type(each) for each in items] == [Packed, Reduced, Reduced, Packed]
     assert isinstance(items[1], Reduced) and isinstance(items[2], Reduced)
     assert np.array_equal(items[1].heard, CODES[:3, 4:8])
     assert np.array_equal(items[1].codes[3:], CODES[3:, 3:4].repeat(4, 1))
