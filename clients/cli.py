@@ -49,7 +49,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done (also where Ctrl-C ends it in good order),
     1 it failed, 2 it was asked for in the wrong way, 130 cut short by Ctrl-C, 143 by SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    return ending.run(lambda: _main(words))
+    _open_descriptors()
+    try:
+        status = ending.run(lambda: _main(words))
+    except SystemExit:  # of --help, --version and wrong words
+        if (failure := _unwritten()) is None:
+            raise
+    else:
+        if (failure := _unwritten()) is None:
+            return status
+    from facodec.files import why
+
+    if not isinstance(failure, BrokenPipeError):  # a reader who has gone wants no word about it
+        print(f"facodec: cannot write standard output: {why(failure)}", file=sys.stderr)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left would be tried again at the end
+    return 1
+
+
+def _open_descriptors() -> None:
+    """Opens those of the descriptors 0 to 2 that are closed, on nothing: else files and sockets
+    would get their numbers, and whatever prints would write into them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+def _unwritten() -> OSError | None:
+    """Why standard output did not take what was printed; None where it did."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        return error
+    return None
 
 
 def _main(words: list[str]) -> int:
@@ -76,7 +110,7 @@ def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.
     from clients.compiling import show_compiling
     from clients.errors import ClientError, advice
     from facodec.extras import MissingExtra, missing
-    from facodec.files import FileError
+    from facodec.files import FileError, shown, why
     from facodec.native import compiled
 
     _show_any_name()
@@ -107,8 +141,10 @@ def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.
             raise
         print(f"{parser.prog}: {missing(error.name)}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone, and wants no word about it
+    except OSError as error:
+        if _unwritten() is None and not isinstance(error, BrokenPipeError):
+            named = f"{shown(error.filename)}: " if error.filename else ""
+            print(f"{parser.prog}: {named}{why(error)}", file=sys.stderr)
         return 1
 
 

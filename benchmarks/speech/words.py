@@ -117,7 +117,7 @@ def measure_words(
     recogniser = Recogniser()
     count = _Count()
     turns = cycle(targets)
-    for voice, sentence in tqdm(list(product(VOICES, sentences)), desc="words", leave=False):
+    for voice, sentence in progress(list(product(VOICES, sentences)), "words"):
         audio, said = speak(sentence, voice), sentence.split()
         frames = codec.encode(audio)
         sounds = {

@@ -19,7 +19,14 @@ from facodec.config import SAMPLE_RATE
 from facodec.files import STANDARD, FileError, Replacement, need_writable, shown
 from facodec.sound.reading import AudioReader, Resampler, read_audio
 
-__all__ = ["AudioReader", "AudioWriter", "Resampler", "keep_apart", "read_audio"]
+__all__ = [
+    "AudioReader",
+    "AudioWriter",
+    "Resampler",
+    "keep_apart",
+    "need_sound_output",
+    "read_audio",
+]
 
 STDIN, STDOUT = 0, 1
 """File descriptors of what ``-`` stands for."""
@@ -54,14 +61,7 @@ class AudioWriter:
         self._partial = partial
         self._aside: Replacement | None = None
         self._file: soundfile.SoundFile | None = None
-        suffix = ".wav" if self.path == STANDARD else self.path.suffix.lower()
-        if suffix not in FORMATS:
-            raise FileError(
-                f"cannot tell a sound format from {shown(self.path.name)!r}: "
-                "give it the suffix .wav, .flac, .ogg or .mp3"
-            )
-        self._format = FORMATS[suffix]
-        need_writable(self.path)
+        self._format = need_sound_output(self.path)
 
     def write(self, samples: np.ndarray) -> None:
         """Append samples (n,), full scale 1.0; louder is clipped."""
@@ -116,6 +116,19 @@ class AudioWriter:
         aside.discard()
         if aside.failure is not None and not told:
             raise aside.failure
+
+
+def need_sound_output(path: Path) -> tuple[str, str]:
+    """The format and its kind of samples of a sound file that is to be written. Raises FileError
+    early where it has none, or cannot be written."""
+    suffix = ".wav" if path == STANDARD else path.suffix.lower()
+    if suffix not in FORMATS:
+        raise FileError(
+            f"cannot tell a sound format from {shown(path.name)!r}: "
+            "give it the suffix .wav, .flac, .ogg or .mp3"
+        )
+    need_writable(path)
+    return FORMATS[suffix]
 
 
 class _Quiet(io.RawIOBase):

@@ -231,12 +231,12 @@ def test_voices_are_saved_here_or_by_a_server_and_used_by_name(
     talk = ["talk", "--server", server, "--fast", "--input", str(HELLO), "--output", str(out)]
     assert main([*talk, "--voice", "here"]) == 0
     assert main(["voices", "remove", "here"]) == 0
-    assert main([*talk, "--voice", "here"]) == 1
+    assert main([*talk, "--voice", "here"]) == 2
     assert "no voice 'here' here" in capsys.readouterr().err
     for name, meant in (("theer", "there"), ("hazle", "hazel")):
-        assert main([*talk, "--voice", name]) == 1
+        assert main([*talk, "--voice", name]) == 2
         assert f"(unknown-voice); did you mean {meant!r}?" in capsys.readouterr().err
-        assert main(["voices", "play", name, "--output", str(out)]) == 1
+        assert main(["voices", "play", name, "--output", str(out)]) == 2
         assert f"did you mean {meant!r}?" in capsys.readouterr().err
     assert main(["voices", "remove", "theer"]) == 2
     assert "saved are: there; did you mean 'there'?" in capsys.readouterr().err
