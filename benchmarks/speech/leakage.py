@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
+from benchmarks.kit.common import progress
 from benchmarks.speech.probes import (
     Features,
     Numbers,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from benchmarks.kit.common import progress
 from facodec.config import MIN_LAYERS
 from facodec.extras import install
 from facodec.training.corpus import read_speech

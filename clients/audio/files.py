@@ -19,14 +19,7 @@ from facodec.config import SAMPLE_RATE
 from facodec.files import STANDARD, FileError, Replacement, need_writable, shown
 from facodec.sound.reading import AudioReader, Resampler, read_audio
 
-__all__ = [
-    "AudioReader",
-    "AudioWriter",
-    "Resampler",
-    "keep_apart",
-    "need_sound_output",
-    "read_audio",
-]
+__all__ = ["AudioReader", "AudioWriter", "Resampler", "keep_apart", "read_audio"]
 
 STDIN, STDOUT = 0, 1
 """File descriptors of what ``-`` stands for."""
