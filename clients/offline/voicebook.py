@@ -135,8 +135,8 @@ class Profiles:
     def _profile(self, path: Path) -> Profile:
         try:
             source = shown(read_notes(path).get("source", ""))
-        except FileError:  # whoever uses the voice is told
-            source = ""
+        except FileError:
+            source = "(its notes are damaged)"
         return Profile(path.stem, path, source)
 
 

@@ -102,6 +102,10 @@ def test_wrong_words_are_usage_errors(
         (["top", "--token-file", "no/such"], "there is no file no/such"),
         (["talk", "--server", "ws://h", "--token-file", "/dev/zero"], "/dev/zero is a device"),
         (["voices", "add", "a/b", "x.wav"], "cannot name a voice"),
+        (["voices", "remove", "nobody"], "there is no saved voice 'nobody'"),
+        (["voices", "play", "nobody"], "there is no voice 'nobody'"),
+        (["talk", "--local", "--talker", "nobody"], "no voice of that name is known here"),
+        (["export", "--model", ".", "--out", "./."], "holds the weights that are read"),
     ],
 )
 def test_what_cannot_be_is_a_sentence_and_status_2(
@@ -147,6 +151,7 @@ def test_failures_are_a_sentence_and_status_1(
             ["--server", "wss://host", "--ca", "none.pem"],
             "cannot read the certificates in none.pem",
         ),
+        (["--server", "wss://host", "--ca", "/dev/zero"], "/dev/zero is a device, not a file"),
         (["--server", "ws://host", "--token", "ключ"], "token"),
         (["--voice", "none.wav"], "there is no file none.wav"),
         (["--talker", "none.wav"], "there is no file none.wav"),

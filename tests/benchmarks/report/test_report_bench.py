@@ -247,3 +247,24 @@ def test_results_of_other_commands_become_tables() -> None:
     }
     told = {"model": "live", "notes": [], "conversion": {"kinds": {"source": row}, "pairs": [1]}}
     assert flat_tables("voice", told) == {"kinds": {"source": row}}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "is damaged"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[]", "is no report"),
+        ("{parts}", "is damaged: KeyError('machine')"),
+    ],
+)
+def test_a_damaged_report_is_a_sentence(
+    text: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(text.replace("{parts}", f'{{"format": {report.FORMAT}, "parts": {{}}}}'))
+    assert main(["bench", "report", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+    assert main(["bench", "report", "/dev/zero"]) == 1
+    assert "is a device" in capsys.readouterr().err

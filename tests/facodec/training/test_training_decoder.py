@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import soundfile
 import torch
 
 import facodec
+from clients.cli import main
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import ABSENT
@@ -203,3 +205,32 @@ def test_wrong_settings_are_refused(tmp_path: Path, wrong: dict[str, object]) ->
     path.write_text(json.dumps(wrong))
     with pytest.raises(FileError, match=r"config\.json: expected (a|noisy)"):
         TrainConfig.load(path)
+
+
+def test_a_damaged_file_and_an_odd_name_stop_nothing(
+    hello: np.ndarray, reply: np.ndarray, codec: Codec, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = tmp_path / "speech"
+    for name, audio in ((os.fsdecode(b"odd\xff.wav"), hello), ("she.wav", reply)):
+        folder.mkdir(exist_ok=True)
+        soundfile.write(folder / name, audio[:16_000], 16_000)
+    (folder / "bad.wav").write_text("no sound")
+    packed = pack_coded(folder, tmp_path / "cache", codec, noisy=True)
+    assert packed.names == (os.fsdecode(b"odd\xff"), "she")
+    assert "left out: " in (said := capfd.readouterr().err) and "bad.wav is no sound" in said
+    assert "encoding" not in said  # no bar goes into a pipe
+
+
+def test_other_speech_that_cannot_be_read_is_told_before_the_work(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    valid = tmp_path / "valid"
+    valid.mkdir()
+    words = ["train", "--data", str(folder), "--run", str(tmp_path / "run"), "--valid", str(valid)]
+    assert main(words) == 1
+    assert "no speech below" in capfd.readouterr().err
+    (valid / "bad.wav").write_text("no sound")
+    assert main(words) == 1
+    assert f"no file below {valid} can be read" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["valid"]
