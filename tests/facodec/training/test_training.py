@@ -19,6 +19,7 @@ import facodec
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.files import FileError
+from facodec.sound.writing import write_wav
 from facodec.training.cli import add_arguments, run
 from facodec.training.config import TrainConfig
 from facodec.training.corpus import Corpus, find_files, listing_of, pack, read_each, read_speech
@@ -382,6 +383,14 @@ def test_a_damaged_table_of_transcripts_is_named(table: bytes, tmp_path: Path) -
     (tmp_path / MANIFEST).write_bytes(table)
     with pytest.raises(FileError, match=r"manifest\.tsv is damaged"):
         read_manifest(tmp_path)
+
+
+def test_a_clip_is_a_file_of_16_bits(hello: np.ndarray, tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", hello)
+    told = soundfile.info(tmp_path / "a.wav")
+    assert (told.frames, told.samplerate, told.subtype) == (len(hello), 16_000, "PCM_16")
+    np.testing.assert_allclose(read_speech(tmp_path / "a.wav"), hello[: told.frames // 200 * 200],
+                               atol=2**-15)  # fmt: skip
 
 
 def test_a_full_disk_is_a_sentence_for_arrays_clips_and_pictures(tmp_path: Path) -> None:

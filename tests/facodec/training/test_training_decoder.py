@@ -14,7 +14,6 @@ import soundfile
 import torch
 
 import facodec
-from clients.cli import main
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import ABSENT
@@ -223,14 +222,16 @@ def test_a_damaged_file_and_an_odd_name_stop_nothing(
 
 
 def test_other_speech_that_cannot_be_read_is_told_before_the_work(
-    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path
 ) -> None:
-    valid = tmp_path / "valid"
-    valid.mkdir()
-    words = ["train", "--data", str(folder), "--run", str(tmp_path / "run"), "--valid", str(valid)]
-    assert main(words) == 1
-    assert "no speech below" in capfd.readouterr().err
-    (valid / "bad.wav").write_text("no sound")
-    assert main(words) == 1
-    assert f"no file below {valid} can be read" in capfd.readouterr().err
+    (tmp_path / "valid").mkdir()
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = ["--data", folder, "--run", tmp_path / "run", "--valid", tmp_path / "valid"]
+    options = parser.parse_args([str(word) for word in words])
+    with pytest.raises(ValueError, match="no speech below"):
+        run(options)
+    (tmp_path / "valid" / "bad.wav").write_text("no sound")
+    with pytest.raises(ValueError, match="no file below .*valid can be read"):
+        run(options)
     assert [path.name for path in tmp_path.iterdir()] == ["valid"]
