@@ -31,6 +31,8 @@ RISE, RANGE = 6.0, 30.0
 """dB above the background, and below the loudest speech, within which frames count as speech."""
 BACKGROUND = 10
 """Percentile of the levels that is taken as the background."""
+LEAST_BACKGROUND = -101.0
+"""dB of full scale: the noise of 16 bits, which lies beneath speech where silence is digital, too."""
 BANDS = 16
 BLOCK = 500
 """Frames measured at a time."""
@@ -189,7 +191,7 @@ def measure(samples: Samples) -> Measured:
         seconds,
         speech=float(voiced.sum()) * STEP / SAMPLE_RATE,
         level=level,
-        snr=level - background,
+        snr=level - max(background, LEAST_BACKGROUND),
         pitch=float(12 * np.percentile(np.abs(octaves - np.median(octaves)), 75)),
         movement=float(shapes[voiced].std(axis=0).mean()),
     )

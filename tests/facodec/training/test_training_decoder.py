@@ -232,6 +232,6 @@ def test_other_speech_that_cannot_be_read_is_told_before_the_work(
     with pytest.raises(ValueError, match="no speech below"):
         run(options)
     (tmp_path / "valid" / "bad.wav").write_text("no sound")
-    with pytest.raises(ValueError, match="no file below .*valid can be read"):
+    with pytest.raises(ValueError, match=r"no file below .*valid can be read"):
         run(options)
     assert [path.name for path in tmp_path.iterdir()] == ["valid"]
