@@ -32,7 +32,7 @@ RISE, RANGE = 6.0, 30.0
 BACKGROUND = 10
 """Percentile of the levels that is taken as the background."""
 LEAST_BACKGROUND = -101.0
-"""dB of full scale: the noise of 16 bits, which lies beneath speech where silence is digital, too."""
+"""dB of full scale: the noise of 16 bits, which is there where silence is digital, too."""
 BANDS = 16
 BLOCK = 500
 """Frames measured at a time."""
