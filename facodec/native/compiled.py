@@ -13,7 +13,6 @@ import hashlib
 import logging
 import os
 import platform
-import shlex
 import shutil
 import stat
 import subprocess
@@ -97,7 +96,7 @@ class _Build:
         program = compiler()
         if program is None:
             raise FileNotFoundError("no C compiler was found")
-        call = (*shlex.split(program), *FLAGS, *DEFINES, *os.environ.get(EXTRA_FLAGS, "").split())
+        call = (*program.split(), *FLAGS, *DEFINES, *os.environ.get(EXTRA_FLAGS, "").split())
         known = hashlib.sha256(b"\n".join((*parts, " ".join(call).encode(), _processor())))
         prefix = f"{folder.name}-{known.hexdigest()[:16]}-"
         return _Build(folder.name, prefix, (*call, *map(str, sources), "-lm"))
