@@ -77,7 +77,7 @@ def _open_descriptors() -> None:
 
 
 def _unwritten() -> OSError | None:
-    """Why standard output did not take what was printed; None where it did."""
+    """Reason that standard output did not take what was printed for; None where it did."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

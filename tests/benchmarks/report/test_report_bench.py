@@ -165,7 +165,7 @@ def test_the_report_command(
     assert main(["bench", "report", str(path), "--html", str(page)]) == 0
     assert "load: not measured: no server" in capsys.readouterr().out
     assert page.read_text().startswith("<!doctype html>")
-    for text, sentence in (("{", "is no JSON"), ("{}", "is no report"), ("[]", "is no report")):
+    for text, sentence in (("{", "is damaged"), ("{}", "is no report"), ("[]", "is no report")):
         path.write_text(text)
         assert main(["bench", "report", str(path)]) == 1
         assert sentence in capsys.readouterr().err
@@ -252,9 +252,7 @@ def test_results_of_other_commands_become_tables() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "is damaged"),
         ("[" * 100_000, "nested too deeply"),
-        ("[]", "is no report"),
         ("{parts}", "is damaged: KeyError('machine')"),
     ],
 )

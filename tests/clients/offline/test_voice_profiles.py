@@ -164,11 +164,15 @@ def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_notes_that_are_none(config: Path) -> None:
-    saved = Profiles().add("anna", TIMBRE, source="")
+    """A voice that does not say its model itself is asked for it in its notes."""
+    saved = Profiles().add("anna", np.asarray(TIMBRE), source="")
+    saved.path.write_bytes(saved.path.read_bytes()[:1024])
     for text in ("[1]", "{", "[" * 100_000):
         saved.path.with_suffix(".json").write_text(text)
+        (found,) = Profiles().list()
+        assert found.source == "(its notes are damaged)"
         with pytest.raises(FileError, match=r"is damaged|is too large"):
-            Profiles().list()
+            found.timbre()
 
 
 def test_a_profile_is_its_numbers_and_then_its_model(config: Path) -> None:

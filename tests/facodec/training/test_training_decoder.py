@@ -18,6 +18,7 @@ from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import ABSENT
 from facodec.files import FileError
+from facodec.sound.writing import write_wav
 from facodec.training.cli import add_arguments, run
 from facodec.training.coded import CodedCorpus, pack_coded
 from facodec.training.config import TrainConfig
@@ -213,7 +214,7 @@ def test_a_damaged_file_and_an_odd_name_stop_nothing(
     folder = tmp_path / "speech"
     for name, audio in ((os.fsdecode(b"odd\xff.wav"), hello), ("she.wav", reply)):
         folder.mkdir(exist_ok=True)
-        soundfile.write(folder / name, audio[:16_000], 16_000)
+        write_wav(folder / name, audio[:16_000])
     (folder / "bad.wav").write_text("no sound")
     packed = pack_coded(folder, tmp_path / "cache", codec, noisy=True)
     assert packed.names == (os.fsdecode(b"odd\xff"), "she")
