@@ -7,6 +7,7 @@ whatever floor they lie. No other module here knows what a command imports.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from clients import ending
 from clients.parsing import Parser
@@ -42,6 +44,9 @@ ELSEWHERE = {"serve": "streaming.server.command", "bench": "benchmarks.command"}
 """Modules of commands that do not lie in ``clients.commands``."""
 PAGE = Path(__file__).parent / "web"
 """Folder that ``serve`` shows to browsers."""
+UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE}
+"""Errors of writing."""
+T = TypeVar("T")
 OURS = {"benchmarks", "clients", "facodec", "streaming"}
 
 
@@ -51,19 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _open_descriptors()
     try:
-        status = ending.run(lambda: _main(words))
-    except SystemExit:  # of --help, --version and wrong words
-        if (failure := _unwritten()) is None:
-            raise
-    else:
-        if (failure := _unwritten()) is None:
-            return status
-    from facodec.files import why
-
-    if not isinstance(failure, BrokenPipeError):  # a reader who has gone wants no word about it
-        print(f"facodec: cannot write standard output: {why(failure)}", file=sys.stderr)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left would be tried again at the end
-    return 1
+        status = _flushed(ending.run(lambda: _main(words)))
+    except SystemExit as end:  # of --help, --version and wrong words
+        status = _flushed(end)
+    if isinstance(status, SystemExit):
+        raise status
+    return status
 
 
 def _open_descriptors() -> None:
@@ -74,16 +72,33 @@ def _open_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:  # what shows progress does not look
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the program runs
 
 
-def _unwritten() -> OSError | None:
-    """Reason that standard output did not take what was printed for; None where it did."""
+def _flushed(end: T) -> T | int:
+    """The end of a command, once standard output has taken all that was printed; else 1."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        return error
-    return None
+        return _failed("facodec", error)
+    return end
+
+
+def _failed(command: str, error: OSError) -> int:
+    """Tells of an error of the system, which is standard output's where it names no file: others
+    are written through their door."""
+    from facodec.files import shown, why
+
+    if error.filename is None and error.errno in UNWRITTEN:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left would be tried again
+        named = "cannot write standard output: "
+    else:
+        named = f"{shown(error.filename)}: " if error.filename else ""
+    if error.errno != errno.EPIPE:  # a reader who has gone wants no word about it
+        print(f"{command}: {named}{why(error)}", file=sys.stderr)
+    return 1
 
 
 def _main(words: list[str]) -> int:
@@ -110,7 +125,7 @@ def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.
     from clients.compiling import show_compiling
     from clients.errors import ClientError, advice
     from facodec.extras import MissingExtra, missing
-    from facodec.files import FileError, shown, why
+    from facodec.files import FileError
     from facodec.native import compiled
 
     _show_any_name()
@@ -142,10 +157,7 @@ def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.
         print(f"{parser.prog}: {missing(error.name)}", file=sys.stderr)
         return 2
     except OSError as error:
-        if _unwritten() is None and not isinstance(error, BrokenPipeError):
-            named = f"{shown(error.filename)}: " if error.filename else ""
-            print(f"{parser.prog}: {named}{why(error)}", file=sys.stderr)
-        return 1
+        return _failed(parser.prog, error)
 
 
 def _show_any_name() -> None:

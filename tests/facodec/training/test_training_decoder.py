@@ -215,10 +215,10 @@ def test_a_damaged_file_and_an_odd_name_stop_nothing(
     for name, audio in ((os.fsdecode(b"odd\xff.wav"), hello), ("she.wav", reply)):
         folder.mkdir(exist_ok=True)
         write_wav(folder / name, audio[:16_000])
-    (folder / "bad.wav").write_text("no sound")
+    (folder / "z.wav").write_text("no sound")
     packed = pack_coded(folder, tmp_path / "cache", codec, noisy=True)
     assert packed.names == (os.fsdecode(b"odd\xff"), "she")
-    assert "left out: " in (said := capfd.readouterr().err) and "bad.wav is no sound" in said
+    assert "left out: " in (said := capfd.readouterr().err) and "z.wav is no sound" in said
     assert "encoding" not in said  # no bar goes into a pipe
 
 
