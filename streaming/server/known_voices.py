@@ -4,6 +4,7 @@ those that come with a model."""
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 def profiles_in(directory: str) -> dict[str, np.ndarray]:
     """Timbres (256,) of the profiles in a directory, by name. Raises ValueError as
     :class:`Voices`."""
-    if not Path(directory).is_dir():
+    if not os.path.isdir(directory):  # which takes names of any length
         raise ValueError(f"the voice directory {shown(directory)} does not exist")
     found: dict[str, np.ndarray] = {}
     for path in sorted(Path(directory).glob(f"*{SUFFIX}")):

@@ -142,6 +142,19 @@ def test_any_sound_file_goes_in(server: str, tmp_path: Path, hello: np.ndarray) 
     assert abs(len(read(out)) - len(hello)) < 3200
 
 
+@pytest.mark.parametrize("command", ["talk", "publish"])
+def test_an_input_that_is_damaged_further_on_is_told(
+    command: str, server: str, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "cut.flac"
+    damaged.write_bytes(HELLO.read_bytes()[: HELLO.stat().st_size // 2])
+    words = {"talk": ["--output", tmp_path / "o.wav", "--fast"], "publish": ["--fast"]}[command]
+    room = ["cut"] if command == "publish" else []
+    done = facodec(command, *room, "--server", server, "--input", damaged, *words)
+    assert done.returncode == 1
+    assert done.stderr.endswith("cut.flac is damaged: Error : flac decoder lost sync.\n")
+
+
 def test_a_room_carries_codes_from_one_to_another(
     server: str, tmp_path: Path, hello: np.ndarray
 ) -> None:
