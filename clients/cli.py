@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     1 it failed, 2 it was asked for in the wrong way, 130 cut short by Ctrl-C, 143 by SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     _open_descriptors()
+    status: int | SystemExit
     try:
         status = _flushed(ending.run(lambda: _main(words)))
     except SystemExit as end:  # of --help, --version and wrong words

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from facodec.arrays import Codes, Timbre, as_array, as_samples, check_timbre
 from facodec.bitstream import check_codes
+from facodec.bundled.background import without_background
 from facodec.bundled.levels import levelled, speech_level
 from facodec.config import ABSENT, CODE_LAYERS, HOP
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
@@ -54,7 +55,8 @@ class Inputs:
     def _reference(self, audio: ArrayLike | Tensor) -> Tensor:
         """Audio (N,) of a voice -> (1, N) for the model, at the level that it hears voices at."""
         samples = as_samples(audio)
-        return self._audio(levelled(samples, speech_level(samples)))
+        clear = without_background(samples)
+        return self._audio(levelled(clear, speech_level(clear)))
 
     def _audio(self, audio: ArrayLike | Tensor) -> Tensor:
         samples = as_samples(audio)

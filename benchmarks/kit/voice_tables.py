@@ -84,15 +84,16 @@ def _conversion(part: dict[str, Any]) -> str:
     )
 
 
-def _words(rates: dict[str, float]) -> str:
-    more = 100 * (rates["converted"] - rates["codec"])
-    titles = ["original", "codec", "codec, no detail", "converted", "converted - codec"]
+def _words(heard: dict[str, dict[str, float]]) -> str:
+    titles = ["heard by", "original", "codec", "codec, no detail", "converted", "converted - codec"]
     order = ["original", "codec", "codec_no_detail", "converted"]
-    cells = [*(f"{rates[name]:.1%}" for name in order), f"{more:+.1f} points"]
-    if "converted_to_adults" in rates:
-        titles.append("converted to adults")
-        cells.append(f"{rates['converted_to_adults']:.1%}")
-    return f"Word error rate\n\n{markdown(titles, [cells])}"
+    adults = any("converted_to_adults" in rates for rates in heard.values())
+    rows = []
+    for name, rates in heard.items():
+        more = 100 * (rates["converted"] - rates["codec"])
+        row = [name, *(f"{rates[kind]:.1%}" for kind in order), f"{more:+.1f} points"]
+        rows.append([*row, f"{rates['converted_to_adults']:.1%}"] if adults else row)
+    return f"Word error rate\n\n{markdown([*titles, *['converted to adults'] * adults], rows)}"
 
 
 def _prosody(errors: dict[str, float]) -> str:

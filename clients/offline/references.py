@@ -44,8 +44,8 @@ LEAST_MOVEMENT, LEAST_PITCH = 2.0, 0.05
 QUIET = -36.0
 """dB of full scale: speech that is quieter is brought to a usual level, for any model."""
 TOO_QUIET = -70.0
-"""dB of full scale: of speech that is quieter 16 bits hold too little. From 16 bits, enrolled voices
-are alike those at -26 dB by .996 at -46, .965 at -56, .86 at -66 and .63 at -76 (cosines, of five
+"""dB of full scale: of speech that is quieter 16 bits hold too little. Voices enrolled from 16 bits
+are alike those at -26 dB by .996 at -46, .965 at -56, .86 at -66 and .63 at -76 (cosines, five
 speakers), from floats by 1.000."""
 GOOD_SECONDS, GOOD_SPEECH, GOOD_SNR = 3.0, 1.0, 16.0
 SEVERAL = 0.78

@@ -33,7 +33,7 @@ from facodec.training.corpus import (
 from facodec.training.noise import spoil
 from facodec.weights.hashing import identity_of
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the packed layout changes, so that caches are rebuilt."""
 NOISY_EACH = 4
 """Files of which one is packed in noise too."""
@@ -43,7 +43,8 @@ NOISY_EACH = 4
 class CodedCorpus:
     """samples int16 (200 N,) and codes int16 (N, 6) of all utterances one after the other;
     timbres float32 (U, 256); starts, lengths (U,) in frames; speakers (U,) numbers, and their
-    names (S,); noisy (U,) where codes and timbre were heard in noise, and samples are without."""
+    names (S,); noisy (U,) where codes and timbre were heard in noise, and samples are without;
+    spoiled int16 (200 M,), what was heard instead of the samples of the last M frames."""
 
     samples: NDArray[np.int16]
     codes: NDArray[np.int16]
@@ -53,6 +54,16 @@ class CodedCorpus:
     speakers: NDArray[np.int64]
     names: tuple[str, ...]
     noisy: NDArray[np.bool_]
+    spoiled: NDArray[np.int16]
+
+    def said(self, first: int, count: int) -> NDArray[np.int16]:
+        """Samples (200 count,) from a frame on, without noise."""
+        return self.samples[first * HOP : (first + count) * HOP]
+
+    def heard(self, first: int, count: int) -> NDArray[np.int16]:
+        """Samples (200 count,) from a frame on, as the encoder heard them."""
+        start = first * HOP - (len(self.samples) - len(self.spoiled))
+        return self.said(first, count) if start < 0 else self.spoiled[start : start + count * HOP]
 
     @property
     def hours(self) -> float:
@@ -89,6 +100,7 @@ def _packed(
 def open_coded(target: Path) -> CodedCorpus:
     """Opens what :func:`pack_coded` wrote; it all lies in memory, 2.6 MB a minute."""
     index = read_json(target / "index.json", LARGEST_TEXT)
+    noisy = index.get("noisy", False)
     return CodedCorpus(
         samples=np.load(target / "samples.npy"),
         codes=np.load(target / "codes.npy"),
@@ -97,7 +109,8 @@ def open_coded(target: Path) -> CodedCorpus:
         lengths=np.array(index["lengths"], dtype=np.int64),
         speakers=np.array(index["speakers"], dtype=np.int64),
         names=tuple(index["names"]),
-        noisy=np.full(len(index["lengths"]), index.get("noisy", False)),
+        noisy=np.full(len(index["lengths"]), noisy),
+        spoiled=np.load(target / "spoiled.npy") if noisy else np.zeros(0, np.int16),
     )
 
 
@@ -115,17 +128,21 @@ def _joined(clean: CodedCorpus, noisy: CodedCorpus) -> CodedCorpus:
         speakers=np.concatenate((clean.speakers, speakers)),
         names=clean.names,
         noisy=np.concatenate((clean.noisy, noisy.noisy)),
+        spoiled=noisy.spoiled,
     )
 
 
 def _write(folder: Path, files: list[Path], target: Path, codec: Codec, noisy: bool) -> None:
-    samples, codes, timbres, lengths, speakers = [], [], [], [], []
+    samples, spoiled, codes, timbres, lengths, speakers = [], [], [], [], [], []
     names: dict[str, int] = {}
     random = np.random.default_rng(len(files))
     another = _Others(files, random)
     for path, audio in _long_enough(files):
-        frames = codec.encode(spoil(audio, another, random) if noisy else audio)
-        samples.append(np.round(np.clip(audio, -1.0, 1.0) * 32767.0).astype(np.int16))
+        heard = spoil(audio, another, random) if noisy else audio
+        frames = codec.encode(heard)
+        samples.append(_integers(audio))
+        if noisy:
+            spoiled.append(_integers(heard))
         codes.append(frames.codes.T.astype(np.int16))
         timbres.append(frames.timbre)
         lengths.append(len(audio) // HOP)
@@ -134,10 +151,16 @@ def _write(folder: Path, files: list[Path], target: Path, codec: Codec, noisy: b
     if not lengths:
         raise ValueError(f"no file below {folder} holds {SHORTEST / SAMPLE_RATE} s of speech")
     write_array(target / "samples.npy", np.concatenate(samples))
+    if noisy:
+        write_array(target / "spoiled.npy", np.concatenate(spoiled))
     write_array(target / "codes.npy", np.concatenate(codes))
     write_array(target / "timbres.npy", np.stack(timbres))
     index = {"lengths": lengths, "speakers": speakers, "names": list(names), "noisy": noisy}
     write_text(target / "index.json", json.dumps(index))
+
+
+def _integers(audio: NDArray[np.float32]) -> NDArray[np.int16]:
+    return np.round(np.clip(audio, -1.0, 1.0) * 32767.0).astype(np.int16)
 
 
 def _long_enough(files: list[Path]) -> Iterator[tuple[Path, NDArray[np.float32]]]:

@@ -98,19 +98,23 @@ class TrainConfig:
     decoder_kept_weight: float = 0.5
     """In stages ``decoder`` and ``detail``: of conversions' envelopes staying as they were."""
     pesq_weight: float = 0.0
-    """In stage ``decoder``: weight of a point of the disturbance that PESQ hears."""
+    """In stages ``decoder`` and ``detail``: weight of a point of what PESQ hears."""
+    stoi_weight: float = 0.0
+    """In stages ``decoder`` and ``detail``: weight of what a mean of STOI and ESTOI lacks to 1."""
+    periodicity_weight: float = 0.0
+    """In stages ``decoder`` and ``detail``: weight of frames being as periodic as recorded."""
     noisy: float = 0.0
-    """In stage ``decoder``: share of what is drawn whose codes were heard in noise and
-    reverberation; the decoder is to say it without."""
+    """In stages ``decoder`` and ``detail``: share of what is drawn that the encoder hears in noise
+    and reverberation; the decoder is to say it without."""
     bf16: bool = True
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
             raise ValueError(f"expected a stage of {STAGES}, got {self.stage!r}")
-        if not 0.0 <= self.noisy < 1.0 or (self.noisy and self.stage != "decoder"):
+        if not 0.0 <= self.noisy < 1.0 or (self.noisy and self.stage == "all"):
             raise ValueError(
-                f"expected noisy in [0, 1), and only in stage 'decoder', got {self.noisy!r} in "
-                f"{self.stage!r}"
+                "expected noisy in [0, 1), and only in stage 'decoder' or 'detail', got "
+                f"{self.noisy!r} in {self.stage!r}"
             )
         for name, weight in self.speaker_weights.items():
             if not isinstance(weight, (int, float)) or not 0.0 <= weight < math.inf:

@@ -24,21 +24,21 @@ from facodec.bundled.model import LiveModel
 from facodec.config import ABSENT, CONTENT_LAYERS, DETAIL_LAYERS, HOP, MIN_LAYERS
 from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig
+from facodec.training.judges import Judges
 from facodec.training.losses import MelDistance, level_difference
-from facodec.training.pesq import PesqDisturbance
 
 WARM_UP = 30
 """Frames at the start of a crop that only fill the decoder's past."""
-QUIET = 1e-5
-"""Mean power of a row in which PESQ, to which all is equally loud, hears nothing worth learning."""
 
 
 @dataclass(frozen=True)
 class CodedBatch:
-    """audio (B, 200 T); codes (B, 6, T); timbre (B, 256) of another utterance of the speaker
-    where there is one; other (B, 256) of another speaker."""
+    """audio (B, 200 T); heard (B, 200 T), which the codes are of: the same, or in noise; codes
+    (B, 6, T); timbre (B, 256) of another utterance of the speaker where there is one; other
+    (B, 256) of another speaker."""
 
     audio: Tensor
+    heard: Tensor
     codes: Tensor
     timbre: Tensor
     other: Tensor
@@ -53,6 +53,8 @@ class DecoderLosses:
     level: Tensor
     kept: Tensor
     pesq: Tensor | float = 0.0
+    stoi: Tensor | float = 0.0
+    periodicity: Tensor | float = 0.0
     commit: Tensor | float = 0.0
     words_used: Tensor | float = 1.0
 
@@ -85,17 +87,19 @@ class CodedSampler:
     def draw(self) -> CodedBatch:
         c, corpus = self.config, self.corpus
         chosen = self.random.choice(len(self._chances), size=c.batch, p=self._chances)
-        audio = np.zeros((c.batch, c.frames * HOP), np.float32)
+        audio, heard = np.zeros((2, c.batch, c.frames * HOP), np.float32)
         codes = np.zeros((c.batch, corpus.codes.shape[1], c.frames), np.int64)
         for row, i in enumerate(chosen):
             length, start = int(corpus.lengths[i]), int(corpus.starts[i])
             first = start + int(self.random.integers(0, max(1, length - c.frames + 1)))
             count = min(c.frames, start + length - first)
-            audio[row, : count * HOP] = corpus.samples[first * HOP : (first + count) * HOP]
+            for array, of in ((audio, corpus.said), (heard, corpus.heard)):
+                array[row, : count * HOP] = of(first, count)
             codes[row, :, :count] = corpus.codes[first : first + count].T
         timbres = corpus.timbres[[self._sibling(int(i)) for i in chosen]]
         return CodedBatch(
             audio=torch.from_numpy(audio) / 32767.0,
+            heard=torch.from_numpy(heard) / 32767.0,
             codes=torch.from_numpy(codes),
             timbre=torch.from_numpy(timbres),
             other=torch.from_numpy(np.roll(timbres, 1, axis=0)),
@@ -121,7 +125,7 @@ class DecoderObjective:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.split(".")[0] in self.trained)
         self.distance = MelDistance().to(model.average_first.device)
-        self.disturbance = PesqDisturbance().to(model.average_first.device)
+        self.judges = Judges(config).to(model.average_first.device)
         self.networks = nn.ModuleDict({"before": self.before})
         self.keepers: dict[str, object] = {}
         self.random = torch.Generator().manual_seed(config.seed)
@@ -140,13 +144,8 @@ class DecoderObjective:
         mel, level = self.distance(ours, theirs), level_difference(ours, theirs)
         kept = self._kept(batch)
         total = c.mel_weight * mel + c.level_weight * level + c.decoder_kept_weight * kept
-        if not c.pesq_weight:
-            return DecoderLosses(total, mel, level, kept)
-        loud = theirs.square().mean(1) > QUIET
-        with torch.autocast(ours.device.type, enabled=False):
-            heard = self.disturbance(ours, theirs)
-        pesq = (heard * loud).sum() / loud.sum().clamp_min(1)
-        return DecoderLosses(total + c.pesq_weight * pesq, mel, level, kept, pesq)
+        verdict = self.judges(ours, theirs)
+        return DecoderLosses(total + verdict.total, mel, level, kept, *verdict[1:])
 
     def _speak(self, codes: Tensor, timbre: Tensor) -> Tensor:
         """codes (B, 6, T) -> audio (B, 200 T), the first hop being the one before the codes."""

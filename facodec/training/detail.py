@@ -71,7 +71,7 @@ class DetailObjective(DecoderObjective):
     def latent(self, batch: CodedBatch) -> Tensor:
         """Output of the branch for a batch (B, T, width), float32."""
         with torch.no_grad():
-            mels, _, _ = self.model.features(F.pad(batch.audio, (HISTORY, 0)))
+            mels, _, _ = self.model.features(F.pad(batch.heard, (HISTORY, 0)))
         with self._cast(batch):
             return self._latent(self.model, mels, self._content(batch.codes))
 
@@ -103,17 +103,29 @@ class DetailObjective(DecoderObjective):
             (F.l1_loss(a, b) for a, b in zip(converted[:2], wanted[:2], strict=True)),
             latent.new_zeros(()),
         )
-        said, heard = self._audio(batch, ours), batch.audio[:, WARM_UP * HOP : -HOP]
+        said, meant = self._audio(batch, ours), batch.audio[:, WARM_UP * HOP : -HOP]
         with self._cast(batch):
-            mel = self._distance(said, heard)
-        level = level_difference(said, heard)
+            mel = self._distance(said, meant)
+        level = level_difference(said, meant)
+        verdict = self.judges(said, meant)
         total = (
             c.mel_weight * mel
             + c.level_weight * level
             + c.decoder_kept_weight * kept_apart
             + c.commit_weight * commit
+            + verdict.total
         )
-        return DecoderLosses(total, mel, level, kept_apart, commit, self.words.in_use())
+        return DecoderLosses(
+            total,
+            mel,
+            level,
+            kept_apart,
+            verdict.pesq,
+            verdict.stoi,
+            verdict.periodicity,
+            commit,
+            self.words.in_use(),
+        )
 
     def _speak_of(
         self, model: LiveModel, codes: Tensor, detail: Tensor, timbre: Tensor

