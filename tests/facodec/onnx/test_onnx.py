@@ -303,8 +303,8 @@ def test_a_damaged_description_is_a_sentence(live_graphs: Path, tmp_path: Path) 
     for text, words in (
         ("[]", "list"),
         (whole[:200], "is damaged"),
-        (whole.replace('"encoder"', '"encorder"'), "there is no 'encoder'"),
-        (whole.replace('"float32"', '"float33"', 2), "float33|state"),
+        (whole.replace('"graphs"', '"grafs"'), "there is no 'graphs'"),
+        (whole.replace('"dtype": "float32"', '"dtype": "float33"'), "float33"),
         (json.dumps(huge), "states of at most"),
     ):
         (tmp_path / SIDECAR).write_text(text)
