@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.kit.common import Result, duration, reason, say, write_json
 from benchmarks.registry import parse, part_module
 from clients.ending import status_of
+from facodec.files import write_text
 
 if TYPE_CHECKING:
     from benchmarks.report.page import Report
@@ -204,7 +205,7 @@ def write(folder: Path, made: Report) -> None:
     from benchmarks.report import page as report
 
     write_json(folder / "report.json", made)
-    (folder / "report.html").write_text(report.page(made))
+    write_text(folder / "report.html", report.page(made))
 
 
 def _has_cuda() -> bool:

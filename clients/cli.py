@@ -7,6 +7,7 @@ whatever floor they lie. No other module here knows what a command imports.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from clients import ending
 from clients.parsing import Parser
@@ -42,6 +44,9 @@ ELSEWHERE = {"serve": "streaming.server.command", "bench": "benchmarks.command"}
 """Modules of commands that do not lie in ``clients.commands``."""
 PAGE = Path(__file__).parent / "web"
 """Folder that ``serve`` shows to browsers."""
+UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE}
+"""Errors of writing."""
+T = TypeVar("T")
 OURS = {"benchmarks", "clients", "facodec", "streaming"}
 
 
@@ -49,7 +54,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done (also where Ctrl-C ends it in good order),
     1 it failed, 2 it was asked for in the wrong way, 130 cut short by Ctrl-C, 143 by SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    return ending.run(lambda: _main(words))
+    _open_descriptors()
+    status: int | SystemExit
+    try:
+        status = _flushed(ending.run(lambda: _main(words)))
+    except SystemExit as end:  # of --help, --version and wrong words
+        status = _flushed(end)
+    if isinstance(status, SystemExit):
+        raise status
+    return status
+
+
+def _open_descriptors() -> None:
+    """Opens those of the descriptors 0 to 2 that are closed, on nothing: else files and sockets
+    would get their numbers, and whatever prints would write into them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:  # what shows progress does not look
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the program runs
+
+
+def _flushed(end: T) -> T | int:
+    """The end of a command, once standard output has taken all that was printed; else 1."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        return _failed("facodec", error)
+    return end
+
+
+def _failed(command: str, error: OSError) -> int:
+    """Tells of an error of the system, which is standard output's where it names no file: others
+    are written through their door."""
+    from facodec.files import shown, why
+
+    if error.filename is None and error.errno in UNWRITTEN:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left would be tried again
+        named = "cannot write standard output: "
+    else:
+        named = f"{shown(error.filename)}: " if error.filename else ""
+    if error.errno != errno.EPIPE:  # a reader who has gone wants no word about it
+        print(f"{command}: {named}{why(error)}", file=sys.stderr)
+    return 1
 
 
 def _main(words: list[str]) -> int:
@@ -107,9 +157,8 @@ def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.
             raise
         print(f"{parser.prog}: {missing(error.name)}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone, and wants no word about it
-        return 1
+    except OSError as error:
+        return _failed(parser.prog, error)
 
 
 def _show_any_name() -> None:

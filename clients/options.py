@@ -220,15 +220,13 @@ def token(options: argparse.Namespace, all_rights: bool = False) -> str | None:
         given: str | None = options.token or os.environ.get(TOKEN_VARIABLE)
         return given
     from clients.errors import UsageError
-    from facodec.files import shown, why
+    from facodec.files import shown
     from streaming.wire.tokens import read_token_file
 
     if options.token is not None:
         raise UsageError("--token and --token-file both say who asks: leave one of them out")
     try:
         found = read_token_file(options.token_file)
-    except OSError as error:
-        raise UsageError(f"cannot read {shown(options.token_file)}: {why(error)}") from None
     except ValueError as error:
         raise UsageError(str(error)) from None
     for token, grant in found:

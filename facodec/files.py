@@ -7,6 +7,7 @@ name stays untouched until then.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import stat
@@ -22,6 +23,8 @@ STANDARD = Path("-")
 LARGEST_PIPE = 4 << 30
 """Bytes taken from a pipe, which are kept in a temporary file."""
 CHUNK = 1 << 20
+LARGEST_TEXT = 64 << 20
+"""Bytes of a document, table or report that is read."""
 REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -91,6 +94,17 @@ def read_text(path: Path, most: int) -> str:
         raise FileError(f"{shown(path)} is damaged: expected text in UTF-8") from error
 
 
+def read_json(path: Path, most: int) -> Any:
+    """The value in a JSON file of at most ``most`` bytes. Raises FileError."""
+    text = read_text(path, most)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise FileError(f"{shown(path)} is damaged: it is nested too deeply") from error
+    except ValueError as error:
+        raise FileError(f"{shown(path)} is damaged: {error}") from error
+
+
 def need_input(path: Path) -> None:
     """Raise FileError early for a file to read that is missing or a folder."""
     if path == STANDARD:
@@ -99,6 +113,18 @@ def need_input(path: Path) -> None:
         raise FileError(f"there is no file {shown(path)}")
     if os.path.isdir(path):
         raise FileError(f"{shown(path)} is a folder, not a file")
+
+
+def need_plain(path: Path, *, or_pipe: bool = False) -> None:
+    """Raise FileError for what is there and no plain file: a device may have no end, and opening a
+    pipe that was found in a folder would wait for who writes into it."""
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError):
+        return  # whoever opens it says why
+    if not (stat.S_ISREG(kind) or (or_pipe and stat.S_ISFIFO(kind))):
+        named = "folder" if stat.S_ISDIR(kind) else "pipe" if stat.S_ISFIFO(kind) else "device"
+        raise FileError(f"{shown(path)} is a {named}, not a file")
 
 
 def need_speech(folder: Path) -> None:
@@ -112,6 +138,8 @@ def need_writable(path: Path) -> Path:
     """The place that writing to ``path`` writes to, links followed. Raises FileError early for
     what the first write would run into."""
     if path == STANDARD:
+        if sys.stdout is None:
+            raise FileError("cannot write standard output: it is closed")
         return path
     named = shown(path)
     try:
@@ -317,6 +345,8 @@ def _opened(path: Path, buffering: int) -> BinaryIO:
 
 def _open_to_read(path: Path, buffering: int) -> BinaryIO:
     if path == STANDARD:
+        if sys.stdin is None:
+            raise FileError("cannot read standard input: it is closed")
         return os.fdopen(os.dup(0), "rb", buffering)
     if path.is_dir():
         raise FileError(f"{shown(path)} is a folder, not a file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -35,7 +36,7 @@ def weights_folder(model: str | Path) -> Path:
     """Returns the folder of a model's weights, by name or folder. Raises ValueError where there are
     none."""
     folder = bundled_path() if str(model) == BUNDLED_MODEL else Path(model)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # which takes names of any length
         raise ValueError(
             f"no model {str(model)!r}: expected {BUNDLED_MODEL!r} or a folder with the weights"
         )

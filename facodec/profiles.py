@@ -7,7 +7,6 @@ file. Files of before, of 1024 bytes, may have the model's name in the notes bes
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import LARGEST_TIMBRE, TIMBRE_DIM
-from facodec.files import FileError, read_bytes, read_text, shown
+from facodec.files import FileError, need_plain, read_bytes, read_json, shown
 from facodec.identity import LONGEST_IDENTITY, ModelIdentity, belonging, model_of
 
 SUFFIX = ".voice"
@@ -34,6 +33,7 @@ def profile_bytes(timbre: Timbre) -> bytes:
 def read_profile(path: Path) -> Timbre:
     """The timbre (256,) of a profile, with its model as far as the file or its notes tell it.
     Raises FileError for one that is damaged or cannot be read."""
+    need_plain(path)
     data = read_bytes(path, TIMBRE_BYTES + LONGEST_IDENTITY)
     try:
         timbre = _timbre(data[:TIMBRE_BYTES])
@@ -49,14 +49,8 @@ def read_notes(path: Path) -> dict[str, Any]:
     beside = path.with_suffix(".json")
     if not beside.exists():
         return {}
-    try:
-        notes = json.loads(read_text(beside, LARGEST_NOTES))
-    except RecursionError as error:
-        raise FileError(f"{shown(beside)} is damaged: it is nested too deeply") from error
-    except ValueError as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"{shown(beside)} is damaged: {error}") from error
+    need_plain(beside)
+    notes = read_json(beside, LARGEST_NOTES)
     if not isinstance(notes, dict):
         raise FileError(f"{shown(beside)} is damaged: expected names and values")
     return notes

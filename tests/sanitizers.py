@@ -27,7 +27,10 @@ def environment() -> dict[str, str] | None:
     if program is None:
         return None
     said = subprocess.run(
-        [program, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False
+        [*program.split(), "-print-file-name=libasan.so"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     library = Path(said.stdout.strip())
     if not library.is_absolute():  # a bare name: none was found

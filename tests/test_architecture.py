@@ -42,6 +42,32 @@ PRIVATES_OF_AIOQUIC = {
 of a stream waits at either end."""
 PRIVATES = PRIVATES_OF_PYTORCH | PRIVATES_OF_AIOQUIC
 
+FILES = "facodec.files"
+"""The door by which files are written: aside, and moved when whole."""
+WRITES = {"write_text", "write_bytes", "savefig", "savez", "save_file"}
+WRITES_OF = {("np", "save"), ("torch", "save"), ("soundfile", "write")}
+"""Calls that write a file in its place, where it is not one in memory."""
+WRITERS = {
+    "facodec.sound.writing": "a clip into memory",
+    "facodec.training.corpus": "an array into the door's own file",
+    "facodec.training.loop": "a checkpoint into memory; a line at the end of a log",
+    "facodec.training.pictures": "a picture into memory",
+    "benchmarks.report.charts": "a picture into memory",
+    "benchmarks.link.picture": "a picture into memory",
+    "clients.cli": "the null device, in place of a standard error that is closed",
+    "streaming.server.tls": "beside its place, by a program of others",
+    "benchmarks.attacks.alone": "in a temporary folder",
+    "benchmarks.attacks.recordings": "in a temporary folder",
+    "benchmarks.link.client": "in a temporary folder",
+    "benchmarks.link.forward": "in a temporary folder",
+    "benchmarks.link.opus": "in a temporary folder",
+    "benchmarks.link.runs": "in a temporary folder",
+    "benchmarks.load.undisturbed": "in a temporary folder",
+    "benchmarks.parts.fuzz": "in a temporary folder, and what failed",
+    "benchmarks.peers.tools": "in a temporary folder",
+}
+"""Modules that write past the door, and why."""
+
 T = TypeVar("T")
 Arrow = tuple[str, str]
 
@@ -207,6 +233,49 @@ def test_only_steps_go_through_the_door_of_c() -> None:
     listeners = {"clients.cli"}  # who is told of compiling
     callers = {one for one, other in arrows() if other == C_LIBRARY} - listeners
     assert [one for one in callers if not is_in(one, C_CALLERS)] == []
+
+
+def calls(module: ast.Module) -> Iterable[ast.Call]:
+    """The calls in a module."""
+    return (node for node in ast.walk(module) if isinstance(node, ast.Call))
+
+
+def writes_in_place(call: ast.Call) -> bool:
+    """Whether a call writes to a file by its name."""
+    named, modes = call.func, [*call.args, *(given.value for given in call.keywords)]
+    opened = any(isinstance(m, ast.Constant) and m.value in ("w", "wb", "a") for m in modes)
+    if not isinstance(named, ast.Attribute):
+        return isinstance(named, ast.Name) and named.id == "open" and opened
+    owner = named.value.id if isinstance(named.value, ast.Name) else ""
+    return (
+        named.attr in WRITES
+        or (owner, named.attr) in WRITES_OF
+        or (named.attr == "open" and opened and owner not in ("av", "os"))
+    )
+
+
+def test_files_are_written_through_their_door() -> None:
+    found = {
+        name for name, path in modules().items() if any(map(writes_in_place, calls(tree(path))))
+    }
+    check(found - {FILES}, WRITERS)
+
+
+def test_a_write_past_the_door_is_found() -> None:
+    for text in ('p.write_text("x")', 'open(p, "w")', 'p.open("wb")', "np.save(p, a)"):
+        assert writes_in_place(next(iter(calls(ast.parse(text)))))
+    for text in ('write_text(p, "x")', "open(p)", 'p.open("rb")', "coder.save(p)"):
+        assert not writes_in_place(next(iter(calls(ast.parse(text)))))
+
+
+def test_no_bar_goes_into_a_pipe() -> None:
+    bars = {
+        (name, call.lineno): {given.arg for given in call.keywords}
+        for name, path in modules().items()
+        for call in calls(tree(path))
+        if isinstance(call.func, ast.Name) and call.func.id == "tqdm"
+    }
+    assert bars and all("disable" in given for given in bars.values()), bars
 
 
 def test_every_folder_of_modules_is_a_package() -> None:

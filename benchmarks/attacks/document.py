@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.attacks.checks import COMMON
 from benchmarks.kit.present import Table
+from facodec.files import LARGEST_TEXT, read_text, write_text
 
 OPENING, CLOSING = "<!-- attacks -->\n", "<!-- end -->"
 COLUMNS = ("attack", "what it does", "bound", "before", "after")
@@ -19,7 +20,7 @@ def fill(document: Path, column: str, attacks: Mapping[str, Mapping[str, Any]]) 
     """Writes what a run gave into the column ``before`` or ``after`` of the table between the
     document's markers; other rows and the other column stay. Raises ValueError without markers,
     OSError where the document cannot be read or written."""
-    text = document.read_text()
+    text = read_text(document, LARGEST_TEXT)
     head, opening, rest = text.partition(OPENING)
     table, closing, tail = rest.partition(CLOSING)
     if not (opening and closing):
@@ -30,7 +31,7 @@ def fill(document: Path, column: str, attacks: Mapping[str, Mapping[str, Any]]) 
         row[1], row[2] = attack["summary"], _bounds(attack)
         row[COLUMNS.index(column)] = _figures(attack)
     made = Table("attacks", "", COLUMNS, list(rows.values())).markdown()
-    document.write_text(f"{head}{opening}\n{made}\n\n{closing}{tail}")
+    write_text(document, f"{head}{opening}\n{made}\n\n{closing}{tail}")
 
 
 def _rows(table: str) -> dict[str, list[str]]:

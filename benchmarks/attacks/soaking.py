@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facodec.training.pictures import save_figure
+
 FITTED = 400
 """Points a slope is told from: the median over all pairs of more of them takes long."""
 SPANS = 60
@@ -73,5 +75,5 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     below.set_xlabel("minutes")
     for axis in (above, below):
         axis.grid(alpha=0.25)
-    figure.savefig(path)
+    save_figure(figure, path)
     pyplot.close(figure)

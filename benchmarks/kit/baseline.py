@@ -3,12 +3,12 @@ the time of each step over that of a calibration kernel which took turns with it
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from benchmarks.kit.common import write_json
 from benchmarks.kit.present import Table
+from facodec.files import LARGEST_TEXT, read_json, shown
 
 FORMAT = 1
 BUNDLED = Path(__file__).with_name("baseline.json")
@@ -32,15 +32,15 @@ def save(path: Path, found: Ratios) -> None:
 
 
 def load(path: Path) -> Ratios:
-    """Reads the file of :func:`save`. Raises ValueError for anything else, OSError where there is
-    none."""
+    """Reads the file of :func:`save`. Raises FileError where there is none, ValueError for anything
+    else."""
+    value = read_json(path, LARGEST_TEXT)
     try:
-        value = json.loads(path.read_text())
         if value["format"] != FORMAT:
             raise ValueError(f"expected format {FORMAT}, got {value['format']}")
         return {str(name): float(ratio) for name, ratio in value["to_calibration"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no baseline of facodec bench step: {error}") from error
+        raise ValueError(f"{shown(path)} is no baseline of facodec bench step: {error}") from error
 
 
 def compare(found: Ratios, kept: Ratios, tolerance: float) -> dict[str, Any]:

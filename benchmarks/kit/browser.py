@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
+from facodec.files import write_bytes
+
 PATIENCE = 30.0
 """Seconds after which something that should have happened never will."""
 LOOK_EVERY = 0.05
@@ -108,7 +110,7 @@ class Tab:
             mobile=False,
         )
         data = self.call("Page.captureScreenshot", format="png")["data"]
-        path.write_bytes(base64.b64decode(data))
+        write_bytes(path, base64.b64decode(data))
 
     def close(self) -> None:
         """Closes it, and the window of its own that it is in."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from benchmarks.kit.present import Table
 from clients.ending import status_of
+from facodec.files import need_folder, write_text
 
 Result = dict[str, Any]
 Measure = Callable[[argparse.Namespace, Result], None]
@@ -96,8 +97,9 @@ def duration(text: str) -> float:
 
 
 def write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=1) + "\n")
+    """Writes a value as JSON, wholly or not at all, and its folder. Raises FileError."""
+    need_folder(path.parent)
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def reason(error: BaseException) -> str:

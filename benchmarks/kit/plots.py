@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import HOP, SAMPLE_RATE
+from facodec.training.pictures import save_figure
 
 Audio = NDArray[np.float32]
 
@@ -34,7 +35,7 @@ def similarity_matrices(
         axis.set_xlabel("voice of the target")
     np.atleast_1d(axes)[0].set_ylabel("spoken by")
     figure.colorbar(image, ax=axes, shrink=0.8, label="similarity")
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
     pyplot.close(figure)
 
 
@@ -57,5 +58,5 @@ def pitch_tracks(tracks: dict[str, NDArray[np.float32]], path: Path) -> None:
     axis.set_xlabel("seconds")
     axis.set_ylabel("Hz")
     axis.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
     pyplot.close(figure)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.kit.common import Result, add_common, duration, reason, run_part, say, whole_number
 from benchmarks.kit.present import Cell, Chart, Table
+from facodec.files import LARGEST_TEXT, read_text, write_text
 
 if TYPE_CHECKING:
     from benchmarks.link.codecs import Contender
@@ -269,7 +270,7 @@ def write(document: Path, result: Result) -> None:
     without markers."""
     from benchmarks.link.picture import small_multiples
 
-    text = document.read_text()
+    text = read_text(document, LARGEST_TEXT)
     head, opening, rest = text.partition(OPENING)
     _, closing, tail = rest.partition(CLOSING)
     if not (opening and closing):
@@ -277,6 +278,6 @@ def write(document: Path, result: Result) -> None:
     (table,) = tables(result)
     body = "\n\n".join(filter(None, (f"{table.title}.", table.markdown(), table.note)))
     picture = document.with_suffix(".svg")
-    picture.write_text(small_multiples(charts(result)))
+    write_text(picture, small_multiples(charts(result)))
     image = f"![Delay over time]({picture.name})"
-    document.write_text(f"{head}{opening}\n{body}\n\n{image}\n\n{closing}{tail}")
+    write_text(document, f"{head}{opening}\n{body}\n\n{image}\n\n{closing}{tail}")

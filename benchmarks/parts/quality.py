@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.kit.common import progress, write_json
 from facodec.config import CODE_BITS, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.extras import need
+from facodec.files import need_folder
 
 if TYPE_CHECKING:
     from facodec import Codec
@@ -112,8 +114,6 @@ def measure(
     out: Path | None = None,
 ) -> dict[str, Row]:
     """Mean of every measure over the clips, per codec; with ``out`` the audio of each is kept."""
-    from tqdm import tqdm
-
     from benchmarks.peers.tools import installed_peers
 
     runs: dict[str, tuple[float, Callable[[Audio], Audio]]] = {}
@@ -125,7 +125,7 @@ def measure(
     results = {}
     for name, (rate, run) in runs.items():
         rows = []
-        for clip, audio in tqdm(speech, desc=name, unit="clip", leave=False):
+        for clip, audio in progress(speech, name):
             decoded = run(audio)
             rows.append(judge(audio, decoded))
             if out:
@@ -135,11 +135,11 @@ def measure(
 
 
 def _keep(folder: Path, clip: str, audio: Audio) -> None:
-    import soundfile
+    from facodec.sound.writing import write_wav
 
     path = (folder / clip).with_suffix(".wav")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, audio, SAMPLE_RATE)
+    need_folder(path.parent)
+    write_wav(path, audio)
 
 
 def _draw(audio: Audio, decoded: Audio, out: Path) -> None:
@@ -164,8 +164,7 @@ def run(args: argparse.Namespace) -> int:
     results = measure(codec, speech, args.ladder, args.peers, args.out)
     seconds = sum(len(audio) for _, audio in speech) / SAMPLE_RATE
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "quality.json").write_text(json.dumps(results, indent=2) + "\n")
+        write_json(args.out / "quality.json", results)
         _draw(speech[0][1], transmit(codec, CODE_LAYERS)(speech[0][1]), args.out)
     if args.json:
         print(json.dumps(results))

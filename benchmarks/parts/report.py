@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kit.common import add_common
+from facodec.files import LARGEST_TEXT, read_json, shown, write_text
 
 EXAMPLES = """\
   facodec bench report bench-report/report.json                        the summary again
@@ -29,12 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    made = load(args.report)
+    try:
+        return _write(args, made)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"{shown(args.report)} is damaged: {error!r}") from error
+
+
+def _write(args: argparse.Namespace, made: dict[str, Any]) -> int:
     from benchmarks.kit import baseline
     from benchmarks.report import page as report
 
-    made = load(args.report)
     if args.html:
-        args.html.write_text(report.page(made))
+        write_text(args.html, report.page(made))
     if args.docs:
         missing = report.fill(args.docs, made)
         if missing:
@@ -47,13 +55,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """An earlier report. Raises ValueError for anything else, OSError where there is none."""
+    """An earlier report. Raises FileError where there is none, ValueError for anything else."""
     from benchmarks.report.page import FORMAT
 
-    try:
-        made: Any = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+    made = read_json(path, LARGEST_TEXT)
     if not isinstance(made, dict) or made.get("format") != FORMAT or "parts" not in made:
-        raise ValueError(f"{path} is no report of facodec bench in format {FORMAT}")
+        raise ValueError(f"{shown(path)} is no report of facodec bench in format {FORMAT}")
     return dict(made)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.kit.common import progress, write_json
 from facodec.extras import install, need
 
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ def run(args: argparse.Namespace) -> int:
         add_reidentification(report, codec, found, args.seed)
     report = without_nan(report)
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "voice.json").write_text(json.dumps(report, indent=2) + "\n")
+        write_json(args.out / "voice.json", report)
     print(json.dumps(report) if args.json else tables(report))
     return 0
 
@@ -127,13 +127,11 @@ def measure_conversion(
 ) -> Report:
     """Means per kind of audio, those of the conversions per group of pairs, anchors, and every
     pair by itself; with ``out`` audio and pictures of the first pairs are kept."""
-    from tqdm import tqdm
-
     from benchmarks.speech import conversion as c
     from benchmarks.speech.speakers import read
 
     judged = []
-    for number, pair in enumerate(tqdm(pairs, desc="converting", unit="pair", leave=False)):
+    for number, pair in enumerate(progress(pairs, "converting")):
         reference = read(pair.reference)
         made = c.convert_pair(codec, read([pair.source]), reference)
         judged.append(c.judge_pair(pair, made, reference))
@@ -219,10 +217,8 @@ def add_reidentification(report: Report, codec: Codec, found: list[Utterance], s
 
 
 def _keep(folder: Path, made: dict[str, Audio], reference: Audio) -> None:
-    import soundfile
-
     from benchmarks.speech.conversion import CONVERTED, DETAILED, PLAIN, SOURCE
-    from facodec.config import SAMPLE_RATE
+    from facodec.sound.writing import write_wav
 
     folder.mkdir(parents=True, exist_ok=True)
     kept = {
@@ -233,7 +229,7 @@ def _keep(folder: Path, made: dict[str, Audio], reference: Audio) -> None:
         "converted_with_detail": made[DETAILED],
     }
     for name, audio in kept.items():
-        soundfile.write(folder / f"{name}.wav", audio, SAMPLE_RATE)
+        write_wav(folder / f"{name}.wav", audio)
 
 
 def _draw_pitch(out: Path, made: dict[str, Audio], reference: Audio) -> None:

@@ -12,6 +12,7 @@ from benchmarks.kit import machine
 from benchmarks.kit.common import Result
 from benchmarks.kit.present import Chart, Table
 from benchmarks.report import glance
+from facodec.files import LARGEST_TEXT, read_text, write_text
 
 FORMAT = 1
 Report = dict[str, Any]
@@ -170,7 +171,7 @@ def fill(document: Path, report: Report) -> list[str]:
         missing.append(name)
         return match[0]
 
-    document.write_text(MARKED.sub(replace, document.read_text()))
+    write_text(document, MARKED.sub(replace, read_text(document, LARGEST_TEXT)))
     return missing
 
 
@@ -184,7 +185,7 @@ def _document_chart(chart: Chart, document: Path, name: str) -> str:
     from benchmarks.report.charts import line_chart
 
     path = document.with_name(f"{document.stem}-{name.replace('.', '-')}.svg")
-    path.write_text(line_chart(chart))
+    write_text(path, line_chart(chart))
     return f"![{chart.title}]({path.name})"
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facodec.training.corpus import find_files, read_speech
+from facodec.files import shown
+from facodec.training.corpus import find_files, read_each
 
 Audio = NDArray[np.float32]
 
@@ -20,7 +21,10 @@ def clips(folder: Path, most: int | None = None) -> list[tuple[str, Audio]]:
     files = find_files(folder)
     if most is not None and most < len(files):
         files = [files[i * len(files) // most] for i in range(most)]
-    return list(_read(files, folder))
+    found = list(_read(files, folder))
+    if not found:
+        raise ValueError(f"no file below {shown(folder)} can be read")
+    return found
 
 
 def use_one_thread() -> None:
@@ -30,5 +34,5 @@ def use_one_thread() -> None:
 
 
 def _read(files: list[Path], folder: Path) -> Iterator[tuple[str, Audio]]:
-    for path in files:
-        yield str(path.relative_to(folder)), read_speech(path)
+    for path, audio in read_each(files):
+        yield str(path.relative_to(folder)), audio

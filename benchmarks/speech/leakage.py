@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
+from benchmarks.kit.common import progress
 from benchmarks.speech.probes import (
     Features,
     Numbers,
@@ -80,7 +80,7 @@ def lacking(found: Sequence[Utterance]) -> str | None:
 def encode_speakers(codec: Codec, chosen: list[list[Utterance]]) -> list[EncodedUtterance]:
     numbered = [(speaker, one) for speaker, own in enumerate(chosen) for one in own]
     coded = []
-    for number, (speaker, one) in enumerate(tqdm(numbered, desc="encoding", leave=False)):
+    for number, (speaker, one) in enumerate(progress(numbered, "encoding")):
         audio = read([one])
         codes = codec.encode(audio).codes
         coded.append(EncodedUtterance(audio, codes, pitch_at_starts(audio), number, speaker))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations, zip_longest
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from facodec.config import SAMPLE_RATE
-from facodec.training.corpus import find_files, read_speech
+from facodec.files import FileError
+from facodec.training.corpus import find_files, leave_out, need_opening, read_each, read_speech
 from facodec.training.phones import read_manifest
 
 Audio = NDArray[np.float32]
@@ -59,10 +60,16 @@ class Pair:
 
 
 def find_utterances(folder: Path) -> list[Utterance]:
-    """All files below ``folder``: ``<speaker>/*.wav``; those straight in it are a speaker each."""
+    """All files below ``folder``: ``<speaker>/*.wav``; those straight in it are a speaker each.
+    One that is no sound is left out, by name."""
     sexes, children = read_sexes(folder), read_children(folder)
     found = []
     for path in find_files(folder):
+        try:
+            need_opening(path)
+        except FileError as error:
+            leave_out(error)
+            continue
         speaker = path.parent.name if path.parent != folder else path.stem
         sex, child = sexes.get(speaker, UNKNOWN), speaker in children
         found.append(Utterance(path, speaker, sex, child))
@@ -129,10 +136,16 @@ def _draw_reference(own: list[Utterance], rng: np.random.Generator) -> tuple[Utt
     seconds = 0.0
     for place in rng.permutation(len(own)):
         drawn.append(own[place])
-        seconds += soundfile.info(own[place].path).duration
+        seconds += _seconds(own[place].path)
         if seconds >= REFERENCE_SECONDS:
             return tuple(drawn)
     return ()
+
+
+@cache
+def _seconds(path: Path) -> float:
+    """Length of what can be read of a file: none of one that cannot be."""
+    return sum(len(audio) for _, audio in read_each([path])) / SAMPLE_RATE
 
 
 def read(utterances: Sequence[Utterance]) -> Audio:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from benchmarks.kit.common import progress
 from facodec.config import MIN_LAYERS
 from facodec.extras import EXTRAS, install
 from facodec.training.corpus import read_speech
@@ -154,7 +154,7 @@ def measure_words(
     children, for the recognisers have hardly heard any."""
     counts = {name: _Count() for name in hearers}
     turns = cycle(targets)
-    for voice, sentence in tqdm(list(product(VOICES, sentences)), desc="words", leave=False):
+    for voice, sentence in progress(list(product(VOICES, sentences)), "words"):
         audio, said = speak(sentence, voice), sentence.split()
         sounds = list(_versions(codec, audio, islice(turns, TARGETS_A_SENTENCE)))
         for name, hearer in hearers.items():

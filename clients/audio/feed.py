@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from clients.audio.endpoints import Source
 from clients.audio.microphone import Block
-from clients.errors import ClientError
 
 WAITING = 8
 """Blocks between pump and sender. Policy when full: the pump waits, so a file waits too, and a
@@ -28,7 +27,7 @@ class Feed:
         self._queue: asyncio.Queue[Block | None] = asyncio.Queue(WAITING)
         self._not_before = float("-inf")
         self._ended = False
-        self._error: ClientError | None = None
+        self._error: Exception | None = None
         self._pump = asyncio.create_task(self._run())
 
     @property
@@ -41,7 +40,7 @@ class Feed:
         self._not_before = self._clock()
 
     async def get(self) -> Block | None:
-        """The next block, None after the last. Raises what the source raised (ClientError)."""
+        """The next block, None after the last. Raises what the source raised."""
         while not self._ended:
             block = await self._queue.get()
             if block is None:
@@ -65,6 +64,6 @@ class Feed:
         try:
             async for block in self._source.blocks():
                 await self._queue.put(block)
-        except ClientError as error:
+        except Exception as error:  # whoever takes blocks would wait for ever
             self._error = error
         await self._queue.put(None)

@@ -54,14 +54,7 @@ class AudioWriter:
         self._partial = partial
         self._aside: Replacement | None = None
         self._file: soundfile.SoundFile | None = None
-        suffix = ".wav" if self.path == STANDARD else self.path.suffix.lower()
-        if suffix not in FORMATS:
-            raise FileError(
-                f"cannot tell a sound format from {shown(self.path.name)!r}: "
-                "give it the suffix .wav, .flac, .ogg or .mp3"
-            )
-        self._format = FORMATS[suffix]
-        need_writable(self.path)
+        self._format = need_sound_output(self.path)
 
     def write(self, samples: np.ndarray) -> None:
         """Append samples (n,), full scale 1.0; louder is clipped."""
@@ -116,6 +109,19 @@ class AudioWriter:
         aside.discard()
         if aside.failure is not None and not told:
             raise aside.failure
+
+
+def need_sound_output(path: Path) -> tuple[str, str]:
+    """The format and its kind of samples of a sound file that is to be written. Raises FileError
+    early where it has none, or cannot be written."""
+    suffix = ".wav" if path == STANDARD else path.suffix.lower()
+    if suffix not in FORMATS:
+        raise FileError(
+            f"cannot tell a sound format from {shown(path.name)!r}: "
+            "give it the suffix .wav, .flac, .ogg or .mp3"
+        )
+    need_writable(path)
+    return FORMATS[suffix]
 
 
 class _Quiet(io.RawIOBase):

@@ -25,12 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from clients.errors import ClientError
+    from clients.errors import ClientError, UsageError
     from facodec.extras import need
 
     need("onnx")
     from facodec.families import read_model
-    from facodec.files import need_folder
+    from facodec.files import need_folder, shown
     from facodec.loading import weights_folder
     from facodec.onnx.export import export
     from facodec.weights.hashing import identity_of
@@ -39,6 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         weights = weights_folder(arguments.model)
+        if arguments.out.resolve() == weights.resolve():
+            raise UsageError(
+                f"{shown(arguments.out)} holds the weights that are read: graphs go into a folder "
+                "of their own"
+            )
         need_folder(arguments.out)
         model = read_model(weights)
         identity = identity_of(model)

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"removed {arguments.name}")
         return 0
     for profile in profiles.list():
-        print(f"{profile.name:<16} saved    {_model(profile):<17} {profile.source}")
+        print(f"{shown(profile.name):<16} saved    {_model(profile):<17} {profile.source}")
     bundled = voices_identity(bundled_path()) or BUNDLED_MODEL
     for name, notes in voice_notes(bundled_path()).items():
         heard = [notes[key] for key in ("sex", "pitch", "about") if key in notes]
@@ -78,11 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _play(arguments: argparse.Namespace) -> int:
     need("server")
-    from clients.audio.files import keep_apart
+    from clients.audio.files import keep_apart, need_sound_output
     from clients.offline.playing import play, sentence_in
     from clients.offline.voicebook import voice_file
 
     keep_apart([arguments.output], [voice_file(arguments.voice)])
+    if arguments.output is not None:
+        need_sound_output(arguments.output)
     spoken = sentence_in(arguments.voice, arguments.model)
     asyncio.run(play(spoken, arguments.output, arguments.device_out, arguments.playout))
     return 0

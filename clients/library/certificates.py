@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 from clients.errors import UsageError
+from facodec.files import FileError, need_plain, shown, why
 
 
 def client_context(url: str, ca: str | None) -> ssl.SSLContext | None:
@@ -13,8 +15,12 @@ def client_context(url: str, ca: str | None) -> ssl.SSLContext | None:
     if not url.lower().startswith(("wss:", "https:", "quic:")):
         return None
     try:
+        if ca is not None:
+            need_plain(Path(ca), or_pipe=True)
         return ssl.create_default_context(cafile=ca)
     except ssl.SSLError:
-        raise UsageError(f"{ca} holds no certificate in PEM form") from None
+        raise UsageError(f"{shown(ca)} holds no certificate in PEM form") from None
     except OSError as error:
-        raise UsageError(f"cannot read the certificates in {ca}: {error.strerror}") from None
+        raise UsageError(f"cannot read the certificates in {shown(ca)}: {why(error)}") from None
+    except FileError as error:
+        raise UsageError(str(error)) from None

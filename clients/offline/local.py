@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 import facodec
-from clients.errors import ClientError
+from clients.errors import ClientError, UsageError
 from clients.library.packets import CodesPacket, LostPacket, PausePacket, VoicePacket
 from facodec.arrays import check_timbre
 from facodec.codec import Codec
@@ -71,7 +71,7 @@ class LocalCodec:
 
     def timbre(self, voice: np.ndarray | str, talker: np.ndarray | None = None) -> np.ndarray:
         """The timbre (256,) that a voice means: itself, that of a name of the model's, or one of
-        nobody. Raises ClientError where the model has none of that name, and ModelMismatch."""
+        nobody. Raises UsageError where the model has none of that name, and ModelMismatch."""
         if not isinstance(voice, str):
             need_model("the voice was", model_of(voice), self.codec.identity)
             return voice
@@ -81,7 +81,7 @@ class LocalCodec:
             except ValueError as error:
                 raise ClientError(str(error)) from error
         if voice not in self.codec.voices:
-            raise ClientError(f"no voice of the name {voice!r} is known here")
+            raise UsageError(f"no voice of the name {voice!r} is known here")
         return self.codec.voices[voice]
 
     def decoder(self, seed: int) -> LocalDecoder:

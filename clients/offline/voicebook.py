@@ -15,7 +15,7 @@ from clients.errors import ClientError, UsageError
 from clients.library.connection import connect
 from clients.library.packets import VoicePacket
 from clients.offline.references import read_reference, several_people
-from facodec.files import Replacement, need_folder, need_writable, shown
+from facodec.files import FileError, Replacement, need_folder, need_writable, shown
 from facodec.folders import personal_folder
 from facodec.identity import ModelIdentity, model_of
 from facodec.names import RULE, composed, did_you_mean, is_anonymous, is_name, with_seed
@@ -133,7 +133,11 @@ class Profiles:
         return [] if self.folder is None else sorted(self.folder.glob(f"*{SUFFIX}"))
 
     def _profile(self, path: Path) -> Profile:
-        return Profile(path.stem, path, str(read_notes(path).get("source", "")))
+        try:
+            source = shown(read_notes(path).get("source", ""))
+        except FileError:
+            source = "(its notes are damaged)"
+        return Profile(path.stem, path, source)
 
 
 def user_folder() -> Path | None:
@@ -167,9 +171,9 @@ def known_voices(bundled: Iterable[str] | None = None) -> list[str]:
     return [*Profiles().names(), *own, *BUNDLED]
 
 
-def no_such_voice(name: str, known: Sequence[str]) -> ClientError:
+def no_such_voice(name: str, known: Sequence[str]) -> UsageError:
     """The error for a name that none of the known voices has."""
-    return ClientError(
+    return UsageError(
         f"there is no voice {name!r}; known are: {', '.join(known)}{did_you_mean(name, known)}"
     )
 

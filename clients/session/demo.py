@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from clients.audio.devices import choose, list_devices
-from clients.audio.files import keep_apart
+from clients.audio.files import keep_apart, need_sound_output
 from clients.errors import ClientError
 from clients.offline.voicebook import BUNDLED
 from clients.session.browsing import can_show_here, show_until_enter
@@ -17,7 +17,7 @@ from clients.session.local_server import LocalServer
 from clients.session.run import LiveRun
 from clients.session.status import Reporter
 from clients.session.talk import interruptible
-from facodec.files import need_writable
+from facodec.files import shown
 
 NEXT = """\
 Listen to {output}, then try
@@ -32,7 +32,7 @@ def demo(output: Path, *, model: str | None, microphone: bool, browser: bool) ->
     """Sample (or microphone) -> server -> ``output``. ``browser``: then shows the page, as long as
     the user wants, where that can be seen. Raises ClientError."""
     keep_apart([output], [] if microphone else [BUNDLED["slt"]])
-    need_writable(output)
+    need_sound_output(output)
     asyncio.run(_demo(output, model, microphone, browser))
     return 0
 
@@ -51,7 +51,7 @@ async def _demo(output: Path, model: str | None, microphone: bool, browser: bool
         run = LiveRun(options, reporter, None)
         await interruptible(run)
         hints = {"sample": _short(BUNDLED["slt"]), "facodec": _command()}
-        print(NEXT.format(output=output, microphone=_microphone(), **hints), flush=True)
+        print(NEXT.format(output=shown(output), microphone=_microphone(), **hints), flush=True)
         if browser and not run.stopped.is_set() and can_show_here():
             page = f"{server.url.replace('ws', 'http', 1)}/"
             print(f"\n{OPEN.format(page=page)}", flush=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clients import options as given
-from clients.audio.files import keep_apart
+from clients.audio.files import keep_apart, need_sound_output
 from clients.errors import ClientError, ServerError, UsageError
 from clients.library.addresses import is_quic
 from clients.library.connection import check_server
@@ -25,7 +25,7 @@ from clients.session.status import Progress, Reporter
 from clients.session.talkers import RememberedTalkers, SourceTalker
 from clients.session.voicing import offered
 from facodec.extras import need
-from facodec.files import need_input, shown
+from facodec.files import need_input, need_writable, shown
 from facodec.identity import ModelIdentity, model_of
 from facodec.names import composed, did_you_mean, is_anonymous
 from streaming.wire.protocol import Role
@@ -198,9 +198,13 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("--append needs --output FILE.fac: only recordings as codes are appended")
     recordings = map(voices.voice_file, _spoken(options))
     inputs = [path for path in (getattr(options, "input", None), *recordings) if path is not None]
-    keep_apart([getattr(options, name, None) for name in ("output", "save_input")], inputs)
+    outputs = [getattr(options, name, None) for name in ("output", "save_input")]
+    keep_apart(outputs, inputs)
     for path in inputs:
         need_input(path)
+    for path in filter(None, outputs):
+        records = "append" in options and is_recording(path)  # a listener may
+        need_writable(path) if records else need_sound_output(path)
     if not serve:
         if is_quic(given.server(options) or ""):
             need("quic")
@@ -221,12 +225,13 @@ def _check_names(spoken: list[str]) -> None:
 
 
 def _with_near_names(error: ServerError, options: argparse.Namespace) -> ClientError:
-    """The server's error; where it knows no voice of a name, with those here that are like it."""
+    """The server's error; where it knows no voice of a name, that of a wrong command line, with
+    those here that are like it."""
     if error.code != "unknown-voice":
         return error
     named, known = _spoken(options), voices.known_voices()
     near = "".join(did_you_mean(name, known) for name in named if name not in known)
-    return ClientError(f"{error}{near}")
+    return UsageError(f"{error}{near}")
 
 
 def _spoken(options: argparse.Namespace) -> list[str]:

@@ -22,7 +22,6 @@ from facodec.bundled.conditioning import Conditioning
 from facodec.bundled.features import HISTORY, LAGS, MEL_BANDS, CausalFeatures, cepstral_lifter
 from facodec.bundled.synthesis import SUBFRAMES, SynthesisState, Synthesizer
 from facodec.bundled.talker import (
-    LEAST_SPEECH,
     LONG,
     PRIOR_FRAMES,
     SHORT,
@@ -30,6 +29,7 @@ from facodec.bundled.talker import (
     VoiceStatistics,
     is_speech,
     median_octaves,
+    need_speech,
     reconcile,
     remember,
 )
@@ -40,7 +40,6 @@ from facodec.config import (
     HOP,
     MIN_LAYERS,
     PROSODY_LAYERS,
-    SAMPLE_RATE,
     TIMBRE_DIM,
     Latency,
     LiveConfig,
@@ -215,11 +214,7 @@ class LiveNetwork(nn.Module):
     def voice(self, audio: Tensor) -> Tensor:
         whole = F.pad(audio, (0, -audio.shape[1] % HOP))
         heard = self._listen(whole)[1].voice.long
-        if float(heard.weight[0]) < LEAST_SPEECH:
-            raise ValueError(
-                f"no speech found in {audio.shape[1] / SAMPLE_RATE:.1f} s of audio: a voice takes "
-                "a few seconds of one person talking"
-            )
+        need_speech(float(heard.weight[0]), audio.shape[1])
         return self._timbre_of(heard)[0]
 
     def encode_with_timbre(self, audio: Tensor) -> tuple[Tensor, Tensor]:

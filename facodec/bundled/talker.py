@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from facodec.bundled import prosody
+from facodec.config import SAMPLE_RATE
 
 LONG, SHORT = 2400.0, 64.0
 """Voiced frames that the memories hold: half a minute of voice, and 0.8 s."""
@@ -59,6 +60,15 @@ class Memories:
 
     long: VoiceStatistics
     short: VoiceStatistics
+
+
+def need_speech(weight: float, samples: int) -> None:
+    """Raises ValueError where so many samples gave a memory of too little weight for a voice."""
+    if weight < LEAST_SPEECH:
+        raise ValueError(
+            f"no speech found in {samples / SAMPLE_RATE:.1f} s of audio: a voice takes a few "
+            "seconds of one person talking"
+        )
 
 
 def is_speech(mels: Tensor, pitch: Tensor) -> Tensor:

@@ -60,7 +60,8 @@ def tell_with(tell: Tell) -> None:
 
 
 def compiler() -> str | None:
-    """Finds the C compiler; None where there is none."""
+    """Finds the C compiler, perhaps with words of its own (``ccache gcc``); None where there is
+    none."""
     return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
 
 
@@ -95,7 +96,7 @@ class _Build:
         program = compiler()
         if program is None:
             raise FileNotFoundError("no C compiler was found")
-        call = (program, *FLAGS, *DEFINES, *os.environ.get(EXTRA_FLAGS, "").split())
+        call = (*program.split(), *FLAGS, *DEFINES, *os.environ.get(EXTRA_FLAGS, "").split())
         known = hashlib.sha256(b"\n".join((*parts, " ".join(call).encode(), _processor())))
         prefix = f"{folder.name}-{known.hexdigest()[:16]}-"
         return _Build(folder.name, prefix, (*call, *map(str, sources), "-lm"))

@@ -24,6 +24,7 @@ from torch import Tensor
 from facodec.bundled.model import LiveModel
 from facodec.config import ABSENT, CODE_BITS, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.extras import need
+from facodec.files import LARGEST_TEXT, need_folder, read_json, write_bytes, write_text
 from facodec.onnx import SIDECAR
 from facodec.onnx.fixed import ENDLESS, REACH
 from facodec.onnx.graphs import Graph, graphs_of
@@ -55,25 +56,28 @@ def export(
         )
     for package in ("onnx", "onnxscript"):
         needed(package)
-    folder.mkdir(parents=True, exist_ok=True)
+    need_folder(folder)
     graphs = graphs_of(model, hops)
-    for name, graph in graphs.items():
-        _write(graph, folder / f"{name}.onnx")
     description = _describe(model, hops, graphs)
-    sidecar = folder / SIDECAR
-    sidecar.write_text(json.dumps(description, indent=1) + "\n")
-    if precision == "int8":
-        quantize(folder)
-    return sidecar
+    with tempfile.TemporaryDirectory(prefix=".facodec-", dir=folder) as place:
+        aside = Path(place)
+        for name, graph in graphs.items():
+            _write(graph, aside / f"{name}.onnx")
+        write_text(aside / SIDECAR, json.dumps(description, indent=1) + "\n")
+        if precision == "int8":
+            quantize(aside)
+        for name in (*(f"{name}.onnx" for name in graphs), SIDECAR):
+            (aside / name).replace(folder / name)
+    return folder / SIDECAR
 
 
 def quantize(folder: Path) -> None:
     """Make the float32 graphs in ``folder`` int8 ones."""
     sidecar = folder / SIDECAR
-    description = json.loads(sidecar.read_text())
+    description = read_json(sidecar, LARGEST_TEXT)
     for graph in description["graphs"].values():
         _quantize(folder / graph["file"])
-    sidecar.write_text(json.dumps(description | {"precision": "int8"}, indent=1) + "\n")
+    write_text(sidecar, json.dumps(description | {"precision": "int8"}, indent=1) + "\n")
 
 
 def needed(package: str) -> ModuleType:
@@ -153,7 +157,7 @@ def _quantize(path: Path) -> None:
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=float_nodes,
         )
-        path.write_bytes(smaller.read_bytes())
+        write_bytes(path, smaller.read_bytes())
 
 
 def _scopes(node: Any) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from facodec.bundled.model import LiveModel
 from facodec.bundled.synthesis import NOISE_FRAMES
+from facodec.bundled.talker import need_speech
 from facodec.config import CODE_LAYERS, HOP, TIMBRE_DIM, Latency
+from facodec.files import need_plain, read_json, shown
 from facodec.identity import ModelIdentity
 from facodec.onnx import SIDECAR
 from facodec.onnx.export import FORMAT, NEXT, STATE, needed
@@ -21,6 +23,11 @@ from facodec.onnx.fixed import ENDLESS, REACH
 from facodec.published.model import Ns3Model
 from facodec.published.timbre import RunningTimbre, TimbreEncoder, TimbreTracker
 
+LARGEST_JSON = 1 << 20
+LARGEST_STATE = 1 << 24
+"""Numbers that a stream's state may have; those of ns3 are 0.3 million."""
+VOICE = "voice."
+"""Beginning of the names of states that hold who was heard."""
 Outputs = list[Tensor]
 M = TypeVar("M", bound="OnnxModel")
 
@@ -41,6 +48,7 @@ class StepGraph:
         self._session = _session(folder / description["file"])
         self.delay: int = description["delay"]
         self.states: dict[str, dict[str, Any]] = description["states"]
+        _check_states(self.states)
         self._clocked = "heard" in description["inputs"]
         self._settled = self.delay + (REACH if self._clocked else 0)
         self._outputs: list[str] = description["outputs"]
@@ -163,15 +171,26 @@ class OnnxLive(OnnxModel):
     def encoder_timbre(self, state: GraphState) -> Tensor:
         """The running estimate (B, 256)."""
         parts = dict(zip(self.encoder.states, state.tensors, strict=True))
-        prefix = "voice."
         return self.talker(
-            {n.removeprefix(prefix): t for n, t in parts.items() if n.startswith(prefix)}
+            {n.removeprefix(VOICE): t for n, t in parts.items() if n.startswith(VOICE)}
         )
 
+    def voice(self, audio: Tensor) -> Tensor:
+        state = self._heard(audio)[1]
+        parts = dict(zip(self.encoder.states, state.tensors, strict=True))
+        need_speech(float(parts[f"{VOICE}long.weight"][0]), audio.shape[1])
+        # A recording is of one talker: what was heard last counts for no more than the rest.
+        whole = (name.replace(f"{VOICE}short.", f"{VOICE}long.") for name in parts)
+        return self.encoder_timbre(replace(state, tensors=tuple(parts[name] for name in whole)))[0]
+
     def encode_with_timbre(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        padded = nn.functional.pad(audio, (0, -audio.shape[1] % HOP))
-        codes, state = self.encoder_step(padded, self.encoder_state(audio.shape[0]))
+        codes, state = self._heard(audio)
         return codes, self.encoder_timbre(state)
+
+    def _heard(self, audio: Tensor) -> tuple[Tensor, GraphState]:
+        """Codes of audio (B, n), and the state after it."""
+        padded = nn.functional.pad(audio, (0, -audio.shape[1] % HOP))
+        return self.encoder_step(padded, self.encoder_state(audio.shape[0]))
 
     def decoder_state(self, batch: int = 1, seed: int = 0) -> GraphState:
         """``seed`` gives the noise its start, as in the synthesizer this was exported from."""
@@ -280,16 +299,19 @@ def load_exported(folder: Path) -> OnnxLive | OnnxNs3:
     ONNX Runtime is missing.
     """
     try:
-        description = json.loads((folder / SIDECAR).read_text())
+        need_plain(folder / SIDECAR)
+        description = read_json(folder / SIDECAR, LARGEST_JSON)
         found, hops = description["format"], description["hops_per_call"]
-        make = CLASSES[description["model"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"cannot read an exported model from {folder}: {error}") from error
-    if found != FORMAT or hops != 1:
+        if found != FORMAT or hops != 1:
+            raise ValueError(
+                f"expected format {FORMAT!r} for 1 hop a call, got {found!r} for {hops}"
+            )
+        return CLASSES[description["model"]](folder, description)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        missing = "there is no " if isinstance(error, KeyError) else ""
         raise ValueError(
-            f"{folder}: expected format {FORMAT!r} for 1 hop a call, got {found!r} for {hops}"
-        )
-    return make(folder, description)
+            f"cannot read an exported model from {shown(folder)}: {missing}{error}"
+        ) from error
 
 
 def _identity(description: dict[str, Any]) -> ModelIdentity:
@@ -300,8 +322,22 @@ def _identity(description: dict[str, Any]) -> ModelIdentity:
     return found
 
 
+def _check_states(states: dict[str, dict[str, Any]]) -> None:
+    """Raises ValueError for what cannot be the state of a graph, before memory is taken for it."""
+    sizes = []
+    for name, state in states.items():
+        shape, initial = state["shape"], state["initial"]
+        whole = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+        if not (whole and isinstance(_dtype(state["dtype"]), torch.dtype) and initial == initial):
+            raise ValueError(f"expected sizes, a type and a number for the state {name}")
+        sizes.append(math.prod(shape))
+    if sum(sizes) > LARGEST_STATE:
+        raise ValueError(f"expected states of at most {LARGEST_STATE} numbers, got {sum(sizes)}")
+
+
 def _session(path: Path) -> Any:
     runtime = needed("onnxruntime")
+    need_plain(path)
     options = runtime.SessionOptions()
     # A step is too small to share between threads.
     options.intra_op_num_threads = options.inter_op_num_threads = 1

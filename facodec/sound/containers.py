@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from facodec.extras import install
 from facodec.files import FileError, shown
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 HEAD = 4096
 ATOMS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
@@ -75,7 +74,9 @@ def _decoded(
                     )
                 for whole in resampler.resample(frame):
                     channels = whole.to_ndarray().reshape(-1, whole.layout.nb_channels)
-                    yield channels.mean(axis=1, dtype="float32"), whole.sample_rate
+                    with np.errstate(over="ignore", invalid="ignore"):  # told by who reads
+                        mono = channels.mean(axis=1, dtype="float32")
+                    yield mono, whole.sample_rate
     except (av.FFmpegError, ValueError, RuntimeError, EOFError) as error:
         if isinstance(error, FileError):
             raise

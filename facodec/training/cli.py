@@ -92,10 +92,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
+    from facodec.training.corpus import find_files, read_each
     from facodec.training.loop import Trainer
     from facodec.training.report import PAGE, keep_examples, validate, write_page
 
     initial, helpers, config = None, None, settings(args)
+    if args.valid is not None and next(read_each(find_files(args.valid)), None) is None:
+        raise ValueError(f"no file below {shown(args.valid)} can be read")  # before the work
     corpus = _corpus(args, config)
     speakers = int(corpus.speakers.max()) + 1
     count = len(corpus.lengths)

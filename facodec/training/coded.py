@@ -6,6 +6,7 @@ kept. No pitch teacher and no transcripts are needed, so that packing takes minu
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -20,7 +21,15 @@ from tqdm import tqdm
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.training.corpus import SHORTEST, find_files, read_speech
+from facodec.files import LARGEST_TEXT, FileError, read_json, write_text
+from facodec.training.corpus import (
+    SHORTEST,
+    find_files,
+    listing_of,
+    read_each,
+    read_speech,
+    write_array,
+)
 from facodec.training.noise import spoil
 from facodec.weights.hashing import identity_of
 
@@ -77,9 +86,10 @@ def pack_coded(folder: Path, cache: Path, codec: Codec, noisy: bool = False) -> 
 def _packed(
     folder: Path, files: list[Path], cache: Path, codec: Codec, noisy: bool = False
 ) -> CodedCorpus:
-    listing = "\n".join(f"{p.relative_to(folder)} {p.stat().st_size}" for p in files)
+    listing = "\n".join(listing_of(folder, files))
     model = identity_of(cast(LiveModel, codec.model))
-    key = hashlib.sha256(f"{FORMAT}\n{model}\n{listing}".encode()).hexdigest()[:12]
+    names = f"{FORMAT}\n{model}\n{listing}".encode("utf-8", "surrogateescape")
+    key = hashlib.sha256(names).hexdigest()[:12]
     target = cache / f"{folder.name}-{'noisy' if noisy else 'coded'}-{key}"
     if not (target / "index.json").exists():
         target.mkdir(parents=True, exist_ok=True)
@@ -89,7 +99,7 @@ def _packed(
 
 def open_coded(target: Path) -> CodedCorpus:
     """Opens what :func:`pack_coded` wrote; it all lies in memory, 2.6 MB a minute."""
-    index = json.loads((target / "index.json").read_text())
+    index = read_json(target / "index.json", LARGEST_TEXT)
     noisy = index.get("noisy", False)
     return CodedCorpus(
         samples=np.load(target / "samples.npy"),
@@ -140,13 +150,13 @@ def _write(folder: Path, files: list[Path], target: Path, codec: Codec, noisy: b
         speakers.append(names.setdefault(name, len(names)))
     if not lengths:
         raise ValueError(f"no file below {folder} holds {SHORTEST / SAMPLE_RATE} s of speech")
-    np.save(target / "samples.npy", np.concatenate(samples))
+    write_array(target / "samples.npy", np.concatenate(samples))
     if noisy:
-        np.save(target / "spoiled.npy", np.concatenate(spoiled))
-    np.save(target / "codes.npy", np.concatenate(codes))
-    np.save(target / "timbres.npy", np.stack(timbres))
+        write_array(target / "spoiled.npy", np.concatenate(spoiled))
+    write_array(target / "codes.npy", np.concatenate(codes))
+    write_array(target / "timbres.npy", np.stack(timbres))
     index = {"lengths": lengths, "speakers": speakers, "names": list(names), "noisy": noisy}
-    (target / "index.json").write_text(json.dumps(index))
+    write_text(target / "index.json", json.dumps(index))
 
 
 def _integers(audio: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -154,17 +164,19 @@ def _integers(audio: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def _long_enough(files: list[Path]) -> Iterator[tuple[Path, NDArray[np.float32]]]:
-    for path in tqdm(files, desc="encoding", unit="file"):
-        audio = read_speech(path)
-        if len(audio) >= SHORTEST and np.isfinite(audio).all():
+    for path, audio in read_each(tqdm(files, desc="encoding", unit="file", disable=None)):
+        if len(audio) >= SHORTEST:
             yield path, audio
 
 
 class _Others:
-    """Draws speech of any of the files."""
+    """Draws speech of any of the files that can be read."""
 
     def __init__(self, files: list[Path], random: np.random.Generator) -> None:
         self._files, self._random = files, random
 
     def __call__(self) -> NDArray[np.float32]:
-        return read_speech(self._files[int(self._random.integers(len(self._files)))])
+        for _ in self._files:
+            with contextlib.suppress(FileError):
+                return read_speech(self._files[int(self._random.integers(len(self._files)))])
+        raise ValueError("expected speech to talk at the same time, got no file that can be read")

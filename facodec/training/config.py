@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from facodec.files import FileError, read_text, shown, write_text
+from facodec.files import FileError, read_json, shown, write_text
 
 STAGES = ("all", "decoder", "detail")
 LARGEST_FILE = 1 << 20
@@ -127,10 +127,7 @@ class TrainConfig:
     def load(cls, path: Path) -> TrainConfig:
         """Read what :meth:`save` wrote; names it does not know and values of another type are a
         FileError."""
-        try:
-            values = json.loads(read_text(path, LARGEST_FILE))
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise FileError(f"{shown(path)} is damaged: {error}") from error
+        values = read_json(path, LARGEST_FILE)
         if not isinstance(values, dict):
             raise FileError(f"{shown(path)}: expected settings by name")
         kinds = {name: type(value) for name, value in vars(cls()).items()}

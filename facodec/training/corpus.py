@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.files import FileError, need_speech, shown, write_text
-from facodec.sound.reading import LONGEST, read_audio
+from facodec.files import (
+    LARGEST_TEXT,
+    FileError,
+    Replacement,
+    need_plain,
+    need_speech,
+    read_json,
+    shown,
+    write_text,
+)
+from facodec.sound.reading import LONGEST, AudioReader, read_audio
 from facodec.training.phones import UNKNOWN, Phones, align, can_align, find_transcripts
 from facodec.training.pitch import track_pitch
 
@@ -63,8 +73,41 @@ def find_files(folder: Path) -> list[Path]:
 
 def read_speech(path: Path) -> NDArray[np.float32]:
     """A file as mono float32 at 16 kHz, cut to whole frames. Raises FileError."""
+    need_plain(path)
     mono = read_audio(path, LONGEST)
     return mono[: len(mono) // HOP * HOP]
+
+
+def need_opening(path: Path) -> None:
+    """Raises FileError for a file whose first second cannot be read."""
+    need_plain(path)
+    AudioReader(path).close()
+
+
+def read_each(files: Iterable[Path]) -> Iterator[tuple[Path, NDArray[np.float32]]]:
+    """Speech of each of the files; one that cannot be read is left out, by name."""
+    for path in files:
+        try:
+            yield path, read_speech(path)
+        except FileError as error:
+            leave_out(error)
+
+
+def leave_out(reason: object) -> None:
+    """Says on standard error why a file is left out."""
+    print(f"left out: {reason}", file=sys.stderr, flush=True)
+
+
+def listing_of(folder: Path, files: Iterable[Path]) -> list[str]:
+    """Names and sizes of files, a line each, by which packed ones are found again."""
+    return [f"{path.relative_to(folder)} {_size(path)}" for path in files]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a link to nothing, which is left out
+        return 0
 
 
 @dataclass(frozen=True)
@@ -94,9 +137,8 @@ def pack(folder: Path, cache: Path, workers: int = 2) -> Corpus:
     """Pack the speech below ``folder`` into a sub-folder of ``cache``, or open what is there."""
     files = find_files(folder)
     texts = find_transcripts(folder, files) if can_align() else {}
-    listing = "\n".join(
-        f"{p.relative_to(folder)} {p.stat().st_size} {texts.get(p, '')}" for p in files
-    )
+    lines = zip(listing_of(folder, files), files, strict=True)
+    listing = "\n".join(f"{line} {texts.get(path, '')}" for line, path in lines)
     names = f"{FORMAT}\n{listing}".encode("utf-8", "surrogateescape")
     key = hashlib.sha256(names).hexdigest()[:12]
     target = cache / f"{folder.name}-{key}"
@@ -107,13 +149,19 @@ def pack(folder: Path, cache: Path, workers: int = 2) -> Corpus:
 
 def open_packed(target: Path) -> Corpus:
     """Open what :func:`pack` wrote, memory-mapped."""
-    index = json.loads((target / "index.json").read_text())
+    index = read_json(target / "index.json", LARGEST_TEXT)
     return Corpus(
         samples=np.load(target / "samples.npy", mmap_mode="r"),
         pitch=np.load(target / "pitch.npy"),
         phones=np.load(target / "phones.npy"),
         **{k: np.array(index[k], dtype=np.int64) for k in ("starts", "lengths", "speakers")},
     )
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Writes an array as NumPy does, wholly or not at all. Raises FileError."""
+    with Replacement(path) as aside:
+        np.save(aside, array)
 
 
 def _write(
@@ -124,7 +172,7 @@ def _write(
     names: dict[str, int] = {}
     for path, prepared in _prepared(files, texts, workers):
         if isinstance(prepared, str):
-            print(f"left out: {prepared}", file=sys.stderr)
+            leave_out(prepared)
             continue
         if prepared is None:
             continue
@@ -135,7 +183,8 @@ def _write(
         seconds = SHORTEST / SAMPLE_RATE
         raise ValueError(f"no file below {shown(folder)} holds {seconds} s of speech")
     for part in ("samples", "pitch", "phones"):
-        np.save(target / f"{part}.npy", np.concatenate([getattr(u, part) for u in utterances]))
+        whole = np.concatenate([getattr(u, part) for u in utterances])
+        write_array(target / f"{part}.npy", whole)
     lengths = [len(u.pitch) for u in utterances]
     starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).tolist()
     index = {"starts": starts, "lengths": lengths, "speakers": speakers, "names": list(names)}

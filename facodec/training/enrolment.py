@@ -11,7 +11,7 @@ import numpy as np
 from facodec.arrays import Audio, Timbre
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
-from facodec.training.corpus import find_files, read_speech
+from facodec.training.corpus import find_files, read_each
 from facodec.training.phones import read_manifest
 from facodec.weights.timbres import Notes
 
@@ -55,8 +55,9 @@ def speaker_timbres(codec: Codec, data: Path) -> list[Timbre]:
 def _speech(folder: Path) -> Audio:
     """The first minute of a speaker's recordings."""
     parts, samples = [np.zeros(0, np.float32)], 0
-    for path in find_files(folder):
-        if samples < LONGEST:
-            parts.append(read_speech(path))
-            samples += len(parts[-1])
+    for _, speech in read_each(find_files(folder)):
+        parts.append(speech)
+        samples += len(speech)
+        if samples >= LONGEST:
+            break
     return np.concatenate(parts)[:LONGEST]

@@ -8,6 +8,7 @@ dictionary that comes with pocketsphinx is; what it cannot align counts as unkno
 from __future__ import annotations
 
 import csv
+import io
 import re
 from functools import cache
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.files import read_text
+from facodec.files import LARGEST_TEXT, FileError, read_text, shown
 
 MANIFEST = "manifest.tsv"
 LARGEST_TRANSCRIPT = 1 << 20
@@ -40,9 +41,12 @@ def read_manifest(folder: Path) -> list[dict[str, str]]:
     is one; none without it."""
     for path in (folder / MANIFEST, folder.absolute().parent / MANIFEST):
         if path.is_file():
-            with path.open(encoding="utf-8", newline="") as lines:
-                rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+            lines = io.StringIO(read_text(path, LARGEST_TEXT), newline="")
+            rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+            try:
                 return [_located({k: v or "" for k, v in row.items() if k}, path) for row in rows]
+            except (csv.Error, ValueError) as error:
+                raise FileError(f"{shown(path)} is damaged: {error}") from error
     return []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import SAMPLE_RATE
+from facodec.files import write_bytes
 
 Audio = NDArray[np.float32]
 
@@ -30,7 +32,7 @@ def spectrograms(audios: dict[str, Audio], path: Path, seconds: float = 6.0) -> 
         axis.set_title(title, loc="left", fontsize=10)
         axis.set_ylabel("Hz")
     axes[-1, 0].set_xlabel("seconds")
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
     pyplot.close(figure)
 
 
@@ -48,8 +50,16 @@ def curves(lines: list[dict[str, Any]], path: Path) -> None:
         axis.set_title(name, loc="left", fontsize=9)
     for axis in list(axes.flat)[len(names) :]:
         axis.set_visible(False)
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path, dpi=100)
     pyplot.close(figure)
+
+
+def save_figure(figure: Any, path: Path, **options: Any) -> None:
+    """Writes a figure of matplotlib, wholly or not at all, as the suffix has it. Raises
+    FileError."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:], **options)
+    write_bytes(path, drawn.getvalue())
 
 
 def _pyplot() -> Any:

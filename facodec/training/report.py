@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
-from facodec.config import HOP, SAMPLE_RATE, LiveConfig
+from facodec.config import HOP, LiveConfig
 from facodec.files import FileError, shown, write_text
+from facodec.sound.writing import write_wav
 from facodec.training import pictures
-from facodec.training.corpus import find_files, read_speech
+from facodec.training.corpus import find_files, read_each
 from facodec.training.metrics import level_change, log_mel_distance, pitch_agreement
 from facodec.training.pitch import track_pitch
 
@@ -30,8 +31,7 @@ def validate(model: LiveModel, folder: Path) -> dict[str, float]:
     """Mean measures, ``valid_*``, of a dozen clips of ``folder`` sent through the codec."""
     was_training, codec = model.training, Codec(model)
     rows = []
-    for path in _spread(find_files(folder), CLIPS):
-        audio = read_speech(path)
+    for _, audio in read_each(_spread(find_files(folder), CLIPS)):
         frames = codec.encode(audio)
         decoded = codec.decode(frames.codes, frames.timbre)[: len(audio)]
         whole = len(decoded) // HOP * HOP
@@ -40,6 +40,8 @@ def validate(model: LiveModel, folder: Path) -> dict[str, float]:
         row["level_db"] = level_change(audio, decoded)
         rows.append(row)
     model.train(was_training)
+    if not rows:
+        raise ValueError(f"no file below {shown(folder)} can be read")
     return {f"valid_{k}": float(np.mean([row[k] for row in rows])) for k in rows[0]}
 
 
@@ -48,17 +50,15 @@ def keep_examples(model: LiveModel, folder: Path, target: Path) -> None:
     the next one's voice, with a picture of the three."""
     was_training, codec = model.training, Codec(model)
     target.mkdir(parents=True, exist_ok=True)
-    clips = [read_speech(path) for path in _spread(find_files(folder), HEARD)]
+    clips = [audio for _, audio in read_each(_spread(find_files(folder), HEARD))]
     for number, audio in enumerate(clips):
         frames = codec.encode(audio)
-        other = codec.voice(clips[(number + 1) % len(clips)])
-        heard = {
-            "in": audio,
-            "out": codec.decode(frames.codes, frames.timbre),
-            "other_voice": codec.convert(audio, other),
-        }
+        heard = {"in": audio, "out": codec.decode(frames.codes, frames.timbre)}
+        with contextlib.suppress(ValueError):  # no voice in it
+            other = codec.voice(clips[(number + 1) % len(clips)])
+            heard["other_voice"] = codec.convert(audio, other)
         for name, samples in heard.items():
-            soundfile.write(target / f"{number}_{name}.wav", samples, SAMPLE_RATE)
+            write_wav(target / f"{number}_{name}.wav", samples)
         pictures.spectrograms(heard, target / f"{number}.png")
     model.train(was_training)
 

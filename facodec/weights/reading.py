@@ -6,7 +6,6 @@ are finite.
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import warnings
@@ -20,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from facodec.files import FileError, read_text, shown, why
+from facodec.files import FileError, read_json, shown, why
 
 Config = TypeVar("Config")
 
@@ -88,12 +87,7 @@ def read_pickled(path: Path, device: str = "cpu") -> Any:
 def read_config(path: Path, kind: type[Config]) -> Config:
     """Sizes of a model, a dataclass of whole numbers, from JSON; 0 is taken where it is what is
     meant without a number. Raises FileError."""
-    try:
-        values = json.loads(read_text(path, LARGEST_JSON))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"{shown(path)} is damaged: {error}") from error
+    values = read_json(path, LARGEST_JSON)
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(values, dict) or set(values) - known:
         named = sorted(set(values) - known) if isinstance(values, dict) else type(values).__name__

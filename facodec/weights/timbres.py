@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import LARGEST_TIMBRE, TIMBRE_DIM
-from facodec.files import FileError, read_bytes, read_text, shown, write_bytes
+from facodec.files import FileError, read_bytes, read_json, shown, write_bytes
 from facodec.identity import ModelIdentity, ModelMismatch, belonging, need_model
 
 log = logging.getLogger(__name__)
@@ -83,12 +83,7 @@ def voice_notes(folder: Path) -> Notes:
     path = folder / NOTES
     if not path.exists():
         return {}
-    try:
-        notes = json.loads(read_text(path, LARGEST_FILE))
-    except RecursionError as error:
-        raise FileError(f"{shown(path)} is damaged: it is nested too deeply") from error
-    except json.JSONDecodeError as error:
-        raise FileError(f"{shown(path)} is damaged: {error}") from error
+    notes = read_json(path, LARGEST_FILE)
     if not isinstance(notes, dict) or not all(isinstance(each, dict) for each in notes.values()):
         raise FileError(f"{shown(path)} is damaged: expected notes by the names of voices")
     return notes

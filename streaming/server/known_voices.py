@@ -4,6 +4,7 @@ those that come with a model."""
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,6 +24,24 @@ from streaming.wire.protocol import ProtocolError, voice_vector
 log = logging.getLogger(__name__)
 
 
+def profiles_in(directory: str) -> dict[str, np.ndarray]:
+    """Timbres (256,) of the profiles in a directory, by name. Raises ValueError as
+    :class:`Voices`."""
+    if not os.path.isdir(directory):  # which takes names of any length
+        raise ValueError(f"the voice directory {shown(directory)} does not exist")
+    found: dict[str, np.ndarray] = {}
+    for path in sorted(Path(directory).glob(f"*{SUFFIX}")):
+        name = composed(path.stem)
+        if name in found:
+            raise ValueError(
+                f"the voice directory {shown(directory)} has two voices {shown(name)!r}"
+            )
+        if is_anonymous(name):
+            raise ValueError(f"{shown(path)}: {name!r} is what a voice of nobody is called")
+        found[name] = read_profile(path)
+    return found
+
+
 class Voices:
     """The profiles in ``directory``, read once; none where there is no directory. ``most``: clients
     may put more there, until there are so many.
@@ -31,27 +50,17 @@ class Voices:
     name."""
 
     def __init__(self, directory: str | None, most: int | None = None) -> None:
-        if directory is not None and not Path(directory).is_dir():
-            raise ValueError(f"the voice directory {shown(directory)} does not exist")
         if most is not None and directory is None:
             raise ValueError("--keep-voices says how many voices: give --voices DIR too")
         self._folder = Path(directory or "")
         self._most = most
         self._lock = threading.Lock()
-        files = [] if directory is None else sorted(Path(directory).glob(f"*{SUFFIX}"))
-        self._voices: dict[str, np.ndarray] = {}
-        for path in files:
-            name = composed(path.stem)
-            if name in self._voices:
-                raise ValueError(
-                    f"the voice directory {shown(directory)} has two voices {shown(name)!r}"
-                )
-            if is_anonymous(name):
-                raise ValueError(f"{shown(path)}: {name!r} is what a voice of nobody is called")
-            self._voices[name] = read_profile(path)
-            model = model_of(self._voices[name])
+        self._voices = {} if directory is None else profiles_in(directory)
+        for name, voice in self._voices.items():
+            model = model_of(voice)
             if model is None or not model.weights:
-                log.warning("%s does not say its model's weights: taken to fit", shown(path))
+                path = shown(self._folder / f"{name}{SUFFIX}")
+                log.warning("%s does not say its model's weights: taken to fit", path)
 
     @property
     def names(self) -> list[str]:

@@ -38,12 +38,11 @@ from streaming.server.process import (
     bound_malloc,
     check_port,
     ending_signals,
-    open_standard_descriptors,
     raise_descriptors,
     run_on_best_loop,
     watch_input,
 )
-from streaming.server.runtime import Runtime, load_codecs, prepare_process
+from streaming.server.runtime import Runtime, check_files, load_codecs, prepare_process
 from streaming.server.settings import ServerSettings
 from streaming.server.socket import MAX_QUEUE
 from streaming.server.tls import server_context
@@ -327,7 +326,6 @@ def run(settings: ServerSettings) -> int:
     """Serves until SIGTERM or Ctrl-C (or the end of stdin, if so set), then drains; a second one
     ends it at once. Prints a line with the URL when ready, and one with that of the page. Returns
     the exit status: 0, or 1 when it could not start."""
-    open_standard_descriptors()
     bound_malloc()
     raise_descriptors()
     with Output() as output:
@@ -337,6 +335,7 @@ def run(settings: ServerSettings) -> int:
         prepare_process(settings.threads)
         try:
             check_port(settings.host, settings.port)
+            check_files(settings)
             server = Server(settings, load_codecs(settings))
             return run_on_best_loop(_serve(server, output))
         except (OSError, ValueError) as error:

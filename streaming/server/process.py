@@ -33,16 +33,6 @@ def bound_malloc() -> None:
         mallopt(number, value)
 
 
-def open_standard_descriptors() -> None:
-    """Opens those of the descriptors 0 to 2 that are closed, on nothing: else sockets would get
-    their numbers, and whatever prints would write into them."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-
-
 def raise_descriptors() -> None:
     """Lets the process have as many descriptors as it is allowed to, up to :data:`DESCRIPTORS`: a
     server with all its listeners has more than the 1024 that systems begin with."""

@@ -19,6 +19,7 @@ import numpy as np
 import facodec
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
+from facodec.files import need_folder
 from facodec.names import ANONYMOUS, is_anonymous
 from facodec.profiles import profile_bytes
 from facodec.streams.conversion import raised
@@ -27,7 +28,7 @@ from streaming.engine.capacity import Measured, Slowness, measure
 from streaming.engine.engine import Engine
 from streaming.engine.pipeline import Given, MakePipeline, passes_on, plan
 from streaming.engine.streams import Flow, Outcome
-from streaming.server.known_voices import Voices, about_voices, draw_anonymous
+from streaming.server.known_voices import Voices, about_voices, draw_anonymous, profiles_in
 from streaming.server.metrics import Metrics
 from streaming.server.occupancy import SMALLEST, Occupancy
 from streaming.server.pace import Pool
@@ -35,8 +36,10 @@ from streaming.server.parking import Parking
 from streaming.server.recorder import Recorder, RoomRecorder
 from streaming.server.rooms import Broadcast, Room, Rooms
 from streaming.server.settings import ServerSettings
+from streaming.server.tls import server_context
 from streaming.wire.media import Sound
 from streaming.wire.protocol import MAX_FRAMES_PER_MESSAGE, Hello, Limits, ProtocolError, Voice
+from streaming.wire.tokens import read_token_file
 
 log = logging.getLogger(__name__)
 
@@ -340,6 +343,19 @@ def prepare_process(threads: int) -> None:
         log.warning("%d model threads on %d cores only take turns", threads, cores)
     prepare_thread()
     sys.setswitchinterval(SWITCH_INTERVAL)
+
+
+def check_files(settings: ServerSettings) -> None:
+    """Sees that what the settings name can be read and written, before models are loaded, which
+    takes a while. Raises ValueError or OSError."""
+    if settings.token_file is not None and not Path(settings.token_file).is_fifo():
+        read_token_file(settings.token_file)
+    if settings.tls_cert is not None:
+        server_context(settings)
+    if settings.voices is not None:
+        profiles_in(settings.voices)
+    if settings.record is not None:
+        need_folder(Path(settings.record))
 
 
 def load_codecs(settings: ServerSettings) -> dict[str, Codec]:

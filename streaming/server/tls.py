@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from facodec.files import need_plain
 from streaming.server.settings import ServerSettings
 
 DAYS = 365
@@ -27,6 +28,8 @@ def server_context(settings: ServerSettings) -> ssl.SSLContext:
     cert, key = settings.tls_cert or "", settings.tls_key
     named = f"certificate {cert}" + (f" and key {key}" if key else "")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    for path in filter(None, (cert, key)):
+        need_plain(Path(path), or_pipe=True)
     try:
         context.load_cert_chain(cert, key, password=_no_password)
     except ssl.SSLError as error:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from facodec.files import read_bytes, shown
 from facodec.names import composed
 
+LARGEST_FILE = 1 << 20
+"""Bytes of a file of tokens."""
 MAX_TOKEN = 256
 """Characters of a token."""
 RIGHTS = ("publish", "subscribe", "convert")
@@ -82,23 +85,24 @@ def read_token_file(path: str) -> list[tuple[str, Grant]]:
 
     ``TOKEN [publish,subscribe,convert] [rooms=PATTERN,PATTERN] [name=NAME]``; without rights all of
     them, without rooms all rooms, without a name "line N". Empty lines and lines that start with
-    ``#`` do not count. Raises OSError, and ValueError with the number of a line that is wrong.
+    ``#`` do not count. Raises FileError for one that cannot be read, and ValueError with the number
+    of a line that is wrong.
     """
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
+        lines = read_bytes(Path(path), LARGEST_FILE).decode("utf-8").splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"token file {path} is no UTF-8 text") from None
+        raise ValueError(f"token file {shown(path)} is no UTF-8 text") from None
     found = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:
                 found.append(_parse_line(line.split(), f"line {number}"))
             except ValueError as error:
-                raise ValueError(f"token file {path}, line {number}: {error}") from None
+                raise ValueError(f"token file {shown(path)}, line {number}: {error}") from None
     if not found:
-        raise ValueError(f"token file {path} holds no token")
+        raise ValueError(f"token file {shown(path)} holds no token")
     if len({token for token, _ in found}) < len(found):
-        raise ValueError(f"token file {path} holds a token twice")
+        raise ValueError(f"token file {shown(path)} holds a token twice")
     return found
 
 

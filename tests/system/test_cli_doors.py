@@ -4,7 +4,9 @@ ports, missing packages; each ends with a sentence, before the work where that c
 from __future__ import annotations
 
 import os
+import re
 import resource
+import shlex
 import socket
 import subprocess
 import sys
@@ -257,3 +259,70 @@ def test_poor_references_are_remarked_on(tmp_path: Path) -> None:
     assert again.returncode == 2 and b"--replace" in again.stderr
     tone = facodec("voices", "add", "tone", tmp_path / "tone.wav", env=env)
     assert tone.returncode == 1 and b"no speech found" in tone.stderr
+
+
+def test_a_standard_output_that_takes_nothing_is_told() -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    for words in (["voices"], ["--help"], ["talk", "--help"], ["encode", str(HELLO), "-"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([*FACODEC, *words], stdout=full, stderr=subprocess.PIPE,
+                                  timeout=TIMEOUT, env=buffered)  # fmt: skip
+        assert done.returncode == 1
+        assert re.search(rb"cannot write (standard output|-): the disk is full\n$", done.stderr)
+
+
+def test_standard_streams_that_are_closed_are_told(tmp_path: Path) -> None:
+    """No file that is opened gets their numbers, which libraries print to."""
+    program = " ".join(map(shlex.quote, [*FACODEC, "encode"]))
+    for closed, sentence in ((">&-", "write standard output"), ("<&-", "read standard input")):
+        done = subprocess.run(f"{program} - - {closed}", shell=True, stderr=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr == f"facodec encode: cannot {sentence}: it is closed\n".encode()
+    fac = tmp_path / "a.fac"
+    done = subprocess.run(f"{program} {HELLO} {fac} <&- >&- 2>&-", shell=True)
+    assert done.returncode == 0 and fac.read_bytes().startswith(b"FACODEC")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["talk", "--serve", "--input", str(HELLO), "--output"],
+        ["talk", "--serve", "--input", str(HELLO), "--output", "a.wav", "--save-input"],
+        ["convert", "--voice", "hazel", "--serve", "--output"],
+        ["demo", "--output"],
+        ["voices", "play", "hazel", "--output"],
+        ["decode", "none.fac"],
+    ],
+)
+def test_a_name_that_is_no_sound_file_is_told_before_the_work(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Loading the model would be the work, and fail."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("x.txt", "x.fac", "x"):
+        more = ["--model", "/no/such/model"]
+        assert main([*words, name, *more]) == 1
+        assert f"cannot tell a sound format from {name!r}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_a_server_are_looked_at_before_models_are_loaded(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "voices").mkdir()
+    (tmp_path / "voices" / "anna.voice").write_bytes(b"damaged")
+    for words, sentence in (
+        (["--token-file", "none"], "there is no file none"),
+        (["--token-file", "/dev/zero"], "/dev/zero is a device, not a file"),
+        (["--token-file", str(tmp_path / "file")], "holds no token"),
+        (["--voices", "none"], "the voice directory none does not exist"),
+        (["--voices", str(tmp_path / "voices")], "anna.voice is not a voice, or is damaged"),
+        (["--record", str(tmp_path / "file")], "cannot write into the folder"),
+        (["--tls-cert", "none.pem"], "cannot read certificate none.pem"),
+        (["--tls-cert", "/dev/zero"], "/dev/zero is a device, not a file"),
+    ):
+        assert main(["serve", "--port", "0", "--model", "/no/such/model", *words]) == 1
+        assert sentence in capfd.readouterr().err

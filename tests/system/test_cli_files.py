@@ -142,6 +142,19 @@ def test_any_sound_file_goes_in(server: str, tmp_path: Path, hello: np.ndarray) 
     assert abs(len(read(out)) - len(hello)) < 3200
 
 
+@pytest.mark.parametrize("command", ["talk", "publish"])
+def test_an_input_that_is_damaged_further_on_is_told(
+    command: str, server: str, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "cut.flac"
+    damaged.write_bytes(HELLO.read_bytes()[: HELLO.stat().st_size // 2])
+    words = {"talk": ["--output", tmp_path / "o.wav", "--fast"], "publish": ["--fast"]}[command]
+    room = ["cut"] if command == "publish" else []
+    done = facodec(command, *room, "--server", server, "--input", damaged, *words)
+    assert done.returncode == 1
+    assert done.stderr.endswith("cut.flac is damaged: Error : flac decoder lost sync.\n")
+
+
 def test_a_room_carries_codes_from_one_to_another(
     server: str, tmp_path: Path, hello: np.ndarray
 ) -> None:
@@ -231,12 +244,12 @@ def test_voices_are_saved_here_or_by_a_server_and_used_by_name(
     talk = ["talk", "--server", server, "--fast", "--input", str(HELLO), "--output", str(out)]
     assert main([*talk, "--voice", "here"]) == 0
     assert main(["voices", "remove", "here"]) == 0
-    assert main([*talk, "--voice", "here"]) == 1
+    assert main([*talk, "--voice", "here"]) == 2
     assert "no voice 'here' here" in capsys.readouterr().err
     for name, meant in (("theer", "there"), ("hazle", "hazel")):
-        assert main([*talk, "--voice", name]) == 1
+        assert main([*talk, "--voice", name]) == 2
         assert f"(unknown-voice); did you mean {meant!r}?" in capsys.readouterr().err
-        assert main(["voices", "play", name, "--output", str(out)]) == 1
+        assert main(["voices", "play", name, "--output", str(out)]) == 2
         assert f"did you mean {meant!r}?" in capsys.readouterr().err
     assert main(["voices", "remove", "theer"]) == 2
     assert "saved are: there; did you mean 'there'?" in capsys.readouterr().err

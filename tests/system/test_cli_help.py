@@ -99,9 +99,13 @@ def test_wrong_words_are_usage_errors(
         (["talk", "--input", "a.wav", "--output", "a.wav"], "must be different files"),
         (["serve", "--port", "70000"], "expected a port in 0..65535"),
         (["top", "--token", "a", "--token-file", "b"], "leave one of them out"),
-        (["top", "--token-file", "no/such"], "cannot read no/such"),
-        (["talk", "--server", "ws://h", "--token-file", "no/such"], "cannot read no/such"),
+        (["top", "--token-file", "no/such"], "there is no file no/such"),
+        (["talk", "--server", "ws://h", "--token-file", "/dev/zero"], "/dev/zero is a device"),
         (["voices", "add", "a/b", "x.wav"], "cannot name a voice"),
+        (["voices", "remove", "nobody"], "there is no saved voice 'nobody'"),
+        (["voices", "play", "nobody"], "there is no voice 'nobody'"),
+        (["talk", "--local", "--talker", "nobody"], "no voice of that name is known here"),
+        (["export", "--model", ".", "--out", "./."], "holds the weights that are read"),
     ],
 )
 def test_what_cannot_be_is_a_sentence_and_status_2(
@@ -147,6 +151,7 @@ def test_failures_are_a_sentence_and_status_1(
             ["--server", "wss://host", "--ca", "none.pem"],
             "cannot read the certificates in none.pem",
         ),
+        (["--server", "wss://host", "--ca", "/dev/zero"], "/dev/zero is a device, not a file"),
         (["--server", "ws://host", "--token", "ключ"], "token"),
         (["--voice", "none.wav"], "there is no file none.wav"),
         (["--talker", "none.wav"], "there is no file none.wav"),
@@ -169,7 +174,7 @@ def test_voices_that_nobody_has_are_told_before_a_server_is_started(
     (tmp_path / "facodec" / "voices").mkdir(parents=True)
     (tmp_path / "facodec" / "voices" / "friend.voice").write_bytes(b"damaged")
     for name, meant in (("freind", "friend"), ("hazle", "hazel"), ("stl", "slt")):
-        assert main(["convert", "--serve", "--voice", name]) == 1
+        assert main(["convert", "--serve", "--voice", name]) == 2
         error = capsys.readouterr().err
         assert f"there is no voice {name!r}; known are: friend, " in error
         assert error.rstrip().endswith(f"; did you mean {meant!r}?")

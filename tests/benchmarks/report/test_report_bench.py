@@ -165,7 +165,7 @@ def test_the_report_command(
     assert main(["bench", "report", str(path), "--html", str(page)]) == 0
     assert "load: not measured: no server" in capsys.readouterr().out
     assert page.read_text().startswith("<!doctype html>")
-    for text, sentence in (("{", "is no JSON"), ("{}", "is no report"), ("[]", "is no report")):
+    for text, sentence in (("{", "is damaged"), ("{}", "is no report"), ("[]", "is no report")):
         path.write_text(text)
         assert main(["bench", "report", str(path)]) == 1
         assert sentence in capsys.readouterr().err
@@ -247,3 +247,22 @@ def test_results_of_other_commands_become_tables() -> None:
     }
     told = {"model": "live", "notes": [], "conversion": {"kinds": {"source": row}, "pairs": [1]}}
     assert flat_tables("voice", told) == {"kinds": {"source": row}}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("{parts}", "is damaged: KeyError('machine')"),
+    ],
+)
+def test_a_damaged_report_is_a_sentence(
+    text: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(text.replace("{parts}", f'{{"format": {report.FORMAT}, "parts": {{}}}}'))
+    assert main(["bench", "report", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+    assert main(["bench", "report", "/dev/zero"]) == 1
+    assert "is a device" in capsys.readouterr().err

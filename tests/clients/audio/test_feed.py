@@ -11,6 +11,7 @@ import pytest
 from clients.audio.feed import TOO_LATE, Feed
 from clients.audio.microphone import Block
 from clients.errors import DeviceError
+from facodec.files import FileError
 
 
 class Blocks:
@@ -19,7 +20,7 @@ class Blocks:
     name = "blocks"
     overruns = 0
 
-    def __init__(self, count: int, *, live: bool, error: DeviceError | None = None) -> None:
+    def __init__(self, count: int, *, live: bool, error: Exception | None = None) -> None:
         self.live = live
         self.given = 0
         self._count = count
@@ -82,13 +83,18 @@ def test_a_session_starts_with_what_is_said_now() -> None:
     asyncio.run(work())
 
 
-def test_a_device_that_fails_is_reported_after_its_last_block() -> None:
+@pytest.mark.parametrize(
+    "error", [DeviceError("unplugged"), FileError("damaged"), RuntimeError("a fault")]
+)
+def test_a_source_that_fails_is_reported_after_its_last_block(error: Exception) -> None:
+    """Whatever it raises: nobody may wait for ever."""
+
     async def work() -> None:
-        feed = Feed(Blocks(3, live=True, error=DeviceError("unplugged")), clock=lambda: -1.0)
+        feed = Feed(Blocks(3, live=True, error=error), clock=lambda: -1.0)
         for _ in range(3):
             assert await feed.get() is not None
-        with pytest.raises(DeviceError, match="unplugged"):
-            await feed.get()
+        with pytest.raises(type(error), match=str(error)):
+            await asyncio.wait_for(feed.get(), 10)
         await feed.close()
 
     asyncio.run(work())

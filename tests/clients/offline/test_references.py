@@ -92,6 +92,16 @@ def test_the_level_of_a_reference_does_not_matter(level: int, tmp_path: Path) ->
     assert reference.remarks == []
 
 
+@pytest.mark.parametrize("level", [-76, -81, -86])
+def test_a_reference_that_16_bits_hold_little_of_is_remarked_on(level: int, tmp_path: Path) -> None:
+    """Its silence is digital, and tells nothing of how good it is."""
+    scale = 10 ** (level / 20) / np.sqrt((HELLO**2).mean())
+    soundfile.write(tmp_path / "quiet.wav", HELLO * scale, RATE, subtype="PCM_16")
+    assert measure(read_audio(tmp_path / "quiet.wav")).snr < level + 110
+    (remark,) = read_reference(tmp_path / "quiet.wav").remarks
+    assert re.search(r"its speech is at -\d\d dB .* record it louder", remark)
+
+
 def test_the_minute_with_most_speech_is_used(tmp_path: Path) -> None:
     """61 s of silence, then speech; and a long recording, in bounded memory."""
     quiet = np.zeros(61 * RATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import resource
 import subprocess
@@ -78,9 +79,26 @@ def test_a_damaged_profile_says_so(config: Path) -> None:
     saved.path.write_bytes(b"short")
     with pytest.raises(FileError, match="is damaged"):
         saved.timbre()
+
+
+def test_damaged_notes_keep_nobody_from_a_voice(config: Path) -> None:
+    saved = Profiles().add("anna", TIMBRE, source="a.wav")
     saved.path.with_suffix(".json").write_text("{")
-    with pytest.raises(FileError, match="is damaged"):
-        Profiles().list()
+    (found,) = Profiles().list()
+    assert (found.model, found.source) == (LIVE, "(its notes are damaged)")
+    Profiles().add("anna", -TIMBRE, source="b.wav", replace=True)
+    saved.path.with_suffix(".json").write_text("{")
+    Profiles().remove("anna")
+    assert not list(saved.path.parent.iterdir())
+
+
+def test_a_pipe_in_the_folder_is_not_waited_for(config: Path) -> None:
+    folder = Profiles().add("anna", TIMBRE, source="").path.parent
+    os.mkfifo(folder / "pipe.voice")
+    with pytest.raises(FileError, match=r"pipe\.voice is a pipe, not a file"):
+        Profiles().list()[1].timbre()
+    with pytest.raises(FileError, match=r"pipe\.voice is a pipe, not a file"):
+        Voices(str(folder))
 
 
 def test_files_and_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,11 +164,15 @@ def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_notes_that_are_none(config: Path) -> None:
-    saved = Profiles().add("anna", TIMBRE, source="")
+    """A voice that does not say its model itself is asked for it in its notes."""
+    saved = Profiles().add("anna", np.asarray(TIMBRE), source="")
+    saved.path.write_bytes(saved.path.read_bytes()[:1024])
     for text in ("[1]", "{", "[" * 100_000):
         saved.path.with_suffix(".json").write_text(text)
+        (found,) = Profiles().list()
+        assert found.source == "(its notes are damaged)"
         with pytest.raises(FileError, match=r"is damaged|is too large"):
-            Profiles().list()
+            found.timbre()
 
 
 def test_a_profile_is_its_numbers_and_then_its_model(config: Path) -> None:

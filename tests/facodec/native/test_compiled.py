@@ -272,6 +272,13 @@ def test_a_compiler_that_does_not_work_is_named(
     assert last.startswith("small goes without compiled code, which is slower: ") and why in last
 
 
+def test_a_compiler_may_be_several_words(
+    sources: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", f"env -u NOTHING {compiled.compiler()}")
+    assert answer(sources) == 42
+
+
 def test_an_error_in_the_source_is_told(
     sources: Path, own_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

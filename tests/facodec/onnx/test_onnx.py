@@ -281,3 +281,54 @@ def test_without_the_packages_the_extra_is_named(
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(MissingExtra, match=r"facodec-live\[onnx\]"):
         load_exported(live_graphs)
+
+
+def test_what_is_no_speech_is_no_voice_of_graphs_either(
+    live_graphs: Path, live: Codec, hello: Audio
+) -> None:
+    codec = facodec.load(live_graphs)
+    with pytest.raises(ValueError, match=r"no speech found in 0\.5 s of audio"):
+        codec.voice(np.zeros(8_000, np.float32))
+    part = hello[:24_000]
+    assert_equal_numbers(codec.voice(part), live.voice(part))
+
+
+def test_a_damaged_description_is_a_sentence(live_graphs: Path, tmp_path: Path) -> None:
+    for name in ("encoder.onnx", "decoder.onnx", "talker.onnx"):
+        (tmp_path / name).symlink_to(live_graphs / name)
+    whole = (live_graphs / SIDECAR).read_text()
+    huge = json.loads(whole)
+    name = next(iter(huge["graphs"]["encoder"]["states"]))
+    huge["graphs"]["encoder"]["states"][name]["shape"] = [1_000_000_000]
+    for text, words in (
+        ("[]", "list"),
+        (whole[:200], "is damaged"),
+        (whole.replace('"graphs"', '"grafs"'), "there is no 'graphs'"),
+        (whole.replace('"dtype": "float32"', '"dtype": "float33"'), "float33"),
+        (json.dumps(huge), "states of at most"),
+    ):
+        (tmp_path / SIDECAR).write_text(text)
+        with pytest.raises(ValueError, match=f"cannot read an exported model from .*({words})"):
+            load_exported(tmp_path)
+    (tmp_path / SIDECAR).write_text(whole)
+    (tmp_path / "talker.onnx").unlink()
+    (tmp_path / "talker.onnx").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=r"talker\.onnx is a device"):
+        load_exported(tmp_path)
+
+
+def test_an_export_that_fails_leaves_the_older_graphs(
+    live_graphs: Path, untrained: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "graphs"
+    shutil.copytree(live_graphs, copy)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("facodec.onnx.export._write", full)
+    with pytest.raises(OSError, match="No space"):
+        export(untrained.model, copy)  # type: ignore[arg-type]
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == {
+        path.name: path.read_bytes() for path in live_graphs.iterdir()
+    }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +19,18 @@ import facodec
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.files import FileError
+from facodec.sound.writing import write_wav
 from facodec.training.cli import add_arguments, run
 from facodec.training.config import TrainConfig
-from facodec.training.corpus import Corpus, pack, read_speech
+from facodec.training.corpus import Corpus, find_files, listing_of, pack, read_each, read_speech
 from facodec.training.enrolment import speaker_timbres
 from facodec.training.loop import Trainer, learning_rate
 from facodec.training.perturb import perturb
+from facodec.training.phones import MANIFEST, read_manifest
 from facodec.training.report import averaged_model, read_log, write_page
 from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, VoiceCritic, frozen
 from facodec.weights.timbres import voices_identity
+from tests.conftest import ROOT
 from tests.facodec.training.speech import two_speakers
 
 TINY = TrainConfig(
@@ -357,3 +362,60 @@ def test_a_distribution_is_made_of_grown_ups_with_enough_to_say(
     assert len(timbres) == 2
     for timbre, clip in zip(timbres, (hello, reply), strict=True):
         assert float(timbre[:-1] @ live.voice(clip)[:-1]) > 0.999
+
+
+def test_links_to_nothing_and_pipes_are_left_out_by_name(
+    hello: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "good.wav", hello, 16_000)
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.wav")
+    files = find_files(tmp_path)
+    assert listing_of(tmp_path, files)[0] == "gone.wav 0"
+    ((path, _),) = read_each(files)
+    assert path.name == "good.wav"
+    said = capfd.readouterr().err
+    assert "left out: there is no file" in said and "pipe.wav is a pipe, not a file" in said
+
+
+@pytest.mark.parametrize("table", [b"path\ttext\n\xff\t\xfe\n", b"path\ttext\n" + b"x" * 200_000])
+def test_a_damaged_table_of_transcripts_is_named(table: bytes, tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_bytes(table)
+    with pytest.raises(FileError, match=r"manifest\.tsv is damaged"):
+        read_manifest(tmp_path)
+
+
+def test_a_clip_is_a_file_of_16_bits(hello: np.ndarray, tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", hello)
+    told = soundfile.info(tmp_path / "a.wav")
+    assert (told.frames, told.samplerate, told.subtype) == (len(hello), 16_000, "PCM_16")
+    np.testing.assert_allclose(read_speech(tmp_path / "a.wav"), hello[: told.frames // 200 * 200],
+                               atol=2**-15)  # fmt: skip
+
+
+def test_a_full_disk_is_a_sentence_for_arrays_clips_and_pictures(tmp_path: Path) -> None:
+    """Under a limit on the size of files, which is the same."""
+    program = (
+        "import sys, resource\nfrom pathlib import Path\nimport numpy as np\n"
+        "from facodec.files import FileError\nfrom facodec.sound.writing import write_wav\n"
+        "from facodec.training.corpus import write_array\n"
+        "from facodec.training.pictures import curves\n"
+        "lines = [{'step': 1, 'loss': 1.0}, {'step': 2, 'loss': 0.5}]\n"
+        "curves(lines, Path('c.png'))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "for write in (lambda: write_array(Path('a.npy'), np.zeros(9999)),\n"
+        "              lambda: write_wav(Path('b.wav'), np.zeros(9999, 'f4')),\n"
+        "              lambda: curves(lines, Path('c.png'))):\n"
+        "    try: write()\n"
+        "    except FileError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        f"cannot write {name}: the limit for the size of a file is reached (ulimit -f)"
+        for name in ("a.npy", "b.wav", "c.png")
+    ], done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
+    assert (tmp_path / "c.png").stat().st_size > 1000

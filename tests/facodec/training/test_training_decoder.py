@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import ABSENT
 from facodec.files import FileError
+from facodec.sound.writing import write_wav
 from facodec.training.cli import add_arguments, run
 from facodec.training.coded import CodedCorpus, pack_coded
 from facodec.training.config import TrainConfig
@@ -211,3 +213,34 @@ def test_wrong_settings_are_refused(tmp_path: Path, wrong: dict[str, object]) ->
     path.write_text(json.dumps(wrong))
     with pytest.raises(FileError, match=r"config\.json: expected (a|noisy)"):
         TrainConfig.load(path)
+
+
+def test_a_damaged_file_and_an_odd_name_stop_nothing(
+    hello: np.ndarray, reply: np.ndarray, codec: Codec, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = tmp_path / "speech"
+    for name, audio in ((os.fsdecode(b"odd\xff.wav"), hello), ("she.wav", reply)):
+        folder.mkdir(exist_ok=True)
+        write_wav(folder / name, audio[:16_000])
+    (folder / "z.wav").write_text("no sound")
+    packed = pack_coded(folder, tmp_path / "cache", codec, noisy=True)
+    assert packed.names == (os.fsdecode(b"odd\xff"), "she")
+    assert "left out: " in (said := capfd.readouterr().err) and "z.wav is no sound" in said
+    assert "encoding" not in said  # no bar goes into a pipe
+
+
+def test_other_speech_that_cannot_be_read_is_told_before_the_work(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "valid").mkdir()
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = ["--data", folder, "--run", tmp_path / "run", "--valid", tmp_path / "valid"]
+    options = parser.parse_args([str(word) for word in words])
+    with pytest.raises(ValueError, match="no speech below"):
+        run(options)
+    (tmp_path / "valid" / "bad.wav").write_text("no sound")
+    with pytest.raises(ValueError, match=r"no file below .*valid can be read"):
+        run(options)
+    assert [path.name for path in tmp_path.iterdir()] == ["valid"]
