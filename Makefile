@@ -14,7 +14,7 @@ help:
 	@echo 'make run       start a server, send a sample through it, write out.wav; open the page'
 	@echo 'make test      lint, types and the whole test suite'
 	@echo 'make check     lint, types, and the laws of imports, tests and words'
-	@echo 'make variants  the tests of exactness, as on other CPUs, and C with sanitizers (4 minutes)'
+	@echo 'make variants  the tests of exactness, as on other CPUs, and C with sanitizers (2 minutes)'
 	@echo 'make serve     a server with the bundled model'
 	@echo 'make wasm      the C steps as WebAssembly for the page (clang, lld, wasi-libc)'
 	@echo 'make dist      a wheel and a source distribution in dist/'
