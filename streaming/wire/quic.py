@@ -15,6 +15,7 @@ from typing import Any
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic import events
 from aioquic.quic.connection import QuicConnection
+from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.tls import Epoch
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import Close
@@ -47,6 +48,14 @@ TOO_BIG = 1009
 LOGGER = "quic"
 """Name of aioquic's own log. Whoever ends a connection is told why, and it needs no line there."""
 ABNORMAL = 1006
+
+
+def on_the_way(space: QuicPacketSpace) -> int:
+    """Bytes of packets that are on the path and newer than any that was acknowledged: older ones
+    are lost or come out of order, which says nothing of how fast the path takes them."""
+    newest = space.largest_acked_packet
+    sent = space.sent_packets.items()
+    return sum(packet.sent_bytes for n, packet in sent if n > newest and packet.in_flight)
 
 
 class QuicSocket(QuicConnectionProtocol):
@@ -93,12 +102,10 @@ class QuicSocket(QuicConnectionProtocol):
 
     @property
     def unacknowledged(self) -> int:
-        """Bytes handed over that wait for the path, or are on it and not acknowledged. Lost ones
-        are taken for gone: nobody asks for them again."""
+        """Bytes handed over that wait for the path, or are on it and not acknowledged."""
         waiting = self._unsent + sum(map(len, self._quic._datagrams_pending))
         space = self._quic._spaces.get(Epoch.ONE_RTT)  # whose keys are those of messages
-        sent = () if space is None else space.sent_packets.values()
-        return waiting + sum(packet.sent_bytes for packet in sent if packet.in_flight)
+        return waiting + (0 if space is None else on_the_way(space))
 
     @property
     def waiting(self) -> int:

@@ -10,12 +10,23 @@ from typing import Any
 import pytest
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import QuicPacketType
+from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.quic.recovery import QuicPacketSpace
+from aioquic.tls import Epoch
 from websockets.exceptions import ConnectionClosed
 
 from streaming.server.tls import own_certificate
 from streaming.wire.framing import CompactFraming
 from streaming.wire.protocol import Clock, Codes, Noise
-from streaming.wire.quic import FRAME_SIZE, HIGH, LARGEST_DATAGRAM, MOST_PENDING, QuicSocket
+from streaming.wire.quic import (
+    FRAME_SIZE,
+    HIGH,
+    LARGEST_DATAGRAM,
+    MOST_PENDING,
+    QuicSocket,
+    on_the_way,
+)
 
 PATIENCE = 20.0
 CLIENT, SERVER = ("192.0.2.1", 1), ("192.0.2.2", 2)
@@ -118,6 +129,24 @@ def test_a_lost_datagram_stays_lost_and_the_stream_is_sent_again(certificate: Pa
         ends.part()
 
     run(scenario())
+
+
+def test_a_lost_packet_does_not_pass_for_a_slow_path() -> None:
+    space = QuicPacketSpace()
+    for number, in_flight in ((4, True), (5, True), (6, True), (7, False), (8, True)):
+        space.sent_packets[number] = QuicSentPacket(
+            epoch=Epoch.ONE_RTT,
+            in_flight=in_flight,
+            is_ack_eliciting=True,
+            is_crypto_packet=False,
+            packet_number=number,
+            packet_type=QuicPacketType.ONE_RTT,
+            sent_bytes=60,
+        )
+    assert on_the_way(space) == 240
+    del space.sent_packets[5]
+    space.largest_acked_packet = 5  # 4 has not come, and will hardly come any more
+    assert on_the_way(space) == 120
 
 
 def test_last_words_arrive_though_packets_are_lost(certificate: Path) -> None:
