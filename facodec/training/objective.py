@@ -13,12 +13,12 @@ from facodec.bundled.features import HISTORY
 from facodec.bundled.model import VOICE_DIM, LiveModel, Pasts, scale_mels
 from facodec.bundled.talker import PITCH_REFERENCE
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, DETAIL_LAYERS, HOP
-from facodec.quantizer import ResidualQuantizer, VectorQuantizer
+from facodec.quantizer import VectorQuantizer
 from facodec.training.batches import Batch
 from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference, pitch_targets
 from facodec.training.perturb import perturb
-from facodec.training.quantize import CodebookKeeper, Quantized, quantize
+from facodec.training.quantize import Chain, CodebookKeeper, Quantized, quantize
 from facodec.training.reader import PhoneListener, PhoneReader
 from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, VoiceCritic, frozen
 
@@ -297,7 +297,7 @@ class Objective:
         return torch.where(draw < none, torch.tensor(0), kept)
 
     def _quantize(self, name: str, latent: Tensor, kept: Tensor, step: int) -> Quantized:
-        chain: ResidualQuantizer = getattr(self.model, f"{name}_quantizer")
+        chain: Chain = getattr(self.model, f"{name}_quantizer")
         keeper, c = self.keepers[name], self.config
         kept, switched_on = kept.to(latent.device), step >= c.unquantized
         if step == c.unquantized:

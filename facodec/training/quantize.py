@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from facodec.quantizer import ResidualQuantizer, VectorQuantizer
+from facodec.quantizer import ResidualQuantizer, SharedQuantizer, VectorQuantizer
 
 COMMITMENT = 0.25
 USAGE_DECAY = 0.99
 DEAD = 0.03
 """A word used less than this share of its fair share is restarted."""
+
+
+Chain: TypeAlias = ResidualQuantizer | SharedQuantizer
 
 
 @dataclass(frozen=True)
@@ -40,24 +44,27 @@ class CodebookKeeper:
             self.usage[i].mul_(USAGE_DECAY).add_(fair, alpha=1 - USAGE_DECAY)
 
     @torch.no_grad()
-    def restart(self, chain: ResidualQuantizer, vectors: list[Tensor]) -> None:
+    def restart(self, chain: Chain, vectors: list[Tensor]) -> None:
         """Give the dead words of each layer the places of random vectors (N, code_dim)."""
-        for usage, layer, points in zip(self.usage, chain.layers, vectors, strict=True):
-            assert isinstance(layer, VectorQuantizer)
+        layers = chain.places if isinstance(chain, SharedQuantizer) else chain.layers
+        for usage, layer, points in zip(self.usage, layers, vectors, strict=True):
+            words = cast(nn.Embedding, layer.words).weight
             dead = torch.nonzero(usage < DEAD).flatten()
             pick = torch.randint(len(points), (len(dead),))
-            layer.words.weight[dead] = points[pick].to(layer.words.weight)
+            words[dead] = points[pick].to(words)
             usage[dead] = 1.0
 
 
 def quantize(
-    chain: ResidualQuantizer, latent: Tensor, kept: Tensor, switched_on: bool
+    chain: Chain, latent: Tensor, kept: Tensor, switched_on: bool
 ) -> tuple[Quantized, list[Tensor]]:
     """Quantize latent (B, T, dim) with a straight-through gradient.
 
     ``kept`` (B,): how many layers of each row are heard. Before ``switched_on`` the vectors pass
     the projections alone. Also returns each layer's projected vectors (N, code_dim).
     """
+    if isinstance(chain, SharedQuantizer):
+        return _quantize_shared(chain, latent, kept, switched_on)
     total = torch.zeros_like(latent)
     heard = torch.zeros_like(latent)
     loss = latent.new_zeros(())
@@ -79,3 +86,27 @@ def quantize(
         codes.append(code)
         vectors.append(projected.detach().flatten(0, 1))
     return Quantized(heard, loss, torch.stack(codes, dim=-1)), vectors
+
+
+def _quantize_shared(
+    chain: SharedQuantizer, latent: Tensor, kept: Tensor, switched_on: bool
+) -> tuple[Quantized, list[Tensor]]:
+    """As :func:`quantize`, where all layers have one space; distances are shares of the variance
+    there, in which the vectors may be of any size."""
+    z = chain.in_proj(latent).float()
+    left, heard, loss = z, torch.zeros_like(z), z.new_zeros(())
+    codes, vectors = [], []
+    for i, layer in enumerate(chain.places):
+        code = layer.nearest(left.detach())
+        codes.append(code)
+        vectors.append(left.detach().flatten(0, 1))
+        if switched_on:
+            word = layer.words(code)
+            loss = loss + F.mse_loss(word, left.detach())
+            loss = loss + COMMITMENT * F.mse_loss(left, word.detach())
+            heard = heard + word.detach() * (kept > i).to(z).view(-1, 1, 1)
+            left = left - word.detach()
+    told = (kept > 0).to(z).view(-1, 1, 1)
+    passed = heard + (z - z.detach() if switched_on else z) * told
+    spread = z.detach().var().clamp_min(1e-6)
+    return Quantized(chain.out_proj(passed), loss / spread, torch.stack(codes, dim=-1)), vectors

@@ -369,7 +369,7 @@ def test_a_pause_is_told_to_its_end_and_both_ends_agree_on_what_was_lost() -> No
         other.receive(data, 0.0)
     frames = [(type(each.item).__name__, int(each.item.frames)) for each in other.settled(0.0)]
     assert frames == [
-        ("Frames", 4), ("Pause", 8), ("Pause", 4), ("Reduced", 4), ("Frames", 4), ("Frames", 4),
+        ("Packed", 4), ("Pause", 8), ("Pause", 4), ("Reduced", 4), ("Packed", 4), ("Packed", 4),
     ]  # fmt: skip
 
 
