@@ -190,11 +190,11 @@ class _Bench:
     def _wrong(self, heard: Any, points: Any) -> float | None:
         """Share of words that are not heard as said; None where none can be told."""
         from benchmarks.link.hearing import wrong_words
-        from benchmarks.speech.words import Recogniser
+        from benchmarks.speech.words import Pocketsphinx
 
         if not self._words:
             return None
-        self._recogniser = self._recogniser or Recogniser()
+        self._recogniser = self._recogniser or Pocketsphinx()
         sentences = self._talk.sentences
         return wrong_words(sentences, heard, points, self._recogniser.hear) / self._words
 

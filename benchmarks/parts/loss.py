@@ -11,7 +11,14 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.speech.words import SENTENCES, VOICES, Recogniser, missing_tools, speak, word_errors
+from benchmarks.speech.words import (
+    SENTENCES,
+    VOICES,
+    Pocketsphinx,
+    missing_tools,
+    speak,
+    word_errors,
+)
 from clients.session.live_options import REDUNDANCY
 from facodec.codec import Codec, Frames
 from facodec.config import HOP, MIN_LAYERS
@@ -87,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     lacking = missing_tools()
     if lacking:
         raise ValueError(lacking)
-    codec, recogniser = facodec.load("live"), Recogniser()
+    codec, recogniser = facodec.load("live"), Pocketsphinx()
     said = []
     for voice, sentence in product(VOICES, SENTENCES[: args.sentences]):
         spoken = codec.encode(speak(sentence, voice))
@@ -111,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _measured(
     codec: Codec,
-    recogniser: Recogniser,
+    recogniser: Pocketsphinx,
     said: list[tuple[list[str], Frames, Audio]],
     way: Way,
     repeat: Callable[[Mask], Mask],

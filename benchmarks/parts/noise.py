@@ -148,7 +148,7 @@ def words(codec: Codec, sentences: int | None, seed: int) -> dict[str, dict[str,
     from benchmarks.speech.words import (
         SENTENCES,
         VOICES,
-        Recogniser,
+        Pocketsphinx,
         missing_tools,
         speak,
         word_errors,
@@ -172,7 +172,7 @@ def words(codec: Codec, sentences: int | None, seed: int) -> dict[str, dict[str,
         ways[f"{codec.name}, converted"] = lambda audio: codec.convert(audio, next(turns))
     if "Opus 9" in (peers := installed_peers()):
         ways["Opus 9"] = peers["Opus 9"][1]
-    recogniser, others = Recogniser(), cycle(audio for _, audio in said)
+    recogniser, others = Pocketsphinx(), cycle(audio for _, audio in said)
     kinds = ("none", *STATIONARY, "babble")
     wrong = {way: dict.fromkeys(kinds, 0) for way in ways}
     random = np.random.default_rng(seed)

@@ -85,7 +85,7 @@ class Hears(Protocol):
         """audio (N,) at 16 kHz -> words; each call stands alone."""
 
 
-class Recogniser:
+class Pocketsphinx:
     """pocketsphinx with the English model and language model inside its package."""
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class Whisper:
 
 def recognisers() -> dict[str, Hears]:
     """Recognisers that are installed, by name: pocketsphinx, which must be, and Whisper."""
-    found: dict[str, Hears] = {POCKETSPHINX: Recogniser()}
+    found: dict[str, Hears] = {POCKETSPHINX: Pocketsphinx()}
     if all(find_spec(module) for module in EXTRAS["whisper"]):
         found[WHISPER] = Whisper()
     return found

@@ -54,12 +54,7 @@ class Sink(Protocol):
     def start(self) -> None: ...
 
     def play(
-        self,
-        samples: np.ndarray,
-        surplus: int = 0,
-        *,
-        fills: bool = False,
-        pause: bool = False,
+        self, samples: np.ndarray, surplus: int = 0, *, fills: bool = False, pause: bool = False
     ) -> float | None:
         """Take a packet (n,); seconds until its first sample is heard, None for a file. ``pause``:
         nobody speaks in it; ``fills``: made up in place of what did not come; ``surplus``: so many
@@ -113,12 +108,7 @@ class FileSink:
         pass
 
     def play(
-        self,
-        samples: np.ndarray,
-        surplus: int = 0,
-        *,
-        fills: bool = False,
-        pause: bool = False,
+        self, samples: np.ndarray, surplus: int = 0, *, fills: bool = False, pause: bool = False
     ) -> float | None:
         self._writer.write(samples)
         return None

@@ -53,12 +53,7 @@ class Speaker:
         start_stream(self._stream, "output", self.name)
 
     def play(
-        self,
-        samples: np.ndarray,
-        surplus: int = 0,
-        *,
-        fills: bool = False,
-        pause: bool = False,
+        self, samples: np.ndarray, surplus: int = 0, *, fills: bool = False, pause: bool = False
     ) -> float:
         """Take a packet (n,) at 16 kHz; returns the seconds until its first sample is heard.
         ``fills``, ``pause``, ``surplus`` (at 16 kHz): see :meth:`PlayoutBuffer.push`.

@@ -15,7 +15,7 @@ from benchmarks.speech.clips import clips
 from benchmarks.speech.conversion import CONVERTED, convert_pair, judge_pair, summarise
 from benchmarks.speech.leakage import measure_prosody
 from benchmarks.speech.speakers import find_utterances, make_pairs, read
-from benchmarks.speech.words import POCKETSPHINX, SENTENCES, Recogniser, Target, measure_words
+from benchmarks.speech.words import POCKETSPHINX, SENTENCES, Pocketsphinx, Target, measure_words
 from facodec.codec import Codec
 from facodec.config import HOP
 
@@ -50,7 +50,7 @@ def test_conversion_sounds_like_the_target(live: Codec, speech_folder: Path) -> 
 def test_conversion_keeps_the_words(live: Codec, speech_folder: Path) -> None:
     pairs = make_pairs(find_utterances(speech_folder), 6, seed=0)
     targets = [Target(live.voice(read(pair.reference))) for pair in pairs]
-    heard = measure_words(live, targets, {POCKETSPHINX: Recogniser()}, SENTENCES[:6])
+    heard = measure_words(live, targets, {POCKETSPHINX: Pocketsphinx()}, SENTENCES[:6])
     errors = heard[POCKETSPHINX]
     assert errors["codec"] <= 0.12, errors
     assert errors["converted"] <= errors["codec"] + 0.15, errors  # 0.10 over all sentences

@@ -17,13 +17,14 @@ import facodec
 from facodec.bundled import prosody
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
-from facodec.config import HOP, LiveConfig
+from facodec.config import ABSENT, HOP, LiveConfig
 from facodec.quantizer import SharedQuantizer
 from facodec.training import fused
 from facodec.training.coded import CodedCorpus, pack_coded
 from facodec.training.config import TrainConfig
 from facodec.training.detail import DETAIL, DetailObjective
 from facodec.training.loop import Trainer
+from facodec.training.quantize import quantize
 from facodec.training.report import averaged_model
 from facodec.training.spectra import frames, spectrum
 from facodec.training.words import MovingWords, means
@@ -284,3 +285,21 @@ def test_layers_left_out_are_not_heard() -> None:
 def test_words_are_of_one_space() -> None:
     with pytest.raises(ValueError, match="one space"):
         DetailObjective(LiveModel(LiveConfig(detail_space=0)), SMALL, None)  # type: ignore[arg-type]
+
+
+def test_all_stages_code_with_words_of_one_space(codec: Codec) -> None:
+    assert isinstance(codec.model, LiveModel)
+    chain = codec.model.detail_quantizer
+    latent = torch.randn(3, 5, codec.model.config.content_width, requires_grad=True)
+    found, vectors = quantize(chain, latent, torch.tensor([3, 2, 0]), switched_on=True)
+    codes, words = chain.encode(latent.detach())
+    assert torch.equal(found.codes, codes) and [len(v) for v in vectors] == [15] * 3
+    torch.testing.assert_close(found.words[0], words[0])
+    fewer = codes[1].clone()
+    fewer[..., 2] = ABSENT
+    torch.testing.assert_close(found.words[1], chain.decode(fewer))
+    torch.testing.assert_close(
+        found.words[2], torch.zeros_like(words[2]) + chain.decode(torch.full_like(codes[2], ABSENT))
+    )
+    (slope,) = torch.autograd.grad(found.loss + found.words[0].sum(), latent)
+    assert slope[0].abs().sum() > 0.0
