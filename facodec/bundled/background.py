@@ -35,7 +35,8 @@ def without_background(samples: Samples) -> Samples:
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::STEP] * window
     spectra = np.fft.rfft(frames)
     powers = np.square(np.abs(spectra))
-    noise, ratio = _noise(powers)
+    edge = WINDOW // STEP  # frames that reach beyond the ends
+    noise, ratio = _noise(powers[edge:-edge] if len(powers) > 2 * edge else powers)
     if ratio >= CLEAN:
         return samples
     parts = np.fft.irfft(spectra * _gains(powers, MORE * noise + TINY), WINDOW) * window

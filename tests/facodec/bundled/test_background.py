@@ -59,6 +59,13 @@ def alike(a: np.ndarray, b: np.ndarray) -> float:
     return float(a[:255] @ b[:255] / np.linalg.norm(a[:255]) / np.linalg.norm(b[:255]))
 
 
+def test_a_short_recording_is_cleared_too(hello: np.ndarray) -> None:
+    loud = int(np.argmax(np.convolve(hello**2, np.ones(8_000), "valid")))
+    short = hello[loud : loud + 8_000]
+    spoiled = mix(short, noise("white", len(short)), 10.0)
+    assert not np.array_equal(without_background(spoiled), spoiled)
+
+
 @pytest.mark.parametrize("length", [1, 200, 511, 513, 4_000])
 def test_any_length_and_silence_come_back(length: int) -> None:
     silence = np.zeros(length, np.float32)
