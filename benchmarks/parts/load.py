@@ -115,7 +115,7 @@ def server_options(args: argparse.Namespace) -> list[str]:
     backend = ["--backend", args.backend] if args.backend else []
     limits = ["--max-sessions", most]
     if args.codes:
-        limits += ["--max-rooms", most, "--max-listeners", most]
+        limits = ["--max-rooms", most, "--max-listeners", most]
     return [*chosen, *backend, *limits]
 
 

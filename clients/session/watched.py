@@ -43,6 +43,7 @@ class Look:
         return [
             f"{_text(server, 'status')}, up {_age(_number(server, 'uptime_s'))}: "
             f"{_number(server, 'sessions'):.0f} of {_number(server, 'capacity'):.0f} sessions, "
+            f"{_number(server, 'publishers'):.0f} publishers of codes, "
             f"{_number(server, 'listeners'):.0f} listeners, "
             f"{_number(server, 'rooms'):.0f} rooms, load {_number(server, 'load'):.0%}, "
             f"{_number(server, 'backlog_frames'):.0f} frames wait for the model",

@@ -84,12 +84,10 @@ class Engine:
         :attr:`load`. ``cost``: what it is expected to take."""
         return self._schedule.open(Parts(make, deliver, load, cost))
 
-    def relay(
-        self, given: Given, deliver: Deliver, load: Callable[[], float] = lambda: 0.0
-    ) -> Relay:
+    def relay(self, given: Given, deliver: Deliver) -> Relay:
         """Opens a stream that nothing is computed for. ``given``: its voice; ``deliver`` gets every
-        outcome at once; ``load``: what it adds to :attr:`load`."""
-        relay = Relay(given, deliver, load, self._relays.discard)
+        outcome at once."""
+        relay = Relay(given, deliver, self._relays.discard)
         self._relays.add(relay)
         return relay
 
@@ -106,8 +104,7 @@ class Engine:
     @property
     def load(self) -> float:
         """Sum of what the open streams take."""
-        computing = sum(stream.load for stream in self._schedule.streams)
-        return computing + sum(relay.load for relay in self._relays)
+        return sum(stream.load for stream in self._schedule.streams)
 
     def start(self) -> None:
         """Starts the model threads, and one for what is put aside."""

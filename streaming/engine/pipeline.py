@@ -345,8 +345,7 @@ def plan(
 def passes_on(hello: Hello, voice: np.ndarray | None) -> Given | None:
     """Returns the only stage of a session that publishes codes as they come, None for others.
     ``voice``: what the hello means by it."""
-    relays = hello.role == "publish" and hello.formats()[0] == "codes" and not hello.converts
-    return Given(voice) if relays else None
+    return Given(voice) if hello.is_passed_on else None
 
 
 def _front(

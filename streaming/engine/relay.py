@@ -13,8 +13,7 @@ class Relay:
     """Way of codes to who listens for them; to its owner a :class:`streaming.engine.streams.Stream`
     whose outcomes come before :meth:`submit` returns. Nothing ever waits in it.
 
-    ``given``: the voice that outranks others. ``load``: share of the machine that it takes.
-    ``forget``: called when it is over.
+    ``given``: the voice that outranks others. ``forget``: called when it is over.
     """
 
     backlog = 0.0
@@ -24,17 +23,10 @@ class Relay:
         self,
         given: Given,
         deliver: Deliver,
-        load: Callable[[], float],
         forget: Callable[[Relay], None],
     ) -> None:
-        self._given, self._deliver = given, deliver
-        self._load, self._forget = load, forget
+        self._given, self._deliver, self._forget = given, deliver, forget
         self._is_over = False
-
-    @property
-    def load(self) -> float:
-        """Share of the machine that it takes."""
-        return self._load()
 
     def submit(self, item: Media, t: float | None = None) -> None:
         """Passes media on. ``t``: its capture stamp."""

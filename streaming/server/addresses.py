@@ -6,10 +6,13 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
+
+from streaming.server.places import Place
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Key = TypeVar("Key")
 
 UNKNOWN = "unknown"
 """Key of clients whose address the system does not tell."""
@@ -102,23 +105,22 @@ class _Failures:
 
 
 class AddressTable:
-    """Connections, sessions and wrong tokens by address. ``now``: monotonic seconds.
+    """Connections, places and wrong tokens by address. ``now``: monotonic seconds.
 
     ``tries``: wrong tokens before the first wait. ``longest_wait``: seconds, which waits grow up
-    to. Its memory is bounded: connections and sessions are counted only while they last, failures
+    to. Its memory is bounded: connections and places are counted only while they last, failures
     of at most :data:`MOST_FAILERS` addresses are remembered."""
 
     def __init__(self, tries: int = 3, longest_wait: float = 60.0) -> None:
         self._tries = tries
         self._longest_wait = longest_wait
         self._connections: dict[str, int] = {}
-        self._sessions: dict[str, int] = {}
-        self._listeners: dict[str, int] = {}
+        self._places: dict[tuple[Place, str], int] = {}
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
     def __len__(self) -> int:
-        sessions = self._sessions.keys() | self._listeners.keys()
-        return len(self._connections.keys() | sessions | self._failures.keys())
+        holders = {key for _, key in self._places}
+        return len(self._connections.keys() | holders | self._failures.keys())
 
     def connect(self, address: Address | None, most: int) -> bool:
         """Counts a connection, unless the address has ``most`` already (0: no limit)."""
@@ -128,14 +130,13 @@ class AddressTable:
         """A counted connection has ended."""
         _count_down(self._connections, key_of(address))
 
-    def open_session(self, address: Address | None, most: int, *, listens: bool = False) -> bool:
-        """Counts a session that computes, or one that ``listens``, unless the address has ``most``
-        of the kind already (0: no limit)."""
-        return _count_up(self._listeners if listens else self._sessions, key_of(address), most)
+    def take(self, address: Address | None, place: Place, most: int) -> bool:
+        """Counts a place, unless the address has ``most`` of the kind already (0: no limit)."""
+        return _count_up(self._places, (place, key_of(address)), most)
 
-    def close_session(self, address: Address | None, *, listens: bool = False) -> None:
-        """A counted session has ended."""
-        _count_down(self._listeners if listens else self._sessions, key_of(address))
+    def give_back(self, address: Address | None, place: Place) -> None:
+        """A counted place is free again."""
+        _count_down(self._places, (place, key_of(address)))
 
     def fail(self, address: Address | None, now: float) -> None:
         """Counts a wrong token."""
@@ -156,14 +157,14 @@ class AddressTable:
         return max(0.0, failures.latest + wait - now)
 
 
-def _count_up(counts: dict[str, int], key: str, most: int) -> bool:
+def _count_up(counts: dict[Key, int], key: Key, most: int) -> bool:
     if most and counts.get(key, 0) >= most:
         return False
     counts[key] = counts.get(key, 0) + 1
     return True
 
 
-def _count_down(counts: dict[str, int], key: str) -> None:
+def _count_down(counts: dict[Key, int], key: Key) -> None:
     counts[key] -= 1
     if not counts[key]:
         del counts[key]

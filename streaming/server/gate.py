@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 from streaming.server.addresses import Address, AddressTable, Proxies, key_of
 from streaming.server.http import Asked, Refusal
 from streaming.server.origins import Hosts, Origins
+from streaming.server.places import Place
 from streaming.server.settings import ServerSettings
 from streaming.wire.protocol import Hello, ProtocolError
 from streaming.wire.tokens import EVERYTHING, Grant, Tokens, read_token_file
@@ -21,15 +21,20 @@ from streaming.wire.tokens import EVERYTHING, Grant, Tokens, read_token_file
 CONNECTIONS = 64
 """Connections of one address, unless set otherwise."""
 SHARE = 2
-"""One address may have one in so many of all sessions that compute and of all places for
-listeners, unless set otherwise."""
+"""One address may have one in so many of all places of each kind, unless set otherwise."""
+KINDS: dict[Place, str] = {
+    "computing": "sessions",
+    "publisher": "places for publishers of codes",
+    "listener": "places for listeners",
+}
+"""Words for places of each kind."""
 OWN_SITES = (None, "none", "same-origin")
 """Values of Sec-Fetch-Site of a request that no other site's page has made."""
 
 
 class Gate:
     """Shared by all connections of a server. ``clock``: monotonic seconds. ``capacity``: sessions
-    at once. Raises ValueError or OSError for settings that cannot be."""
+    that compute, at once. Raises ValueError or OSError for settings that cannot be."""
 
     def __init__(
         self,
@@ -67,25 +72,25 @@ class Gate:
         """A counted connection has ended."""
         self._addresses.disconnect(address)
 
-    def open_session(self, address: Address | None, listens: bool) -> None:
-        """Counts a session. Raises ProtocolError where its address has its share already."""
-        share = math.ceil(self._capacity() / SHARE)
-        most = self._most(address, self._settings.address_sessions, share)
-        what = "sessions"
-        if listens:
-            most, what = self.most_listeners(address), "places for listeners"
-        if not self._addresses.open_session(address, most, listens=listens):
-            sentence = f"your address has all the {what} that one may have ({most})"
+    def take(self, address: Address | None, place: Place) -> None:
+        """Counts a place. Raises ProtocolError where its address has its share already."""
+        most = self.most(address, place)
+        if not self._addresses.take(address, place, most):
+            sentence = f"your address has all the {KINDS[place]} that one may have ({most})"
             raise ProtocolError("too-many-sessions", sentence)
 
-    def close_session(self, address: Address | None, listens: bool) -> None:
-        """A counted session has ended."""
-        self._addresses.close_session(address, listens=listens)
+    def give_back(self, address: Address | None, place: Place) -> None:
+        """A counted place is free again."""
+        self._addresses.give_back(address, place)
 
-    def most_listeners(self, address: Address | None) -> int:
-        """Listeners that the address may have; 0: no limit."""
-        share = math.ceil(self._settings.max_listeners / SHARE)
-        return self._most(address, self._settings.address_listeners, share)
+    def most(self, address: Address | None, place: Place) -> int:
+        """Places of a kind that the address may have; 0: no limit."""
+        told, in_all = {
+            "computing": (self._settings.address_sessions, self._capacity()),
+            "publisher": (self._settings.address_publishers, self._settings.max_rooms),
+            "listener": (self._settings.address_listeners, self._settings.max_listeners),
+        }[place]
+        return self._most(address, told, math.ceil(in_all / SHARE))
 
     def is_proxy(self, address: Address | None) -> bool:
         """Whether the address is a trusted proxy's."""
@@ -150,7 +155,7 @@ class Visitor:
         self._client = peer
         self._connected: bool | None = None
         self._grant: Grant | None = None if gate.wants_token else EVERYTHING
-        self._session: Literal["computes", "listens"] | None = None
+        self._places: set[Place] = set()
         # Who is behind a proxy is known, and counted, when the request is there.
         if not gate.is_proxy(peer):
             self._connected = gate.connect(peer)
@@ -163,7 +168,7 @@ class Visitor:
     @property
     def waits_as(self) -> str | None:
         """Address that the name of a room it waits for counts for; None: without limit."""
-        return key_of(self._client) if self._gate.most_listeners(self._client) else None
+        return key_of(self._client) if self._gate.most(self._client, "listener") else None
 
     @property
     def token_name(self) -> str | None:
@@ -249,23 +254,21 @@ class Visitor:
         if hello.keep is not None and self._is_anybody:
             raise ProtocolError("forbidden", "without tokens, only this machine's voices are kept")
 
-    def admit(self, hello: Hello) -> None:
-        """Lets a session begin. Raises ProtocolError for an address with too many sessions."""
-        if self._session is None:
-            # A listener does not compute, and is counted apart.
-            listens = hello.role == "subscribe"
-            self._gate.open_session(self._client, listens)
-            self._session = "listens" if listens else "computes"
+    def admit(self, place: Place) -> None:
+        """Takes a place for its session. Raises ProtocolError for an address with too many."""
+        if place not in self._places:
+            self._gate.take(self._client, place)
+            self._places.add(place)
 
-    def end_session(self) -> None:
-        """Gives its session back, though the connection may last."""
-        if self._session is not None:
-            self._gate.close_session(self._client, self._session == "listens")
-        self._session = None
+    def give_back(self, *places: Place) -> None:
+        """Gives these places of its session back, or all, though the connection may last."""
+        for place in self._places.intersection(places or self._places):
+            self._gate.give_back(self._client, place)
+            self._places.discard(place)
 
     def leave(self) -> None:
         """Gives back what it was counted for."""
-        self.end_session()
+        self.give_back()
         if self._connected:
             self._gate.disconnect(self._client)
         self._connected = False

@@ -22,6 +22,7 @@ def health_of(runtime: Runtime) -> dict[str, Any]:
         "about_voices": runtime.about_voices,
         "keeps_voices": runtime.settings.keep_voices is not None,
         "sessions": runtime.occupancy.computing,
+        "publishers": runtime.occupancy.publishers,
         "listeners": runtime.occupancy.listeners,
         "unknown": runtime.occupancy.unknown,
         "parked": len(runtime.parking),
@@ -42,6 +43,7 @@ def prometheus_of(runtime: Runtime) -> str:
     """State of a server as the text that Prometheus reads."""
     gauges = {
         "sessions": runtime.occupancy.computing,
+        "publishers": runtime.occupancy.publishers,
         "listeners": runtime.occupancy.listeners,
         "unknown": runtime.occupancy.unknown,
         "parked": len(runtime.parking),

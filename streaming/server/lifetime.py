@@ -11,6 +11,7 @@ from streaming.server.journal import SessionJournal
 from streaming.server.link import Link
 from streaming.server.outbox import Outbox
 from streaming.server.peer_socket import PeerSocket
+from streaming.server.places import place_of
 from streaming.server.rooms import Room
 from streaming.server.runtime import Plan, Runtime
 from streaming.server.watching import SessionAccount
@@ -241,7 +242,7 @@ class Lifetime(ABC):
         self._outbox.restart()
         link.socket.transport.abort()
         self._runtime.occupancy.leave(self)
-        link.visitor.end_session()
+        link.visitor.give_back()
 
     def _park(self) -> None:
         self._part()
@@ -282,13 +283,17 @@ class Lifetime(ABC):
         who has only to fetch what is left needs none."""
         if self._ending is not None:
             return
-        visitor.admit(hello)
-        listens, share = hello.role == "subscribe", self._runtime.share_of(hello)
-        if listens and self._room is not None:
+        if hello.role == "subscribe" and self._room is not None:
             self._runtime.rooms.need_seat(hello.room or "", self._room)
-        self._runtime.occupancy.admit(self, listens=listens, share=share)
+        self._occupy(visitor, hello)
         if self._plan is not None:
             self._runtime.need_power(self._plan, hello.model)
+
+    def _occupy(self, visitor: Visitor, hello: Hello) -> None:
+        """Takes the place that a session of this hello needs. Raises ProtocolError."""
+        place = place_of(hello)
+        visitor.admit(place)
+        self._runtime.occupancy.admit(self, place, self._runtime.share_of(hello))
 
     def expire(self) -> None:
         """Nobody has come back. What a publisher has sent still belongs to its listeners."""

@@ -378,4 +378,8 @@ def _ready_line(server: Server) -> str:
         "algorithmic latency)"
         for name, codec in server.runtime.codecs.items()
     )
-    return f"serving at {server.url} model {delays}, {server.capacity} sessions"
+    places = server.settings.max_rooms, server.settings.max_listeners
+    return (
+        f"serving at {server.url} model {delays}, {server.capacity} sessions that compute, "
+        "{} publishers of codes, {} listeners".format(*places)
+    )

@@ -24,6 +24,9 @@ SHARED_BURST = 20.0
 """Spent from the pool between two waits for it: about a millisecond of the loop."""
 
 
+CROWD = 64
+"""Publishers of codes, or listeners, that have the whole of their own allowance; where there are
+more of a kind, each has its part of what so many have."""
 FAN_RATE, FAN_BURST = 100.0, 16.0
 """Frames and voices a second of a publisher at real time, and at once, which go to all that listen
 without being taken from the pool."""
@@ -56,6 +59,11 @@ class Allowance:
         self._level = max(self._level - cost, -longest * self._rate)
         return max(0.0, -self._level / self._rate)
 
+    def refill_at(self, rate: float) -> None:
+        """Fills at another rate from now on."""
+        self._fill()
+        self._rate = rate
+
     def _fill(self) -> None:
         now = self._clock()
         self._level = min(self._burst, self._level + (now - self._filled) * self._rate)
@@ -80,12 +88,17 @@ class Pool:
 
 
 class Pace:
-    """One session's. ``rate``: cost per second of its own allowance."""
+    """One session's. ``rate``: cost per second of its own allowance, where it is in no crowd."""
 
     def __init__(self, pool: Pool, rate: float, clock: Callable[[], float]) -> None:
         self._pool = pool
+        self._rate = rate
         self._own = Allowance(rate, rate * BURST, clock)
         self._in_a_row = 0.0
+
+    def share_with(self, crowd: int) -> None:
+        """Sets its own allowance to that of one among so many of its kind."""
+        self._own.refill_at(self._rate * min(1.0, CROWD / crowd))
 
     async def spend(self, size: int) -> None:
         """Accounts for a message of ``size`` bytes; returns when the next one may be read."""

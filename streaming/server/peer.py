@@ -10,6 +10,7 @@ from functools import partial
 
 from facodec.config import MIN_LAYERS
 from streaming.engine.streams import Outcome
+from streaming.server.broadcast import Broadcast
 from streaming.server.downlink import Downlink, way_down
 from streaming.server.ending import Ending
 from streaming.server.gate import Visitor
@@ -17,9 +18,10 @@ from streaming.server.lifetime import Lifetime
 from streaming.server.link import Link
 from streaming.server.pace import FanOut, Pace
 from streaming.server.peer_socket import PeerSocket
+from streaming.server.places import place_of
 from streaming.server.portions import Portions
 from streaming.server.relaying import coder_for, may_pause
-from streaming.server.rooms import Broadcast, Room, stamps_of
+from streaming.server.rooms import Room, stamps_of
 from streaming.server.runtime import FRAMES_PER_SECOND, Runtime
 from streaming.wire.agreed import agree
 from streaming.wire.belonging import need_own_hello
@@ -169,9 +171,7 @@ class Peer(Lifetime):
         if hello.role == "publish" and hello.room is not None and hello.resume is not None:
             # First: the place of the connection that was lost is this one's.
             self._room = self._runtime.rooms.replace(hello.room, self, hello.resume)
-        visitor.admit(hello)
-        share = self._runtime.share_of(hello)
-        self._runtime.occupancy.admit(self, listens=listens, share=share)
+        self._occupy(visitor, hello)
         self.owner = visitor.address, visitor.token_name
         if listens:
             self._join(hello, visitor.waits_as)
@@ -307,9 +307,26 @@ class Peer(Lifetime):
         self._leave()
         self._runtime.occupancy.leave(self)
         if self._link is not None:
-            self._link.visitor.end_session()
+            self._link.visitor.give_back()
         (*_, (done, _)) = self._session.finish("replaced")
         self._end(Ending(1000, "replaced", done))
+
+    def compute_sound(self) -> None:
+        """Takes the place of a session too where only codes are passed on: the room is heard as
+        sound. Raises ProtocolError. Who is away takes it when he comes back."""
+        hello = self._session.hello
+        if self._link is None or place_of(hello) != "publisher":
+            return
+        self._runtime.need_decoder(self._runtime.codec(hello.model).name)
+        self._link.visitor.admit("computing")
+        self._runtime.occupancy.admit(self, "computing")
+
+    def stop_sound(self) -> None:
+        """Gives the place that :meth:`compute_sound` took back."""
+        if place_of(self._session.hello) == "publisher":
+            self._runtime.occupancy.stop_computing(self)
+            if self._link is not None:
+                self._link.visitor.give_back("computing")
 
     def on_presence(self, state: PresenceState) -> None:
         data = self._session.tell_presence(state)
@@ -317,6 +334,7 @@ class Peer(Lifetime):
             self._put(data)
 
     def _check_more(self, now: float) -> None:
+        self._pace.share_with(self._runtime.occupancy.crowd(self))
         deadline = None if self._session.is_open else self._room_deadline
         if deadline is not None and now > deadline:
             wait = self._runtime.settings.room_wait

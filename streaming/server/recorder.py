@@ -27,7 +27,7 @@ from facodec.recording import SUFFIX
 from facodec.recording.blocks import BLOCK_FRAMES, Header
 from facodec.recording.timeline import Timeline
 from facodec.recording.writing import RecordingFile
-from streaming.server.rooms import Broadcast
+from streaming.server.broadcast import Broadcast
 from streaming.wire.media import Frames, Media, Timbre
 from streaming.wire.protocol import DoneReason, Format, PresenceState, ProtocolError, Stamps
 

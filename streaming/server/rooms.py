@@ -9,13 +9,10 @@ from __future__ import annotations
 import hmac
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
-from facodec.config import HOP, SAMPLE_RATE, Latency
-from facodec.identity import ModelIdentity
-from facodec.link.entropy import FrameCoder
+from facodec.config import HOP, SAMPLE_RATE
 from streaming.engine.streams import Flow, Outcome
+from streaming.server.broadcast import Broadcast, Listener, Publisher
 from streaming.wire.media import Media, Sound, Timbre
 from streaming.wire.protocol import DoneReason, Format, PresenceState, ProtocolError, Stamps
 
@@ -23,63 +20,6 @@ AHEAD = 1.0
 """Seconds a publisher may run ahead of real time while a listener lags behind."""
 NAMES_SHARE = 2
 """One address may wait for one in so many of the names that may be waited for."""
-
-
-@dataclass(frozen=True)
-class Broadcast:
-    """Description of a publisher's stream: the model and its delay, the layers of each frame, with
-    what they are coded, and whether frames may be left out in pauses."""
-
-    model: ModelIdentity
-    latency: Latency
-    layers: int
-    coder: FrameCoder | None = None
-    pauses: bool = False
-
-
-class Listener(Protocol):
-    """Someone in a room; called on the event loop."""
-
-    wants: Format
-
-    @property
-    def is_away(self) -> bool:
-        """Whether its connection was lost, and may come back."""
-
-    @property
-    def lags(self) -> bool:
-        """Whether much of what it was sent still waits to go out."""
-
-    def on_ready(self, broadcast: Broadcast, first_frame: int) -> None:
-        """The room is on; the next frame it gets is ``first_frame``."""
-
-    def on_media(self, item: Media, stamps: Stamps | None) -> None:
-        """The next media."""
-
-    def on_presence(self, state: PresenceState) -> None:
-        """The publisher's connection was lost, or he is there again."""
-
-    def on_end(self, reason: DoneReason) -> None:
-        """The publisher has left and all of it has been delivered."""
-
-    def on_failure(self, error: ProtocolError) -> None:
-        """The room broke; nothing follows."""
-
-
-class Publisher(Protocol):
-    """Publisher of a room. ``owner``: who he is, by address and token."""
-
-    owner: tuple[str, str | None]
-
-    @property
-    def is_away(self) -> bool:
-        """Whether his connection was lost, and may come back."""
-
-    def give_up(self) -> None:
-        """Ends one that is away, and the room with it."""
-
-    def on_replaced(self) -> None:
-        """The room is another connection's from now on; this one is over."""
 
 
 StartDecoder = Callable[[Broadcast, Callable[[Outcome], None]], Flow]
@@ -163,8 +103,11 @@ class Room:
 
     def go_on(self) -> None:
         """The publisher is there again. Nothing came meanwhile: he is not ahead of his time, nor
-        far behind it."""
+        far behind it. Where there is no place left for sound, those who listen to it go."""
         self._started = self._clock() - self._frames * HOP / SAMPLE_RATE
+        if self._decoder is not None and (error := self._no_place_for_sound()) is not None:
+            self._decoder.close()
+            self._silence(error)
 
     def look(self) -> None:
         """Tells listeners where the publisher has gone or come back since the last look, so that
@@ -207,6 +150,7 @@ class Room:
 
     def close(self, reason: DoneReason) -> None:
         """The publisher leaves."""
+        self._stop_sound()
         self._broadcast = self._publisher = None
         self._reason = reason
         for listener in self._those_who_want("codes"):
@@ -234,6 +178,7 @@ class Room:
         if self._decoder is not None and not self._those_who_want("pcm"):
             self._decoder.close()
             self._decoder = None
+            self._stop_sound()
 
     def _admit(self, listener: Listener, broadcast: Broadcast) -> None:
         if listener.wants == "codes":
@@ -243,6 +188,10 @@ class Room:
             self._tell_absence(listener)
             return
         if self._decoder is None:
+            if (error := self._no_place_for_sound()) is not None:
+                self._drop(listener)
+                listener.on_failure(error)
+                return
             self._decoder = self._start_decoder(broadcast, self._on_decoded)
             self._decoded = self._frames
             if self._timbre is not None:
@@ -260,14 +209,34 @@ class Room:
             if isinstance(item, Sound):
                 self._send("pcm", item, stamps)
                 self._decoded += int(item.frames)
-        if outcome.ended or outcome.error is not None:
+        if outcome.error is not None:
+            self._silence(outcome.error)
+        elif outcome.ended:
             self._decoder = None
             for listener in self._those_who_want("pcm"):
                 self._drop(listener)
-                if outcome.error is not None:
-                    listener.on_failure(outcome.error)
-                else:
-                    listener.on_end(self._reason)
+                listener.on_end(self._reason)
+
+    def _silence(self, error: ProtocolError) -> None:
+        """Ends those who listen to sound, as there is none any more."""
+        self._decoder = None
+        self._stop_sound()
+        for listener in self._those_who_want("pcm"):
+            self._drop(listener)
+            listener.on_failure(error)
+
+    def _no_place_for_sound(self) -> ProtocolError | None:
+        """Takes what computing the sound needs; says why it cannot be had."""
+        try:
+            if self._publisher is not None:
+                self._publisher.compute_sound()
+        except ProtocolError as error:
+            return error
+        return None
+
+    def _stop_sound(self) -> None:
+        if self._publisher is not None:
+            self._publisher.stop_sound()
 
     def _send(self, wants: Format, item: Media, stamps: Stamps | None) -> None:
         # A copy: a listener that is too slow leaves while we are at it.

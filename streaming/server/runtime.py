@@ -28,13 +28,14 @@ from streaming.engine.capacity import Measured, Slowness, measure
 from streaming.engine.engine import Engine
 from streaming.engine.pipeline import Given, MakePipeline, passes_on, plan
 from streaming.engine.streams import Flow, Outcome
+from streaming.server.broadcast import Broadcast
 from streaming.server.known_voices import Voices, about_voices, draw_anonymous, profiles_in
 from streaming.server.metrics import Metrics
 from streaming.server.occupancy import SMALLEST, Occupancy
 from streaming.server.pace import Pool
 from streaming.server.parking import Parking
 from streaming.server.recorder import Recorder, RoomRecorder
-from streaming.server.rooms import Broadcast, Room, Rooms
+from streaming.server.rooms import Room, Rooms
 from streaming.server.settings import ServerSettings
 from streaming.server.tls import server_context
 from streaming.wire.media import Sound
@@ -139,7 +140,9 @@ class Runtime:
         self.rooms = Rooms(
             self._make_room, settings.max_rooms, settings.max_subscribers, self._record
         )
-        self.occupancy = Occupancy(self.places, settings.max_listeners, settings.max_unknown)
+        self.occupancy = Occupancy(
+            self.places, settings.max_rooms, settings.max_listeners, settings.max_unknown
+        )
         self.parking = Parking(settings.park, clock)
         self.pool = Pool(clock)
         self.metrics = Metrics()
@@ -199,7 +202,8 @@ class Runtime:
 
     def need_power(self, chosen: Plan, model: str | None) -> None:
         """Raises ProtocolError where the machine is too busy for a stream of this plan."""
-        if self.settings.max_sessions is None and self.engine.load + chosen.load() > FULL:
+        load = chosen.load()
+        if self.settings.max_sessions is None and load and self.engine.load + load > FULL:
             name = self.codec(model).name
             raise ProtocolError("overloaded", f"no room for one more stream of {name!r}")
 
@@ -215,6 +219,9 @@ class Runtime:
         formats = hello.formats()
         duplex = formats == ("pcm", "pcm")
         weight = 1.0 if duplex else min(0.5, self.share_of(hello))
+        given = passes_on(hello, voice)
+        if given is not None:
+            weight = 0.0
         # What leaves sound to its client tells nothing of how fast this machine is.
         measured = self.measured.get(codec.name) if "pcm" in formats else None
 
@@ -225,7 +232,6 @@ class Runtime:
         def cost(streams: int) -> float:
             return weight * measured.hop(streams) / streams if measured is not None else 0.0
 
-        given = passes_on(hello, voice)
         return codec, Plan(make, load, None if measured is None else cost, given)
 
     def _keeper(self, hello: Hello, codec: Codec, name: str) -> Callable[[np.ndarray], None]:
@@ -247,9 +253,7 @@ class Runtime:
     def open_stream(self, chosen: Plan, take: Callable[[Outcome], None]) -> Flow:
         """A stream whose outcomes come to ``take`` on the event loop."""
         if chosen.given is not None:
-            return self.engine.relay(
-                chosen.given, lambda outcome: deliver(partial(take, outcome)), chosen.load
-            )
+            return self.engine.relay(chosen.given, lambda outcome: deliver(partial(take, outcome)))
 
         def hand_over(outcome: Outcome) -> None:
             if not stream.abandoned:
@@ -325,8 +329,14 @@ class Runtime:
         return None if self.recorder is None else self.recorder.listener(room)
 
     def _start_decoder(self, broadcast: Broadcast, take: Callable[[Outcome], None]) -> Flow:
-        hello = Hello("decode", model=broadcast.model.name)
-        return self.open_stream(self._plan(hello)[1], take)
+        return self.open_stream(self._decoding(broadcast.model.name), take)
+
+    def need_decoder(self, model: str) -> None:
+        """Raises ProtocolError where the machine is too busy to decode for a room."""
+        self.need_power(self._decoding(model), model)
+
+    def _decoding(self, model: str) -> Plan:
+        return self._plan(Hello("decode", model=model))[1]
 
 
 @lru_cache

@@ -38,15 +38,16 @@ class ServerSettings:
     trusted_proxies: tuple[str, ...] = ()
     address_connections: int | None = None
     address_sessions: int | None = None
+    address_publishers: int | None = None
     address_listeners: int | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
     quic_port: int | None = None
     threads: int = 1
     max_sessions: int | None = None
-    max_rooms: int = 64
+    max_rooms: int = 192
     max_subscribers: int = 64
-    max_listeners: int = 128
+    max_listeners: int = 192
     max_unknown: int = 256
     max_message: int = 128 * 1024
     message_rate: float = 200.0
@@ -94,7 +95,8 @@ class ServerSettings:
         for name in ("drain", "token_wait", "park"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"expected {name} of 0 s or more, got {getattr(self, name)}")
-        for name in ("address_connections", "address_sessions", "address_listeners"):
+        for name in ("connections", "sessions", "publishers", "listeners"):
+            name = f"address_{name}"
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"expected {name} of 0 or more, got {getattr(self, name)}")
         if self.log_level not in LEVELS:
@@ -219,6 +221,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "0: no limit (default 64, no limit for this machine's own)",
         "sessions": "sessions that compute for one address; 0: no limit (default half of all, no "
         "limit for this machine's own)",
+        "publishers": "publishers of codes at one address; 0: no limit (default half of "
+        "--max-rooms, no limit for this machine's own)",
         "listeners": "listeners at one address; 0: no limit, nor on the names it waits for "
         "(default half of all, no limit for this machine's own)",
     }
@@ -237,11 +241,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     counts = {
         "threads": "model threads, no more than cores to spare (default %(default)s)",
         "max-sessions": "sessions at once that compute (default: what this machine was measured to "
-        "hold)",
-        "max-rooms": "rooms with a publisher at once, and names waited for (default %(default)s "
-        "each)",
+        "hold). Listeners do not, nor do publishers of codes while nobody hears them as sound",
+        "max-rooms": "rooms with a publisher at once, publishers of codes, and names waited for "
+        "(default %(default)s each)",
         "max-subscribers": "listeners in one room (default %(default)s)",
-        "max-listeners": "listeners in all rooms, beside the sessions; each frame of each takes "
+        "max-listeners": "listeners in all rooms, beside the sessions; each packet to each takes "
         "about 50 us of one core (default %(default)s)",
         "max-unknown": "connections without a hello; then the oldest gives way (default "
         "%(default)s)",
@@ -336,6 +340,7 @@ def from_arguments(options: argparse.Namespace) -> ServerSettings:
         trusted_proxies=tuple(options.trusted_proxies or ()),
         address_connections=options.address_connections,
         address_sessions=options.address_sessions,
+        address_publishers=options.address_publishers,
         address_listeners=options.address_listeners,
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,

@@ -122,6 +122,11 @@ class Hello:
         talks could be told by pitch and detail."""
         return self.role == "convert" or (self.role != "enroll" and is_anonymous(self.voice))
 
+    @property
+    def is_passed_on(self) -> bool:
+        """Whether it publishes codes as they come, so that nothing is computed for it."""
+        return self.role == "publish" and self.formats()[0] == "codes" and not self.converts
+
     def formats(self) -> tuple[Format | None, Format | None]:
         """(input, output) with what was omitted filled in from the role.
 

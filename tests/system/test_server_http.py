@@ -76,17 +76,23 @@ def test_health_and_metrics(raw: Any, untrained: Codec) -> None:
 
 
 def test_full_is_503_with_retry_after(raw: Any, untrained: Codec) -> None:
-    settings = ServerSettings(port=0, max_sessions=1, max_listeners=1)
+    settings = ServerSettings(port=0, max_sessions=1, max_rooms=1, max_listeners=1)
 
     async def scenario() -> None:
         async with Server(settings, {"live": untrained}) as server:
-            async with raw.connect(server.url) as socket, raw.connect(server.url) as ear:
+            async with (
+                raw.connect(server.url) as socket,
+                raw.connect(server.url) as ear,
+                raw.connect(server.url) as mouth,
+            ):
                 await raw.client(socket).send(Hello("encode"))
                 await raw.client(socket).until(Ready)
                 second = await raw.session(server.url, Hello("encode"))
                 assert (second.error.code, second.close_code) == ("overloaded", 1013)
                 await raw.client(ear).send(Hello("subscribe", room="a"))
                 await raw.client(ear).settle()
+                await raw.client(mouth).send(Hello("publish", "codes", room="b"))
+                await raw.client(mouth).until(Ready)
                 status, headers = await refusal(raw, server.url)
                 assert status == 503 and int(headers["Retry-After"]) > 0
                 assert (await get(server.url, "/healthz"))[0] == 200

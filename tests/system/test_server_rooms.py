@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket as sockets
 import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from facodec.codec import Codec
+from streaming.engine.capacity import HOP_SECONDS, SHARE, Measured
+from streaming.server import connections
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
 from streaming.wire.protocol import Audio, Codes, Hello, Ready, Voice
@@ -175,5 +180,36 @@ def test_a_listener_that_does_not_listen_is_dropped(raw: Any, untrained: Codec) 
                 heard = await attentive.rest()
                 assert heard.codes.shape[1] == sent and heard.close_code == 1000
                 assert server.runtime.metrics.errors == {"too-slow": 1}
+
+    raw.run(scenario())
+
+
+def test_publishers_of_codes_by_the_hundred_beside_the_sessions_that_compute(
+    raw: Any, untrained: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "STRANGERS_BURST", 1e9)
+
+    async def scenario() -> None:
+        async with (
+            Server(ServerSettings(port=0), {"live": untrained}) as server,
+            AsyncExitStack() as stack,
+        ):
+            server.runtime.measured["live"] = Measured({1: 0.9 * SHARE * HOP_SECONDS}, 0)
+            assert server.capacity == 1
+
+            async def opened(hello: Hello) -> Any:
+                client = raw.client(await stack.enter_async_context(raw.connect(server.url)))
+                await client.send(hello)
+                return await client.next()
+
+            for number in range(101):
+                publish = Hello("publish", "codes", room=f"room-{number}")
+                assert isinstance(await opened(publish), Ready), number
+            ear = Hello("subscribe", output="pcm", room="room-7")
+            assert isinstance(await opened(ear), Ready)
+            health = server.health()
+            assert (health["publishers"], health["sessions"], health["load"]) == (101, 1, 0.5)
+            for hello in (Hello("loopback"), replace(ear, room="room-8")):
+                assert (await opened(hello)).message == "all 1 sessions are taken"
 
     raw.run(scenario())

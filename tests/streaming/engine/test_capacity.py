@@ -234,3 +234,16 @@ def test_a_recording_of_any_length_is_no_first_one(
     Runtime(ServerSettings(port=0), {"live": live}, time.perf_counter).warm_up()
     every = {size for frames in range(1, 2 * BLOCK_FRAMES) for size in block_sizes(frames)}
     assert set(heard) == every
+
+
+def test_publishers_of_codes_take_none_of_what_computes(untrained: Codec) -> None:
+    many = runtime(untrained, ServerSettings(), streams=4)
+    publish = Hello("publish", "codes", room="a")
+    for _ in range(many.settings.max_rooms):
+        many.open_stream(many.plan(publish)[1], lambda outcome: None)
+    assert many.engine.load == 0.0 and many.settings.max_rooms > 100
+    for _ in range(4):
+        many.open_stream(many.plan(Hello("loopback"))[1], lambda outcome: None)
+    many.plan(publish)
+    with pytest.raises(ProtocolError, match="no room for one more stream"):
+        many.need_decoder("live")

@@ -75,18 +75,20 @@ def test_nobody_is_trusted_by_default_and_nonsense_is_refused() -> None:
         Proxies(["nginx"])
 
 
-def test_connections_and_sessions_are_counted_apart_and_given_back() -> None:
+def test_connections_and_places_are_counted_apart_and_given_back() -> None:
     table = AddressTable()
     assert [table.connect(ONE, 2) for _ in range(3)] == [True, True, False]
     assert table.connect(TWO, 2)
-    assert [table.open_session(ONE, 1) for _ in range(2)] == [True, False]
+    assert [table.take(ONE, "computing", 1) for _ in range(2)] == [True, False]
+    assert table.take(ONE, "publisher", 1)
     table.disconnect(ONE)
     assert table.connect(ONE, 2)
     assert all(table.connect(ONE, 0) for _ in range(100))
     for _ in range(102):
         table.disconnect(ONE)
     table.disconnect(TWO)
-    table.close_session(ONE)
+    table.give_back(ONE, "computing")
+    table.give_back(ONE, "publisher")
     assert len(table) == 0
 
 

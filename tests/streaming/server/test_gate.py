@@ -11,6 +11,7 @@ import pytest
 from streaming.server.addresses import parse_address
 from streaming.server.gate import Gate, Visitor
 from streaming.server.http import Asked
+from streaming.server.places import place_of
 from streaming.server.settings import ServerSettings
 from streaming.wire.protocol import Hello, ProtocolError
 
@@ -50,7 +51,7 @@ def arrive(gate: Gate, address: str = "192.0.2.1", **asked: Any) -> tuple[Visito
 def code(visitor: Visitor, hello: Hello) -> str | None:
     try:
         visitor.authorize(hello)
-        visitor.admit(hello)
+        visitor.admit(place_of(hello))
     except ProtocolError as error:
         return error.code
     return None
@@ -212,7 +213,6 @@ def test_rights(tmp_path: Path) -> None:
     assert visitor.token_name is None and not visitor.is_known
     with pytest.raises(ProtocolError, match=r"forbidden: .*the right to convert") as caught:
         visitor.authorize(Hello("decode", token="talk"))
-        visitor.admit(Hello("decode", token="talk"))
     assert "talk" not in str(caught.value).replace("to talk", "")
     assert visitor.token_name == "anna" and visitor.is_known
     assert code(visitor, Hello("publish", room="b")) == "forbidden"
@@ -265,3 +265,21 @@ def test_who_may_convert_gets_voices(tmp_path: Path) -> None:
         refusal = visitor.convert()
         assert (None if refusal is None else refusal.status) == status
     assert arrive(gate_of())[0].convert() is None
+
+
+def test_half_of_the_places_for_publishers_of_codes_for_one_address() -> None:
+    gate = gate_of(capacity=1, max_rooms=4)
+    visitors = [arrive(gate)[0] for _ in range(3)]
+    publish = Hello("publish", "codes", room="a")
+    assert [code(one, publish) for one in visitors] == [None, None, "too-many-sessions"]
+    assert code(arrive(gate, "192.0.2.2")[0], publish) is None
+    # One whose room is heard as sound is one of the sessions of its address too.
+    visitors[0].admit("computing")
+    assert code(visitors[2], Hello("publish", "pcm", room="a")) == "too-many-sessions"
+    visitors[0].give_back("computing")
+    assert code(visitors[2], Hello("encode")) is None
+    visitors[0].leave()
+    assert code(arrive(gate)[0], publish) is None
+    told = gate_of(address_publishers=1)
+    codes = [code(arrive(told, "127.0.0.1")[0], publish) for _ in range(2)]
+    assert codes == [None, "too-many-sessions"]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from streaming.server.pace import (
+    BURST,
+    CROWD,
     FAN_TURN,
     IN_A_ROW,
     MESSAGE_BYTES,
@@ -138,3 +142,23 @@ def test_what_goes_to_many_listeners_is_taken_from_the_pool_beyond_real_time() -
 def test_no_portion_is_more_than_others_can_wait_for() -> None:
     assert [FanOut.portion(listeners) for listeners in (1, 8, 64, 200)] == [16, 8, 1, 1]
     assert all(FanOut.portion(n) * n <= FAN_TURN for n in range(1, FAN_TURN + 1))
+
+
+def test_a_crowd_has_no_more_of_its_own_than_as_many_as_have_it_whole() -> None:
+    clock = Clock()
+
+    def spent_in_a_second(crowd: int) -> float:
+        pool = Counting()
+
+        async def scenario() -> float:
+            pace = Pace(pool, 200.0, clock)
+            pace.share_with(crowd)
+            for _ in range(1000):
+                await pace.spend(0)
+                clock.now += 1e-3
+            return 1000 - pool.taken - 200.0 * BURST
+
+        return asyncio.run(scenario())
+
+    assert spent_in_a_second(1) == spent_in_a_second(CROWD) == pytest.approx(200, abs=1)
+    assert spent_in_a_second(3 * CROWD) == pytest.approx(200 / 3, abs=1)

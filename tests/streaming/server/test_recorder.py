@@ -20,8 +20,9 @@ from facodec.recording.blocks import FramesBlock, VoiceBlock
 from facodec.recording.reading import Recording
 from streaming.engine.engine import Outcome
 from streaming.server import recorder as module
+from streaming.server.broadcast import Broadcast
 from streaming.server.recorder import Recorder, safe_stem
-from streaming.server.rooms import Broadcast, Room, Rooms
+from streaming.server.rooms import Room, Rooms
 from streaming.wire.media import Coded, Frames, Pause, Timbre
 
 BROADCAST = Broadcast(ModelIdentity("live", "0123456789ab"), Latency(200, 200), 6)
@@ -37,6 +38,12 @@ class Mouth:
 
     def on_replaced(self) -> None:
         raise AssertionError("nobody comes back here")
+
+    def compute_sound(self) -> None:
+        raise AssertionError("nobody wants sound")
+
+    def stop_sound(self) -> None:
+        pass
 
 
 def codes(frames: int, seed: int = 0) -> np.ndarray:

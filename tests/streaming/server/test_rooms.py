@@ -11,7 +11,8 @@ from facodec.identity import ModelIdentity
 from streaming.engine.engine import Engine
 from streaming.engine.pipeline import Pipeline
 from streaming.engine.streams import Outcome, Stream
-from streaming.server.rooms import Broadcast, Room, Rooms
+from streaming.server.broadcast import Broadcast
+from streaming.server.rooms import Room, Rooms
 from streaming.wire.media import Frames, Media, Sound, Timbre
 from streaming.wire.protocol import DoneReason, Format, PresenceState, ProtocolError, Stamps
 
@@ -65,7 +66,8 @@ class Mouth:
     def __init__(self, owner: str = "192.0.2.1") -> None:
         self.owner: tuple[str, str | None] = owner, None
         self.replaced = 0
-        self.is_away = False
+        self.is_away = self.computes = False
+        self.refuses: ProtocolError | None = None
         self.leave: Callable[[], None] = lambda: None
 
     def give_up(self) -> None:
@@ -73,6 +75,14 @@ class Mouth:
 
     def on_replaced(self) -> None:
         self.replaced += 1
+
+    def compute_sound(self) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.computes = True
+
+    def stop_sound(self) -> None:
+        self.computes = False
 
 
 class CodeAsSound:
@@ -343,3 +353,39 @@ def test_a_listener_who_is_away_takes_no_seat() -> None:
     house.rooms.join("tea", other)
     with pytest.raises(ProtocolError, match="room-full"):
         house.rooms.need_seat("tea", room)
+
+
+def test_sound_takes_a_place_while_somebody_hears_it() -> None:
+    house, mouth, first, second = House(), Mouth(), Ear("pcm"), Ear("pcm")
+    room = house.publish("tea", mouth)
+    house.rooms.join("tea", Ear("codes"))
+    assert not mouth.computes
+    for ear in (first, second):
+        house.rooms.join("tea", ear)
+    room.leave(first)
+    assert mouth.computes
+    room.leave(second)
+    assert not mouth.computes
+    house.rooms.join("tea", first)
+    house.rooms.close("tea", "publisher-left")
+    house.run()
+    assert not mouth.computes and first.reason == "publisher-left"
+
+
+def test_where_there_is_no_place_for_sound_only_those_who_want_it_go() -> None:
+    house, mouth, early, late, codes = House(), Mouth(), Ear("pcm"), Ear("pcm"), Ear("codes")
+    mouth.refuses = ProtocolError("overloaded", "all 1 sessions are taken")
+    house.rooms.join("tea", early)
+    house.rooms.join("tea", codes)
+    room = house.publish("tea", mouth)
+    house.rooms.join("tea", late)
+    assert early.error is late.error is mouth.refuses and house.decoders == 0
+    mouth.refuses = None
+    again = Ear("pcm")
+    house.rooms.join("tea", again)
+    # The publisher's connection was lost, and somebody has taken the place meanwhile.
+    mouth.refuses = ProtocolError("overloaded", "all 1 sessions are taken")
+    room.go_on()
+    assert again.error is mouth.refuses and house.engine.streams == 0
+    room.publish(Outcome((frames(1, 2),)))
+    assert codes.values == [1, 2] and codes.error is None
