@@ -11,6 +11,7 @@ import { lacking, page } from "./page.js";
 import { prepareRoom } from "./room-card.js";
 import { prepareSettings } from "./settings-card.js";
 import { prepareStage } from "./stage-card.js";
+import { forget, recall, store } from "./storage.js";
 import { prepareVoices, showVoices } from "./voices-card.js";
 import * as words from "./words.js";
 
@@ -39,11 +40,11 @@ function begin() {
 function readLink() {
   const link = new URLSearchParams(location.hash.slice(1));
   if (link.has("token")) {
-    sessionStorage.setItem(TOKEN, link.get("token"));
+    store(TOKEN, link.get("token"), "sessionStorage");
     link.delete("token");
     history.replaceState(null, "", location.pathname + location.search + (`${link}` && `#${link}`));
   }
-  page.token = sessionStorage.getItem(TOKEN) ?? undefined;
+  page.token = recall(TOKEN, "sessionStorage") ?? undefined;
   page.room = link.get("room");
   $("talk").disabled = page.room === null; // until the voices are known
   document.body.classList.toggle("listens", page.room !== null);
@@ -64,7 +65,7 @@ function prepareHelp() {
 function prepareToken() {
   $("token-form").onsubmit = (event) => {
     event.preventDefault();
-    sessionStorage.setItem(TOKEN, $("token").value);
+    store(TOKEN, $("token").value, "sessionStorage");
     page.token = $("token").value;
     meetServer();
   };
@@ -78,7 +79,7 @@ async function meetServer() {
     setTimeout(meetServer, 3000);
     return;
   }
-  if (page.server.wrong) sessionStorage.removeItem(TOKEN); // each try counts
+  if (page.server.wrong) forget(TOKEN, "sessionStorage"); // each try counts
   alert(page.server.wrong ? words.sentence({ code: "unauthorized" }) : lacking());
   $("token-form").hidden = !page.server.needsToken;
   $("share-token-row").hidden = !page.token;

@@ -36,6 +36,13 @@ export function pressed(id) {
   return $(id).getAttribute("aria-pressed") === "true";
 }
 
+/** Calls when a button is pressed; a double click is one press. */
+export function onPress(id, call) {
+  $(id).onclick = ({ detail }) => {
+    if (detail < 2) call();
+  };
+}
+
 export function press(id, is) {
   $(id).setAttribute("aria-pressed", is);
 }

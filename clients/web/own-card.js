@@ -1,7 +1,7 @@
 // The card Record a voice of your own.
 
 import { askServer } from "./connect.js";
-import { $, alert, drawLevel, tell } from "./elements.js";
+import { $, alert, drawLevel, onPress, tell } from "./elements.js";
 import { lacking, page } from "./page.js";
 import { devices } from "./settings-card.js";
 import * as voices from "./voices.js";
@@ -11,7 +11,7 @@ import * as words from "./words.js";
 let recorded = null; // samples of the last recording
 
 export function prepareOwn() {
-  $("record").onclick = recordVoice;
+  onPress("record", recordVoice);
   $("keep").onclick = keepOnServer;
 }
 
@@ -48,11 +48,12 @@ async function enroll(samples) {
   const { data, identity, alike } = await voices.enroll(samples, page.token);
   const name = givenName();
   const others = voices.ownVoices().filter((one) => one.name !== name);
-  voices.keepVoices([{ name, data, identity }, ...others]);
+  const isKept = voices.keepVoices([{ name, data, identity }, ...others]);
   chooseOwn(name);
   recorded = samples;
   $("keep").hidden = !page.server?.keeps_voices;
   const faults = voices.faults(quality, alike);
+  if (!isKept) faults.push("This browser keeps nothing: the voice is there until the page is closed.");
   const measured = `${quality.speech.toFixed(1)} s of speech, ${quality.noise.toFixed(0)} dB above the noise.`;
   tell("own-status", `${name} is ready: ${measured} ${faults.join(" ") || "A good recording."}`);
 }

@@ -1,6 +1,7 @@
 // What the page does now, and what it remembers of the last time.
 
 import { whatIsMissing } from "./devices.js";
+import { recall, store } from "./storage.js";
 import * as words from "./words.js";
 
 const SETTINGS = "facodec.settings";
@@ -14,7 +15,7 @@ export const kept = { voice: null, echo: true, noise: false, shift: 0, gain: 0, 
 
 function stored() {
   try {
-    return JSON.parse(localStorage.getItem(SETTINGS) ?? "{}");
+    return JSON.parse(recall(SETTINGS) ?? "{}");
   } catch {
     return {};
   }
@@ -23,7 +24,7 @@ function stored() {
 /** Changes what is kept. */
 export function keep(change) {
   Object.assign(kept, change);
-  localStorage.setItem(SETTINGS, JSON.stringify(kept));
+  store(SETTINGS, JSON.stringify(kept));
 }
 
 /** Why nobody can talk, or listen, here; null where they can. */

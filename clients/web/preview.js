@@ -15,7 +15,11 @@ export async function play(samples, button, word) {
     button.textContent = word;
     if (playing === sound) playing = null;
   };
-  await sound.play();
+  try {
+    await sound.play();
+  } catch (error) {
+    if (error.name !== "AbortError") throw error; // stopped before it began
+  }
 }
 
 /** Stops what plays -> whether anything did. */

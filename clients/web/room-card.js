@@ -1,13 +1,13 @@
 // The card Let others listen: broadcasting to a room, and the link to it.
 
-import { $, press, pressed, tell } from "./elements.js";
+import { $, onPress, press, pressed, tell } from "./elements.js";
 import { page } from "./page.js";
 import * as words from "./words.js";
 
 export function prepareRoom() {
   $("room").value = `room-${1000 + Math.floor(9000 * Math.random())}`;
-  $("broadcast").onclick = toggleBroadcast;
-  $("copy").onclick = () => navigator.clipboard.writeText($("link").value).then(() => tell("room-status", "Copied."));
+  onPress("broadcast", toggleBroadcast);
+  $("copy").onclick = copyLink;
   $("share-token").onchange = showLink;
 }
 
@@ -39,6 +39,16 @@ export function showRoom(state, error) {
     stopped: "The broadcast has ended.",
     failed: error && words.sentence(error),
   }[state]);
+}
+
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText($("link").value);
+    tell("room-status", "Copied.");
+  } catch {
+    $("link").select();
+    tell("room-status", "The browser copies nothing by itself: the link is marked, copy it as any text.");
+  }
 }
 
 function showLink() {

@@ -8,7 +8,7 @@ export function prepareSettings() {
   $("echo").checked = kept.echo;
   $("noise").checked = kept.noise;
   for (const id of ["device", "echo", "noise"]) $(id).onchange = changeDevices;
-  if (navigator.mediaDevices) navigator.mediaDevices.ondevicechange = () => page.talk && showDevices();
+  if (navigator.mediaDevices) navigator.mediaDevices.ondevicechange = lookAtDevices;
 }
 
 /** The wished microphone, as Microphone.open takes it. */
@@ -24,6 +24,12 @@ export async function showDevices() {
   const options = inputs.map(({ deviceId, label }) => new Option(label || "Microphone", deviceId));
   $("device").replaceChildren(new Option("The usual one", ""), ...options);
   $("device").value = inputs.some(({ deviceId }) => deviceId === before) ? before : "";
+}
+
+function lookAtDevices() {
+  if (!page.talk) return;
+  showDevices();
+  page.talk.lookForMicrophone();
 }
 
 async function changeDevices() {

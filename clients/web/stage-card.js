@@ -1,6 +1,6 @@
 // The first card: the button that starts and stops talking or listening, and how that goes.
 
-import { $, alert, press, pressed, say } from "./elements.js";
+import { $, alert, onPress, press, pressed, say } from "./elements.js";
 import { Listen } from "./listen.js";
 import { lacking, page } from "./page.js";
 import { showRoom } from "./room-card.js";
@@ -10,7 +10,7 @@ import { wanted } from "./voices-card.js";
 import * as words from "./words.js";
 
 export function prepareStage() {
-  $("talk").onclick = toggle;
+  onPress("talk", toggle);
   $("resume").onclick = () => (page.talk ?? page.listen)?.resume();
   for (const id of ["mute", "bypass", "hear"]) {
     $(id).onclick = () => {
@@ -22,12 +22,17 @@ export function prepareStage() {
 
 async function toggle() {
   if (page.talk || page.listen) {
-    (page.talk ?? page.listen).stop();
+    end();
     return;
   }
   alert(lacking());
   if (lacking()) return;
-  const on = { state: showState, context: showContext, room: showRoom, feedback: showFeedback };
+  // What one that was stopped still tells is nobody's business: perhaps there is another by now.
+  const show = (call) => (...told) => isOn() && call(...told);
+  const isOn = () => going === (page.talk ?? page.listen);
+  const on = {
+    state: show(showState), context: show(showContext), room: show(showRoom), feedback: show(showFeedback),
+  };
   const going = page.room ? new Listen(on, page.room, page.token) : new Talk(on, wanted(), devices(), page.token);
   page[page.room ? "listen" : "talk"] = going;
   page.last = page.talk ?? page.last;
@@ -37,10 +42,18 @@ async function toggle() {
   } catch (error) {
     failure = error;
   }
-  page.talk = page.listen = null;
-  showState("stopped");
+  if (!isOn()) return;
+  end();
   if (failure) alert(words.sentence(failure));
   if (failure?.code === "unauthorized") $("token-form").hidden = false;
+}
+
+function end() {
+  const going = page.talk ?? page.listen;
+  page.talk = page.listen = null;
+  going.stop();
+  if (pressed("broadcast")) showRoom("stopped");
+  showState("stopped");
 }
 
 let shown = []; // what showState was called with last
@@ -62,7 +75,7 @@ function showState(name, error, seconds) {
     listening: `You hear ${page.room}, live.`,
     stopped: page.last?.sent.end ? "Stopped. Before and after can be heard below." : "Stopped.",
     "microphone-changed": "The microphone went away: taking the usual one.",
-    "microphone-lost": words.sentence(error),
+    "microphone-lost": error && words.lost(error),
     "microphone-paused": "The browser has taken the microphone away for now: come back to this page.",
     "coming-back": error && `${words.sentence(error)} Coming back to where you were …`,
     "broadcaster-away": `The connection of who broadcasts in ${page.room} was lost. Waiting for it …`,

@@ -27,6 +27,8 @@ export class Talk {
   computes = null;
   #on; #choice; #devices; #token; #hearing; #shaping;
   #microphone = null;
+  #opening = null; // the last microphone that was asked for, a promise
+  #isDeaf = false; // whether the microphone is lost and there was no other
   #session = null;
   #publisher = null;
   #room = null;
@@ -52,10 +54,14 @@ export class Talk {
   /** Until stop(); raises SessionError or what getUserMedia raises. Call it from a click. */
   async run() {
     this.#stop = new AbortController();
-    await this.#hearing.run(this.#stop.signal, (signal, worked) => this.#once(signal, worked), {
-      open: () => this.#openMicrophone(),
-      close: () => this.#microphone?.close(),
-    });
+    try {
+      await this.#hearing.run(this.#stop.signal, (signal, worked) => this.#once(signal, worked), {
+        open: () => this.#openMicrophone(),
+        close: () => this.#microphone?.close(),
+      });
+    } finally {
+      this.stop();
+    }
   }
 
   stop() {
@@ -79,10 +85,24 @@ export class Talk {
   /** Another microphone, or other processing of it. */
   async chooseDevices(change) {
     Object.assign(this.#devices, change);
-    if (this.#microphone) await this.#openMicrophone();
+    if (this.#opening) await this.#openMicrophone();
   }
 
-  async #openMicrophone() {
+  /** Takes a microphone that was plugged in, where the last was lost. */
+  async lookForMicrophone() {
+    if (!this.#isDeaf) return;
+    await this.#onLostMicrophone();
+    if (!this.#isDeaf) this.#on.state(this.#session ? "talking" : "connecting");
+  }
+
+  /** One after the other, as there is one microphone. */
+  #openMicrophone() {
+    const open = () => this.#openNext();
+    return (this.#opening = this.#opening?.then(open, open) ?? open());
+  }
+
+  async #openNext() {
+    if (this.#stop.signal.aborted) return;
     this.#microphone?.close();
     this.#shaping.breakOff();
     this.#microphone = await Microphone.open(this.#hearing.context, this.#devices, {
@@ -97,7 +117,9 @@ export class Talk {
     try {
       this.#on.state("microphone-changed");
       await this.chooseDevices({ device: null });
+      this.#isDeaf = false;
     } catch (error) {
+      this.#isDeaf = true;
       this.#on.state("microphone-lost", error);
     }
   }
@@ -200,6 +222,8 @@ export class Talk {
   async broadcast(room) {
     this.stopBroadcast();
     const stop = (this.#room = new AbortController());
+    // One that was stopped has nothing to tell: perhaps there is another by now.
+    const tell = (state, error) => stop === this.#room && this.#on.room(state, error);
     let resume;
     try {
       await keepConnected(stop.signal, async (signal, worked) => {
@@ -209,12 +233,13 @@ export class Talk {
         const session = openSession(hello, {
           ready: (ready) => {
             worked();
+            if (signal.aborted) return;
             resume = ready.resume;
             this.#publisher = session;
-            this.#on.room("live");
+            tell("live");
           },
-          away: (error) => this.#on.room("reconnecting", error),
-          back: () => this.#on.room("live"),
+          away: (error) => tell("reconnecting", error),
+          back: () => tell("live"),
         }, this.wire);
         signal.addEventListener("abort", () => session.end(), { once: true });
         try {
@@ -223,10 +248,9 @@ export class Talk {
         } finally {
           if (this.#publisher === session) this.#publisher = null;
         }
-      }, (error) => this.#on.room("reconnecting", error));
-      this.#on.room("stopped");
+      }, (error) => tell("reconnecting", error));
     } catch (error) {
-      this.#on.room("failed", error);
+      tell("failed", error);
     }
   }
 

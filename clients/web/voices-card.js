@@ -8,6 +8,7 @@ import * as words from "./words.js";
 
 let known = []; // voices: {name, about, voice, identity, own}
 let chosen = null;
+let tried = null; // the button whose voice is to be heard next
 
 export function prepareVoices() {
   for (const [id, name] of [["pitch", "shift"], ["gain", "gain"]]) {
@@ -95,13 +96,17 @@ export function wanted() {
 }
 
 async function tryOut(one, button) {
-  if (stopPlaying()) return;
+  if (button === tried || stopPlaying()) return;
+  tried = button;
   button.textContent = "…";
   try {
     const { voice, identity } = one;
-    await play(await voices.tryVoice({ voice, identity, shift: kept.shift }, page.token), button, "Play");
+    const sound = await voices.tryVoice({ voice, identity, shift: kept.shift }, page.token);
+    if (tried === button) await play(sound, button, "Play");
+    else button.textContent = "Play";
   } catch (error) {
     alert(words.sentence(error));
     button.textContent = "Play";
   }
+  if (tried === button) tried = null;
 }

@@ -6,6 +6,7 @@ import { Microphone, openContext } from "./devices.js";
 import { median } from "./ledger.js";
 import { convertHere } from "./local-session.js";
 import { RATE, Session } from "./session.js";
+import { recall, store } from "./storage.js";
 
 export const SECONDS = 10;
 const KEPT = "facodec.voices";
@@ -106,7 +107,7 @@ export async function enroll(samples, token, keep) {
 /** Own voices kept in this browser: [{name, data, identity}]. */
 export function ownVoices() {
   try {
-    const kept = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
+    const kept = JSON.parse(recall(KEPT) ?? "[]");
     return kept.map(({ name, data, identity }) => ({
       name, identity, data: Uint8Array.from(atob(data), (c) => c.charCodeAt(0)),
     }));
@@ -115,11 +116,12 @@ export function ownVoices() {
   }
 }
 
+/** Keeps them -> whether longer than this page. */
 export function keepVoices(voices) {
   const kept = voices.map(({ name, data, identity }) => ({
     name, identity, data: btoa(String.fromCharCode(...data)),
   }));
-  localStorage.setItem(KEPT, JSON.stringify(kept));
+  return store(KEPT, JSON.stringify(kept));
 }
 
 function join(parts) {

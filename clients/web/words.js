@@ -73,6 +73,12 @@ export function feedback(isRemoved) {
   return `Your microphone hears your loudspeaker: put on headphones${others}.`;
 }
 
+/** Where the microphone was lost in mid-talk, and another could not be had. */
+export function lost(error) {
+  if (error?.name !== "NotFoundError") return sentence(error);
+  return "The microphone went away, and there is no other: plug one in.";
+}
+
 export function missing(what) {
   return MISSING[what];
 }
