@@ -32,13 +32,20 @@ WATCHED = """
     globalThis.naming = (one) =>
       one.name === 'voice' ? 'voice' : one.id || one.ariaLabel || one.textContent;
     globalThis.contexts = [];
+    globalThis.streams = [];
+    globalThis.asked = 0;
+    globalThis.live = () =>
+      streams.filter((one) => one.getTracks()[0].readyState === 'live').length;
     globalThis.AudioContext = class extends AudioContext {
       constructor(...words) { super(...words); contexts.push(this); }
     };
     const ask = MediaDevices.prototype.getUserMedia;
     MediaDevices.prototype.getUserMedia = async function (...words) {
       if (globalThis.refusal) throw new DOMException('', globalThis.refusal);
-      return (globalThis.stream = await ask.apply(this, words));
+      asked++;
+      await globalThis.asking;
+      streams.push(await ask.apply(this, words));
+      return (globalThis.stream = streams.at(-1));
     };
 """
 """Script by which a test gets hold of what the page opens, refuses the microphone, and names
@@ -284,3 +291,75 @@ def test_a_browser_that_has_no_16_khz_is_resampled(
         assert best_likeness(said[SAMPLE_RATE // 2 : 2 * SAMPLE_RATE], hello) > 0.9
         assert np.abs(sent).max() > 0.02
         tab.click("talk")
+
+
+STATE = "document.body.dataset.state"
+NO_STORAGE = """
+    const refuse = { get() { throw new DOMException('', 'SecurityError'); } };
+    for (const kind of ['localStorage', 'sessionStorage'])
+      Object.defineProperty(globalThis, kind, refuse);
+"""
+
+
+def test_a_double_click_is_one_press(tab: Tab) -> None:
+    tab.call("Page.bringToFront")
+    tab.run("document.getElementById('talk').scrollIntoView()")
+    box = tab.run("document.getElementById('talk').getBoundingClientRect().toJSON()")
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    for count in (1, 2):
+        for kind in ("mousePressed", "mouseReleased"):
+            tab.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=count, **at)
+    tab.until(f"{STATE} === 'talking'")
+    tab.click("talk")
+    assert tab.run(STATE) == "stopped"
+
+
+def test_hasty_hands_leave_one_talk_and_one_microphone(talker: Tab) -> None:
+    opened = talker.run("streams.length")
+    talker.run("[1, 2, 3].forEach(() => document.getElementById('noise').click())")
+    talker.until(f"streams.length === {opened + 3}")
+    assert talker.run("live()") == 1
+    for _ in range(2):
+        talker.click("talk")  # stopped, and on again
+    talker.until(f"{STATE} === 'talking'")
+    talker.until("live() === 1")
+
+
+def test_stop_does_not_wait_for_who_is_asked_for_the_microphone(tab: Tab) -> None:
+    tab.run("(globalThis.asking = new Promise((next) => (globalThis.answer = next))) && 0")
+    opened, asked = tab.run("[streams.length, asked]")
+    tab.click("talk")
+    tab.until(f"asked > {asked}")
+    tab.click("talk")
+    assert tab.run(STATE) == "stopped"
+    tab.run("answer() ?? (globalThis.asking = null)")
+    tab.until(f"streams.length > {opened}")
+    tab.until("live() === 0")
+
+
+def test_a_microphone_that_is_plugged_in_again_is_taken(talker: Tab) -> None:
+    talker.run("(globalThis.refusal = 'NotFoundError')")
+    talker.run("stream.getAudioTracks()[0].dispatchEvent(new Event('ended'))")
+    talker.until(f"{STATE} === 'microphone-lost'")
+    assert "plug one in" in talker.run(STATUS)
+    talker.run("globalThis.refusal = null")
+    talker.run("navigator.mediaDevices.dispatchEvent(new Event('devicechange')) && 0")
+    talker.until(f"{STATE} === 'talking'")
+    assert talker.run("live()") == 1
+
+
+def test_a_browser_that_keeps_nothing_talks_all_the_same(
+    browser: Browser, running: Running
+) -> None:
+    with opened(browser, running.page, script=WITHOUT_VECTORS + NO_STORAGE) as tab:
+        tab.click("voice-2")
+        kept = "import('/page.js').then(({ kept }) => [kept.voice, kept.echo])"
+        name = "document.querySelector('#voice-2 + label').textContent.split(' ')[0]"
+        assert tab.run(kept) == [tab.run(name), False]
+        script = (
+            "import('/voices.js').then(({ keepVoices, ownVoices }) => [keepVoices([{ name: 'a',"
+        )
+        assert tab.run(f"{script} identity: 'b', data: [1] }}]), ownVoices()[0].name])") == [
+            False,
+            "a",
+        ]
