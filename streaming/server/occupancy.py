@@ -13,8 +13,8 @@ from streaming.server.places import Place
 from streaming.wire.protocol import ProtocolError
 
 SMALLEST = 1 / 4
-"""Share of a session's place that one takes whose codes go out as codes, in another voice: its
-client encodes and decodes, and what is left to do here is some arithmetic."""
+"""Share of a session's place that one takes whose codes come back as codes: its client encodes
+and decodes, and what is left to do here is some arithmetic."""
 
 
 class Guest(Protocol):

@@ -318,8 +318,14 @@ class Peer(Lifetime):
         if self._link is None or place_of(hello) != "publisher":
             return
         self._runtime.need_decoder(self._runtime.codec(hello.model).name)
-        self._link.visitor.admit("computing")
         self._runtime.occupancy.admit(self, "computing")
+        try:
+            self._link.visitor.admit("computing")
+        except ProtocolError as error:
+            self._runtime.occupancy.stop_computing(self)
+            # It is told to a listener, whose address it is not.
+            sentence = "the publisher's address has all the sessions that one may have"
+            raise ProtocolError("overloaded", sentence) from error
 
     def stop_sound(self) -> None:
         """Gives the place that :meth:`compute_sound` took back."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from streaming.wire.protocol import Hello
+if TYPE_CHECKING:
+    from streaming.wire.protocol import Hello
 
 Place = Literal["computing", "publisher", "listener"]
 """``computing``: the model computes for it; ``publisher``: its codes are only passed on;
