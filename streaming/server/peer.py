@@ -314,10 +314,8 @@ class Peer(Lifetime):
     def compute_sound(self) -> None:
         """Takes the place of a session too where only codes are passed on: the room is heard as
         sound. Raises ProtocolError. Who is away takes it when he comes back."""
-        hello = self._session.hello
-        if self._link is None or place_of(hello) != "publisher":
+        if self._link is None or place_of(self._session.hello) != "publisher":
             return
-        self._runtime.need_decoder(self._runtime.codec(hello.model).name)
         self._runtime.occupancy.admit(self, "computing")
         try:
             self._link.visitor.admit("computing")

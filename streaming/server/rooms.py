@@ -26,7 +26,8 @@ StartDecoder = Callable[[Broadcast, Callable[[Outcome], None]], Flow]
 
 
 class Room:
-    """One room. ``start_decoder`` opens a stream of codes -> sound in the engine. ``backlog``:
+    """One room. ``start_decoder`` opens a stream of codes -> sound in the engine, or raises
+    ProtocolError. ``backlog``:
     frames the decoder may have waiting before the publisher is held back. ``clock``: seconds."""
 
     waited_by: str | None = None
@@ -105,9 +106,12 @@ class Room:
         """The publisher is there again. Nothing came meanwhile: he is not ahead of his time, nor
         far behind it. Where there is no place left for sound, those who listen to it go."""
         self._started = self._clock() - self._frames * HOP / SAMPLE_RATE
-        if self._decoder is not None and (error := self._no_place_for_sound()) is not None:
-            self._decoder.close()
-            self._silence(error)
+        if self._decoder is not None and self._publisher is not None:
+            try:
+                self._publisher.compute_sound()
+            except ProtocolError as error:
+                self._decoder.close()
+                self._silence(error)
 
     def look(self) -> None:
         """Tells listeners where the publisher has gone or come back since the last look, so that
@@ -188,11 +192,12 @@ class Room:
             self._tell_absence(listener)
             return
         if self._decoder is None:
-            if (error := self._no_place_for_sound()) is not None:
+            try:
+                self._decoder = self._start_sound(broadcast)
+            except ProtocolError as error:
                 self._drop(listener)
                 listener.on_failure(error)
                 return
-            self._decoder = self._start_decoder(broadcast, self._on_decoded)
             self._decoded = self._frames
             if self._timbre is not None:
                 self._decoder.submit(self._timbre)
@@ -225,14 +230,15 @@ class Room:
             self._drop(listener)
             listener.on_failure(error)
 
-    def _no_place_for_sound(self) -> ProtocolError | None:
-        """Takes what computing the sound needs; says why it cannot be had."""
+    def _start_sound(self, broadcast: Broadcast) -> Flow:
+        """Raises ProtocolError where there is no place for it, or no power."""
         try:
             if self._publisher is not None:
                 self._publisher.compute_sound()
-        except ProtocolError as error:
-            return error
-        return None
+            return self._start_decoder(broadcast, self._on_decoded)
+        except ProtocolError:
+            self._stop_sound()
+            raise
 
     def _stop_sound(self) -> None:
         if self._publisher is not None:

@@ -329,14 +329,7 @@ class Runtime:
         return None if self.recorder is None else self.recorder.listener(room)
 
     def _start_decoder(self, broadcast: Broadcast, take: Callable[[Outcome], None]) -> Flow:
-        return self.open_stream(self._decoding(broadcast.model.name), take)
-
-    def need_decoder(self, model: str) -> None:
-        """Raises ProtocolError where the machine is too busy to decode for a room."""
-        self.need_power(self._decoding(model), model)
-
-    def _decoding(self, model: str) -> Plan:
-        return self._plan(Hello("decode", model=model))[1]
+        return self.open_stream(self.plan(Hello("decode", model=broadcast.model.name))[1], take)
 
 
 @lru_cache

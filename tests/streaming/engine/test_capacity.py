@@ -246,4 +246,4 @@ def test_publishers_of_codes_take_none_of_what_computes(untrained: Codec) -> Non
         many.open_stream(many.plan(Hello("loopback"))[1], lambda outcome: None)
     many.plan(publish)
     with pytest.raises(ProtocolError, match="no room for one more stream"):
-        many.need_decoder("live")
+        many.plan(Hello("loopback"))

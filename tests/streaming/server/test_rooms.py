@@ -112,6 +112,7 @@ class House:
         self.most = most
         self.now = 0.0
         self.decoders = 0
+        self.busy: ProtocolError | None = None
         make = lambda: Room(self._start, backlog=100, clock=lambda: self.now)  # noqa: E731
         self.rooms = Rooms(make, most, listeners)
 
@@ -121,6 +122,8 @@ class House:
         return self.rooms.publish(name, broadcast, publisher or Mouth(), "secret")
 
     def _start(self, broadcast: Broadcast, deliver: Callable[[Outcome], None]) -> Stream:
+        if self.busy is not None:
+            raise self.busy
         self.decoders += 1
         return self.engine.open(lambda: Pipeline([CodeAsSound()]), deliver)
 
@@ -381,7 +384,10 @@ def test_where_there_is_no_place_for_sound_only_those_who_want_it_go() -> None:
     house.rooms.join("tea", late)
     assert early.error is late.error is mouth.refuses and house.decoders == 0
     mouth.refuses = None
-    again = Ear("pcm")
+    house.busy, again = ProtocolError("overloaded", "no room for one more stream"), Ear("pcm")
+    house.rooms.join("tea", again)
+    assert again.error is house.busy and not mouth.computes
+    house.busy, again = None, Ear("pcm")
     house.rooms.join("tea", again)
     # The publisher's connection was lost, and somebody has taken the place meanwhile.
     mouth.refuses = ProtocolError("overloaded", "all 1 sessions are taken")
