@@ -27,8 +27,8 @@ StartDecoder = Callable[[Broadcast, Callable[[Outcome], None]], Flow]
 
 class Room:
     """One room. ``start_decoder`` opens a stream of codes -> sound in the engine, or raises
-    ProtocolError. ``backlog``:
-    frames the decoder may have waiting before the publisher is held back. ``clock``: seconds."""
+    ProtocolError. ``backlog``: frames the decoder may have waiting before the publisher is held
+    back. ``clock``: seconds."""
 
     waited_by: str | None = None
     """Address of who waited here first, where its share of such names is limited."""
