@@ -422,8 +422,8 @@ def test_a_publisher_takes_its_room_back_from_its_ghost(raw: Any, live: Codec) -
 
     async def scenario() -> None:
         async with (
-            # The only session there is, and the only one of his address.
-            serving(live, max_sessions=1, address_sessions=1) as server,
+            # The only place for a publisher there is, and the only one of his address.
+            serving(live, max_rooms=1, address_publishers=1) as server,
             raw.connect(server.url) as one,
             raw.connect(server.url) as two,
             raw.connect(server.url) as three,
