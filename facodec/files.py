@@ -178,7 +178,7 @@ def need_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path) as probe:
             probe.write(b"x")
     except FileExistsError as error:
-        raise FileError(f"{shown(path)} is no folder, and none can be made there") from error
+        raise FileError(f"cannot write into the folder {shown(path)}: it is no folder") from error
     except (OSError, ValueError) as error:
         raise FileError(f"cannot write into the folder {shown(path)}: {why(error)}") from error
 
