@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 import stat
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
+from threading import Timer
 from typing import Any, BinaryIO, cast
+
+log = logging.getLogger(__name__)
 
 STANDARD = Path("-")
 """Standard input or output, in place of a file."""
 LARGEST_PIPE = 4 << 30
 """Bytes taken from a pipe, which are kept in a temporary file."""
 CHUNK = 1 << 20
+PATIENCE = 2.0
+"""Seconds of waiting for the other end of a pipe without a word."""
 LARGEST_TEXT = 64 << 20
 """Bytes of a document, table or report that is read."""
 REASONS = {
@@ -146,7 +153,9 @@ def need_writable(path: Path) -> Path:
         place = path.resolve()
         parent, folder, exists = place.parent, place.is_dir(), place.exists()
         lies = parent.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:
+    except RuntimeError as error:  # before Python 3.13
+        raise FileError(f"cannot write {named}: {REASONS[errno.ELOOP]}") from error
+    except (OSError, ValueError) as error:
         raise FileError(f"cannot write {named}: {why(error)}") from error
     if not lies:
         raise FileError(f"cannot write {named}: there is no folder {shown(path.parent)}")
@@ -168,6 +177,8 @@ def need_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as probe:
             probe.write(b"x")
+    except FileExistsError as error:
+        raise FileError(f"cannot write into the folder {shown(path)}: it is no folder") from error
     except (OSError, ValueError) as error:
         raise FileError(f"cannot write into the folder {shown(path)}: {why(error)}") from error
 
@@ -307,7 +318,9 @@ class Replacement(RawIOBase):
             shutil.copyfileobj(self._open, sys.stdout.buffer, CHUNK)
             sys.stdout.buffer.flush()
             return
-        with self._place.open("wb") as out:
+        with patiently(self._place):
+            out = self._place.open("wb")
+        with out:
             shutil.copyfileobj(self._open, out, CHUNK)
 
     def _fail(self, error: OSError) -> FileError:
@@ -350,7 +363,23 @@ def _open_to_read(path: Path, buffering: int) -> BinaryIO:
         return os.fdopen(os.dup(0), "rb", buffering)
     if path.is_dir():
         raise FileError(f"{shown(path)} is a folder, not a file")
-    return path.open("rb", buffering)
+    with patiently(path):
+        return path.open("rb", buffering)
+
+
+@contextmanager
+def patiently(path: Path) -> Iterator[None]:
+    """While this opens a pipe, a wait for its other end is told once."""
+    if not path.is_fifo():
+        yield
+        return
+    telling = Timer(PATIENCE, log.warning, ("%s is a pipe: waiting for its other end", shown(path)))
+    telling.daemon = True
+    telling.start()
+    try:
+        yield
+    finally:
+        telling.cancel()
 
 
 def _spooled(pipe: BinaryIO, path: Path) -> BinaryIO:
