@@ -24,6 +24,7 @@ from functools import cache
 from pathlib import Path
 
 from facodec.config import FRAME_FORMAT
+from facodec.files import named_why
 from facodec.folders import OTHERS_WRITE, private_folder
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,9 @@ def library(folder: Path) -> ctypes.CDLL | None:
     try:
         return _from_cache_or_now(_Build.of(folder))
     except OSError as error:
-        log.warning("%s goes without compiled code, which is slower: %s", folder.name, error)
+        log.warning(
+            "%s goes without compiled code, which is slower: %s", folder.name, named_why(error)
+        )
         return None
 
 
@@ -126,7 +129,9 @@ def _from_cache_or_now(build: _Build) -> ctypes.CDLL:
     try:
         kept = private_folder("native")
     except OSError as error:
-        log.warning("compiled code cannot be kept, so each start compiles it anew: %s", error)
+        log.warning(
+            "compiled code cannot be kept, so each start compiles it anew: %s", named_why(error)
+        )
     else:
         found = _from_cache(build, kept)
         if found is not None:
@@ -135,7 +140,8 @@ def _from_cache_or_now(build: _Build) -> ctypes.CDLL:
         try:
             return _compiled_now(build, kept)
         except OSError as error:
-            log.warning("no compiled code from %s, trying a temporary folder: %s", kept, error)
+            reason = named_why(error)
+            log.warning("no compiled code from %s, trying a temporary folder: %s", kept, reason)
     return _compiled_now(build, None)
 
 
@@ -147,12 +153,12 @@ def _from_cache(build: _Build, kept: Path) -> ctypes.CDLL | None:
             if fault is None:
                 return ctypes.CDLL(str(path))
         except OSError as error:
-            fault = f"cannot be loaded ({error})"
+            fault = f"cannot be loaded ({named_why(error)})"
         log.warning("the compiled library %s %s: deleted", path, fault)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("cannot delete %s: %s", path, error)
+            log.warning("cannot delete %s", named_why(error))
     return None
 
 
