@@ -52,13 +52,12 @@ def shown(path: object) -> str:
 
 def why(error: BaseException) -> str:
     """The reason of a failed read or write, in words."""
-    number = getattr(error, "errno", None)
     text = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-    return REASONS.get(number or 0) or text or type(error).__name__
+    return REASONS.get(getattr(error, "errno", None) or 0) or text or type(error).__name__
 
 
 def named_why(error: Exception) -> str:
-    """What an error says; one of the system, after the name of the file that it is about."""
+    """Text of an error; of one of the system, its file's name and the reason in words."""
     if not isinstance(error, OSError):
         return str(error)
     named = isinstance(error.filename, (str, bytes))
@@ -116,14 +115,14 @@ def read_json(path: Path, most: int) -> Any:
 
 
 def need_input(path: Path) -> None:
-    """Raise FileError early for a file to read that is missing, a folder or not to be read."""
+    """Raise FileError early for a file that is missing, a folder, or not to be read."""
     if path == STANDARD:
         return
     with _sentences(path):
         if stat.S_ISDIR(path.stat().st_mode):
             raise FileError(f"{shown(path)} is a folder, not a file")
         if not os.access(path, os.R_OK):
-            raise PermissionError(errno.EACCES, "")
+            raise FileError(f"cannot read {shown(path)}: {REASONS[errno.EACCES]}")
 
 
 def need_plain(path: Path, *, or_pipe: bool = False) -> None:
@@ -140,14 +139,12 @@ def need_plain(path: Path, *, or_pipe: bool = False) -> None:
 
 def need_speech(folder: Path) -> None:
     """Raise FileError early where there is no folder of speech to read."""
-    fault = folder_fault(folder)
-    if fault is not None:
+    if fault := folder_fault(folder):
         raise FileError(f"expected a folder of speech, got {shown(folder)}, which {fault}")
 
 
 def folder_fault(folder: str | Path) -> str | None:
-    """Says why a folder cannot be looked through, as in "does not exist"; None where it can. Of one
-    that must not be read, ``glob`` finds nothing and says nothing."""
+    """Says why a folder cannot be looked through, as in "does not exist"; None where it can."""
     try:
         with os.scandir(folder):
             return None
