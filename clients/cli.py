@@ -104,7 +104,11 @@ def _main(words: list[str]) -> int:
         return 1
     module = import_module(module_of(words[0]))
     parser = _parser(words[0], module)
-    return _run(parser, module, parser.parse_args(words[1:]))
+    try:
+        options = parser.parse_args(words[1:])
+    except ModuleNotFoundError as error:  # options of a part that says what it computes with
+        return _lacking(parser.prog, error)
+    return _run(parser, module, options)
 
 
 def module_of(command: str) -> str:
@@ -115,7 +119,7 @@ def module_of(command: str) -> str:
 def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.Namespace) -> int:
     from clients.compiling import show_compiling
     from clients.errors import ClientError, advice
-    from facodec.extras import MissingExtra, missing
+    from facodec.extras import MissingExtra
     from facodec.files import FileError
     from facodec.native import compiled
 
@@ -143,12 +147,19 @@ def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in OURS:
-            raise
-        print(f"{parser.prog}: {missing(error.name)}", file=sys.stderr)
-        return 2
+        return _lacking(parser.prog, error)
     except OSError as error:
         return _failed(parser.prog, error)
+
+
+def _lacking(command: str, error: ModuleNotFoundError) -> int:
+    """Tells which extra brings a package that could not be imported."""
+    from facodec.extras import missing
+
+    if error.name is None or error.name.partition(".")[0] in OURS:
+        raise error
+    print(f"{command}: {missing(error.name)}", file=sys.stderr)
+    return 2
 
 
 def _show_any_name() -> None:

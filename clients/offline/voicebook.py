@@ -51,6 +51,8 @@ SAMPLES = Path(__file__).resolve().parent / "samples"
 BUNDLED = {"slt": SAMPLES / "hello.flac", "rms": SAMPLES / "reply.flac"}
 """Voices that come with the package, as recordings, so that they fit every model: a woman and a
 man, made with the speech synthesiser Flite."""
+HEARD = {"slt": "woman, speech synthesiser, American", "rms": "man, speech synthesiser, American"}
+"""A few words on each of these."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ still has the second hash; any other is deleted and made anew.
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import logging
 import os
@@ -44,6 +45,8 @@ DEFINES = tuple(f"-DFACODEC_{name}={size}" for name, size in FRAME_FORMAT.items(
 SOURCES = Path(__file__).parent
 """The C library of this package."""
 COMPILE_SECONDS = 60
+ROOM = 8 << 20
+"""Bytes that a folder must have free to be compiled in; a compiler tells of it at the end only."""
 SWITCH = "FACODEC_NATIVE"
 """Environment variable: 0 does without compiled code."""
 EXTRA_FLAGS = "FACODEC_CFLAGS"
@@ -177,6 +180,8 @@ def _fault(path: Path, wanted: str) -> str | None:
 def _compiled_now(build: _Build, kept: Path | None) -> ctypes.CDLL:
     """The library, compiled in a folder of its own, and ``kept`` once it could be loaded; several
     processes may do so at once. Raises OSError."""
+    if kept is not None and shutil.disk_usage(kept).free < ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with tempfile.TemporaryDirectory(prefix="facodec-", dir=kept) as place:
         with _tell(build.name):
             made = build.compile(Path(place))
