@@ -70,8 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name, notes in voice_notes(bundled_path()).items():
         heard = [notes[key] for key in ("sex", "pitch", "about") if key in notes]
         print(f"{name:<16} bundled  {bundled!s:<17} {', '.join(heard)}")
-    for name, heard in HEARD.items():
-        print(f"{name:<16} bundled  {'any':<17} {heard}")
+    for name, about in HEARD.items():
+        print(f"{name:<16} bundled  {'any':<17} {about}")
     print(f"{ANONYMOUS:<16} drawn    {bundled!s:<17} a fresh voice of nobody at each start")
     return 0
 
