@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from benchmarks.link.conditions import Path, Way
 from clients.library.client_session import ClientSession
-from clients.library.packets import AudioPacket, CodesPacket, Packet, PausePacket
+from clients.library.packets import AudioPacket, CodesPacket, Packet, PausePacket, VoicePacket
 from clients.library.wire import ClientWire
 from clients.session.pausing import Filling, PausePacer, Piece, Surplus
 from clients.session.uplink import LinkCounters, Uplink
-from facodec.config import HOP, SAMPLE_RATE, Latency
+from facodec.config import HOP, SAMPLE_RATE, TIMBRE_DIM, Latency
 from facodec.identity import ModelIdentity
 from streaming.playout.buffer import PlayoutBuffer
 from streaming.server.downlink import Downlink
@@ -37,6 +37,8 @@ HEADERS, WEBSOCKET = 52, 6
 AGAIN, TRIES, LONGEST = 0.06, 6, 1.0
 """Seconds beside the round trip after which TCP sends again what was lost, the times it does so at
 that pace, and the most that it waits later on."""
+ACKNOWLEDGED_LATE = 0.04
+"""Seconds that a receiver waits before it acknowledges, as Linux does."""
 QUIET, LEAST, TURN = 0.01, 1.0, 16.0
 """A sample of a pause, the least that is a time, and the seconds after which times begin again."""
 TICK = 1e-5
@@ -86,9 +88,10 @@ class Connection:
             at, tries = at + wait, tries + 1
             wait = wait if tries < TRIES else min(2 * wait, LONGEST)
         self._came = max(self._came, came)
-        acknowledged = self._back.arrival(self._came, HEADERS)
         # The next acknowledgement says what a lost one said.
-        self._unacknowledged.append((acknowledged or self._came + self._delay + 0.05, size))
+        lost = self._came + self._delay + 0.05
+        acknowledged = self._back.arrival(self._came + ACKNOWLEDGED_LATE, HEADERS) or lost
+        self._unacknowledged.append((acknowledged, size))
         self._clock.call_at(self._came, lambda: self._deliver(data))
 
     @property
@@ -133,7 +136,13 @@ class Talk:
         self._up = Connection(self._clock, clean if down else path, self._at_server)
         self._down = Connection(self._clock, path if down else clean, self._at_listener)
         hello = Hello(
-            "publish", "codes", room="r", frames_per_packet=frames, pauses=True, fewer_layers=True
+            "publish",
+            "codes",
+            room="r",
+            frames_per_packet=frames,
+            pauses=True,
+            fewer_layers=True,
+            voices="compact",
         )
         self._publisher = ClientSession(hello, clock=clock, encoding=ClientWire("facodec.v2"))
         self._session = _opened(self._publisher)
@@ -145,6 +154,7 @@ class Talk:
             pauses=not sound,
             frames_per_packet=1 if sound else frames,
             fewer_layers=not sound,
+            voices="compact",
         )
         self._listener = ClientSession(listens, clock=clock, encoding=ClientWire("facodec.v2"))
         self._relay = _opened(self._listener)
@@ -162,6 +172,7 @@ class Talk:
         self._uplink = Uplink(self, self._counters, frames=frames, live=True, clock=clock)
         self._pacer, self._playout = PausePacer(), PlayoutBuffer()
         self._surplus = 0
+        self._random = np.random.default_rng(0)
         self._timers = [0, 0]
         self._arrivals: list[tuple[float, float]] = []
         self._heard: list[tuple[float, float]] = []
@@ -170,6 +181,7 @@ class Talk:
         """The talk, so many seconds of it."""
         self._clock.call_at(SPOKEN + self._frames * PERIOD, lambda: self._say(0))
         self._clock.call_at(0.0, self._pull)
+        self._clock.call_at(SPOKEN, self._look)
         self._clock.run(SPOKEN + seconds)
         points = np.array(self._heard).reshape(-1, 2)
         arrivals = np.array(self._arrivals).reshape(-1, 2)
@@ -194,6 +206,9 @@ class Talk:
     def leave_out_detail(self, *, leave: bool) -> None:
         self._publisher.leave_out_detail(leave=leave)
 
+    def hold_voices(self, *, hold: bool) -> None:
+        self._publisher.hold_voices(hold=hold)
+
     async def send_audio(self, samples: np.ndarray, captured: float | None = None) -> None:
         raise AssertionError("codes are sent here")
 
@@ -205,6 +220,11 @@ class Talk:
         for data in self._publisher.pause(frames, noise):
             self._up.send(data)
 
+    def _look(self) -> None:
+        """Each hop of the microphone is a time to look."""
+        self._clock.call_at(self._clock.now + PERIOD, self._look)
+        self._uplink.look()
+
     def _say(self, first: int) -> None:
         """Counts frames, from this one on, that have been said."""
         self._clock.call_at(self._clock.now + self._frames * PERIOD, self._following(first))
@@ -212,6 +232,9 @@ class Talk:
         if any(self._speaks(number) for number in numbers.tolist()):
             codes = np.zeros((6, self._frames), np.int64)
             codes[1], codes[2] = (numbers + 1) % 1024, (numbers + 1) // 1024
+            timbre = self._random.normal(size=TIMBRE_DIM).astype(np.float32)
+            for _ in self._publisher.voice(timbre, exact=False):
+                raise AssertionError("an estimate waits for codes")
             _finish(self._uplink.send_codes(codes, self._clock.now))
         else:
             _finish(self._uplink.send_pause(self._frames, b""))
@@ -271,6 +294,8 @@ class Talk:
     def _play(self, piece: Piece) -> None:
         if isinstance(piece, Surplus):
             self._surplus = piece.frames * HOP
+            return
+        if isinstance(piece, VoicePacket):
             return
         if isinstance(piece, AudioPacket):
             samples = piece.samples

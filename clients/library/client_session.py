@@ -97,6 +97,7 @@ class ClientSession:
         """Frames that were lost on their way back."""
         self.incoming = IncomingCodes(self._encoding, self._stamps, self.wire)
         self._layers: int | None = None
+        self._holds_voices = False
 
     @property
     def ready(self) -> Ready:
@@ -148,8 +149,9 @@ class ClientSession:
             count = part.shape[1]
             if self._untold and self._encoding.lossy:  # else it might be taken for a loss
                 yield self._tell_pause()
-            estimate = self._encoding.due_estimate(count)
-            if estimate is not None:
+            estimate = self._encoding.due_estimate(count, hold=self._holds_voices)
+            is_first = self._frames_sent == 0
+            if estimate is not None and is_first:
                 yield self._message(estimate)
             stamp = self._stamps.stamp(captured) if self._encoding.stamps_codes() else None
             data, repeat = self._encoding.pack(part), self._encoding.repeat(self._frames_sent, part)
@@ -159,6 +161,8 @@ class ClientSession:
             )
             self._frames_sent += count
             self._untold, self._is_paused = 0, False
+            if estimate is not None and not is_first:  # on a slow link codes are not to wait for it
+                yield self._message(estimate)
 
     @property
     def pauses(self) -> bool:
@@ -174,6 +178,10 @@ class ClientSession:
         """From here on packets of codes hold prosody and content alone, or all layers again, where
         that was agreed."""
         self._layers = MIN_LAYERS if leave and self.may_leave_out_detail else None
+
+    def hold_voices(self, *, hold: bool) -> None:
+        """From here on estimates of the talker's voice wait, or go out when they are due."""
+        self._holds_voices = hold
 
     def pause(self, frames: int, noise: bytes = b"") -> Iterator[bytes]:
         """Messages that frames are left out. ``noise``: how they sound

@@ -55,6 +55,10 @@ class Session(Exchange):
         nothing changes where :attr:`may_leave_out_detail` does not hold."""
         self._state.leave_out_detail(leave=leave)
 
+    def hold_voices(self, *, hold: bool) -> None:
+        """From here on estimates of the talker's voice wait, or go out when they are due."""
+        self._state.hold_voices(hold=hold)
+
     @property
     def repeats(self) -> bool:
         """Whether packets of up to 8 frames are repeated in part."""

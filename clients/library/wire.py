@@ -102,9 +102,9 @@ class ClientWire:
         self._voices.wish(Timbre(vector, exact=False))
         return False
 
-    def due_estimate(self, frames: int) -> Voice | None:
-        """The estimate that is to go before a packet of so many frames."""
-        due = None if self._voices is None else self._voices.due(frames)
+    def due_estimate(self, frames: int, *, hold: bool) -> Voice | None:
+        """The estimate that is to go before a packet of so many frames, unless it is held back."""
+        due = None if self._voices is None else self._voices.due(frames, hold=hold)
         return None if due is None else Voice.estimate(due.vector)
 
     @staticmethod

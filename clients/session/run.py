@@ -277,6 +277,8 @@ class LiveRun:
         """Counts samples (n,) of the input; returns those to be sent."""
         self.progress.samples_in += len(samples)
         self.progress.level.add(samples)
+        if self._uplink is not None:
+            self._uplink.look()
         shaped = self._shaping.to_send(samples)
         if self._recording is not None:
             self._recording.write(shaped)

@@ -68,6 +68,8 @@ class UplinkSession(Protocol):
 
     def leave_out_detail(self, *, leave: bool) -> None: ...
 
+    def hold_voices(self, *, hold: bool) -> None: ...
+
     async def send_audio(self, samples: np.ndarray, captured: float | None = None) -> None: ...
 
     async def send_codes(self, codes: np.ndarray, captured: float | None = None) -> None: ...
@@ -109,11 +111,11 @@ class Uplink:
 
     async def send_audio(self, samples: np.ndarray, captured: float | None) -> None:
         """Samples (n,), or nothing while the link is full."""
-        if self._live and self._look().is_full:
+        if self._live and self._decide().is_full:
             self._counters.dropped += -(-len(samples) // HOP)
             return
         await self._session.send_audio(samples, captured)
-        self._look_on()
+        self.look()
 
     async def send_codes(self, codes: np.ndarray, captured: float | None) -> None:
         """Codes (K, n), now or with those that come next."""
@@ -121,7 +123,7 @@ class Uplink:
         if not self._live:
             await self.flush()
             return
-        control = self._look()
+        control = self._decide()
         if control.is_full:
             self._drop()
         elif self._frames_held() >= max(
@@ -131,13 +133,13 @@ class Uplink:
 
     async def send_pause(self, frames: int, noise: bytes) -> None:
         """Leave out frames, and send what is held before them; nothing while the link is full."""
-        if self._live and self._look().is_full:
+        if self._live and self._decide().is_full:
             self._drop()
             self._counters.dropped += frames
             return
         await self.flush()
         await self._session.send_pause(frames, noise)
-        self._look_on()
+        self.look()
 
     async def flush(self) -> None:
         """Send what is held."""
@@ -147,19 +149,21 @@ class Uplink:
         codes = held[0][0] if len(held) == 1 else _joined([codes for codes, _ in held])
         detailed = self._control.step.detailed
         self._session.leave_out_detail(leave=not detailed)
+        self._session.hold_voices(hold=self._watch.is_behind)
         self._counters.reduced += codes.shape[1] * (not detailed)
         await self._session.send_codes(codes, held[-1][1])
-        self._look_on()
+        self.look()
 
-    def _look(self) -> LinkControl:
-        self._look_on()
-        self._counters.steps += self._control.decide(self._clock(), self._watch)
-        return self._control
-
-    def _look_on(self) -> None:
+    def look(self) -> None:
+        """Looks at the link: the more often, the better its delay is known."""
         if self._live:
             session = self._session
             self._watch.look(self._clock(), session.bytes_sent, session.unacknowledged)
+
+    def _decide(self) -> LinkControl:
+        self.look()
+        self._counters.steps += self._control.decide(self._clock(), self._watch)
+        return self._control
 
     def _frames_held(self) -> int:
         return sum(codes.shape[1] for codes, _ in self._held)

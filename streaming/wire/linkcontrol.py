@@ -9,19 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streaming.wire.linkwatch import ALONE, FULL, GOOD, LinkWatch
+from streaming.wire.linkwatch import ALONE, FULL, LinkWatch
 
 LONG, LONGEST = 8, 16
 """Frames a packet at most with all layers, 87.5 ms more delay than one, and without detail."""
-SLOW = 0.1
-"""A link behind by so many s gets packets that cost less."""
-STEP_EVERY = 0.3
-"""Seconds at least between two such steps, so that one can show what it brings."""
 PATIENCE, MOST_PATIENCE, IMPATIENCE = 5.0, 60.0, 2.0
 """Seconds that a link must have been good before a step is taken back; so many times as long, up to
 the most, each time that the step had to be taken again."""
-TRIAL = 2.0
-"""Seconds after a step was taken back in which the link is slow when it is not good any more."""
 TRY_AFTER = 5.0
 """Seconds that a link must have been late until packets are sent one by one, to see whether it is
 the link that is slow or the way that is long; then twice as long, and so on, up to the most."""
@@ -57,7 +51,6 @@ class LinkControl:
     def __init__(self, steps: list[Step]) -> None:
         self.is_full = False
         self._steps, self._at = steps, 0
-        self._changed = float("-inf")
         self._good_since: float | None = None
         self._eased = float("-inf")
         self._patience = PATIENCE
@@ -77,26 +70,21 @@ class LinkControl:
 
     def decide(self, now: float, watch: LinkWatch) -> bool:
         """Looks at the ``watch`` of the link; returns whether packets cost less from here on."""
-        lag = watch.lag
         self._try_alone(now, watch)
-        self.is_full = lag > FULL if self._trying_until is None else not watch.is_idle
-        if lag >= GOOD:
+        self.is_full = watch.lag > FULL if self._trying_until is None else not watch.is_idle
+        if watch.is_slow:
             self._good_since = None
         elif self._good_since is None:
             self._good_since = now
-        if watch.is_stalled and lag > FULL:
-            self._changed = now  # what comes of it is not to be taken for a slow link either
-        may_step = self._at + 1 < len(self._steps) and now - self._changed >= STEP_EVERY
-        slow = GOOD if now - self._eased < TRIAL else SLOW
-        if lag > slow and may_step and not watch.is_stalled:
+        if watch.is_slow and self._at + 1 < len(self._steps):
             if now - self._eased < 2 * self._patience:
                 self._patience = min(IMPATIENCE * self._patience, MOST_PATIENCE)
             self._at += 1
-            self._changed = now
+            watch.restart()  # what was sent before says nothing of what this brings
             return True
         if self._may_ease(now):
             self._at -= 1
-            self._changed = self._eased = self._good_since = now
+            self._eased = self._good_since = now
         return False
 
     def _try_alone(self, now: float, watch: LinkWatch) -> None:

@@ -6,8 +6,15 @@ from collections import deque
 
 FULL = 0.2
 """A link behind by so many s gets nothing more that is live."""
+SLOW, STANDING = 0.1, 0.3
+"""A link is slow where every message has been late by so many s, for so many s: a long one that
+went before, or an acknowledgement that comes late, passes."""
+DRAINED = 0.02
+"""Seconds by which it is less late after that time where the link takes more than it gets."""
+GRACE = 0.5
+"""Seconds after a link stood still for which it says nothing that what it got before is late."""
 GOOD = 0.06
-"""A link is good while it is behind by less, s: receivers may acknowledge 40 ms late."""
+"""A message that is late by less, s, is not late: receivers may acknowledge after 40 ms."""
 PACE_OVER, RATE_OVER = 0.5, 2.0
 """Seconds of which the pace of a link is reckoned, and told."""
 FIRST, FIRST_PACKETS = 1.0, 4
@@ -25,8 +32,9 @@ class LinkWatch:
     """Delay of a connection, from bytes handed to it and not acknowledged yet.
 
     ``lag``: s beyond the shortest time that any took: by which the oldest of them is late, or, once
-    it is, by which the newest will be at the pace at which they are taken. ``alone``: messages so
-    far before which none was on the way; they tell where the shortest time has become longer.
+    it is, by which the newest will be at the pace at which they are taken. ``alone``:
+    messages so far before which none was on the way; they tell where the shortest time has become
+    longer.
     """
 
     def __init__(self, base: float = FIRST_BASE) -> None:
@@ -36,15 +44,21 @@ class LinkWatch:
         self._base = base
         self._sent = 0
         self._began: float | None = None
+        self._stood_still = self._restarted = float("-inf")
         self._waiting: deque[tuple[float, int, bool]] = deque()
+        self._behind_since: float | None = None
+        self._behind_by = 0.0
+        self._now = float("-inf")
         self._times_alone: deque[float] = deque(maxlen=ALONE)
         self._last_taken, self._last_took = float("-inf"), 0.0
+        self._busy_since: float | None = None
         self._stands_still = False
         self._taken: deque[tuple[float, int]] = deque()
 
     def look(self, now: float, sent: int, unacknowledged: int) -> None:
         """``sent``: bytes ever handed over, those that ``unacknowledged`` counts included."""
         self._began = now if self._began is None else self._began
+        self._now = now
         if sent > self._sent:
             self._waiting.append((now, sent, not self._waiting))
             self._sent = sent
@@ -52,20 +66,44 @@ class LinkWatch:
         while self._waiting and self._waiting[0][1] <= taken:
             since, _, alone = self._waiting.popleft()
             if now > since:
-                self._took(now - since, alone)
+                self._took(since, now, alone)
         if self._taken and taken > self._taken[-1][1]:
             self._last_taken = now
+            self._busy_since = now if self._busy_since is None else self._busy_since
+        if not self._waiting:
+            self._busy_since = None
         self._taken.append((now, taken))
         while now - self._taken[0][0] > RATE_OVER:
             self._taken.popleft()
-        age = now - self._waiting[0][0] if self._waiting else 0.0
+        oldest = self._waiting[0][0] if self._waiting else now
+        late = now - oldest - self._base
         # Where the last was late too, the link is slow, and no more than one goes at a time.
-        still = 0 < age - self._base <= now - self._last_taken + LOOK
+        still = 0 < late <= now - self._last_taken + LOOK
         self._stands_still = still and self._last_took - self._base < GOOD
-        pace = self._pace(PACE_OVER)
-        if age - self._base > GOOD and pace:
-            age = max(age, unacknowledged / pace)
-        self.lag = max(0.0, age - self._base)
+        self.lag = max(0.0, late, self._expected(now, unacknowledged) if late > GOOD else 0.0)
+        if self._stands_still and late > GOOD:
+            self._stood_still, self._behind_since = now, None
+        elif not self._waiting:
+            self._behind_since = None
+        elif late >= SLOW:
+            self._note_late(oldest, self.lag)
+
+    def restart(self) -> None:
+        """Begins anew to see whether the link is slow, as packets cost less from here on."""
+        self._restarted, self._behind_since = self._now, None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the link takes less than is handed to it: for 0.3 s it never was behind by less
+        than 0.1, as CoDel tells a queue that stands from one that drains (Nichols and Jacobson,
+        2012), or it is behind by 0.2."""
+        return self._behind_since is not None and self._now - self._behind_since >= STANDING
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what is on the way, or was taken last while more came, is late."""
+        late = max(self.lag, self._last_took - self._base)
+        return not self.is_idle and late >= GOOD
 
     @property
     def is_stalled(self) -> bool:
@@ -90,13 +128,38 @@ class LinkWatch:
         """Rate that the link has taken lately, kbit/s, headers of WebSocket included."""
         return self._pace(RATE_OVER) * 8e-3
 
-    def _took(self, seconds: float, alone: bool) -> None:
+    def _took(self, since: float, now: float, alone: bool) -> None:
+        seconds = now - since
         self._base, self._last_took = min(self._base, seconds), seconds
+        if seconds - self._base < SLOW:
+            self._behind_since = None
+        else:
+            self._note_late(since, seconds - self._base)
         if alone:
             self.alone += 1
             self._times_alone.append(seconds)
             if len(self._times_alone) == ALONE and min(self._times_alone) > self._base + GOOD:
                 self._base = min(self._times_alone)
+
+    def _note_late(self, since: float, late: float) -> None:
+        """What was handed over then is late."""
+        if since <= self._stood_still and self._now - self._stood_still < GRACE:
+            return
+        if late >= FULL and self._now - self._restarted >= STANDING:
+            self._behind_since = float("-inf")
+        elif self._behind_since is None:
+            if since > self._restarted:
+                self._behind_since, self._behind_by = self._now, late
+        elif self.is_slow and late <= self._behind_by - DRAINED:
+            self._behind_since, self._behind_by = self._now, late
+
+    def _expected(self, now: float, unacknowledged: int) -> float:
+        """By how much the newest will be late at the pace of the link; 0 where that is unknown, as
+        what was taken before it was busy tells what was sent."""
+        if self._busy_since is None or self._stands_still:
+            return 0.0
+        pace = self._pace(min(PACE_OVER, now - self._busy_since))
+        return unacknowledged / pace - self._base if pace else 0.0
 
     def _pace(self, seconds: float) -> float:
         """Bytes a second that were taken in the last ``seconds``."""

@@ -173,10 +173,11 @@ class VoiceBudget:
         """Takes the voice from here on."""
         self._wished = item
 
-    def due(self, frames: int) -> Timbre | None:
-        """Returns the estimate that may go out before the next frames, so many, if any."""
+    def due(self, frames: int, *, hold: bool = False) -> Timbre | None:
+        """Returns the estimate that may go out before the next frames, so many, if any; none while
+        it is to be held back."""
         frame, self._sent = self._sent, self._sent + frames
-        if self._wished is None or not frames or frame < self._next:
+        if hold or self._wished is None or not frames or frame < self._next:
             return None
         wished, self._wished = self._wished, None
         in_first = frame < FIRST_SECOND
