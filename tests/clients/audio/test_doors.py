@@ -79,6 +79,22 @@ def test_waiting_for_the_other_end_of_a_pipe_is_told(
         assert not thread.is_alive()
 
 
+def test_what_cannot_be_read_is_told_with_its_reason(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    for path, reason in (
+        (tmp_path / "none", "there is no file"),
+        (tmp_path, "is a folder, not a file"),
+        (loop, "loop: its links lead in a circle"),
+        (Path("n" * 300), "n: its name is too long"),
+    ):
+        for look in (files.need_input, open_input):
+            with pytest.raises(FileError, match=reason):
+                look(path)
+    with pytest.raises(FileError, match=r"expected a folder of speech, got .*, which cannot be"):
+        files.need_speech(loop)
+
+
 def test_a_link_to_a_device_is_a_sentence(tmp_path: Path) -> None:
     link = tmp_path / "voice.wav"
     link.symlink_to("/dev/zero")
