@@ -18,8 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the benchmarks. Raises ClientError where one cannot be measured."""
     from clients.errors import ClientError
+    from facodec.files import named_why
 
     try:
         return cli.run(arguments)
     except (ValueError, OSError) as error:
-        raise ClientError(str(error)) from error
+        raise ClientError(named_why(error)) from error

@@ -11,7 +11,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.kit.common import Result, duration, reason, say, write_json
+from benchmarks.kit.common import (
+    Result,
+    duration,
+    reason,
+    say,
+    seed_number,
+    whole_number,
+    write_json,
+)
 from benchmarks.registry import parse, part_module
 from clients.ending import status_of
 from facodec.files import write_text
@@ -68,8 +76,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--quick", action="store_true", help="a short run: rougher figures")
     add("--data", type=Path, metavar="DIR", help="folder of speech, for quality and voice")
-    add("--threads", type=int, default=1, metavar="N", help="CPU threads of the models (default 1)")
-    add("--seed", type=int, default=0, help="of all that is drawn (default 0)")
+    add(
+        "--threads",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="CPU threads of the models (default 1)",
+    )
+    add("--seed", type=seed_number, default=0, help="of all that is drawn (default 0)")
     add(
         "--only",
         action="append",
@@ -86,8 +100,6 @@ def run(args: argparse.Namespace) -> int:
     from benchmarks.kit import machine
     from benchmarks.report import page as report
 
-    if args.threads < 1:
-        raise ValueError(f"expected at least 1 thread, got {args.threads}")
     made: Report = {
         "format": report.FORMAT,
         "machine": machine.describe(args.threads, args.seed),

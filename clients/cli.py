@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from clients import ending
 from clients.parsing import Parser
+from clients.standard import forgive_errors, open_descriptors
 
 COMMANDS = {
     "demo": "hear the codec in one command: a sample through a server into out.wav",
@@ -54,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done (also where Ctrl-C ends it in good order),
     1 it failed, 2 it was asked for in the wrong way, 130 cut short by Ctrl-C, 143 by SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    _open_descriptors()
+    open_descriptors()
+    forgive_errors()
     status: int | SystemExit
     try:
         status = _flushed(ending.run(lambda: _main(words)))
@@ -63,18 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(status, SystemExit):
         raise status
     return status
-
-
-def _open_descriptors() -> None:
-    """Opens those of the descriptors 0 to 2 that are closed, on nothing: else files and sockets
-    would get their numbers, and whatever prints would write into them."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-    if sys.stderr is None:  # what shows progress does not look
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the program runs
 
 
 def _flushed(end: T) -> T | int:
@@ -90,15 +80,15 @@ def _flushed(end: T) -> T | int:
 def _failed(command: str, error: OSError) -> int:
     """Tells of an error of the system, which is standard output's where it names no file: others
     are written through their door."""
-    from facodec.files import shown, why
+    from facodec.files import named_why
 
     if error.filename is None and error.errno in UNWRITTEN:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left would be tried again
         named = "cannot write standard output: "
     else:
-        named = f"{shown(error.filename)}: " if error.filename else ""
+        named = ""
     if error.errno != errno.EPIPE:  # a reader who has gone wants no word about it
-        print(f"{command}: {named}{why(error)}", file=sys.stderr)
+        print(f"{command}: {named}{named_why(error)}", file=sys.stderr)
     return 1
 
 
@@ -114,7 +104,11 @@ def _main(words: list[str]) -> int:
         return 1
     module = import_module(module_of(words[0]))
     parser = _parser(words[0], module)
-    return _run(parser, module, parser.parse_args(words[1:]))
+    try:
+        options = parser.parse_args(words[1:])
+    except ModuleNotFoundError as error:  # options of a part that says what it computes with
+        return _lacking(parser.prog, error)
+    return _run(parser, module, options)
 
 
 def module_of(command: str) -> str:
@@ -125,7 +119,7 @@ def module_of(command: str) -> str:
 def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.Namespace) -> int:
     from clients.compiling import show_compiling
     from clients.errors import ClientError, advice
-    from facodec.extras import MissingExtra, missing
+    from facodec.extras import MissingExtra
     from facodec.files import FileError
     from facodec.native import compiled
 
@@ -153,12 +147,19 @@ def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in OURS:
-            raise
-        print(f"{parser.prog}: {missing(error.name)}", file=sys.stderr)
-        return 2
+        return _lacking(parser.prog, error)
     except OSError as error:
         return _failed(parser.prog, error)
+
+
+def _lacking(command: str, error: ModuleNotFoundError) -> int:
+    """Tells which extra brings a package that could not be imported."""
+    from facodec.extras import missing
+
+    if error.name is None or error.name.partition(".")[0] in OURS:
+        raise error
+    print(f"{command}: {missing(error.name)}", file=sys.stderr)
+    return 2
 
 
 def _show_any_name() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 OPTION = "--"
+EMPTY = {"host"}
+"""Options of which an empty word is a value: all addresses."""
 LONG_USAGE = 4
 """Lines of usage that a mistake is still told below."""
 
@@ -45,6 +47,14 @@ class Parser(argparse.ArgumentParser):
             for part in action.choices.values() if isinstance(action.choices, dict) else ():
                 if isinstance(part, Parser):
                     yield from part.options()
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Tells of an empty word, as of a variable that is not set, which as a path would be the
+        current folder."""
+        has_parts = action.nargs in (argparse.PARSER, argparse.REMAINDER)
+        if not arg_string and action.default != "" and not has_parts and action.dest not in EMPTY:
+            raise argparse.ArgumentError(action, "expected a value, got ''")
+        return super()._get_value(action, arg_string)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Tells of a value that is none of the choices."""

@@ -7,10 +7,13 @@ imported by what the table names, when a model is loaded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+from facodec.files import FileError, shown, why
 
 if TYPE_CHECKING:
     from facodec.bundled.model import LiveModel
@@ -30,12 +33,13 @@ BACKENDS = ("auto", "float32", "bf16", "int8", "native", "onnx")
 
 @dataclass(frozen=True)
 class Family:
-    """A row of the table. ``holds``: whether a folder has weights of this family; ``read``: the
-    network in it, on the CPU and in plain float32, None where there is no network but graphs;
-    ``backends``: how a codec is made, or the reason why there is none, by the name of the
-    backend."""
+    """A row of the table. ``files``: those of its weights; ``holds``: whether a folder has weights
+    of this family; ``read``: the network in it, on the CPU and in plain float32, None where there
+    is no network but graphs; ``backends``: how a codec is made, or the reason why there is none,
+    by the name of the backend."""
 
     name: str
+    files: str
     holds: Callable[[Path], bool]
     read: Read | None
     backends: Mapping[str, Make | str]
@@ -57,30 +61,47 @@ class Family:
         return make(folder, device, backend)
 
 
-def family_of(folder: Path) -> Family:
-    """The family whose weights are in a folder; the last where none is recognised, which then says
-    what it looked for."""
-    return next(family for family in FAMILIES if family.holds(folder))
+def family_of(folder: Path, families: Sequence[Family] | None = None) -> Family:
+    """The family, of these or of all, whose weights are in a folder. Raises FileError where there
+    are none, saying what was looked for."""
+    known = FAMILIES if families is None else families
+    for family in known:
+        if family.holds(folder):
+            return family
+    try:
+        there = ", ".join(sorted(map(shown, os.listdir(folder)))[:10]) or "nothing"
+    except OSError as error:
+        raise FileError(f"cannot read the folder {shown(folder)}: {why(error)}") from error
+    looked_for = " or ".join(family.files for family in known)
+    raise FileError(f"no weights in {shown(folder)}: expected {looked_for}, got {there}")
 
 
 def read_model(folder: Path) -> LiveModel | Ns3Model:
     """The network whose weights are in ``folder``, on the CPU and in plain float32. Raises
     ValueError or FileError where there are none."""
-    found = (family.read for family in FAMILIES if family.holds(folder))
-    read = next(read for read in found if read is not None)
+    networks = [family for family in FAMILIES if family.read is not None]
+    read = family_of(folder, networks).read
+    assert read is not None
     return read(folder)
 
 
 def _holds_graphs(folder: Path) -> bool:
     from facodec.onnx import SIDECAR
 
-    return (folder / SIDECAR).exists()
+    return os.path.lexists(folder / SIDECAR)
 
 
 def _holds_live(folder: Path) -> bool:
     from facodec.bundled.storage import WEIGHTS
 
-    return (folder / WEIGHTS).exists()
+    return os.path.lexists(folder / WEIGHTS)
+
+
+def _holds_ns3(folder: Path) -> bool:
+    from facodec.published.checkpoint import ENDINGS, PARTS
+
+    names = (stem + ending for stem in PARTS.values() for ending in ENDINGS)
+    return any(os.path.lexists(folder / name) for name in names)
 
 
 def _read_live(folder: Path) -> LiveModel:
@@ -158,6 +179,7 @@ NS3_ALONE = "only products of ns3 are computed in fewer bits"
 FAMILIES = (
     Family(
         "graphs",
+        "facodec.json and its graphs",
         _holds_graphs,
         None,
         {
@@ -171,6 +193,7 @@ FAMILIES = (
     ),
     Family(
         "live",
+        "live.safetensors",
         _holds_live,
         _read_live,
         {
@@ -184,7 +207,8 @@ FAMILIES = (
     ),
     Family(
         "ns3",
-        lambda folder: True,
+        "ns3_facodec_encoder and ns3_facodec_decoder (.safetensors or .bin)",
+        _holds_ns3,
         _read_ns3,
         {
             "auto": _ns3,

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 import stat
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
+from threading import Timer
 from typing import Any, BinaryIO, cast
+
+log = logging.getLogger(__name__)
 
 STANDARD = Path("-")
 """Standard input or output, in place of a file."""
+ABSENT = "does not exist"
 LARGEST_PIPE = 4 << 30
 """Bytes taken from a pipe, which are kept in a temporary file."""
 CHUNK = 1 << 20
+PATIENCE = 2.0
+"""Seconds of waiting for the other end of a pipe without a word."""
 LARGEST_TEXT = 64 << 20
 """Bytes of a document, table or report that is read."""
 REASONS = {
@@ -50,9 +58,16 @@ def shown(path: object) -> str:
 
 def why(error: BaseException) -> str:
     """The reason of a failed read or write, in words."""
-    number = getattr(error, "errno", None)
     text = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-    return REASONS.get(number or 0) or text or type(error).__name__
+    return REASONS.get(getattr(error, "errno", None) or 0) or text or type(error).__name__
+
+
+def named_why(error: Exception) -> str:
+    """Text of an error; of one of the system, its file's name and the reason in words."""
+    if not isinstance(error, OSError):
+        return str(error)
+    named = isinstance(error.filename, (str, bytes))
+    return f"{shown(os.fsdecode(error.filename))}: {why(error)}" if named else why(error)
 
 
 def open_input(path: Path) -> BinaryIO:
@@ -106,13 +121,14 @@ def read_json(path: Path, most: int) -> Any:
 
 
 def need_input(path: Path) -> None:
-    """Raise FileError early for a file to read that is missing or a folder."""
+    """Raise FileError early for a file that is missing, a folder, or not to be read."""
     if path == STANDARD:
         return
-    if not os.path.lexists(path):
-        raise FileError(f"there is no file {shown(path)}")
-    if os.path.isdir(path):
-        raise FileError(f"{shown(path)} is a folder, not a file")
+    with _sentences(path):
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise FileError(f"{shown(path)} is a folder, not a file")
+        if not os.access(path, os.R_OK):
+            raise FileError(f"cannot read {shown(path)}: {REASONS[errno.EACCES]}")
 
 
 def need_plain(path: Path, *, or_pipe: bool = False) -> None:
@@ -129,9 +145,21 @@ def need_plain(path: Path, *, or_pipe: bool = False) -> None:
 
 def need_speech(folder: Path) -> None:
     """Raise FileError early where there is no folder of speech to read."""
-    if not os.path.isdir(folder):
-        missing = "which is no folder" if os.path.lexists(folder) else "which does not exist"
-        raise FileError(f"expected a folder of speech, got {shown(folder)}, {missing}")
+    if fault := folder_fault(folder):
+        raise FileError(f"expected a folder of speech, got {shown(folder)}, which {fault}")
+
+
+def folder_fault(folder: str | Path) -> str | None:
+    """Says why a folder cannot be looked through, as in "does not exist"; None where it can."""
+    try:
+        with os.scandir(folder):
+            return None
+    except FileNotFoundError:
+        return ABSENT
+    except NotADirectoryError:
+        return "is no folder"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {why(error)}"
 
 
 def need_writable(path: Path) -> Path:
@@ -146,7 +174,9 @@ def need_writable(path: Path) -> Path:
         place = path.resolve()
         parent, folder, exists = place.parent, place.is_dir(), place.exists()
         lies = parent.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:
+    except RuntimeError as error:  # before Python 3.13
+        raise FileError(f"cannot write {named}: {REASONS[errno.ELOOP]}") from error
+    except (OSError, ValueError) as error:
         raise FileError(f"cannot write {named}: {why(error)}") from error
     if not lies:
         raise FileError(f"cannot write {named}: there is no folder {shown(path.parent)}")
@@ -168,6 +198,8 @@ def need_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as probe:
             probe.write(b"x")
+    except FileExistsError as error:
+        raise FileError(f"cannot write into the folder {shown(path)}: it is no folder") from error
     except (OSError, ValueError) as error:
         raise FileError(f"cannot write into the folder {shown(path)}: {why(error)}") from error
 
@@ -307,7 +339,9 @@ class Replacement(RawIOBase):
             shutil.copyfileobj(self._open, sys.stdout.buffer, CHUNK)
             sys.stdout.buffer.flush()
             return
-        with self._place.open("wb") as out:
+        with patiently(self._place):
+            out = self._place.open("wb")
+        with out:
             shutil.copyfileobj(self._open, out, CHUNK)
 
     def _fail(self, error: OSError) -> FileError:
@@ -333,8 +367,15 @@ def _escaped(character: str) -> str:
 
 
 def _opened(path: Path, buffering: int) -> BinaryIO:
-    try:
+    with _sentences(path):
         return _open_to_read(path, buffering)
+
+
+@contextmanager
+def _sentences(path: Path) -> Iterator[None]:
+    """Makes FileErrors of the errors of looking at a file to read, or opening it."""
+    try:
+        yield
     except FileError:
         raise
     except FileNotFoundError as error:
@@ -350,7 +391,23 @@ def _open_to_read(path: Path, buffering: int) -> BinaryIO:
         return os.fdopen(os.dup(0), "rb", buffering)
     if path.is_dir():
         raise FileError(f"{shown(path)} is a folder, not a file")
-    return path.open("rb", buffering)
+    with patiently(path):
+        return path.open("rb", buffering)
+
+
+@contextmanager
+def patiently(path: Path) -> Iterator[None]:
+    """While this opens a pipe, a wait for its other end is told once."""
+    if not path.is_fifo():
+        yield
+        return
+    telling = Timer(PATIENCE, log.warning, ("%s is a pipe: waiting for its other end", shown(path)))
+    telling.daemon = True
+    telling.start()
+    try:
+        yield
+    finally:
+        telling.cancel()
 
 
 def _spooled(pipe: BinaryIO, path: Path) -> BinaryIO:

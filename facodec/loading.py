@@ -9,6 +9,7 @@ import torch
 
 from facodec.codec import Codec
 from facodec.families import BACKENDS, family_of
+from facodec.files import folder_fault, shown, why
 from facodec.weights import BUNDLED_MODEL, bundled_path
 
 
@@ -38,8 +39,13 @@ def weights_folder(model: str | Path) -> Path:
     folder = bundled_path() if str(model) == BUNDLED_MODEL else Path(model)
     if not os.path.isdir(folder):  # which takes names of any length
         raise ValueError(
-            f"no model {str(model)!r}: expected {BUNDLED_MODEL!r} or a folder with the weights"
+            f"no model {shown(model)!r}: expected {BUNDLED_MODEL!r} or a folder with the weights, "
+            f"got one that {folder_fault(folder)}"
         )
+    try:
+        os.stat(folder / os.curdir)
+    except OSError as error:
+        raise ValueError(f"cannot read the folder {shown(model)}: {why(error)}") from error
     return folder
 
 

@@ -54,7 +54,7 @@ WRITERS = {
     "facodec.training.pictures": "a picture into memory",
     "benchmarks.report.charts": "a picture into memory",
     "benchmarks.link.picture": "a picture into memory",
-    "clients.cli": "the null device, in place of a standard error that is closed",
+    "clients.standard": "the null device, in place of a standard error that is closed",
     "streaming.server.tls": "beside its place, by a program of others",
     "benchmarks.attacks.alone": "in a temporary folder",
     "benchmarks.attacks.recordings": "in a temporary folder",

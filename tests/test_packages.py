@@ -51,6 +51,25 @@ def test_a_package_loads_nothing_until_it_is_used(package: str) -> None:
     assert done.stdout == "set()\n"
 
 
+def test_every_command_explains_itself_without_torch() -> None:
+    """And every part of the benchmarks, or it names the extra that it lacks."""
+    program = (
+        "import sys, contextlib, io\n"
+        "from facodec.extras import EXTRAS\n"
+        "sys.modules.update({name: None for brought in EXTRAS.values() for name in brought})\n"
+        "from benchmarks.registry import PARTS\n"
+        "from clients.cli import COMMANDS, main\n"
+        "for words in [[name] for name in COMMANDS] + [['bench', part] for part in PARTS]:\n"
+        "    said = io.StringIO()\n"
+        "    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):\n"
+        "        try: status = main([*words, '--help'])\n"
+        "        except SystemExit as end: status = end.code\n"
+        "    lacks = status == 2 and 'pip install' in said.getvalue() and words[0] == 'bench'\n"
+        "    assert status == 0 or lacks, (words, said.getvalue())\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
 def test_what_clients_use_loads_no_torch() -> None:
     program = (
         "import sys, clients, facodec\n"

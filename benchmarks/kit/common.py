@@ -17,6 +17,11 @@ Result = dict[str, Any]
 Measure = Callable[[argparse.Namespace, Result], None]
 """Fills a result (a JSON value) step by step, so that what is there when it is cut short counts."""
 T = TypeVar("T")
+MOST = 1_000_000
+"""Largest number of anything, and of seconds."""
+SHORTEST = 1e-6
+DIGITS = 12
+"""Of a number that is looked at."""
 
 
 def add_common(parser: argparse.ArgumentParser, examples: str, seed: bool = True) -> None:
@@ -25,7 +30,9 @@ def add_common(parser: argparse.ArgumentParser, examples: str, seed: bool = True
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="a short run: rougher figures")
     if seed:
-        parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
+        parser.add_argument(
+            "--seed", type=seed_number, default=0, help="of all that is drawn (default 0)"
+        )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
@@ -74,10 +81,18 @@ def say(sentence: str) -> None:
 
 
 def whole_number(text: str) -> int:
-    """For argparse: 1, 2, 3, ..."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text}")
-    return int(text)
+    """For argparse: 1, 2, 3, ... to :data:`MOST`."""
+    return _between(text, 1, MOST)
+
+
+def seed_number(text: str) -> int:
+    """For argparse: what generators of random numbers take."""
+    return _between(text, 0, 2**31 - 1)
+
+
+def share(text: str) -> float:
+    """For argparse: a part or a multiple of something, none included."""
+    return _number(text, 0.0, f"a number from 0 to {MOST}")
 
 
 def whole_numbers(text: str) -> list[int]:
@@ -87,13 +102,25 @@ def whole_numbers(text: str) -> list[int]:
 
 def duration(text: str) -> float:
     """For argparse: seconds, more than none."""
+    return _number(text, SHORTEST, "seconds, more than 0")
+
+
+def _number(text: str, low: float, expected: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, got {text}")
+        value = -1.0
+    if not low <= value <= MOST:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text}")
     return value
+
+
+def _between(text: str, low: int, high: int) -> int:
+    if not (text.isdecimal() and len(text) < DIGITS and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from {low} to {high}, got {text}"
+        )
+    return int(text)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.kit.common import Result, progress, run_part, whole_number
+from benchmarks.kit.common import Result, progress, run_part, seed_number, whole_number
 from benchmarks.kit.present import Table
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--door", action="append", dest="doors", choices=list(DOORS), help="only this; repeatable")
     add("--inputs", type=whole_number, default=2000, help="of each door (default 2000)")
-    add("--seed", type=int, default=0, help="of all that is drawn (default 0)")
+    add("--seed", type=seed_number, default=0, help="of all that is drawn (default 0)")
     add("--keep", type=Path, metavar="DIR", help="keep the inputs that failed there")
     add("--json", action="store_true", help="print JSON instead of tables")
 

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--input", type=Path, help="speech to play (default: the sample)")
     add("--model", default="live", help="name or folder (default: live)")
     add("--runs", type=whole_number, help="runs of each part (default 3, 1 if quick)")
-    add("--playout", type=int, help="smallest margin of the playout buffer, ms")
+    add("--playout", type=whole_number, help="smallest margin of the playout buffer, ms")
     add("--no-devices", action="store_true", help="leave out the virtual devices")
 
 

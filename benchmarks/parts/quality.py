@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.kit.common import progress, write_json
+from benchmarks.kit.common import progress, whole_number, write_json
 from facodec.config import CODE_BITS, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.extras import need
 from facodec.files import need_folder
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", type=Path, required=True, help="folder of speech")
     parser.add_argument("--model", default="live", help="name or folder (default: live)")
-    parser.add_argument("--clips", type=int, help="at most this many files")
+    parser.add_argument("--clips", type=whole_number, help="at most this many files")
     parser.add_argument("--ladder", action="store_true", help="also with fewer code layers")
     parser.add_argument("--peers", action="store_true", help="also Opus and Codec2, if installed")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write audio, plots and JSON there")

@@ -15,6 +15,7 @@ from benchmarks.kit.common import (
     progress,
     reason,
     run_part,
+    share,
     whole_number,
     whole_numbers,
 )
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=BUNDLED,
         help="compare with ratios kept earlier; without FILE, with those of this version",
     )
-    add("--tolerance", type=float, default=1.5, help="ratio to the baseline that counts as slower "
+    add("--tolerance", type=share, default=1.5, help="ratio to the baseline that counts as slower "
         "(default 1.5)")  # fmt: skip
 
 

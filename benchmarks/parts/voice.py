@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.kit.common import progress, write_json
+from benchmarks.kit.common import progress, seed_number, share, whole_number, write_json
 from facodec.extras import install, need
 
 if TYPE_CHECKING:
@@ -46,14 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", type=Path, required=True, help="folder of speech")
     parser.add_argument("--model", default="live", help="name or folder (default: live)")
-    parser.add_argument("--pairs", type=_count, default=100, help="conversions (default: 100)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of pairs (default: 0)")
+    parser.add_argument(
+        "--pairs", type=whole_number, default=100, help="conversions (default: 100)"
+    )
+    parser.add_argument(
+        "--seed", type=seed_number, default=0, help="of the choice of pairs (default: 0)"
+    )
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)"
     )
     parser.add_argument(
         "--steer",
-        type=float,
+        type=share,
         metavar="SHARE",
         help="how far conversions go beyond the target (default: what the model does)",
     )
@@ -65,12 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write audio, plots and JSON there")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text}")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

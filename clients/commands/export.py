@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     need("onnx")
     from facodec.families import read_model
-    from facodec.files import need_folder, shown
+    from facodec.files import named_why, need_folder, shown
     from facodec.loading import weights_folder
     from facodec.onnx.export import export
     from facodec.weights.hashing import identity_of
@@ -53,6 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
         if speakers := load_speakers(weights, identity):
             save_speakers(arguments.out, speakers, identity)
     except (ValueError, OSError) as error:
-        raise ClientError(str(error)) from error
+        raise ClientError(named_why(error)) from error
     print(f"wrote {sidecar} and the graphs it describes")
     return 0

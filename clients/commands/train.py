@@ -16,9 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from clients.errors import ClientError
     from facodec.extras import need
+    from facodec.files import named_why
 
     need("train")
     try:
         return training.run(arguments)
     except (ValueError, OSError) as error:
-        raise ClientError(str(error)) from error
+        raise ClientError(named_why(error)) from error

@@ -44,11 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from clients.errors import ClientError
+    from facodec.files import named_why
 
     try:
         _run(arguments)
     except (ValueError, OSError) as error:
-        raise ClientError(str(error)) from error
+        raise ClientError(named_why(error)) from error
     return 0
 
 

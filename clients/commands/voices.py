@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from clients.offline.voicebook import BUNDLED, Profiles
+    from clients.offline.voicebook import HEARD, Profiles
     from facodec.weights import BUNDLED_MODEL, bundled_path
     from facodec.weights.timbres import voice_notes, voices_identity
 
@@ -70,8 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name, notes in voice_notes(bundled_path()).items():
         heard = [notes[key] for key in ("sex", "pitch", "about") if key in notes]
         print(f"{name:<16} bundled  {bundled!s:<17} {', '.join(heard)}")
-    for name, path in BUNDLED.items():
-        print(f"{name:<16} bundled  {'any':<17} {path.name}")
+    for name, about in HEARD.items():
+        print(f"{name:<16} bundled  {'any':<17} {about}")
     print(f"{ANONYMOUS:<16} drawn    {bundled!s:<17} a fresh voice of nobody at each start")
     return 0
 

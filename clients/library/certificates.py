@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 
 from clients.errors import UsageError
-from facodec.files import FileError, need_plain, shown, why
+from facodec.files import FileError, need_plain, patiently, shown, why
 
 
 def client_context(url: str, ca: str | None) -> ssl.SSLContext | None:
@@ -17,7 +17,9 @@ def client_context(url: str, ca: str | None) -> ssl.SSLContext | None:
     try:
         if ca is not None:
             need_plain(Path(ca), or_pipe=True)
-        return ssl.create_default_context(cafile=ca)
+            with patiently(Path(ca)):
+                return ssl.create_default_context(cafile=ca)
+        return ssl.create_default_context()
     except ssl.SSLError:
         raise UsageError(f"{shown(ca)} holds no certificate in PEM form") from None
     except OSError as error:

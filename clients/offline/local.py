@@ -17,6 +17,7 @@ from clients.library.packets import CodesPacket, LostPacket, PausePacket, VoiceP
 from facodec.arrays import check_timbre
 from facodec.codec import Codec
 from facodec.config import MIN_LAYERS
+from facodec.files import named_why
 from facodec.identity import belonging, model_of, need_model
 from facodec.link.repair import SPOKEN_ON, spoken_on
 from facodec.names import anonymous_seed, is_anonymous
@@ -219,4 +220,4 @@ def load_codec(model: str | None) -> Codec:
     try:
         return facodec.load(model) if model is not None else facodec.load()
     except (ValueError, OSError) as error:
-        raise ClientError(f"the model cannot be loaded: {error}") from error
+        raise ClientError(f"the model cannot be loaded: {named_why(error)}") from error

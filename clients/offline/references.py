@@ -17,6 +17,7 @@ from clients.errors import ClientError
 from facodec.bundled.levels import levelled
 from facodec.config import SAMPLE_RATE
 from facodec.files import shown
+from facodec.profiles import SUFFIX
 from facodec.sound.reading import AudioReader
 
 Samples = NDArray[np.float32]
@@ -115,6 +116,11 @@ def read_reference(path: Path) -> Reference:
     Raises ClientError for a recording that is too short or holds no speech, FileError for one
     that cannot be read.
     """
+    if path.suffix == SUFFIX:
+        raise ClientError(
+            f"{shown(path)} is a saved voice, not a recording: those in ~/.config/facodec/voices "
+            "are used by name"
+        )
     chosen = MostSpeech()
     for piece in AudioReader(path).pieces():
         chosen.push(piece)

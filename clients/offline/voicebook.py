@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,15 @@ from clients.errors import ClientError, UsageError
 from clients.library.connection import connect
 from clients.library.packets import VoicePacket
 from clients.offline.references import read_reference, several_people
-from facodec.files import FileError, Replacement, need_folder, need_writable, shown
+from facodec.files import (
+    ABSENT,
+    FileError,
+    Replacement,
+    folder_fault,
+    need_folder,
+    need_writable,
+    shown,
+)
 from facodec.folders import personal_folder
 from facodec.identity import ModelIdentity, model_of
 from facodec.names import RULE, composed, did_you_mean, is_anonymous, is_name, with_seed
@@ -37,10 +46,13 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
+_say_once = cache(say)
 SAMPLES = Path(__file__).resolve().parent / "samples"
 BUNDLED = {"slt": SAMPLES / "hello.flac", "rms": SAMPLES / "reply.flac"}
 """Voices that come with the package, as recordings, so that they fit every model: a woman and a
 man, made with the speech synthesiser Flite."""
+HEARD = {"slt": "woman, speech synthesiser, American", "rms": "man, speech synthesiser, American"}
+"""A few words on each of these."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ class Profiles:
         return [path.stem for path in self._paths()]
 
     def find(self, name: str) -> Profile | None:
-        if self.folder is None or not is_name(name):
+        if self.folder is None or not is_name(name) or not self._is_readable():
             return None
         path = self.folder / f"{composed(name)}{SUFFIX}"
         return self._profile(path) if path.exists() else None
@@ -130,7 +142,17 @@ class Profiles:
         profile.path.with_suffix(".json").unlink(missing_ok=True)
 
     def _paths(self) -> Sequence[Path]:
-        return [] if self.folder is None else sorted(self.folder.glob(f"*{SUFFIX}"))
+        if self.folder is None or not self._is_readable():
+            return []
+        return sorted(self.folder.glob(f"*{SUFFIX}"))
+
+    def _is_readable(self) -> bool:
+        """Whether the folder can be looked through; a user without rights there (another's home)
+        is told, and does without."""
+        fault = folder_fault(self.folder or "")
+        if fault is not None and fault != ABSENT:
+            _say_once(f"no saved voice is used: the folder {shown(self.folder)} {fault}")
+        return fault is None
 
     def _profile(self, path: Path) -> Profile:
         try:

@@ -9,6 +9,7 @@ still has the second hash; any other is deleted and made anew.
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import logging
 import os
@@ -24,6 +25,7 @@ from functools import cache
 from pathlib import Path
 
 from facodec.config import FRAME_FORMAT
+from facodec.files import named_why
 from facodec.folders import OTHERS_WRITE, private_folder
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,8 @@ DEFINES = tuple(f"-DFACODEC_{name}={size}" for name, size in FRAME_FORMAT.items(
 SOURCES = Path(__file__).parent
 """The C library of this package."""
 COMPILE_SECONDS = 60
+ROOM = 8 << 20
+"""Bytes that a folder must have free to be compiled in; a compiler tells of it at the end only."""
 SWITCH = "FACODEC_NATIVE"
 """Environment variable: 0 does without compiled code."""
 EXTRA_FLAGS = "FACODEC_CFLAGS"
@@ -75,7 +79,9 @@ def library(folder: Path) -> ctypes.CDLL | None:
     try:
         return _from_cache_or_now(_Build.of(folder))
     except OSError as error:
-        log.warning("%s goes without compiled code, which is slower: %s", folder.name, error)
+        log.warning(
+            "%s goes without compiled code, which is slower: %s", folder.name, named_why(error)
+        )
         return None
 
 
@@ -126,7 +132,9 @@ def _from_cache_or_now(build: _Build) -> ctypes.CDLL:
     try:
         kept = private_folder("native")
     except OSError as error:
-        log.warning("compiled code cannot be kept, so each start compiles it anew: %s", error)
+        log.warning(
+            "compiled code cannot be kept, so each start compiles it anew: %s", named_why(error)
+        )
     else:
         found = _from_cache(build, kept)
         if found is not None:
@@ -135,7 +143,8 @@ def _from_cache_or_now(build: _Build) -> ctypes.CDLL:
         try:
             return _compiled_now(build, kept)
         except OSError as error:
-            log.warning("no compiled code from %s, trying a temporary folder: %s", kept, error)
+            reason = named_why(error)
+            log.warning("no compiled code from %s, trying a temporary folder: %s", kept, reason)
     return _compiled_now(build, None)
 
 
@@ -147,12 +156,12 @@ def _from_cache(build: _Build, kept: Path) -> ctypes.CDLL | None:
             if fault is None:
                 return ctypes.CDLL(str(path))
         except OSError as error:
-            fault = f"cannot be loaded ({error})"
+            fault = f"cannot be loaded ({named_why(error)})"
         log.warning("the compiled library %s %s: deleted", path, fault)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("cannot delete %s: %s", path, error)
+            log.warning("cannot delete %s", named_why(error))
     return None
 
 
@@ -171,6 +180,8 @@ def _fault(path: Path, wanted: str) -> str | None:
 def _compiled_now(build: _Build, kept: Path | None) -> ctypes.CDLL:
     """The library, compiled in a folder of its own, and ``kept`` once it could be loaded; several
     processes may do so at once. Raises OSError."""
+    if kept is not None and shutil.disk_usage(kept).free < ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with tempfile.TemporaryDirectory(prefix="facodec-", dir=kept) as place:
         with _tell(build.name):
             made = build.compile(Path(place))

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from facodec.bundled.model import LiveModel
+from facodec.files import named_why
 from facodec.folders import private_folder
 from facodec.onnx import SIDECAR
 from facodec.onnx.export import FORMAT, export
@@ -41,7 +42,8 @@ def _cache() -> Path:
     try:
         return private_folder("onnx")
     except OSError as error:
-        log.warning("exported graphs cannot be kept, so each start exports anew: %s", error)
+        reason = named_why(error)
+        log.warning("exported graphs cannot be kept, so each start exports anew: %s", reason)
         place = tempfile.TemporaryDirectory(prefix="facodec-")
         atexit.register(place.cleanup)
         return Path(place.name)

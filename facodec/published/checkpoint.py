@@ -47,8 +47,8 @@ def load_ns3(directory: str | Path, config: Ns3Config | None = None) -> Ns3Model
     Raises CheckpointError, naming every parameter that is missing, not expected or of a wrong
     shape; training heads and fixed buffers are left out.
     """
-    model = Ns3Model(config)
     paths = {part: _find(Path(directory), stem) for part, stem in PARTS.items()}
+    model = Ns3Model(config)
     for part, path in paths.items():
         _fill(model.get_submodule(part), read_parameters(path), path)
     return model

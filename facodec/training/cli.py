@@ -99,15 +99,16 @@ def _train(args: argparse.Namespace) -> None:
     initial, helpers, config = None, None, settings(args)
     if args.valid is not None and next(read_each(find_files(args.valid)), None) is None:
         raise ValueError(f"no file below {shown(args.valid)} can be read")  # before the work
+    need_folder(args.run)
+    if args.init:
+        initial, helpers = _start_from(args.init)  # before speech is packed, which takes hours
+        config = replace(config, own_pitch_from=0, convert_from=0)
+        if config.stage != "detail":
+            config = replace(config, unquantized=-1)
     corpus = _corpus(args, config)
     speakers = int(corpus.speakers.max()) + 1
     count = len(corpus.lengths)
     print(f"{corpus.hours:.2f} h, {count} utterances, {speakers} speakers", flush=True)
-    if args.init:
-        initial, helpers = _start_from(args.init)
-        config = replace(config, own_pitch_from=0, convert_from=0)
-        if config.stage != "detail":
-            config = replace(config, unquantized=-1)
     trainer = Trainer(corpus, config, args.run, args.device, initial, helpers)
 
     reported = trainer.step

@@ -11,6 +11,17 @@ from facodec.files import FileError, read_json, shown, write_text
 
 STAGES = ("all", "decoder", "detail")
 LARGEST_FILE = 1 << 20
+AT_LEAST = {"unquantized": -1} | dict.fromkeys(
+    ("batch", "frames", "reference_frames", "restart_every", "detail_space", "placing"), 1
+)
+"""Least values of settings; of others 0."""
+SHARES = (
+    "decay", "average", "no_detail", "no_detail_converted", "truncate", "perturb", "convert",
+    "own_pitch",
+)  # fmt: skip
+AT_MOST = {"batch": 4096, "frames": 8000, "reference_frames": 8000} | dict.fromkeys(SHARES, 1)
+"""Largest values: a batch must fit into memory, and shares end at 1; of others :data:`LARGEST`."""
+LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,10 @@ class TrainConfig:
                 "expected noisy in [0, 1), and only in stage 'decoder' or 'detail', got "
                 f"{self.noisy!r} in {self.stage!r}"
             )
+        for name, value in vars(self).items():
+            least, most = AT_LEAST.get(name, 0), AT_MOST.get(name, LARGEST)
+            if isinstance(value, (int, float)) and not least <= value <= most:
+                raise ValueError(f"expected {name} from {least} to {most}, got {value!r}")
         for name, weight in self.speaker_weights.items():
             if not isinstance(weight, (int, float)) or not 0.0 <= weight < math.inf:
                 raise ValueError(f"expected a weight of at least 0 for {name!r}, got {weight!r}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -30,6 +31,7 @@ from facodec.files import (
     need_speech,
     read_json,
     shown,
+    why,
     write_text,
 )
 from facodec.sound.reading import LONGEST, AudioReader, read_audio
@@ -62,9 +64,14 @@ class Corpus:
 
 
 def find_files(folder: Path) -> list[Path]:
-    """Audio files below ``folder``, sorted; an empty or missing folder is a ValueError."""
+    """Audio files below ``folder``, sorted; an empty or missing folder is a ValueError. Folders
+    that cannot be read are left out, by name."""
     need_speech(folder)
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    walk = os.walk(
+        folder, onerror=lambda error: leave_out(f"{shown(error.filename)}: {why(error)}")
+    )
+    there = (Path(parent, name) for parent, _, names in walk for name in names)
+    found = sorted(path for path in there if path.suffix.lower() in SUFFIXES)
     if not found:
         wanted = ", ".join(sorted(SUFFIXES))
         raise ValueError(f"no speech below {shown(folder)}: expected files ending in {wanted}")

@@ -103,16 +103,20 @@ def read_config(path: Path, kind: type[Config]) -> Config:
 
 
 def _no_tensors(path: Path, error: Exception) -> WeightsError:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    reason = str(error).strip().partition("\n")[0]
+    if " " not in reason:  # a bare key or number
+        reason = "it is damaged"
     return WeightsError(f"{shown(path)}: not a file of plain tensors: {reason}")
 
 
 def _check_size(path: Path) -> int:
     try:
         if not path.is_file():
-            kind = "is no plain file" if path.exists() else "is not there"
+            kind = "is no plain file" if os.path.lexists(path) else "is not there"
             raise WeightsError(f"{shown(path)} {kind}")
         size = os.stat(path).st_size
+        with path.open("rb"):  # whoever reads it calls it missing where there is no permission
+            pass
     except OSError as error:
         raise WeightsError(f"cannot read {shown(path)}: {why(error)}") from error
     if size > LARGEST_FILE:

@@ -4,7 +4,6 @@ those that come with a model."""
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from facodec.codec import Codec
-from facodec.files import FileError, Replacement, shown
+from facodec.files import FileError, Replacement, folder_fault, shown
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of
 from facodec.names import anonymous_seed, composed, is_anonymous
 from facodec.profiles import SUFFIX, profile_bytes, read_profile
@@ -27,8 +26,9 @@ log = logging.getLogger(__name__)
 def profiles_in(directory: str) -> dict[str, np.ndarray]:
     """Timbres (256,) of the profiles in a directory, by name. Raises ValueError as
     :class:`Voices`."""
-    if not os.path.isdir(directory):  # which takes names of any length
-        raise ValueError(f"the voice directory {shown(directory)} does not exist")
+    fault = folder_fault(directory)
+    if fault is not None:
+        raise ValueError(f"the voice directory {shown(directory)} {fault}")
     found: dict[str, np.ndarray] = {}
     for path in sorted(Path(directory).glob(f"*{SUFFIX}")):
         name = composed(path.stem)

@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
+from facodec.files import named_why
 from streaming.server import journal, logs
 from streaming.server.connections import (
     CLOSE_TIMEOUT,
@@ -339,7 +340,7 @@ def run(settings: ServerSettings) -> int:
             server = Server(settings, load_codecs(settings))
             return run_on_best_loop(_serve(server, output))
         except (OSError, ValueError) as error:
-            output.complain(f"facodec serve: {error}")
+            output.complain(f"facodec serve: {named_why(error)}")
             return 1
 
 

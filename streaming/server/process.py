@@ -13,6 +13,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
+from facodec.files import shown, why
+
 log = logging.getLogger(__name__)
 
 MALLOC_OPTIONS = {"M_TRIM_THRESHOLD": (-1, 8 << 20), "M_MMAP_THRESHOLD": (-3, 1 << 20),
@@ -89,11 +91,13 @@ def run_on_best_loop(work: Coroutine[Any, Any, int]) -> int:
 
 def check_port(host: str, port: int) -> None:
     """Before the work of loading models: the address must be there and free. Raises OSError."""
-    if not port:
-        return
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise OSError(
+            f"cannot listen at {shown(host)}: {why(error)}; choose another with --host"
+        ) from error
+    for family, kind, protocol, _, address in found if port else ():
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

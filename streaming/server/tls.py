@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from facodec.files import need_plain
+from facodec.files import need_plain, patiently, shown, why
 from streaming.server.settings import ServerSettings
 
 DAYS = 365
@@ -26,22 +26,26 @@ def server_context(settings: ServerSettings) -> ssl.SSLContext:
     """The context for the certificate that the settings name. Raises ValueError with a sentence
     for files that are missing, damaged, locked or do not fit each other."""
     cert, key = settings.tls_cert or "", settings.tls_key
-    named = f"certificate {cert}" + (f" and key {key}" if key else "")
+    named = f"certificate {shown(cert)}" + (f" and key {shown(key)}" if key else "")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     for path in filter(None, (cert, key)):
         need_plain(Path(path), or_pipe=True)
+
+    def no_password() -> str:
+        raise ValueError(f"the TLS key in {shown(key or cert)} is locked: give one that is not")
+
     try:
-        context.load_cert_chain(cert, key, password=_no_password)
+        with patiently(Path(cert)), patiently(Path(key or cert)):
+            context.load_cert_chain(cert, key, password=no_password)
     except ssl.SSLError as error:
-        reason = (error.reason or str(error)).replace("_", " ").lower()
+        if error.reason in (None, "NO_START_LINE"):
+            reason = "expected a PEM file with a certificate and its private key"
+        else:
+            reason = error.reason.replace("_", " ").lower()
         raise ValueError(f"cannot use {named} for TLS: {reason}") from None
     except OSError as error:
-        raise ValueError(f"cannot read {named}: {error.strerror or error}") from None
+        raise ValueError(f"cannot read {named}: {why(error)}") from None
     return context
-
-
-def _no_password() -> str:
-    raise ValueError("the TLS key is locked by a password: give one that is not")
 
 
 def own_names() -> list[str]:

@@ -67,7 +67,7 @@ class LinkWatch:
             since, _, alone = self._waiting.popleft()
             if now > since:
                 self._took(since, now, alone)
-        if self._taken and taken > self._taken[-1][1]:
+            # Parts do not count: over QUIC lost packets and headers of others do for them.
             self._last_taken = now
             self._busy_since = now if self._busy_since is None else self._busy_since
         if not self._waiting:
@@ -142,7 +142,7 @@ class LinkWatch:
                 self._base = min(self._times_alone)
 
     def _note_late(self, since: float, late: float) -> None:
-        """What was handed over then is late."""
+        """Notes that data handed over then is late."""
         if since <= self._stood_still and self._now - self._stood_still < GRACE:
             return
         if late >= FULL and self._now - self._restarted >= STANDING:
@@ -154,7 +154,7 @@ class LinkWatch:
             self._behind_since, self._behind_by = self._now, late
 
     def _expected(self, now: float, unacknowledged: int) -> float:
-        """By how much the newest will be late at the pace of the link; 0 where that is unknown, as
+        """Seconds that the newest will be late at the pace of the link; 0 where that is unknown, as
         what was taken before it was busy tells what was sent."""
         if self._busy_since is None or self._stands_still:
             return 0.0

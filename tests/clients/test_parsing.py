@@ -34,6 +34,8 @@ def parser() -> Parser:
         ),
         (["play", "--ouput=b"], "required: name; did you mean '--output'?"),
         (["play", "a", "--out", "b"], "unrecognized arguments: --out b; did you mean '--output'?"),
+        (["--backend="], "argument --backend: expected a value, got ''"),
+        (["play", ""], "argument name: expected a value, got ''"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["--backend", "cuda"], "'float32')"),
     ],

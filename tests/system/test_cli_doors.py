@@ -24,6 +24,7 @@ FACODEC = [sys.executable, "-m", "clients.cli"]
 HELLO = Path(__file__).parents[1] / "data" / "hello.flac"
 REPLY = HELLO.with_name("reply.flac")
 TIMEOUT = 120
+LONG = "n" * 300
 
 
 def facodec(*words: Any, **options: Any) -> subprocess.CompletedProcess[bytes]:
@@ -271,6 +272,15 @@ def test_a_standard_output_that_takes_nothing_is_told() -> None:
         assert re.search(rb"cannot write (standard output|-): the disk is full\n$", done.stderr)
 
 
+def test_a_standard_error_that_takes_nothing_ends_no_command(tmp_path: Path) -> None:
+    fac = tmp_path / "a.fac"
+    for words, status in ((["info", "none"], 1), (["encode", str(HELLO), str(fac)], 0)):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([*FACODEC, *words], stderr=full, stdout=subprocess.DEVNULL)
+        assert done.returncode == status
+    assert fac.read_bytes().startswith(b"FACODEC")
+
+
 def test_standard_streams_that_are_closed_are_told(tmp_path: Path) -> None:
     """No file that is opened gets their numbers, which libraries print to."""
     program = " ".join(map(shlex.quote, [*FACODEC, "encode"]))
@@ -323,6 +333,14 @@ def test_files_of_a_server_are_looked_at_before_models_are_loaded(
         (["--record", str(tmp_path / "file")], "cannot write into the folder"),
         (["--tls-cert", "none.pem"], "cannot read certificate none.pem"),
         (["--tls-cert", "/dev/zero"], "/dev/zero is a device, not a file"),
+        (["--token-file", LONG], f"facodec serve: {LONG}: its name is too long"),
+        (["--tls-cert", LONG], f"cannot read certificate {LONG}: "),
+        (["--voices", LONG], f"the voice directory {LONG} cannot be read: its name is too long"),
+        (["--record", LONG], f"cannot write into the folder {LONG}: its name is too long"),
+        (
+            ["--host", "nowhere.invalid", "--open"],
+            "facodec serve: cannot listen at nowhere.invalid: ",
+        ),
     ):
         assert main(["serve", "--port", "0", "--model", "/no/such/model", *words]) == 1
         assert sentence in capfd.readouterr().err

@@ -235,7 +235,9 @@ def test_voices_are_saved_here_or_by_a_server_and_used_by_name(
     assert main(["voices", "add", "there", str(REPLY), "--server", server]) == 0
     capsys.readouterr()
     assert main(["voices"]) == 0
-    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    lines = capsys.readouterr().out.splitlines()
+    assert all("man, " in line for line in lines if " bundled " in line)
+    listed = {line.split()[0] for line in lines}
     assert listed == {"here", "there", *voice_notes(bundled_path()), *BUNDLED, ANONYMOUS}
     for name in ("here", "there"):
         saved = tmp_path / "facodec" / "voices" / f"{name}.voice"

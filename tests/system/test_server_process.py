@@ -209,7 +209,8 @@ def test_a_token_in_a_variable_is_checked_too() -> None:
     [
         ({"token_file": "/nowhere/tokens"}, "/nowhere/tokens"),
         ({"tls_cert": "/nowhere/cert.pem"}, "cannot read certificate /nowhere/cert.pem"),
-        ({"tls_cert": __file__}, "cannot use certificate"),
+        ({"tls_cert": __file__}, "cannot use certificate .*: expected a PEM file"),
+        ({"tls_cert": "b\udcffd\n"}, r"cannot read certificate b\\xffd\\n: No such file"),
     ],
 )
 def test_files_that_cannot_be_used(untrained: Codec, options: dict[str, str], says: str) -> None:

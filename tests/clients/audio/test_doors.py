@@ -21,7 +21,16 @@ from clients.audio.files import AudioWriter, keep_apart, read_audio
 from clients.errors import UsageError
 from clients.offline.recordings import encode_file
 from facodec import files
-from facodec.files import FileError, Replacement, open_input, read_bytes, shown, write_bytes
+from facodec.files import (
+    FileError,
+    Replacement,
+    need_folder,
+    need_writable,
+    open_input,
+    read_bytes,
+    shown,
+    write_bytes,
+)
 from facodec.sound import links, reading
 from facodec.sound.reading import AudioReader
 
@@ -50,6 +59,42 @@ def test_a_pipe_is_read(tmp_path: Path) -> None:
     feeder.join()
 
 
+def test_waiting_for_the_other_end_of_a_pipe_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, told = tmp_path / "pipe", threading.Event()
+    os.mkfifo(pipe)
+    monkeypatch.setattr(files, "PATIENCE", 0.0)
+    monkeypatch.setattr(files.log, "filters", [lambda record: told.set() or True])
+    for wait, other in (
+        (lambda: read_bytes(pipe, 9), lambda: pipe.write_bytes(b"x")),
+        (lambda: write_bytes(pipe, b"x"), lambda: pipe.read_bytes()),
+    ):
+        told.clear()
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert told.wait(20)
+        other()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_what_cannot_be_read_is_told_with_its_reason(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    for path, reason in (
+        (tmp_path / "none", "there is no file"),
+        (tmp_path, "is a folder, not a file"),
+        (loop, "loop: its links lead in a circle"),
+        (Path("n" * 300), "n: its name is too long"),
+    ):
+        for look in (files.need_input, open_input):
+            with pytest.raises(FileError, match=reason):
+                look(path)
+    with pytest.raises(FileError, match=r"expected a folder of speech, got .*, which cannot be"):
+        files.need_speech(loop)
+
+
 def test_a_link_to_a_device_is_a_sentence(tmp_path: Path) -> None:
     link = tmp_path / "voice.wav"
     link.symlink_to("/dev/zero")
@@ -72,6 +117,10 @@ def test_a_circle_of_links_and_a_name_too_long(tmp_path: Path) -> None:
             open_input(tmp_path / name)
         with pytest.raises(FileError):
             AudioWriter(tmp_path / name).write(np.zeros(1, np.float32))
+    with pytest.raises(FileError, match=r"cannot write .*a\.wav: its links lead in a circle"):
+        need_writable(tmp_path / "a.wav")
+    with pytest.raises(FileError, match=r"into the folder .*a\.wav: it is no folder"):
+        need_folder(tmp_path / "a.wav")
 
 
 def test_names_are_shown_escaped() -> None:

@@ -121,3 +121,8 @@ def test_any_cut_of_the_input_chooses_the_same() -> None:
     for part in np.array_split(sound, 333):
         parts.push(part)
     np.testing.assert_array_equal(whole.samples(), parts.samples())
+
+
+def test_a_saved_voice_is_no_recording(tmp_path: Path) -> None:
+    with pytest.raises(ClientError, match=r"a\.voice is a saved voice, not a recording"):
+        read_reference(tmp_path / "a.voice")

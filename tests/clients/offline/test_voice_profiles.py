@@ -163,6 +163,17 @@ def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> Non
         Profiles().check_new("anna", replace=False)
 
 
+def test_a_folder_that_cannot_be_read_is_told_once_and_done_without(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As another's home is, that the environment still names."""
+    (config / "facodec").symlink_to("facodec")
+    found = Profiles()
+    assert found.find("anna") is None and found.list() == [] and found.names() == []
+    told = capsys.readouterr().err
+    assert told.count("no saved voice is used") == 1 and "its links lead in a circle" in told
+
+
 def test_notes_that_are_none(config: Path) -> None:
     """A voice that does not say its model itself is asked for it in its notes."""
     saved = Profiles().add("anna", np.asarray(TIMBRE), source="")

@@ -232,6 +232,18 @@ def test_a_cache_that_cannot_be_is_no_reason_to_go_without(
     assert "cannot be kept, so each start compiles it anew" in caplog.text
 
 
+def test_a_full_disk_is_told_before_it_is_compiled_there(
+    sources: Path,
+    own_cache: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compiled, "ROOM", 1 << 62)
+    assert answer(sources) == 42
+    assert f"no compiled code from {own_cache}" in caplog.text
+    assert "temporary folder: the disk is full" in caplog.text and not list(own_cache.iterdir())
+
+
 def test_a_user_without_name_and_home_has_no_cache_and_is_told(
     sources: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

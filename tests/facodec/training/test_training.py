@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -341,11 +342,46 @@ def test_a_bad_checkpoint_is_a_sentence(corpus: Corpus, tmp_path: Path) -> None:
             Trainer(corpus, TINY, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"steps": "many"}', '{"batch": 1.5}', '{"no": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]", "{", '{"steps": "many"}', '{"batch": 1.5}', '{"no": 1}', '{"batch": 0}',
+        '{"frames": 1000000000}', '{"learning_rate": Infinity}', '{"clip": NaN}', '{"convert": 2}',
+        '{"unquantized": -2}', '{"steps": -1}',
+    ],
+)  # fmt: skip
 def test_settings_that_are_none(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(FileError, match=r"config\.json"):
         TrainConfig.load(tmp_path / "config.json")
+
+
+def test_weights_to_start_from_are_read_before_speech_is_packed(
+    folder: Path, tmp_path: Path
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = ["--data", str(folder), "--run", str(tmp_path / "run"), "--init", str(tmp_path)]
+    with pytest.raises(FileError, match="no weights in"):
+        run(parser.parse_args(words))
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_folders_that_must_not_be_read_are_left_out_by_name(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        (folder / "a.wav").touch()
+        (folder / "closed").mkdir(mode=0)
+        os.seteuid(65534)
+        try:
+            assert find_files(folder) == [folder / "a.wav"]
+        finally:
+            os.seteuid(0)
+    assert f"left out: {folder / 'closed'}: no permission" in capfd.readouterr().err
 
 
 def test_a_distribution_is_made_of_grown_ups_with_enough_to_say(

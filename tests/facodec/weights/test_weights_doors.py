@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -20,11 +22,13 @@ from facodec.bundled.storage import SIZES, WEIGHTS, load_live
 from facodec.config import LiveConfig
 from facodec.files import FileError
 from facodec.identity import ModelIdentity
+from facodec.loading import load
 from facodec.weights import bundled_path
 from facodec.weights.reading import WeightsError, read_config, read_pickled, read_tensors
 from facodec.weights.timbres import NOTES, VECTORS, load_voices, voice_notes
 
 GIGABYTES = 6 << 30
+NOBODY = 65534
 
 
 @pytest.mark.parametrize(
@@ -103,6 +107,38 @@ def test_what_is_no_file_of_weights(tmp_path: Path) -> None:
         (tmp_path / "x.bin").write_bytes(data)
         with pytest.raises(WeightsError, match=r"not a file of plain tensors|expected tensors"):
             read_tensors(tmp_path / "x.bin")
+    (tmp_path / "x.bin").write_bytes(b"hello" * 50)  # of which PyTorch says: 101
+    with pytest.raises(WeightsError, match=r"x\.bin: not a file of plain tensors: it is damaged"):
+        read_tensors(tmp_path / "x.bin")
+
+
+def test_a_folder_without_weights_is_told_what_belongs_there(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    with pytest.raises(FileError, match=r"expected .*live\.safetensors or .*\.bin\), got other$"):
+        load(tmp_path)
+    (tmp_path / WEIGHTS).symlink_to(WEIGHTS)
+    with pytest.raises(WeightsError, match=r"live\.safetensors is no plain file"):
+        read_tensors(tmp_path / WEIGHTS)
+    with pytest.raises(ValueError, match=r"no model 'b\\xffd'"):
+        load(os.fsdecode(b"b\xffd"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_weights_that_must_not_be_read() -> None:
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        (folder / WEIGHTS).write_bytes(b"x")
+        (folder / WEIGHTS).chmod(0)
+        (folder / "closed").mkdir(mode=0)
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(WeightsError, match=rf"cannot read .*{WEIGHTS}: no permission"):
+                read_tensors(folder / WEIGHTS)
+            with pytest.raises(ValueError, match=r"cannot read the folder .*closed: no permission"):
+                load(folder / "closed")
+        finally:
+            os.seteuid(0)
 
 
 @pytest.mark.parametrize(

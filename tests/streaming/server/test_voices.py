@@ -42,6 +42,14 @@ def test_damaged_profiles_are_named_at_start(tmp_path: Path, data: bytes) -> Non
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for name, fault in (
+        (str(tmp_path / "loop"), "loop cannot be read: its links lead in a circle"),
+        ("n" * 300, "n cannot be read: its name is too long"),
+        (__file__, r"\.py is no folder"),
+    ):
+        with pytest.raises(ValueError, match=fault):
+            Voices(name)
     with pytest.raises(ValueError, match="nowhere does not exist"):
         Voices(str(tmp_path / "nowhere"))
 
