@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the benchmarks. Raises ClientError where one cannot be measured."""
     from clients.errors import ClientError
-    from facodec.files import named_why
+    from facodec.reasons import named_why
 
     try:
         return cli.run(arguments)

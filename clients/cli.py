@@ -80,7 +80,7 @@ def _flushed(end: T) -> T | int:
 def _failed(command: str, error: OSError) -> int:
     """Tells of an error of the system, which is standard output's where it names no file: others
     are written through their door."""
-    from facodec.files import named_why
+    from facodec.reasons import named_why
 
     if error.filename is None and error.errno in UNWRITTEN:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left would be tried again
@@ -120,8 +120,8 @@ def _run(parser: argparse.ArgumentParser, module: ModuleType, options: argparse.
     from clients.compiling import show_compiling
     from clients.errors import ClientError, advice
     from facodec.extras import MissingExtra
-    from facodec.files import FileError
     from facodec.native import compiled
+    from facodec.reasons import FileError
 
     _show_any_name()
     compiled.tell_with(show_compiling)

@@ -220,7 +220,7 @@ def token(options: argparse.Namespace, all_rights: bool = False) -> str | None:
         given: str | None = options.token or os.environ.get(TOKEN_VARIABLE)
         return given
     from clients.errors import UsageError
-    from facodec.files import shown
+    from facodec.reasons import shown
     from streaming.wire.tokens import read_token_file
 
     if options.token is not None:

@@ -9,8 +9,8 @@ from facodec import lazy, renamed
 if TYPE_CHECKING:
     from facodec.codec import Codec, ConverterStream, DecoderStream, EncoderStream, Frames
     from facodec.extras import MissingExtra
-    from facodec.files import FileError
     from facodec.loading import load
+    from facodec.reasons import FileError
     from facodec.recording.whole import FacFile
 
 renamed.install()

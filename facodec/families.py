@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from facodec.files import FileError, shown, why
+from facodec.reasons import FileError, shown, why
 
 if TYPE_CHECKING:
     from facodec.bundled.model import LiveModel

@@ -1,4 +1,4 @@
-"""Files in and out of this program: bounded reading, writing aside, and sentences for failures.
+"""Files in and out of this program: bounded reading, and writing aside.
 
 What is written lies in a file of its own beside its place until it is whole; an older file of that
 name stays untouched until then.
@@ -21,11 +21,12 @@ from pathlib import Path
 from threading import Timer
 from typing import Any, BinaryIO, cast
 
+from facodec.reasons import ABSENT, REASONS, FileError, shown, why
+
 log = logging.getLogger(__name__)
 
 STANDARD = Path("-")
 """Standard input or output, in place of a file."""
-ABSENT = "does not exist"
 LARGEST_PIPE = 4 << 30
 """Bytes taken from a pipe, which are kept in a temporary file."""
 CHUNK = 1 << 20
@@ -33,41 +34,6 @@ PATIENCE = 2.0
 """Seconds of waiting for the other end of a pipe without a word."""
 LARGEST_TEXT = 64 << 20
 """Bytes of a document, table or report that is read."""
-REASONS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the limit for the size of a file is reached (ulimit -f)",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "no permission",
-    errno.EPERM: "no permission",
-    errno.ELOOP: "its links lead in a circle",
-    errno.ENAMETOOLONG: "its name is too long",
-}
-
-
-class FileError(ValueError):
-    """A file cannot be read or written, or its content is invalid; the text is a sentence with
-    the file's name."""
-
-
-def shown(path: object) -> str:
-    """The name of a file as text that any output can show: bytes that are no UTF-8 and control
-    characters are escaped."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in str(path))
-
-
-def why(error: BaseException) -> str:
-    """The reason of a failed read or write, in words."""
-    text = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-    return REASONS.get(getattr(error, "errno", None) or 0) or text or type(error).__name__
-
-
-def named_why(error: Exception) -> str:
-    """Text of an error; of one of the system, its file's name and the reason in words."""
-    if not isinstance(error, OSError):
-        return str(error)
-    named = isinstance(error.filename, (str, bytes))
-    return f"{shown(os.fsdecode(error.filename))}: {why(error)}" if named else why(error)
 
 
 def open_input(path: Path) -> BinaryIO:
@@ -358,12 +324,6 @@ def mode_for(place: Path) -> int:
         mask = os.umask(0)
         os.umask(mask)
         return 0o666 & ~mask
-
-
-def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte of a name that is not UTF-8
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def _opened(path: Path, buffering: int) -> BinaryIO:

@@ -9,7 +9,8 @@ import torch
 
 from facodec.codec import Codec
 from facodec.families import BACKENDS, family_of
-from facodec.files import folder_fault, shown, why
+from facodec.files import folder_fault
+from facodec.reasons import shown, why
 from facodec.weights import BUNDLED_MODEL, bundled_path
 
 
@@ -39,7 +40,7 @@ def weights_folder(model: str | Path) -> Path:
     folder = bundled_path() if str(model) == BUNDLED_MODEL else Path(model)
     if not os.path.isdir(folder):  # which takes names of any length
         raise ValueError(
-            f"no model {shown(model)!r}: expected {BUNDLED_MODEL!r} or a folder with the weights, "
+            f"no model '{shown(model)}': expected {BUNDLED_MODEL!r} or a folder with the weights, "
             f"got one that {folder_fault(folder)}"
         )
     try:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import LARGEST_TIMBRE, TIMBRE_DIM
-from facodec.files import FileError, need_plain, read_bytes, read_json, shown
+from facodec.files import need_plain, read_bytes, read_json
 from facodec.identity import LONGEST_IDENTITY, ModelIdentity, belonging, model_of
+from facodec.reasons import FileError, shown
 
 SUFFIX = ".voice"
 TIMBRE_BYTES = 4 * TIMBRE_DIM

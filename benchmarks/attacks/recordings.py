@@ -9,8 +9,8 @@ import msgpack
 import numpy as np
 
 from facodec.bitstream import pack
-from facodec.files import FileError
 from facodec.identity import ModelIdentity
+from facodec.reasons import FileError
 from facodec.recording.blocks import (
     CHECKSUM,
     HEAD,

@@ -8,7 +8,8 @@ from typing import Any
 
 from benchmarks.kit.common import write_json
 from benchmarks.kit.present import Table
-from facodec.files import LARGEST_TEXT, read_json, shown
+from facodec.files import LARGEST_TEXT, read_json
+from facodec.reasons import shown
 
 FORMAT = 1
 BUNDLED = Path(__file__).with_name("baseline.json")

@@ -21,7 +21,7 @@ MOST = 1_000_000
 """Largest number of anything, and of seconds."""
 SHORTEST = 1e-6
 DIGITS = 12
-"""Of a number that is looked at."""
+"""Digits of a number that is looked at."""
 
 
 def add_common(parser: argparse.ArgumentParser, examples: str, seed: bool = True) -> None:

@@ -238,7 +238,7 @@ def _sound(folder: Path) -> Door:
     import numpy as np
     import soundfile
 
-    from facodec.files import FileError
+    from facodec.reasons import FileError
     from facodec.sound.reading import read_audio
 
     speech = np.sin(np.arange(3000) / 9) * 0.3
@@ -278,7 +278,7 @@ def _recorded(speech: np.ndarray) -> list[tuple[str, bytes]]:
 
 def _codes(folder: Path) -> Door:
     from benchmarks.attacks.recordings import whole_files
-    from facodec.files import FileError
+    from facodec.reasons import FileError
     from facodec.recording.whole import FacFile
 
     return Door(whole_files(folder), FacFile.read, (FileError,))
@@ -286,7 +286,7 @@ def _codes(folder: Path) -> Door:
 
 def _recordings(folder: Path) -> Door:
     from benchmarks.attacks.recordings import read_stream, streams
-    from facodec.files import FileError
+    from facodec.reasons import FileError
 
     return Door(streams(folder), read_stream, (FileError,))
 
@@ -297,8 +297,8 @@ def _voices(folder: Path) -> Door:
 
     from clients.errors import ClientError
     from clients.offline.voicebook import Profiles
-    from facodec.files import FileError
     from facodec.identity import ModelIdentity
+    from facodec.reasons import FileError
     from facodec.weights.timbres import NOTES, VECTORS, load_voices, voice_notes
 
     vector = np.full(256, 0.1, np.float32)
@@ -329,7 +329,7 @@ def _weights(folder: Path) -> Door:
     from safetensors.torch import save
 
     from facodec.config import LiveConfig
-    from facodec.files import FileError
+    from facodec.reasons import FileError
     from facodec.weights.reading import read_config, read_tensors
 
     tensors = {"a.weight": torch.ones(20, 10), "b": torch.ones(5).half()}
@@ -348,7 +348,8 @@ def _weights(folder: Path) -> Door:
 def _names(_folder: Path) -> Door:
     from clients.errors import ClientError
     from clients.offline.voicebook import check_name, is_file
-    from facodec.files import FileError, open_input, shown
+    from facodec.files import open_input
+    from facodec.reasons import FileError, shown
 
     def read(path: Path) -> object:
         name = path.read_bytes().decode("utf-8", "surrogateescape")

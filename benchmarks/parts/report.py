@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kit.common import add_common
-from facodec.files import LARGEST_TEXT, read_json, shown, write_text
+from facodec.files import LARGEST_TEXT, read_json, write_text
+from facodec.reasons import shown
 
 EXAMPLES = """\
   facodec bench report bench-report/report.json                        the summary again

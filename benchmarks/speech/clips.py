@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facodec.files import shown
+from facodec.reasons import shown
 from facodec.training.corpus import find_files, read_each
 
 Audio = NDArray[np.float32]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import SAMPLE_RATE
-from facodec.files import FileError
+from facodec.reasons import FileError
 from facodec.training.corpus import find_files, leave_out, need_opening, read_each, read_speech
 from facodec.training.phones import read_manifest
 

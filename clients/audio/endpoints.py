@@ -14,7 +14,7 @@ from clients.audio.files import AudioReader, AudioWriter
 from clients.audio.microphone import Block, Microphone
 from clients.audio.pace import Pacer
 from clients.audio.speaker import Speaker
-from facodec.files import shown
+from facodec.reasons import shown
 from streaming.playout.buffer import PlayoutCounters
 
 

@@ -16,7 +16,8 @@ import soundfile
 
 from clients.errors import UsageError
 from facodec.config import SAMPLE_RATE
-from facodec.files import STANDARD, FileError, Replacement, need_writable, shown
+from facodec.files import STANDARD, Replacement, need_writable
+from facodec.reasons import FileError, shown
 from facodec.sound.reading import AudioReader, Resampler, read_audio
 
 __all__ = ["AudioReader", "AudioWriter", "Resampler", "keep_apart", "read_audio"]

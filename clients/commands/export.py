@@ -30,9 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     need("onnx")
     from facodec.families import read_model
-    from facodec.files import named_why, need_folder, shown
+    from facodec.files import need_folder
     from facodec.loading import weights_folder
     from facodec.onnx.export import export
+    from facodec.reasons import named_why, shown
     from facodec.weights.hashing import identity_of
     from facodec.weights.speakers import load_speakers, save_speakers
     from facodec.weights.timbres import load_voices, save_voices

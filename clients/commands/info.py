@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from facodec.files import shown
+    from facodec.reasons import shown
     from facodec.recording.reading import Recording
     from facodec.recording.summary import summarise
 

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from clients.errors import ClientError
     from facodec.extras import need
-    from facodec.files import named_why
+    from facodec.reasons import named_why
 
     need("train")
     try:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from clients.options import SERVER_VARIABLE, add_output, add_trust
 from facodec.extras import need
-from facodec.files import FileError, shown
 from facodec.names import ANONYMOUS
+from facodec.reasons import FileError, shown
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ from websockets.uri import WebSocketURI, parse_uri
 
 from clients.errors import ConnectError
 from clients.options import DEFAULT_URL
-from facodec.files import shown
+from facodec.reasons import shown
 
 LONGEST_ADDRESS = 2048
 NO_ADDRESS = (InvalidURI, ValueError, OverflowError)

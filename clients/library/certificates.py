@@ -6,7 +6,8 @@ import ssl
 from pathlib import Path
 
 from clients.errors import UsageError
-from facodec.files import FileError, need_plain, patiently, shown, why
+from facodec.files import need_plain, patiently
+from facodec.reasons import FileError, shown, why
 
 
 def client_context(url: str, ca: str | None) -> ssl.SSLContext | None:

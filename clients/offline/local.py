@@ -17,10 +17,10 @@ from clients.library.packets import CodesPacket, LostPacket, PausePacket, VoiceP
 from facodec.arrays import check_timbre
 from facodec.codec import Codec
 from facodec.config import MIN_LAYERS
-from facodec.files import named_why
 from facodec.identity import belonging, model_of, need_model
 from facodec.link.repair import SPOKEN_ON, spoken_on
 from facodec.names import anonymous_seed, is_anonymous
+from facodec.reasons import named_why
 from facodec.streams.batching import Work, run_alone
 from facodec.streams.conversion import raised
 from facodec.streams.converter import Conversion, Converted, ConverterLine

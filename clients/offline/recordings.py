@@ -31,9 +31,10 @@ from clients.offline.voicebook import (
 )
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE, TIMBRE_DIM
-from facodec.files import STANDARD, Replacement, need_writable, shown
+from facodec.files import STANDARD, Replacement, need_writable
 from facodec.identity import ModelIdentity, model_of, need_model
 from facodec.names import anonymous_seed, is_anonymous
+from facodec.reasons import shown
 from facodec.recording.blocks import Header, VoiceBlock, voice_block
 from facodec.recording.reading import Recording, survey
 from facodec.recording.scan import Lost, clock

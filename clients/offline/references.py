@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from clients.errors import ClientError
 from facodec.bundled.levels import levelled
 from facodec.config import SAMPLE_RATE
-from facodec.files import shown
 from facodec.profiles import SUFFIX
+from facodec.reasons import shown
 from facodec.sound.reading import AudioReader
 
 Samples = NDArray[np.float32]

@@ -16,19 +16,12 @@ from clients.errors import ClientError, UsageError
 from clients.library.connection import connect
 from clients.library.packets import VoicePacket
 from clients.offline.references import read_reference, several_people
-from facodec.files import (
-    ABSENT,
-    FileError,
-    Replacement,
-    folder_fault,
-    need_folder,
-    need_writable,
-    shown,
-)
+from facodec.files import Replacement, folder_fault, need_folder, need_writable
 from facodec.folders import personal_folder
 from facodec.identity import ModelIdentity, model_of
 from facodec.names import RULE, composed, did_you_mean, is_anonymous, is_name, with_seed
 from facodec.profiles import SUFFIX, profile_bytes, read_notes, read_profile
+from facodec.reasons import ABSENT, FileError, shown
 from facodec.weights import bundled_path
 from facodec.weights.timbres import voice_notes
 

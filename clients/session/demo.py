@@ -17,7 +17,7 @@ from clients.session.local_server import LocalServer
 from clients.session.run import LiveRun
 from clients.session.status import Reporter
 from clients.session.talk import interruptible
-from facodec.files import shown
+from facodec.reasons import shown
 
 NEXT = """\
 Listen to {output}, then try

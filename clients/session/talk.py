@@ -25,9 +25,10 @@ from clients.session.status import Progress, Reporter
 from clients.session.talkers import RememberedTalkers, SourceTalker
 from clients.session.voicing import offered
 from facodec.extras import need
-from facodec.files import need_input, need_writable, shown
+from facodec.files import need_input, need_writable
 from facodec.identity import ModelIdentity, model_of
 from facodec.names import composed, did_you_mean, is_anonymous
+from facodec.reasons import shown
 from streaming.wire.protocol import Role
 
 if TYPE_CHECKING:

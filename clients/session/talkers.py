@@ -10,10 +10,11 @@ import numpy as np
 
 from clients.audio.endpoints import Source
 from clients.errors import ServerError
-from facodec.files import FileError, shown, why, write_bytes
+from facodec.files import write_bytes
 from facodec.folders import PRIVATE, personal_folder
 from facodec.identity import ModelIdentity, ModelMismatch, model_of
 from facodec.profiles import SUFFIX, profile_bytes, read_profile
+from facodec.reasons import FileError, shown, why
 
 MOST = 3
 """Models whose talker is tried where nobody can say which one the server has."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from clients.errors import ClientError
 from clients.library.packets import CodesPacket, Packet, VoicePacket
 from facodec.config import HOP
-from facodec.files import need_writable, shown
+from facodec.files import need_writable
 from facodec.identity import ModelIdentity
+from facodec.reasons import shown
 from facodec.recording.blocks import Header
 from facodec.recording.timeline import Timeline
 from facodec.recording.writing import RecordingFile

@@ -16,9 +16,9 @@ from clients.offline.voicebook import Profiles
 from clients.session.controls import Choice, Controls
 from clients.session.live_options import LiveOptions
 from clients.session.talkers import SourceTalker
-from facodec.files import FileError, shown
 from facodec.identity import ModelMismatch
 from facodec.names import is_anonymous, with_seed
+from facodec.reasons import FileError, shown
 from streaming.wire.protocol import Role
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.files import shown
+from facodec.reasons import shown
 
 COLUMNS = (
     "id", "role", "room", "address", "age", "frames", "lag p50/p99 ms", "kbit/s in/out",

@@ -19,7 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 from facodec.bundled.model import LiveModel
 from facodec.config import LiveConfig
-from facodec.files import FileError, shown, write_bytes, write_text
+from facodec.files import write_bytes, write_text
+from facodec.reasons import FileError, shown
 from facodec.weights.reading import read_config, read_tensors
 
 WEIGHTS = "live.safetensors"

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from facodec.bitstream import Codes, check_codes, pack, packed_size, unpack
 from facodec.config import CODE_LAYERS, CODEBOOK_SIZE, MIN_LAYERS
-from facodec.files import FileError, read_bytes, shown, write_bytes
+from facodec.files import read_bytes, write_bytes
 from facodec.identity import ModelIdentity
 from facodec.link import arithmetic
 from facodec.link.native import LAGS, SHARES, NativePredictor, native_predictor
+from facodec.reasons import FileError, shown
 
 TABLES = "entropy.safetensors"
 LARGEST_FILE = 1 << 20

@@ -25,8 +25,8 @@ from functools import cache
 from pathlib import Path
 
 from facodec.config import FRAME_FORMAT
-from facodec.files import named_why
 from facodec.folders import OTHERS_WRITE, private_folder
+from facodec.reasons import named_why
 
 log = logging.getLogger(__name__)
 

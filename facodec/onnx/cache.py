@@ -11,11 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from facodec.bundled.model import LiveModel
-from facodec.files import named_why
 from facodec.folders import private_folder
 from facodec.onnx import SIDECAR
 from facodec.onnx.export import FORMAT, export
 from facodec.published.model import Ns3Model
+from facodec.reasons import named_why
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,14 @@ from facodec.bundled.model import LiveModel
 from facodec.bundled.synthesis import NOISE_FRAMES
 from facodec.bundled.talker import need_speech
 from facodec.config import CODE_LAYERS, HOP, TIMBRE_DIM, Latency
-from facodec.files import need_plain, read_json, shown
+from facodec.files import need_plain, read_json
 from facodec.identity import ModelIdentity
 from facodec.onnx import SIDECAR
 from facodec.onnx.export import FORMAT, NEXT, STATE, needed
 from facodec.onnx.fixed import ENDLESS, REACH
 from facodec.published.model import Ns3Model
 from facodec.published.timbre import RunningTimbre, TimbreEncoder, TimbreTracker
+from facodec.reasons import shown
 
 LARGEST_JSON = 1 << 20
 LARGEST_STATE = 1 << 24

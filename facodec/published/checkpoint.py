@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from facodec.config import Ns3Config
-from facodec.files import FileError, shown, write_bytes
+from facodec.files import write_bytes
 from facodec.published.model import Ns3Model
+from facodec.reasons import FileError, shown
 from facodec.weights.reading import WeightsError, read_tensors
 
 PARTS = {"encoder": "ns3_facodec_encoder", "decoder": "ns3_facodec_decoder"}

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from facodec.bitstream import Codes
 from facodec.config import HOP
-from facodec.files import STANDARD, FileError, open_stream, shown, why
+from facodec.files import STANDARD, open_stream
+from facodec.reasons import FileError, shown, why
 from facodec.recording import older
 from facodec.recording.blocks import (
     BLOCK_FRAMES,

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from facodec.config import CODE_BITS, HOP, SAMPLE_RATE
-from facodec.files import shown
+from facodec.reasons import shown
 from facodec.recording.blocks import FramesBlock, VoiceBlock
 from facodec.recording.reading import Recording
 from facodec.recording.scan import Lost, clock

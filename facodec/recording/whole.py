@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.bitstream import Codes
-from facodec.files import FileError, Replacement, shown
+from facodec.files import Replacement
 from facodec.identity import ModelIdentity, belonging
+from facodec.reasons import FileError, shown
 from facodec.recording.blocks import FramesBlock, Header, VoiceBlock
 from facodec.recording.reading import Recording
 from facodec.recording.scan import Lost

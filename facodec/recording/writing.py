@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from facodec.bitstream import check_codes
 from facodec.config import HOP
-from facodec.files import STANDARD, FileError, mode_for, need_writable, shown, why
+from facodec.files import STANDARD, mode_for, need_writable
+from facodec.reasons import FileError, shown, why
 from facodec.recording.blocks import (
     BLOCK_FRAMES,
     MOST_SAMPLES,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.extras import install
-from facodec.files import FileError, shown
+from facodec.reasons import FileError, shown
 
 HEAD = 4096
 ATOMS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}

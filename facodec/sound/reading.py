@@ -17,7 +17,8 @@ import soxr
 from numpy.typing import NDArray
 
 from facodec.config import HOP, LOUDEST, SAMPLE_RATE
-from facodec.files import FileError, open_input, shown, why
+from facodec.files import open_input
+from facodec.reasons import FileError, shown, why
 from facodec.sound import containers
 from facodec.sound.links import MOST_LINKS, Window, find_links
 

@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facodec.files import FileError, need_folder, need_speech, shown
+from facodec.files import need_folder, need_speech
+from facodec.reasons import FileError, shown
 from facodec.training.config import STAGES, TrainConfig
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from tqdm import tqdm
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.files import LARGEST_TEXT, FileError, read_json, write_text
+from facodec.files import LARGEST_TEXT, read_json, write_text
+from facodec.reasons import FileError
 from facodec.training.corpus import (
     SHORTEST,
     find_files,

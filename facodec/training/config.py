@@ -7,7 +7,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from facodec.files import FileError, read_json, shown, write_text
+from facodec.files import read_json, write_text
+from facodec.reasons import FileError, shown
 
 STAGES = ("all", "decoder", "detail")
 LARGEST_FILE = 1 << 20

@@ -23,17 +23,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.files import (
-    LARGEST_TEXT,
-    FileError,
-    Replacement,
-    need_plain,
-    need_speech,
-    read_json,
-    shown,
-    why,
-    write_text,
-)
+from facodec.files import LARGEST_TEXT, Replacement, need_plain, need_speech, read_json, write_text
+from facodec.reasons import FileError, shown, why
 from facodec.sound.reading import LONGEST, AudioReader, read_audio
 from facodec.training.phones import UNKNOWN, Phones, align, can_align, find_transcripts
 from facodec.training.pitch import track_pitch

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from facodec.bundled.model import LiveModel
 from facodec.config import LiveConfig
-from facodec.files import FileError, shown, write_bytes
+from facodec.files import write_bytes
+from facodec.reasons import FileError, shown
 from facodec.training.batches import Sampler
 from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.files import LARGEST_TEXT, FileError, read_text, shown
+from facodec.files import LARGEST_TEXT, read_text
+from facodec.reasons import FileError, shown
 
 MANIFEST = "manifest.tsv"
 LARGEST_TRANSCRIPT = 1 << 20

@@ -13,7 +13,8 @@ import numpy as np
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import HOP, LiveConfig
-from facodec.files import FileError, shown, write_text
+from facodec.files import write_text
+from facodec.reasons import FileError, shown
 from facodec.sound.writing import write_wav
 from facodec.training import pictures
 from facodec.training.corpus import find_files, read_each

@@ -19,7 +19,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from facodec.files import FileError, read_json, shown, why
+from facodec.files import read_json
+from facodec.reasons import FileError, shown, why
 
 Config = TypeVar("Config")
 

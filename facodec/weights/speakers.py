@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import TIMBRE_DIM
-from facodec.files import FileError, read_bytes, shown, write_bytes
+from facodec.files import read_bytes, write_bytes
 from facodec.identity import ModelIdentity, ModelMismatch, need_model
+from facodec.reasons import FileError, shown
 from facodec.weights.timbres import LARGEST_FILE, MAKE_ANEW, identity_told
 
 if TYPE_CHECKING:

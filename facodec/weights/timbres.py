@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import LARGEST_TIMBRE, TIMBRE_DIM
-from facodec.files import FileError, read_bytes, read_json, shown, write_bytes
+from facodec.files import read_bytes, read_json, write_bytes
 from facodec.identity import ModelIdentity, ModelMismatch, belonging, need_model
+from facodec.reasons import FileError, shown
 
 log = logging.getLogger(__name__)
 

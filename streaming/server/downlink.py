@@ -61,7 +61,7 @@ class Downlink:
         self._sent, self._outstanding = sent, outstanding
         self._leave_out, self._clock = leave_out, clock
         self._may_leave_out_detail, self._longest = may_leave_out_detail, longest
-        self._watch = LinkWatch(FIRST_BASE)
+        self._watch = LinkWatch(FIRST_BASE, LOOK_EVERY)
         self._control: LinkControl | None = None
         self._looked = float("-inf")
         self._broke_off = False

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from facodec.codec import Codec
-from facodec.files import FileError, Replacement, folder_fault, shown
+from facodec.files import Replacement, folder_fault
 from facodec.identity import AGAIN, ModelIdentity, belonging, model_of
 from facodec.names import anonymous_seed, composed, is_anonymous
 from facodec.profiles import SUFFIX, profile_bytes, read_profile
+from facodec.reasons import FileError, shown
 from facodec.weights import bundled_path
 from facodec.weights.timbres import voice_notes
 from streaming.wire.belonging import need_own

@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
-from facodec.files import named_why
+from facodec.reasons import named_why
 from streaming.server import journal, logs
 from streaming.server.connections import (
     CLOSE_TIMEOUT,

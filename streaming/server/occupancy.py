@@ -110,7 +110,7 @@ class Occupancy:
         self._listeners.discard(guest)
 
     def crowd(self, guest: Guest) -> int:
-        """Those of its kind, itself included, where nothing is computed for it; else 1."""
+        """Guests of its kind, itself included, where nothing is computed for it; else 1."""
         for kind in (self._publishers, self._listeners):
             if guest in kind:
                 return len(kind)

@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from facodec.files import shown, why
+from facodec.reasons import shown, why
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,9 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from facodec.files import FileError, need_folder, shown
+from facodec.files import need_folder
 from facodec.identity import ModelIdentity
+from facodec.reasons import FileError, shown
 from facodec.recording import SUFFIX
 from facodec.recording.blocks import BLOCK_FRAMES, Header
 from facodec.recording.timeline import Timeline

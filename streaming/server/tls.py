@@ -11,7 +11,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from facodec.files import need_plain, patiently, shown, why
+from facodec.files import need_plain, patiently
+from facodec.reasons import shown, why
 from streaming.server.settings import ServerSettings
 
 DAYS = 365

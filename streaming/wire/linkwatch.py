@@ -37,11 +37,12 @@ class LinkWatch:
     longer.
     """
 
-    def __init__(self, base: float = FIRST_BASE) -> None:
-        """``base``: s that a message may take as long as none is known to have taken less."""
+    def __init__(self, base: float = FIRST_BASE, look_every: float = 0.0) -> None:
+        """``base``: s that a message may take as long as none is known to have taken less;
+        ``look_every``: s from one look to the next, where that is long."""
         self.lag = 0.0
         self.alone = 0
-        self._base = base
+        self._base, self._look_every = base, look_every
         self._sent = 0
         self._began: float | None = None
         self._stood_still = self._restarted = float("-inf")
@@ -66,8 +67,8 @@ class LinkWatch:
         while self._waiting and self._waiting[0][1] <= taken:
             since, _, alone = self._waiting.popleft()
             if now > since:
-                self._took(since, now, alone)
-            # Parts do not count: over QUIC lost packets and headers of others do for them.
+                self._took(since, alone)
+        if self._taken and taken > self._taken[-1][1]:
             self._last_taken = now
             self._busy_since = now if self._busy_since is None else self._busy_since
         if not self._waiting:
@@ -128,13 +129,15 @@ class LinkWatch:
         """Rate that the link has taken lately, kbit/s, headers of WebSocket included."""
         return self._pace(RATE_OVER) * 8e-3
 
-    def _took(self, since: float, now: float, alone: bool) -> None:
-        seconds = now - since
+    def _took(self, since: float, alone: bool) -> None:
+        """Notes that data handed over then has been taken since the last look."""
+        seconds = self._now - since
         self._base, self._last_took = min(self._base, seconds), seconds
-        if seconds - self._base < SLOW:
+        late = seconds - self._base - self._look_every
+        if late < SLOW:
             self._behind_since = None
         else:
-            self._note_late(since, seconds - self._base)
+            self._note_late(since, late)
         if alone:
             self.alone += 1
             self._times_alone.append(seconds)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from facodec.files import read_bytes, shown
+from facodec.files import read_bytes
 from facodec.names import composed
+from facodec.reasons import shown
 
 LARGEST_FILE = 1 << 20
 """Bytes of a file of tokens."""

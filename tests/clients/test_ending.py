@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from clients import ending
-from facodec import files
+from facodec import reasons
+from facodec.files import Replacement
 from tests.conftest import ROOT
 
 
@@ -27,7 +28,7 @@ def test_a_signal_removes_the_unfinished_file_and_gives_its_status(
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
     def command() -> int:
-        with files.Replacement(tmp_path / "out.fac") as out:
+        with Replacement(tmp_path / "out.fac") as out:
             out.write(b"half")
             send(number)
         return 0
@@ -56,13 +57,13 @@ def test_an_error_that_was_made_of_a_signal_leaves_as_the_signal(
         try:
             send(number)
         except KeyboardInterrupt:
-            raise files.FileError("live.safetensors is damaged") from None
+            raise reasons.FileError("live.safetensors is damaged") from None
         return 0
 
     def command() -> int:
         try:
             return ending.unmasked(read)
-        except files.FileError:
+        except reasons.FileError:
             raise AssertionError("expected no sentence about the file") from None
 
     assert ending.run(command) == status
@@ -70,10 +71,10 @@ def test_an_error_that_was_made_of_a_signal_leaves_as_the_signal(
 
 def test_an_error_is_not_laid_to_an_earlier_command_s_signal() -> None:
     def damaged() -> int:
-        raise files.FileError("damaged")
+        raise reasons.FileError("damaged")
 
     ending.run(lambda: send(signal.SIGINT))
-    with pytest.raises(files.FileError):
+    with pytest.raises(reasons.FileError):
         ending.run(lambda: ending.unmasked(damaged))
 
 

@@ -14,11 +14,11 @@ import torch
 from facodec.bundled.model import LiveModel
 from facodec.bundled.storage import SIZES, WEIGHTS, save_live
 from facodec.codec import Codec
-from facodec.files import FileError
 from facodec.identity import ModelIdentity, ModelMismatch, belonging, model_of
 from facodec.loading import load
 from facodec.published.checkpoint import load_ns3, save_ns3
 from facodec.published.model import Ns3Model
+from facodec.reasons import FileError
 from facodec.weights import bundled_path
 from facodec.weights.hashing import identity_of
 from facodec.weights.timbres import load_voices, save_voices, voices_identity

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clients.audio.files import read_audio
-from facodec.files import FileError
+from facodec.reasons import FileError
 
 HELLO = Path(__file__).parents[2] / "data" / "hello.flac"
 HEADS = {

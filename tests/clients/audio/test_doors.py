@@ -22,15 +22,14 @@ from clients.errors import UsageError
 from clients.offline.recordings import encode_file
 from facodec import files
 from facodec.files import (
-    FileError,
     Replacement,
     need_folder,
     need_writable,
     open_input,
     read_bytes,
-    shown,
     write_bytes,
 )
+from facodec.reasons import FileError, shown
 from facodec.sound import links, reading
 from facodec.sound.reading import AudioReader
 

@@ -11,7 +11,7 @@ import pytest
 from clients.audio.feed import TOO_LATE, Feed
 from clients.audio.microphone import Block
 from clients.errors import DeviceError
-from facodec.files import FileError
+from facodec.reasons import FileError
 
 
 class Blocks:

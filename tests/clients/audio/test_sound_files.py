@@ -10,7 +10,7 @@ import soundfile
 import soxr
 
 from clients.audio.files import AudioReader, AudioWriter, Resampler, read_audio
-from facodec.files import FileError
+from facodec.reasons import FileError
 from tests.exactness import assert_equal_audio
 
 

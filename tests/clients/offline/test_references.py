@@ -14,7 +14,7 @@ from clients.errors import ClientError
 from clients.offline.references import MostSpeech, measure, read_reference
 from clients.offline.voicebook import BUNDLED, Profiles
 from facodec.bundled.levels import NORMAL
-from facodec.files import FileError
+from facodec.reasons import FileError
 
 RATE = 16000
 TIME = np.arange(6 * RATE) / RATE

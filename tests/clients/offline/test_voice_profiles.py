@@ -15,8 +15,8 @@ import pytest
 from clients.errors import ClientError, UsageError
 from clients.offline import voicebook as voices
 from clients.offline.voicebook import Profiles
-from facodec.files import FileError
 from facodec.identity import ModelIdentity, belonging, model_of
+from facodec.reasons import FileError
 from streaming.server.known_voices import Voices
 
 LIVE = ModelIdentity("live", "0123456789ab")

@@ -282,7 +282,7 @@ def test_a_long_message_before_codes_is_no_slow_link() -> None:
             link.now = (index + 1) * PERIOD
             uplink.look()
             if index % 200 == 0:
-                link._send(260, None)
+                link._send(230, None)
             if index % 4 == 3:
                 await uplink.send_codes(np.zeros((6, 4), np.int64), link.now)
 

@@ -15,10 +15,10 @@ from facodec.bundled.steps import FastLive
 from facodec.bundled.storage import SIZES, load_live, save_live
 from facodec.codec import Codec
 from facodec.config import ABSENT, DETAIL_LAYERS, HOP, MIN_LAYERS, LiveConfig
-from facodec.files import FileError
 from facodec.native import compiled
 from facodec.native.compiled import SOURCES
 from facodec.quantizer import SharedQuantizer
+from facodec.reasons import FileError
 from facodec.training.words import place_words, principal_components
 from tests.conftest import missing
 from tests.exactness import assert_equal_audio, assert_equal_codes

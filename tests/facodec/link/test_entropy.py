@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 import facodec
 from facodec.bitstream import pack, packed_size
 from facodec.codec import Codec
-from facodec.files import FileError
 from facodec.identity import ModelIdentity
 from facodec.link import arithmetic, native
 from facodec.link.entropy import (
@@ -27,6 +26,7 @@ from facodec.link.entropy import (
     load_tables,
 )
 from facodec.link.native import SHARES
+from facodec.reasons import FileError
 from facodec.sound.reading import read_audio
 from facodec.training import entropy as learning
 from facodec.weights import bundled_path

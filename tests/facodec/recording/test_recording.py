@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facodec.bitstream import pack
-from facodec.files import FileError
 from facodec.identity import ModelIdentity, model_of
+from facodec.reasons import FileError
 from facodec.recording import blocks
 from facodec.recording.blocks import FramesBlock, Header, VoiceBlock
 from facodec.recording.reading import Recording, survey

@@ -19,7 +19,7 @@ import torch
 import facodec
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
-from facodec.files import FileError
+from facodec.reasons import FileError
 from facodec.sound.writing import write_wav
 from facodec.training.cli import add_arguments, run
 from facodec.training.config import TrainConfig

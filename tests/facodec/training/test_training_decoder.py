@@ -17,7 +17,7 @@ import facodec
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import ABSENT
-from facodec.files import FileError
+from facodec.reasons import FileError
 from facodec.sound.writing import write_wav
 from facodec.training.cli import add_arguments, run
 from facodec.training.coded import CodedCorpus, pack_coded

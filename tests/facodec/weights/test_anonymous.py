@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from facodec.codec import Codec
-from facodec.files import FileError
 from facodec.identity import ModelIdentity, model_of
 from facodec.names import anonymous_seed, is_anonymous, is_name, with_seed
+from facodec.reasons import FileError
 from facodec.weights.speakers import (
     FAR,
     FEWEST,

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from facodec.config import Latency
-from facodec.files import FileError
 from facodec.identity import ModelIdentity
 from facodec.link.entropy import FrameCoder
+from facodec.reasons import FileError
 from facodec.recording import timeline
 from facodec.recording.blocks import FramesBlock, VoiceBlock
 from facodec.recording.reading import Recording
