@@ -408,7 +408,14 @@ def test_rooms_have_names_of_any_script(server: str, tmp_path: Path) -> None:
     assert soundfile.info(out).frames > 0
 
 
-@pytest.mark.parametrize("room", ["a/b", "a b", "", "a\u202eb", "\udcff", "x" * 65])
+@pytest.mark.parametrize("room", ["a/b", "a b", "a\u202eb", "\udcff", "x" * 65])
 def test_what_cannot_name_a_room(room: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["listen", room, "--output", "out.wav"]) == 2
     assert "cannot name a room" in capsys.readouterr().err
+
+
+def test_no_word_is_no_name_of_a_room(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["listen", "", "--output", "out.wav"])
+    assert end.value.code == 2
+    assert "argument ROOM: expected a value, got ''" in capsys.readouterr().err
