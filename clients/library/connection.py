@@ -28,6 +28,7 @@ from clients.options import DEFAULT_URL
 from facodec import renamed
 from facodec.identity import ModelIdentity, model_of, need_model
 from facodec.link.entropy import FrameCoder
+from facodec.reasons import shown
 from streaming.wire.protocol import (
     Format,
     Hello,
@@ -141,9 +142,9 @@ class connect:
             input=input,
             output=output,
             pcm=pcm,
-            model=model,
+            model=None if model is None else _text(model, "model"),
             voice=_exact(voice),
-            room=room,
+            room=None if room is None else _text(room, "room"),
             layers=layers,
             frames_per_packet=frames_per_packet,
             token=None if token is None else _sendable(token),
@@ -211,7 +212,14 @@ def _sendable(token: str) -> str:
         raise UsageError(str(error)) from None
 
 
+def _text(name: str, what: str) -> str:
+    """A name that can be sent, which one of bytes that are no UTF-8 cannot."""
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise UsageError(f"expected a {what}'s name in UTF-8, got '{shown(name)}'")
+    return name
+
+
 def _exact(timbre: np.ndarray | str | None) -> bytes | str | None:
     if timbre is None or isinstance(timbre, str):
-        return timbre
+        return None if timbre is None else _text(timbre, "voice")
     return Voice.exact(np.asarray(timbre)).data

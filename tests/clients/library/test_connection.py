@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -25,6 +26,7 @@ from clients.errors import (
     ServerError,
     ServerFull,
     ServerUnreachable,
+    UsageError,
     WrongProtocol,
 )
 from clients.library.addresses import check_address
@@ -637,3 +639,10 @@ def test_a_session_knows_what_the_other_end_has_not_acknowledged() -> None:
 
     seen = asyncio.Event()
     with_fake(talk, use)
+
+
+@pytest.mark.parametrize("what", ["model", "voice", "room"])
+def test_a_name_that_cannot_be_sent_is_told(what: str) -> None:
+    named: dict[str, Any] = {what: os.fsdecode(b"\xff")}
+    with pytest.raises(UsageError, match=rf"a {what}'s name in UTF-8, got '\\xff'$"):
+        connect("ws://127.0.0.1:1", **named)
