@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 EXAMPLES = """\
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         weights = weights_folder(arguments.model)
-        if arguments.out.resolve() == weights.resolve():
+        if os.path.realpath(arguments.out) == os.path.realpath(weights):
             raise UsageError(
                 f"{shown(arguments.out)} holds the weights that are read: graphs go into a folder "
                 "of their own"

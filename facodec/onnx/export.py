@@ -34,6 +34,8 @@ from facodec.weights.hashing import identity_of
 FORMAT = "facodec.onnx/1"
 OPSET = 18
 PRECISIONS = ("float32", "int8")
+MOST_HOPS = 80
+"""Frames a call, one second; each is a part of the graphs."""
 STATE, NEXT = "state.", "next."
 KEPT_FLOAT = ("features", "synthesizer", "quantizer")
 """Parts of a model whose products stay float32: they are small, and what they do is not learned
@@ -47,11 +49,11 @@ def export(
 
     ``int8``: weights of matrix products as int8, a scale a column; what they are multiplied with
     is rounded to 8 bits at run time. Raises ValueError for another precision, fewer hops than
-    one, or where the packages for it are missing.
+    one or more than 80, or where the packages for it are missing.
     """
-    if precision not in PRECISIONS or hops < 1:
+    if precision not in PRECISIONS or not 1 <= hops <= MOST_HOPS:
         raise ValueError(
-            f"expected a precision of {', '.join(PRECISIONS)} and at least 1 hop a call, "
+            f"expected a precision of {', '.join(PRECISIONS)} and 1 to {MOST_HOPS} hops a call, "
             f"got {precision!r} and {hops}"
         )
     for package in ("onnx", "onnxscript"):

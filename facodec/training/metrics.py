@@ -34,13 +34,18 @@ def log_mel_distance(reference: Audio, degraded: Audio) -> float:
 
 
 def quality(reference: Audio, degraded: Audio) -> dict[str, float]:
-    """PESQ-wb, STOI, ESTOI and log-mel L1 of ``degraded`` (N,) against ``reference`` (N,)."""
+    """PESQ-wb, STOI, ESTOI and log-mel L1 of ``degraded`` (N,) against ``reference`` (N,).
+    Raises ValueError where PESQ hears no speech."""
     need("bench", "pesq", "pystoi")
-    from pesq import pesq
+    from pesq import NoUtterancesError, pesq
     from pystoi import stoi
 
+    try:
+        opinion = float(pesq(SAMPLE_RATE, reference, degraded, "wb"))
+    except NoUtterancesError:
+        raise ValueError("expected speech that PESQ hears, got none") from None
     return {
-        "pesq": float(pesq(SAMPLE_RATE, reference, degraded, "wb")),
+        "pesq": opinion,
         "stoi": float(stoi(reference, degraded, SAMPLE_RATE)),
         "estoi": float(stoi(reference, degraded, SAMPLE_RATE, extended=True)),
         "log_mel": log_mel_distance(reference, degraded),

@@ -85,3 +85,10 @@ def test_the_table_has_a_line_per_codec() -> None:
 def test_opinion_is_lower_of_noisy_speech(hello: np.ndarray) -> None:
     noise = np.random.default_rng(0).standard_normal(len(hello)).astype(np.float32)
     assert 1.0 < opinion(hello + 0.05 * noise) < opinion(hello) - 0.3 < 5.0
+
+
+def test_silence_is_no_speech_to_judge() -> None:
+    pytest.importorskip("pesq")
+    silence = np.zeros(16_000, np.float32)
+    with pytest.raises(ValueError, match="expected speech that PESQ hears"):
+        quality(silence, silence)

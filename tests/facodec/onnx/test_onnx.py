@@ -252,6 +252,7 @@ def test_what_cannot_be_done_is_said(live_graphs: Path, live: Codec, tmp_path: P
     refused: list[tuple[Callable[[], object], str]] = [
         (lambda: facodec.load(live_graphs, backend="int8"), "graphs run in ONNX Runtime alone"),
         (lambda: export(live.model, tmp_path, "int4"), "expected a precision of float32, int8"),  # type: ignore[arg-type]
+        (lambda: export(live.model, tmp_path, hops=10**30), "1 to 80 hops a call"),  # type: ignore[arg-type]
         (lambda: load_exported(tmp_path), "cannot read an exported model"),
     ]
     for call, words in refused:
