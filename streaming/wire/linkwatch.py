@@ -10,7 +10,7 @@ SLOW, STANDING = 0.1, 0.3
 """A link is slow where every message has been late by so many s, for so many s: a long one that
 went before, or an acknowledgement that comes late, passes."""
 DRAINED = 0.02
-"""Seconds by which it is less late after that time where the link takes more than it gets."""
+"""Seconds by which a link that takes more than it gets is less late after that time."""
 GRACE = 0.5
 """Seconds after a link stood still for which it says nothing that what it got before is late."""
 GOOD = 0.06
@@ -57,7 +57,8 @@ class LinkWatch:
         self._taken: deque[tuple[float, int]] = deque()
 
     def look(self, now: float, sent: int, unacknowledged: int) -> None:
-        """``sent``: bytes ever handed over, those that ``unacknowledged`` counts included."""
+        """Looks at the link. ``now``: monotonic s; ``sent``: bytes ever handed over, those that
+        ``unacknowledged`` counts included."""
         self._began = now if self._began is None else self._began
         self._now = now
         if sent > self._sent:
@@ -78,10 +79,11 @@ class LinkWatch:
             self._taken.popleft()
         oldest = self._waiting[0][0] if self._waiting else now
         late = now - oldest - self._base
-        # Where the last was late too, the link is slow, and no more than one goes at a time.
+        # Nothing was taken for as long as it is behind: it stands still, as in an outage or while
+        # TCP repeats what was lost. Where the last was late too, it is slow.
         still = 0 < late <= now - self._last_taken + LOOK
         self._stands_still = still and self._last_took - self._base < GOOD
-        self.lag = max(0.0, late, self._expected(now, unacknowledged) if late > GOOD else 0.0)
+        self.lag = max(0.0, late, self._expected(unacknowledged) if late > GOOD else 0.0)
         if self._stands_still and late > GOOD:
             self._stood_still, self._behind_since = now, None
         elif not self._waiting:
@@ -105,12 +107,6 @@ class LinkWatch:
         """Whether what is on the way, or was taken last while more came, is late."""
         late = max(self.lag, self._last_took - self._base)
         return not self.is_idle and late >= GOOD
-
-    @property
-    def is_stalled(self) -> bool:
-        """Whether nothing has been taken for as long as the connection is behind: it is not slow,
-        it stands still, as in an outage or while TCP repeats what was lost."""
-        return self._stands_still
 
     @property
     def is_idle(self) -> bool:
@@ -148,7 +144,7 @@ class LinkWatch:
         """Notes that data handed over then is late."""
         if since <= self._stood_still and self._now - self._stood_still < GRACE:
             return
-        if late >= FULL and self._now - self._restarted >= STANDING:
+        if late >= FULL and self._now - self._restarted >= STANDING:  # at once
             self._behind_since = float("-inf")
         elif self._behind_since is None:
             if since > self._restarted:
@@ -156,12 +152,12 @@ class LinkWatch:
         elif self.is_slow and late <= self._behind_by - DRAINED:
             self._behind_since, self._behind_by = self._now, late
 
-    def _expected(self, now: float, unacknowledged: int) -> float:
+    def _expected(self, unacknowledged: int) -> float:
         """Seconds that the newest will be late at the pace of the link; 0 where that is unknown, as
         what was taken before it was busy tells what was sent."""
         if self._busy_since is None or self._stands_still:
             return 0.0
-        pace = self._pace(min(PACE_OVER, now - self._busy_since))
+        pace = self._pace(min(PACE_OVER, self._now - self._busy_since))
         return unacknowledged / pace - self._base if pace else 0.0
 
     def _pace(self, seconds: float) -> float:
