@@ -10,7 +10,7 @@ from pathlib import Path
 from facodec.files import read_json, write_text
 from facodec.reasons import FileError, shown
 
-STAGES = ("all", "decoder", "detail")
+STAGES = ("all", "decoder", "detail", "content")
 LARGEST_FILE = 1 << 20
 AT_LEAST = {"unquantized": -1} | dict.fromkeys(
     ("batch", "frames", "reference_frames", "restart_every", "detail_space", "placing"), 1
@@ -115,6 +115,12 @@ class TrainConfig:
     """In stages ``decoder`` and ``detail``: weight of what a mean of STOI and ESTOI lacks to 1."""
     periodicity_weight: float = 0.0
     """In stages ``decoder`` and ``detail``: weight of frames being as periodic as recorded."""
+    words_weight: float = 0.0
+    """In stage ``content``: of conversions' words being heard as the source's."""
+    likeness_weight: float = 0.0
+    """In stage ``content``: of conversions' voices being heard as their targets'."""
+    likeness_margin: float = 0.3
+    """In stage ``content``: by how much, as cosines, that voice is to be nearer to the target."""
     noisy: float = 0.0
     """In stages ``decoder`` and ``detail``: share of what is drawn that the encoder hears in noise
     and reverberation; the decoder is to say it without."""

@@ -73,7 +73,7 @@ class DetailObjective(DecoderObjective):
         with torch.no_grad():
             mels, _, _ = self.model.features(F.pad(batch.heard, (HISTORY, 0)))
         with self._cast(batch):
-            return self._latent(self.model, mels, self._content(batch.codes))
+            return self._latent(self.model, mels, self._content(self.model, batch.codes))
 
     def _detail_losses(self, batch: CodedBatch, quantized: bool, step: int) -> DecoderLosses:
         c, rows = self.config, max(1, int(len(batch.codes) * self.config.convert))
@@ -103,7 +103,7 @@ class DetailObjective(DecoderObjective):
             (F.l1_loss(a, b) for a, b in zip(converted[:2], wanted[:2], strict=True)),
             latent.new_zeros(()),
         )
-        said, meant = self._audio(batch, ours), batch.audio[:, WARM_UP * HOP : -HOP]
+        said, meant = self._audio(batch.codes, ours), batch.audio[:, WARM_UP * HOP : -HOP]
         with self._cast(batch):
             mel = self._distance(said, meant)
         level = level_difference(said, meant)
@@ -132,12 +132,12 @@ class DetailObjective(DecoderObjective):
     ) -> tuple[Tensor, ...]:
         with torch.autocast(detail.device.type, torch.bfloat16, enabled=self.config.bf16):
             return self._spoken(
-                model, codes[:, 0], self._content(codes), detail, timbre.unsqueeze(1)
+                model, codes[:, 0], self._content(model, codes), detail, timbre.unsqueeze(1)
             )
 
-    def _audio(self, batch: CodedBatch, envelopes: tuple[Tensor, ...]) -> Tensor:
-        """The sound of the frames that are compared."""
-        pitch = prosody.pitch_hertz(prosody.split(batch.codes[:, 0])[0]).float()
+    def _audio(self, codes: Tensor, envelopes: tuple[Tensor, ...]) -> Tensor:
+        """The sound of the frames of codes (B, 6, T) that are compared."""
+        pitch = prosody.pitch_hertz(prosody.split(codes[:, 0])[0]).float()
         jitter = torch.randn(pitch.shape, generator=self.random).to(pitch)
         seed = int(torch.randint(1 << 30, (), generator=self.random))
         first = WARM_UP - FILLING
@@ -148,10 +148,11 @@ class DetailObjective(DecoderObjective):
         audio = self._sound(self.model.synthesizer, harmonic, hiss, correction, pulses, noise)
         return audio[:, (FILLING + 1) * HOP :]  # the decoder speaks a hop late
 
-    def _content(self, codes: Tensor) -> Tensor:
+    @staticmethod
+    def _content(model: LiveModel, codes: Tensor) -> Tensor:
         with torch.no_grad():
             content = codes[:, PROSODY_LAYERS:MIN_LAYERS].transpose(1, 2)
-            return self.model.content_quantizer.decode(content)
+            return model.content_quantizer.decode(content)
 
     def _layers_kept(self, size: int) -> Tensor:
         """Number of detail codes that each row hears (B,)."""

@@ -59,6 +59,11 @@ def stack(layers: CausalStack, x: Tensor) -> Tensor:
     return x
 
 
+def content_latent(model: LiveModel, mels: Tensor) -> Tensor:
+    """log-mels (B, T, 80) -> what is said (B, T, width)."""
+    return stack(model.content, scale_mels(mels) @ model.lifter).float()
+
+
 def detail_latent(model: LiveModel, mels: Tensor, content: Tensor) -> Tensor:
     """log-mels (B, T, 80) and content words (B, T, width) -> what is left to say (B, T, width)."""
     return stack(model.detail, torch.cat((scale_mels(mels), content), dim=-1)).float()

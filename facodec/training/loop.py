@@ -25,6 +25,7 @@ from facodec.reasons import FileError, shown
 from facodec.training.batches import Sampler
 from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig
+from facodec.training.content import ContentObjective
 from facodec.training.corpus import Corpus
 from facodec.training.decoding import CodedSampler, DecoderObjective
 from facodec.training.detail import DetailObjective
@@ -195,7 +196,7 @@ def _model(config: TrainConfig, initial: dict[str, torch.Tensor] | None) -> Live
     """One with the initial weights and in their form; detail's words are of the stage's own."""
     kept = "detail_quantizer.in_proj.weight"
     space = len(initial[kept]) if initial is not None and kept in initial else 0
-    if config.stage == "detail":
+    if config.stage in ("detail", "content"):
         space = config.detail_space
     model = LiveModel(LiveConfig(detail_space=space))
     if initial is not None:
@@ -212,6 +213,8 @@ def _stage(corpus: Corpus | CodedCorpus, model: LiveModel, config: TrainConfig) 
         sampler = CodedSampler(corpus, config)
         if config.stage == "detail":
             return sampler, DetailObjective(model, config, sampler)
+        if config.stage == "content":
+            return sampler, ContentObjective(model, config, sampler)
         return sampler, DecoderObjective(model, config)
     return Sampler(corpus, config), Objective(model, config, int(corpus.speakers.max()) + 1)
 

@@ -1,0 +1,163 @@
+"""Training of what content says too: its branch and words, detail's, and the decoder together.
+
+Pitch and timbre stay as they were. What content says has to serve two ends: with detail, or without
+some of it, the recording; without any, in another's voice, the words of the source and the voice of
+the target, as two frozen teachers hear them who know nothing of the codec
+(:mod:`facodec.training.words_heard`, :mod:`facodec.training.voice_heard`). The gradient of both
+reaches the branch through its words (straight-through), so that a speaker it gives away costs there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facodec.bundled.features import HISTORY
+from facodec.bundled.model import LiveModel
+from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
+from facodec.training import fused
+from facodec.training.config import TrainConfig
+from facodec.training.decoding import WARM_UP, CodedBatch, CodedSampler, DecoderLosses
+from facodec.training.detail import DETAIL, DetailObjective
+from facodec.training.losses import level_difference
+from facodec.training.perturb import perturb
+from facodec.training.quantize import CodebookKeeper, Quantized, quantize
+from facodec.training.voice_heard import load_speaker_encoder
+from facodec.training.words_heard import load_whisper_encoder
+
+CONTENT = ("content", "content_quantizer")
+"""Parts that are trained besides those of stage ``detail``."""
+SPANS = 2
+"""Parts of 0.8 s of each row that the teacher of voices hears."""
+
+
+@dataclass(frozen=True)
+class ContentLosses(DecoderLosses):
+    """With what conversions are asked for: words as in the source, the target's voice; and the
+    cosines of that voice to the target's and to the source's."""
+
+    words: Tensor | float = 0.0
+    likeness: Tensor | float = 0.0
+    to_target: Tensor | float = 0.0
+    to_source: Tensor | float = 0.0
+    content_commit: Tensor | float = 0.0
+
+
+class ContentObjective(DetailObjective):
+    """Hears and speaks as in use, but all frames at once."""
+
+    trained = (*LiveModel.decoding_parts, *DETAIL, *CONTENT)
+
+    def __init__(self, model: LiveModel, config: TrainConfig, sampler: CodedSampler) -> None:
+        super().__init__(model, config, sampler)
+        device = model.average_first.device
+        self.keepers = {"content": CodebookKeeper(CONTENT_LAYERS, CODEBOOK_SIZE)}
+        self.listener = load_whisper_encoder().to(device)
+        self.speaker = load_speaker_encoder().to(device)
+        self._content_latent = fused.fused(fused.content_latent, config.fuse)
+
+    def __call__(self, batch: CodedBatch, step: int) -> ContentLosses:
+        if not self.words.placed:
+            self.words.start(self.chain)
+        rows = max(1, int(len(batch.codes) * self.config.convert))
+        with torch.no_grad():
+            mels, _, _ = self.model.features(F.pad(batch.heard, (HISTORY, 0)))
+        restart = step % self.config.restart_every == 0
+        content, own = self._said(mels, rows, restart)
+        latent = self._detail_of(batch, mels, content.words)
+        kept = self._layers_kept(len(latent))
+        detail, commit = self.words.quantize(self.chain, latent, kept, restart)
+        return self._losses_of(batch, content, own, detail, commit)
+
+    def _said(self, mels: Tensor, rows: int, restart: bool) -> tuple[Quantized, Tensor]:
+        """Content as heard from ``mels``, some of them perturbed; and for conversions the words of
+        the first ``rows`` as they are in use."""
+        perturbed = perturb(mels, self.config.perturb, self.random)
+        with self._bf16(mels):
+            latent = self._content_latent(self.model, torch.cat((perturbed, mels[:rows])))
+        everything = torch.full((len(latent),), CONTENT_LAYERS, device=mels.device)
+        chain = self.model.content_quantizer
+        said, vectors = quantize(chain, latent, everything, True)
+        keeper = self.keepers["content"]
+        keeper.count(said.codes)
+        if restart:
+            keeper.restart(chain, vectors)
+        size = len(mels)
+        return Quantized(said.words[:size], said.loss, said.codes), said.words[size:]
+
+    def _detail_of(self, batch: CodedBatch, mels: Tensor, content: Tensor) -> Tensor:
+        with self._cast(batch):
+            return self._latent(self.model, mels, content)
+
+    def _losses_of(
+        self, batch: CodedBatch, content: Quantized, own: Tensor, detail: Tensor, commit: Tensor
+    ) -> ContentLosses:
+        c, size, rows = self.config, len(detail), len(own)
+        source, target = batch.timbre[:rows], batch.other[:rows]
+        changed = self.before.convert_codes(batch.codes[:rows], source, target)
+        timbre = self.before.convert_timbre(source, target)
+        silent = torch.zeros_like(detail[:rows])
+        with self._cast(batch):
+            # Conversions, which hear no detail, go through the decoder beside the rest.
+            envelopes = self._spoken(
+                self.model,
+                torch.cat((batch.codes[:, 0], changed[:, 0])),
+                torch.cat((content.words, own)),
+                torch.cat((detail, silent)),
+                torch.cat((batch.timbre, timbre)).unsqueeze(1),
+            )
+        with torch.no_grad():
+            wanted = self._speak_of(self.before, changed, silent, timbre)
+        converted = tuple(e[size:] for e in envelopes)
+        colour = sum(
+            (F.l1_loss(a, b) for a, b in zip(converted[:2], wanted[:2], strict=True)),
+            detail.new_zeros(()),
+        )
+        codes = torch.cat((batch.codes, changed))
+        spoken = self._audio(codes, envelopes)
+        said, meant = spoken[:size], batch.audio[:, WARM_UP * HOP : -HOP]
+        with self._cast(batch):
+            mel = self._distance(said, meant)
+        verdict = self.judges(said, meant)
+        level = level_difference(said, meant) + level_difference(spoken[size:], meant[:rows])
+        words, likeness, to_target, to_source = self._heard(spoken[size:], batch)
+        total = (
+            c.mel_weight * mel
+            + c.level_weight * level
+            + c.decoder_kept_weight * colour
+            + c.commit_weight * (commit + content.loss)
+            + c.words_weight * words
+            + c.likeness_weight * likeness
+            + verdict.total
+        )
+        return ContentLosses(
+            total, mel, level, colour, *verdict[1:], commit, self.words.in_use(),
+            words, likeness, to_target, to_source, content.loss,
+        )  # fmt: skip
+
+    def _heard(self, converted: Tensor, batch: CodedBatch) -> tuple[Tensor, ...]:
+        """Conversions (R, N) as the teachers hear them: the distance of words from the source's,
+        that of the voice from the target's, which is to be nearer than the source by a margin, and
+        the cosines to both."""
+        rows = len(converted)
+        with torch.no_grad():
+            recorded = batch.audio[:, WARM_UP * HOP : -HOP]
+            voices = self.speaker(torch.cat((recorded[:rows], recorded.roll(1, 0)[:rows])), SPANS)
+            source, target = voices[:rows], voices[rows:]
+        voice = self.speaker(converted, SPANS)
+        with self._cast(batch):
+            said = self.listener(converted)
+            with torch.no_grad():
+                meant = self.listener(recorded[:rows])
+        words = 1.0 - F.cosine_similarity(said.float(), meant.float(), dim=-1).mean()
+        to_target = F.cosine_similarity(voice, target, dim=-1)
+        to_source = F.cosine_similarity(voice, source, dim=-1)
+        nearer = F.relu(to_source - to_target + self.config.likeness_margin)
+        likeness = (1.0 - to_target + nearer).mean()
+        return words, likeness, to_target.mean().detach(), to_source.mean().detach()
+
+    def _bf16(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.bf16)
