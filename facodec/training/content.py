@@ -4,7 +4,7 @@ Pitch and timbre stay as they were. What content says has to serve two ends: wit
 some of it, the recording; without any, in another's voice, the words of the source and the voice of
 the target, as two frozen teachers hear them who know nothing of the codec
 (:mod:`facodec.training.words_heard`, :mod:`facodec.training.voice_heard`). The gradient of both
-reaches the branch through its words (straight-through), so that a speaker it gives away costs there.
+reaches the branch through its words (straight-through): a speaker it gives away costs there.
 """
 
 from __future__ import annotations

