@@ -58,7 +58,7 @@ class Image:
 
 def image_of(model: LiveNetwork) -> Image | None:
     """The image of a model on a CPU; None where its widths do not fit, which a warning says."""
-    packer = Packer(PANEL, halves=False)
+    packer = Packer(PANEL, halves=False, bytes_=True)
     fast_encoder, fast_decoder = FastEncoder(model), FastDecoder(model)
     encoder = encoder_constants(fast_encoder, packer)
     decoder = decoder_constants(fast_decoder, packer)
@@ -74,7 +74,7 @@ def image_of(model: LiveNetwork) -> Image | None:
             "decoder": writer.state(tensors_of(fast_decoder.initial_state(1, seed=0))),
         },
         "sizes": {name: ctypes.sizeof(narrow(kind)) for name, kind in kinds.items()},
-        "constants": {**CONSTANTS, "PANEL": PANEL, "HALVES": 0},
+        "constants": {**CONSTANTS, "PANEL": PANEL, "HALVES": 0, "BYTES": 1},
         "addresses": writer.addresses,
         "runs": writer.runs,
         "bytes": writer.size,
