@@ -1,7 +1,7 @@
 """Weights in 8 bits: whole numbers from -127 to 127, and for each row what 1 means.
 
-Everything still computes in float32, on every CPU alike: what is saved is reading the weights, which
-is what a step of one stream waits for. The scale of a row is told by its largest weight, so that a
+Everything still computes in float32, on every CPU alike: what is saved is reading the weights,
+which a step of one stream waits for. The scale of a row is told by its largest weight, so that a
 matrix that was rounded is known by its numbers alone.
 """
 

@@ -18,7 +18,7 @@ enum { WIDE = 4, TALL = 6 };
 enum { PANEL = WIDE * LANES };
 
 /* Weights that are exact in 8 or 16 bits are kept so where the CPU widens them at once: a quarter or
- * half of the bytes. GCC's own conversion of bytes takes one number after the other. */
+ * half of the bytes. What compilers make of other conversions takes one number after the other. */
 #if defined(__AVX__)
 #include <immintrin.h>
 #endif
@@ -27,7 +27,7 @@ enum { HALVES = 1 };
 #else
 enum { HALVES = 0 };
 #endif
-#if defined(__AVX2__) || defined(__AVX512F__) || defined(__clang__)
+#if defined(__AVX2__)
 enum { BYTES = 1 };
 #else
 enum { BYTES = 0 };
@@ -42,9 +42,7 @@ INLINE vec load_weights(const void *from, int64_t at, int bits) {
 #elif defined(__AVX2__)
         return (vec)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)whole)));
 #else
-        bytes some;
-        memcpy(&some, whole, sizeof some);
-        return __builtin_convertvector(__builtin_convertvector(some, ivec), vec);
+        return all(0.0f * whole[0]); /* never: BYTES is 0 */
 #endif
     }
 #if defined(__AVX512F__)
