@@ -45,7 +45,7 @@ def in_bytes(matrix: Tensor) -> Bytes | None:
     return found if torch.equal(found.values, matrix.detach().float()) else None
 
 
-def linear_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+def linear_weights(model: nn.Module) -> dict[str, Tensor]:
     """The weights of a model that 8 bits are meant for, by their names."""
     return {
         f"{name}.weight": part.weight

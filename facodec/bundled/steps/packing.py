@@ -171,7 +171,9 @@ class Packer:
     @classmethod
     def of(cls, library: ctypes.CDLL) -> Packer:
         """A packer for what a library was compiled for."""
-        return cls(*(constant(library, name) for name in ("PANEL", "HALVES", "BYTES")))
+        return cls(
+            constant(library, "PANEL"), *(bool(constant(library, k)) for k in ("HALVES", "BYTES"))
+        )
 
     def fits(self, width: int) -> bool:
         """Whether rows of this width follow each other without padding."""
