@@ -76,7 +76,7 @@ def in_page(url: str, hops: int) -> dict[str, Any]:
 
     from benchmarks.kit.browser import chromium
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Chromium ends late
         try:
             with chromium(Path(folder)) as browser:
                 tab = browser.tab()

@@ -109,6 +109,14 @@ export class Codec {
         const halves = take(Uint16Array, count);
         const out = new Float32Array(buffer, there, count);
         for (let i = 0; i < count; i++) out[i] = wide[halves[i]];
+      } else if (kind === "scaled") {
+        const scales = take(Float32Array, count * columns);
+        const whole = take(Int8Array, count * rank * columns);
+        const out = new Float32Array(buffer, there, whole.length);
+        for (let panel = 0, i = 0; panel < count; panel++) {
+          const scale = scales.subarray(panel * columns, (panel + 1) * columns);
+          for (let k = 0; k < rank; k++) for (let c = 0; c < columns; c++, i++) out[i] = whole[i] * scale[c];
+        }
       } else if (kind === "product") {
         const left = take(Float32Array, count * rank);
         const right = take(Float32Array, rank * columns);

@@ -1,6 +1,7 @@
 """Reading and writing weights of the live model.
 
-float16 on disk, float32 in memory. Beside them ``model.json`` holds the sizes of the model and
+float16 on disk, or 8 bits and a scale for each row where that says them exactly; float32 in memory.
+Beside them ``model.json`` holds the sizes of the model and
 ``train.json`` the settings it was trained with.
 """
 
@@ -17,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from facodec.bundled.eight_bits import Bytes, in_bytes, linear_weights
 from facodec.bundled.model import LiveModel
 from facodec.config import LiveConfig
 from facodec.files import write_bytes, write_text
@@ -25,15 +27,20 @@ from facodec.weights.reading import read_config, read_tensors
 
 WEIGHTS = "live.safetensors"
 SIZES = "model.json"
+SCALE = ".scale"
+"""Added to the name of a matrix in 8 bits, names its scales."""
 FILLS = re.compile(r"[a-z][a-z_]*_")
 """Names of functions that change a tensor in place."""
 
 
 def save_live(model: LiveModel, folder: Path) -> None:
-    """Write the weights as float16 safetensors, and the sizes beside them."""
+    """Write the weights as safetensors, and the sizes beside them."""
     folder.mkdir(parents=True, exist_ok=True)
-    half = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
-    write_bytes(folder / WEIGHTS, save(half))
+    stored = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
+    for name, weight in linear_weights(model).items():
+        if (found := in_bytes(weight.detach().cpu())) is not None:
+            stored[name], stored[name + SCALE] = found.whole.contiguous(), found.scale
+    write_bytes(folder / WEIGHTS, save(stored))
     write_text(folder / SIZES, json.dumps(asdict(model.config), indent=2) + "\n")
 
 
@@ -41,14 +48,28 @@ def load_live(folder: Path) -> LiveModel:
     """Read what :func:`save_live` wrote; missing, unexpected, mis-shaped or invalid weights are a
     FileError naming them."""
     config = read_config(folder / SIZES, LiveConfig)
-    weights = read_tensors(folder / WEIGHTS)
+    weights = _widened(read_tensors(folder / WEIGHTS), folder / WEIGHTS)
     _check_fit(config, weights, folder)
     model = LiveModel(config)
     try:
-        model.load_state_dict({k: v.float() for k, v in weights.items()})
+        model.load_state_dict(weights)
     except RuntimeError as e:
         raise FileError(f"{shown(folder / WEIGHTS)} does not fit its {SIZES}: {e}") from e
     return model.eval()
+
+
+def _widened(stored: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Stored tensors as float32, by the names that a model has for them."""
+    weights = {}
+    for name, tensor in stored.items():
+        scale = stored.get(name + SCALE)
+        if tensor.dtype == torch.int8:
+            if tensor.ndim != 2 or scale is None or scale.shape != tensor.shape[:1]:
+                raise FileError(f"{shown(path)}: expected a scale for each row of {name}")
+            weights[name] = Bytes(tensor, scale.float()).values
+        elif not (name.endswith(SCALE) and name.removesuffix(SCALE) in stored):
+            weights[name] = tensor.float()
+    return weights
 
 
 def _check_fit(config: LiveConfig, weights: dict[str, Tensor], folder: Path) -> None:

@@ -20,7 +20,7 @@ static const Named constants[] = {
     CONSTANT(LEVELS),        CONSTANT(SECTIONS),       CONSTANT(MEMORIES),
     CONSTANT(SUBFRAMES),     CONSTANT(N_FFT),          CONSTANT(NOISE_FRAMES),
     CONSTANT(TOP_HARMONIC),  CONSTANT(LARGEST),        CONSTANT(SNAKE_LANES),
-    CONSTANT(PANEL),         CONSTANT(HALVES),
+    CONSTANT(PANEL),         CONSTANT(HALVES),        CONSTANT(BYTES),
 };
 
 static const Named sizes[] = {

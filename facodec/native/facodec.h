@@ -49,12 +49,13 @@ enum { SNAKE_LANES = 16 };
 
 /* --------------------------------------------------------------------------- constants of steps */
 
-/* Rows times a matrix, plus a bias. packed: (columns / PANEL, inner, PANEL), float, or float16
- * where half; bias: (columns,); columns a multiple of PANEL, see facodec_constant. */
+/* Rows times a matrix, plus a bias. packed: (columns / PANEL, inner, PANEL), float, or with bits 16
+ * float16, or with bits 8 whole numbers, of which scale (columns,) says what 1 means; bias:
+ * (columns,); columns a multiple of PANEL, see facodec_constant. */
 typedef struct {
     const void *packed;
-    const float *bias;
-    int64_t inner, columns, half;
+    const float *bias, *scale;
+    int64_t inner, columns, bits;
 } Product;
 
 /* LayerNorm: gain and bias (width,). */
@@ -167,7 +168,8 @@ typedef struct {
 int64_t facodec_size(const char *kind);
 
 /* The size of this name, as it was compiled: any positive one of the above; PANEL, columns that
- * packed matrices are padded to a multiple of; or HALVES, 1 where they may be packed in float16.
+ * packed matrices are padded to a multiple of; or HALVES and BYTES, 1 where they may be packed in 16
+ * and in 8 bits.
  * Negative for a name that there is not. */
 int64_t facodec_constant(const char *name);
 

@@ -17,16 +17,34 @@ enum { WIDE = 4, TALL = 6 };
 #endif
 enum { PANEL = WIDE * LANES };
 
-/* Weights that are exact in 16 bits are kept so where the CPU widens them: half the bytes. */
-#if defined(__F16C__) && defined(__AVX__)
+/* Weights that are exact in 8 or 16 bits are kept so where the CPU widens them at once: a quarter or
+ * half of the bytes. What compilers make of other conversions takes one number after the other. */
+#if defined(__AVX__)
 #include <immintrin.h>
+#endif
+#if defined(__F16C__) && defined(__AVX__)
 enum { HALVES = 1 };
 #else
 enum { HALVES = 0 };
 #endif
+#if defined(__AVX2__)
+enum { BYTES = 1 };
+#else
+enum { BYTES = 0 };
+#endif
 
-INLINE vec load_weights(const void *from, int64_t at, int half) {
-    if (!half) return load((const float *)from + at);
+INLINE vec load_weights(const void *from, int64_t at, int bits) {
+    if (bits == 32) return load((const float *)from + at);
+    if (bits == 8) {
+        const int8_t *whole = (const int8_t *)from + at;
+#if defined(__AVX512F__)
+        return (vec)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)whole)));
+#elif defined(__AVX2__)
+        return (vec)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)whole)));
+#else
+        return all(0.0f * whole[0]); /* never: BYTES is 0 */
+#endif
+    }
 #if defined(__AVX512F__)
     return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)((const uint16_t *)from + at)));
 #elif defined(__F16C__) && defined(__AVX__)
@@ -44,17 +62,18 @@ typedef struct {
     int64_t there_stride;
 } Finish;
 
-INLINE void tile(int tall, const Product *p, int half, const float *rows, int64_t stride,
+INLINE void tile(int tall, const Product *p, int bits, const float *rows, int64_t stride,
                  int64_t column, const Finish *finish, Then then, float *out) {
     const int64_t first = column * p->inner;
     vec sums[TALL][WIDE];
     for (int r = 0; r < tall; r++)
         for (int w = 0; w < WIDE; w++)
-            sums[r][w] = then == ONTO ? all(0.0f) : load(p->bias + column + w * LANES);
+            sums[r][w] =
+                then == ONTO || bits == 8 ? all(0.0f) : load(p->bias + column + w * LANES);
     for (int64_t k = 0; k < p->inner; k++) {
         vec weights[WIDE];
         for (int w = 0; w < WIDE; w++)
-            weights[w] = load_weights(p->packed, first + k * PANEL + w * LANES, half);
+            weights[w] = load_weights(p->packed, first + k * PANEL + w * LANES, bits);
         for (int r = 0; r < tall; r++)
             for (int w = 0; w < WIDE; w++) sums[r][w] += weights[w] * rows[r * stride + k];
     }
@@ -62,6 +81,8 @@ INLINE void tile(int tall, const Product *p, int half, const float *rows, int64_
         for (int w = 0; w < WIDE; w++) {
             const int64_t at = column + w * LANES;
             vec sum = sums[r][w];
+            if (bits == 8) sum = sum * load(p->scale + at);
+            if (bits == 8 && then != ONTO) sum = sum + load(p->bias + at);
             if (then == THEN_GELU) sum = gelu(sum);
             if (then == ONTO)
                 sum = load(finish->there + r * finish->there_stride + at) +
@@ -71,31 +92,33 @@ INLINE void tile(int tall, const Product *p, int half, const float *rows, int64_
 }
 
 /* The rows of one panel's columns. */
-INLINE void multiply_panel(const Product *p, int half, const float *rows, int64_t stride,
+INLINE void multiply_panel(const Product *p, int bits, const float *rows, int64_t stride,
                            int64_t count, int64_t column, Finish finish, Then then, float *out) {
     int64_t r = 0;
     for (; r + TALL <= count; r += TALL) {
-        tile(TALL, p, half, rows + r * stride, stride, column, &finish, then, out + r * p->columns);
+        tile(TALL, p, bits, rows + r * stride, stride, column, &finish, then, out + r * p->columns);
         finish.there += TALL * finish.there_stride;
     }
     rows += r * stride;
     out += r * p->columns;
     switch (count - r) {
-        case 1: tile(1, p, half, rows, stride, column, &finish, then, out); break;
-        case 2: tile(2, p, half, rows, stride, column, &finish, then, out); break;
-        case 3: tile(3, p, half, rows, stride, column, &finish, then, out); break;
-        case 4: tile(4, p, half, rows, stride, column, &finish, then, out); break;
-        case 5: tile(5, p, half, rows, stride, column, &finish, then, out); break;
+        case 1: tile(1, p, bits, rows, stride, column, &finish, then, out); break;
+        case 2: tile(2, p, bits, rows, stride, column, &finish, then, out); break;
+        case 3: tile(3, p, bits, rows, stride, column, &finish, then, out); break;
+        case 4: tile(4, p, bits, rows, stride, column, &finish, then, out); break;
+        case 5: tile(5, p, bits, rows, stride, column, &finish, then, out); break;
     }
 }
 
 INLINE void multiply_then(const Product *p, const float *rows, int64_t stride, int64_t count,
                           Finish finish, Then then, float *out) {
     for (int64_t column = 0; column < p->columns; column += PANEL) {
-        if (HALVES && p->half)
-            multiply_panel(p, 1, rows, stride, count, column, finish, then, out);
+        if (BYTES && p->bits == 8)
+            multiply_panel(p, 8, rows, stride, count, column, finish, then, out);
+        else if (HALVES && p->bits == 16)
+            multiply_panel(p, 16, rows, stride, count, column, finish, then, out);
         else
-            multiply_panel(p, 0, rows, stride, count, column, finish, then, out);
+            multiply_panel(p, 32, rows, stride, count, column, finish, then, out);
     }
 }
 

@@ -167,6 +167,7 @@ def _start_from(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None
 
 
 def _export(run: Path, target: Path, data: Path | None) -> None:
+    from facodec.bundled.eight_bits import round_weights
     from facodec.bundled.storage import save_live
     from facodec.training.loop import CHECKPOINT
     from facodec.training.report import averaged_model
@@ -175,6 +176,7 @@ def _export(run: Path, target: Path, data: Path | None) -> None:
     if not (run / CHECKPOINT).exists():
         raise ValueError(f"{run} holds no {CHECKPOINT}: train there first")
     model, step = averaged_model(run / CHECKPOINT)
+    round_weights(model)
     before = _identity_in(target)
     save_live(model, target)
     TrainConfig.load(run / "config.json").save(target / "train.json")

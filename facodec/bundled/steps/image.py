@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facodec.bundled.eight_bits import in_bytes
 from facodec.bundled.network import LiveNetwork
 from facodec.bundled.steps.decoder import FastDecoder
 from facodec.bundled.steps.encoder import FastEncoder
@@ -48,7 +49,9 @@ class Image:
     where the addresses lie, which count from the beginning of the image; ``sizes`` and
     ``constants`` that the steps must have been compiled with; ``runs`` of what ``data`` fills the
     memory with, one after the other: ``["bytes", place, count]``; ``["half", place, count]``,
-    float16 to be widened to float32; or ``["product", place, rows, rank, columns]``, two matrices
+    float16 to be widened to float32; ``["scaled", place, panels, inner, columns]``, a scale in
+    float32 for each column of each panel, and then the panels (inner, columns) of whole numbers of
+    8 bits that it is to multiply; or ``["product", place, rows, rank, columns]``, two matrices
     (rows, rank) and (rank, columns) of float32 to be multiplied.
     """
 
@@ -58,7 +61,7 @@ class Image:
 
 def image_of(model: LiveNetwork) -> Image | None:
     """The image of a model on a CPU; None where its widths do not fit, which a warning says."""
-    packer = Packer(PANEL, halves=False)
+    packer = Packer(PANEL, halves=False, bytes_=False)
     fast_encoder, fast_decoder = FastEncoder(model), FastDecoder(model)
     encoder = encoder_constants(fast_encoder, packer)
     decoder = decoder_constants(fast_decoder, packer)
@@ -74,7 +77,7 @@ def image_of(model: LiveNetwork) -> Image | None:
             "decoder": writer.state(tensors_of(fast_decoder.initial_state(1, seed=0))),
         },
         "sizes": {name: ctypes.sizeof(narrow(kind)) for name, kind in kinds.items()},
-        "constants": {**CONSTANTS, "PANEL": PANEL, "HALVES": 0},
+        "constants": {**CONSTANTS, "PANEL": PANEL, "HALVES": 0, "BYTES": 0},
         "addresses": writer.addresses,
         "runs": writer.runs,
         "bytes": writer.size,
@@ -185,8 +188,12 @@ class _Writer:
     def _numbers(self, at: int, numbers: Tensor) -> None:
         """Fills memory with numbers, in as few bytes of data as they can be told exactly."""
         half = numbers.half() if numbers.dtype == torch.float32 else None
-        if half is not None and torch.equal(half.float(), numbers):  # as most are on disk
+        if half is not None and torch.equal(half.float(), numbers):
             self._fill(["half", at, numbers.numel()], half)
+        elif half is not None and numbers.ndim == 3 and (found := in_bytes(_columns(numbers))):
+            count, inner, columns = numbers.shape
+            whole = found.whole.unflatten(0, (count, columns)).transpose(1, 2)
+            self._fill(["scaled", at, count, inner, columns], found.scale, whole)
         elif numbers.ndim == 2 and len(numbers) == WORDS and (factors := factors_of(numbers)):
             rank, columns = factors[1].shape
             self._fill(["product", at, WORDS, rank, columns], *factors)
@@ -202,6 +209,11 @@ class _Writer:
         self.runs.append(run)
         for part in data:
             self.data += part.contiguous().numpy().tobytes()
+
+
+def _columns(panels: Tensor) -> Tensor:
+    """Panels (n, inner, PANEL) of a matrix -> its columns, a row each."""
+    return panels.transpose(1, 2).flatten(0, 1)
 
 
 def factors_of(table: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -21,9 +21,10 @@ class Product(Structure):
     _fields_ = (
         ("packed", c_void_p),
         ("bias", c_void_p),
+        ("scale", c_void_p),
         ("inner", c_int64),
         ("columns", c_int64),
-        ("half", c_int64),
+        ("bits", c_int64),
     )
 
 

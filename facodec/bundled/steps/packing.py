@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facodec.bundled import conditioning, prosody
+from facodec.bundled.eight_bits import in_bytes
 from facodec.bundled.features import ENERGY_FLOOR, MEL_FLOOR, MEL_WINDOW, PITCH_WINDOW
 from facodec.bundled.network import GLIDE
 from facodec.bundled.steps.blocks import FastBlock, FastStack, matrix
@@ -160,17 +161,19 @@ def _turns(size: int) -> Tensor:
 class Packer:
     """Lays constants out as the C code reads them; ``owned`` must outlive its structures.
 
-    ``panel``: columns that matrices are padded to a multiple of; ``halves``: whether they may be
-    packed in float16."""
+    ``panel``: columns that matrices are padded to a multiple of; ``halves``, ``bytes_``:
+    whether those that are exact so may be packed in 16 and in 8 bits."""
 
-    def __init__(self, panel: int, halves: bool) -> None:
-        self._panel, self._halves = panel, halves
+    def __init__(self, panel: int, halves: bool, bytes_: bool) -> None:
+        self._panel, self._halves, self._bytes = panel, halves, bytes_
         self.owned: list[object] = []
 
     @classmethod
     def of(cls, library: ctypes.CDLL) -> Packer:
         """A packer for what a library was compiled for."""
-        return cls(constant(library, "PANEL"), bool(constant(library, "HALVES")))
+        return cls(
+            constant(library, "PANEL"), *(bool(constant(library, k)) for k in ("HALVES", "BYTES"))
+        )
 
     def fits(self, width: int) -> bool:
         """Whether rows of this width follow each other without padding."""
@@ -185,14 +188,19 @@ class Packer:
     def product(self, product: FastProduct) -> Product:
         inner, columns = product.matrix.shape
         missing = -columns % self._panel
-        panels = F.pad(product.matrix, (0, missing)).view(inner, -1, self._panel).transpose(0, 1)
-        half = self._halves and torch.equal(panels.half().float(), panels)
+        matrix, kind, scale = F.pad(product.matrix, (0, missing)), torch.float32, None
+        if self._bytes and (found := in_bytes(matrix.t())) is not None:
+            matrix, kind, scale = found.whole.t(), torch.int8, self.numbers(found.scale)
+        elif self._halves and torch.equal(matrix.half().float(), matrix):
+            kind = torch.float16
+        panels = matrix.reshape(inner, -1, self._panel).transpose(0, 1)
         return Product(
-            self.numbers(panels, torch.float16 if half else torch.float32),
+            self.numbers(panels, kind),
             self.numbers(F.pad(product.bias, (0, missing))),
+            scale,
             inner,
             columns + missing,
-            half,
+            8 * kind.itemsize,
         )
 
     def norm(self, norm: nn.LayerNorm) -> Norm:

@@ -52,6 +52,10 @@ def memory(image: Image) -> bytearray:
     for kind, at, count, *more in image.about["runs"]:
         if kind == "half":
             numbers = take("<f2", count).astype("<f4")
+        elif kind == "scaled":
+            inner, columns = more
+            scales = take("<f4", count * columns).reshape(count, 1, columns)
+            numbers = take("i1", count * inner * columns).reshape(count, inner, columns) * scales
         elif kind == "product":
             rank, columns = more
             left, right = take("<f4", count * rank), take("<f4", rank * columns)
@@ -93,7 +97,7 @@ def pairs(kind: type[Any], wide: Any, near: Any) -> Iterator[tuple[str, Any, Any
 def test_all_that_a_structure_leads_to_is_there(
     live: Codec, image: Image, memory: bytearray, direction: str
 ) -> None:
-    packer = Packer(PANEL, halves=False)
+    packer = Packer(PANEL, halves=False, bytes_=False)
     model = cast(LiveModel, live.model)
     if direction == "encoder":
         kind, wide = Encoder, encoder_constants(FastEncoder(model), packer)
@@ -120,7 +124,7 @@ def test_all_that_a_structure_leads_to_is_there(
 
 def test_blocks_of_a_stack_are_there(live: Codec, image: Image, memory: bytearray) -> None:
     near = narrow(Decoder).from_buffer(memory, image.about["decoder"]).stack
-    packer = Packer(PANEL, halves=False)
+    packer = Packer(PANEL, halves=False, bytes_=False)
     wide: Stack = packer.stack(FastDecoder(cast(LiveModel, live.model)).stack)
     kind = type(wide.blocks.contents)
     size = ctypes.sizeof(narrow(kind))
