@@ -66,8 +66,9 @@ class ContentObjective(DetailObjective):
         with torch.no_grad():
             mels, _, _ = self.model.features(F.pad(batch.heard, (HISTORY, 0)))
         restart = step % self.config.restart_every == 0
-        content, own = self._said(mels, rows, restart)
-        latent = self._detail_of(batch, mels, content.words)
+        with self._cast(batch):
+            content, own = self._said(mels, rows, restart)
+            latent = self._latent(self.model, mels, content.words)
         kept = self._layers_kept(len(latent))
         detail, commit = self.words.quantize(self.chain, latent, kept, restart)
         return self._losses_of(batch, content, own, detail, commit)
@@ -76,8 +77,7 @@ class ContentObjective(DetailObjective):
         """Content as heard from ``mels``, some of them perturbed; and for conversions the words of
         the first ``rows`` as they are in use."""
         perturbed = perturb(mels, self.config.perturb, self.random)
-        with self._bf16(mels):
-            latent = self._content_latent(self.model, torch.cat((perturbed, mels[:rows])))
+        latent = self._content_latent(self.model, torch.cat((perturbed, mels[:rows])))
         everything = torch.full((len(latent),), CONTENT_LAYERS, device=mels.device)
         chain = self.model.content_quantizer
         said, vectors = quantize(chain, latent, everything, True)
@@ -88,42 +88,18 @@ class ContentObjective(DetailObjective):
         size = len(mels)
         return Quantized(said.words[:size], said.loss, said.codes), said.words[size:]
 
-    def _detail_of(self, batch: CodedBatch, mels: Tensor, content: Tensor) -> Tensor:
-        with self._cast(batch):
-            return self._latent(self.model, mels, content)
-
     def _losses_of(
         self, batch: CodedBatch, content: Quantized, own: Tensor, detail: Tensor, commit: Tensor
     ) -> ContentLosses:
-        c, size, rows = self.config, len(detail), len(own)
-        source, target = batch.timbre[:rows], batch.other[:rows]
-        changed = self.before.convert_codes(batch.codes[:rows], source, target)
-        timbre = self.before.convert_timbre(source, target)
-        silent = torch.zeros_like(detail[:rows])
-        with self._cast(batch):
-            # Conversions, which hear no detail, go through the decoder beside the rest.
-            envelopes = self._spoken(
-                self.model,
-                torch.cat((batch.codes[:, 0], changed[:, 0])),
-                torch.cat((content.words, own)),
-                torch.cat((detail, silent)),
-                torch.cat((batch.timbre, timbre)).unsqueeze(1),
-            )
-        with torch.no_grad():
-            wanted = self._speak_of(self.before, changed, silent, timbre)
-        converted = tuple(e[size:] for e in envelopes)
-        colour = sum(
-            (F.l1_loss(a, b) for a, b in zip(converted[:2], wanted[:2], strict=True)),
-            detail.new_zeros(()),
-        )
-        codes = torch.cat((batch.codes, changed))
-        spoken = self._audio(codes, envelopes)
-        said, meant = spoken[:size], batch.audio[:, WARM_UP * HOP : -HOP]
+        c, size = self.config, len(detail)
+        spoken, colour = self._speak_all(batch, content.words, own, detail)
+        said, converted = spoken[:size], spoken[size:]
+        meant = batch.audio[:, WARM_UP * HOP : -HOP]
         with self._cast(batch):
             mel = self._distance(said, meant)
         verdict = self.judges(said, meant)
-        level = level_difference(said, meant) + level_difference(spoken[size:], meant[:rows])
-        words, likeness, to_target, to_source = self._heard(spoken[size:], batch)
+        level = level_difference(said, meant) + level_difference(converted, meant[: len(own)])
+        words, likeness, to_target, to_source = self._heard(converted, batch)
         total = (
             c.mel_weight * mel
             + c.level_weight * level
@@ -134,9 +110,47 @@ class ContentObjective(DetailObjective):
             + verdict.total
         )
         return ContentLosses(
-            total, mel, level, colour, *verdict[1:], commit, self.words.in_use(),
-            words, likeness, to_target, to_source, content.loss,
-        )  # fmt: skip
+            total=total,
+            mel=mel,
+            level=level,
+            kept=colour,
+            pesq=verdict.pesq,
+            stoi=verdict.stoi,
+            periodicity=verdict.periodicity,
+            commit=commit,
+            words_used=self.words.in_use(),
+            words=words,
+            likeness=likeness,
+            to_target=to_target,
+            to_source=to_source,
+            content_commit=content.loss,
+        )
+
+    def _speak_all(
+        self, batch: CodedBatch, content: Tensor, own: Tensor, detail: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The sound of the batch and, behind it, of the conversions of its first rows, whose words
+        are ``own`` and which hear no detail; and the mean distance of the latter's envelopes from
+        those before the training."""
+        size, rows = len(detail), len(own)
+        source, target = batch.timbre[:rows], batch.other[:rows]
+        changed = self.before.convert_codes(batch.codes[:rows], source, target)
+        timbre = self.before.convert_timbre(source, target)
+        silent = torch.zeros_like(detail[:rows])
+        codes = torch.cat((batch.codes, changed))
+        with self._cast(batch):
+            envelopes = self._spoken(
+                self.model,
+                codes[:, 0],
+                torch.cat((content, own)),
+                torch.cat((detail, silent)),
+                torch.cat((batch.timbre, timbre)).unsqueeze(1),
+            )
+        with torch.no_grad():
+            wanted = self._speak_of(self.before, changed, silent, timbre)
+        pairs = zip(envelopes[:2], wanted[:2], strict=True)
+        colour = sum((F.l1_loss(a[size:], b) for a, b in pairs), detail.new_zeros(()))
+        return self._audio(codes, envelopes), colour
 
     def _heard(self, converted: Tensor, batch: CodedBatch) -> tuple[Tensor, ...]:
         """Conversions (R, N) as the teachers hear them: the distance of words from the source's,
@@ -158,6 +172,3 @@ class ContentObjective(DetailObjective):
         nearer = F.relu(to_source - to_target + self.config.likeness_margin)
         likeness = (1.0 - to_target + nearer).mean()
         return words, likeness, to_target.mean().detach(), to_source.mean().detach()
-
-    def _bf16(self, x: Tensor) -> torch.autocast:
-        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.bf16)

@@ -26,6 +26,7 @@ from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig
 from facodec.training.judges import Judges
 from facodec.training.losses import MelDistance, level_difference
+from facodec.training.quantize import CodebookKeeper
 
 WARM_UP = 30
 """Frames at the start of a crop that only fill the decoder's past."""
@@ -127,7 +128,7 @@ class DecoderObjective:
         self.distance = MelDistance().to(model.average_first.device)
         self.judges = Judges(config).to(model.average_first.device)
         self.networks = nn.ModuleDict({"before": self.before})
-        self.keepers: dict[str, object] = {}
+        self.keepers: dict[str, CodebookKeeper] = {}
         self.random = torch.Generator().manual_seed(config.seed)
 
     def __call__(self, batch: CodedBatch, step: int) -> DecoderLosses:
