@@ -11,8 +11,10 @@ SLOW, STANDING = 0.1, 0.3
 went before, or an acknowledgement that comes late, passes."""
 DRAINED = 0.02
 """Seconds by which a link that takes more than it gets is less late after that time."""
-GRACE = 0.5
-"""Seconds after a link stood still for which it says nothing that what it got before is late."""
+GRACE, STILL = 0.5, 0.3
+"""Seconds after a link stood still for which it says nothing that what it got before is late, and
+of taking nothing more of that after which it stands still again: an acknowledgement that was lost
+comes by itself, long before TCP sends again what was lost."""
 GOOD = 0.06
 """A message that is late by less, s, is not late: receivers may acknowledge after 40 ms."""
 PACE_OVER, RATE_OVER = 0.5, 2.0
@@ -81,8 +83,10 @@ class LinkWatch:
         late = now - oldest - self._base
         # Nothing was taken for as long as it is behind: it stands still, as in an outage or while
         # TCP repeats what was lost. Where the last was late too, it is slow.
-        still = 0 < late <= now - self._last_taken + LOOK
-        self._stands_still = still and self._last_took - self._base < GOOD
+        quiet = now - self._last_taken
+        still = 0 < late <= quiet + LOOK and self._last_took - self._base < GOOD
+        again = late > 0 and quiet >= STILL and oldest <= self._stood_still
+        self._stands_still = still or again
         self.lag = max(0.0, late, self._expected(unacknowledged) if late > GOOD else 0.0)
         if self._stands_still and late > GOOD:
             self._stood_still, self._behind_since = now, None

@@ -24,7 +24,7 @@ from clients.session.uplink import LinkCounters, Uplink
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.wire import protocol
 from streaming.wire.linkcontrol import LONG as MOST_FRAMES
-from streaming.wire.linkcontrol import LONGEST, Step, steps
+from streaming.wire.linkcontrol import LONGEST, LinkControl, Step, steps
 from streaming.wire.linkwatch import LinkWatch
 from streaming.wire.protocol import Clock, LatencyInfo, Limits, Ready
 from streaming.wire.transport import unacknowledged
@@ -225,6 +225,29 @@ def test_a_link_that_stood_still_is_not_slow(length: float) -> None:
     told = talk(link, 10 + length + 3)
     assert worst(link, 10 + length + 0.5) < 0.06
     assert told.counters.steps == 0
+
+
+@pytest.mark.parametrize(("first", "length"), [(0.3, 1.0), (0.9, 1.7), (1.0, 4.0)])
+def test_an_acknowledgement_that_comes_late_does_not_end_an_outage(
+    first: float, length: float
+) -> None:
+    """TCP repeats the last one before it long before what was lost."""
+    watch, control = LinkWatch(), LinkControl(steps(4, may_leave_out_detail=True))
+    sent, begin = 0, 5.0
+    on_the_way: deque[tuple[float, int]] = deque()
+    for index in range(1, 800):
+        now = index * PERIOD
+        while on_the_way and on_the_way[0][0] <= now:
+            on_the_way.popleft()
+        if index % 4 == 0 and not control.is_full:
+            sent += 30
+            came = now + 0.045
+            if begin <= now < begin + length:
+                came = begin + (length if any(on_the_way) else first)
+            on_the_way.append((came, 30))
+        watch.look(now, sent, sum(size for _, size in on_the_way))
+        assert not control.decide(now, watch)
+    assert sent > 3600 and not control.is_full
 
 
 @pytest.mark.parametrize("more", [0.05, 0.1, 0.3])
