@@ -84,7 +84,9 @@ class LinkWatch:
         # Nothing was taken for as long as it is behind: it stands still, as in an outage or while
         # TCP repeats what was lost. Where the last was late too, it is slow.
         quiet = now - self._last_taken
-        still = 0 < late <= quiet + LOOK and self._last_took - self._base < GOOD
+        had_no_queue = 0 < late <= quiet + LOOK
+        long = late >= SLOW + STANDING
+        still = had_no_queue and (long or self._last_took - self._base < GOOD)
         again = late > 0 and quiet >= STILL and oldest <= self._stood_still
         self._stands_still = still or again
         self.lag = max(0.0, late, self._expected(unacknowledged) if late > GOOD else 0.0)
@@ -93,7 +95,7 @@ class LinkWatch:
         elif not self._waiting:
             self._behind_since = None
         elif late >= SLOW:
-            self._note_late(oldest, self.lag)
+            self._note_late(oldest, min(self.lag, SLOW) if had_no_queue else self.lag)
 
     def restart(self) -> None:
         """Begins anew to see whether the link is slow, as packets cost less from here on."""

@@ -250,6 +250,28 @@ def test_an_acknowledgement_that_comes_late_does_not_end_an_outage(
     assert sent > 3600 and not control.is_full
 
 
+@pytest.mark.parametrize("late", [0.0, 0.065, 0.095])
+@pytest.mark.parametrize("length", [0.5, 1.0, 5.0])
+def test_an_acknowledgement_that_is_late_before_an_outage_does_not_make_it_a_slow_link(
+    late: float, length: float
+) -> None:
+    """Receivers take their time, and looks are apart."""
+    watch, control = LinkWatch(), LinkControl(steps(4, may_leave_out_detail=True))
+    sent, begin = 0, 5.0
+    on_the_way: deque[tuple[float, int]] = deque()
+    for index in range(1, 1000):
+        now = index * PERIOD
+        while on_the_way and on_the_way[0][0] <= now:
+            on_the_way.popleft()
+        if index % 4 == 0 and not control.is_full:
+            sent += 30
+            came = now + 0.045 + late * (begin - 4 * PERIOD <= now < begin)
+            on_the_way.append((begin + length if begin <= now < begin + length else came, 30))
+        watch.look(now, sent, sum(size for _, size in on_the_way))
+        assert not control.decide(now, watch)
+    assert not control.is_full
+
+
 @pytest.mark.parametrize("more", [0.05, 0.1, 0.3])
 def test_a_way_that_becomes_longer_is_no_slow_link(more: float) -> None:
     link = FakeLink([(0, 1e6)], longer=(5.0, more))
