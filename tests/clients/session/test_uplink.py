@@ -168,7 +168,7 @@ def test_on_a_link_of_1_3_times_the_rate_of_long_packets_the_lag_stays_under_400
     assert told.counters.dropped == 0
 
 
-@pytest.mark.parametrize(("kbps", "most"), [(4.0, 1.4), (6.24, 1.2), (9.0, 0.5)])
+@pytest.mark.parametrize(("kbps", "most"), [(4.0, 1.4), (6.24, 1.2), (9.0, 0.51)])
 def test_on_a_link_that_is_too_slow_the_oldest_is_dropped_and_the_lag_stays_bounded(
     kbps: float, most: float
 ) -> None:
@@ -287,6 +287,18 @@ def test_steps_back_that_fail_are_tried_more_and_more_rarely() -> None:
     link = FakeLink([(0, 1.3 * rate_of(MOST_FRAMES))])
     told = talk(link, 300)
     assert told.counters.steps < 20
+
+
+def test_after_a_fade_packets_are_soon_as_short_as_before_again_and_again() -> None:
+    """As at the edge of a cell: each time the link takes 2 kbit/s for a second."""
+    fades = [10.0 + 10 * number for number in range(6)]
+    rates = [(0.0, 64e3)] + [each for at in fades for each in ((at, 2e3), (at + 1, 64e3))]
+    link = FakeLink(rates, lean=True)
+    told = talk(link, 70, frames=4)
+    assert told.counters.steps >= 6
+    for at in fades:
+        assert {count for time, count in link.packets if at + 6 < time < at + 10} == {4}
+    assert told.counters.reduced < 0.25 * 70 / PERIOD
 
 
 def test_a_file_is_never_dropped() -> None:
