@@ -94,13 +94,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> None:
     from facodec.training.corpus import find_files, read_each
-    from facodec.training.loop import Trainer
+    from facodec.training.loop import Trainer, need_checkpoint
     from facodec.training.report import PAGE, keep_examples, validate, write_page
 
     initial, helpers, config = None, None, settings(args)
     if args.valid is not None and next(read_each(find_files(args.valid)), None) is None:
         raise ValueError(f"no file below {shown(args.valid)} can be read")  # before the work
     need_folder(args.run)
+    need_checkpoint(args.run, config)
     if args.init:
         initial, helpers = _start_from(args.init)  # before speech is packed, which takes hours
         config = replace(config, own_pitch_from=0, convert_from=0)
