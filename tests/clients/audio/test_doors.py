@@ -140,6 +140,7 @@ def test_a_circle_of_links_and_a_name_too_long(tmp_path: Path) -> None:
 def test_names_are_shown_escaped() -> None:
     assert shown(os.fsdecode(b"b\xffd\x1b[31m\n.wav")) == "b\\xffd\\x1b[31m\\n.wav"
     assert shown("jörg.wav") == "jörg.wav"
+    assert shown("x" * 9_000 + ".wav") == f"{'x' * 500} ... {'x' * 496}.wav"
 
 
 def test_a_flac_of_unknown_length_is_read_whole(tmp_path: Path) -> None:
