@@ -32,23 +32,12 @@ def run(command: Callable[[], int]) -> int:
     Signals that are ignored or handled already stay so, as does every one outside the main thread.
     """
     _came.clear()
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        _came.append(INTERRUPTED)
-        signal.default_int_handler(number, frame)
-
-    def terminate(*_: object) -> None:
-        _came.append(TERMINATED)
-        raise Terminated
-
-    handlers: dict[int, tuple[Any, Any]] = {
-        signal.SIGINT: (signal.default_int_handler, interrupt),
-        signal.SIGTERM: (signal.SIG_DFL, terminate),
-    }
+    interrupt: Any = signal.default_int_handler
+    defaults = {signal.SIGINT: interrupt, signal.SIGTERM: signal.SIG_DFL}
     main = threading.current_thread() is threading.main_thread()
-    taken = [n for n, (default, _) in handlers.items() if main and signal.getsignal(n) is default]
+    taken = [n for n, default in defaults.items() if main and signal.getsignal(n) is default]
     for number in taken:
-        signal.signal(number, handlers[number][1])
+        signal.signal(number, break_off)
     try:
         return command()
     except KeyboardInterrupt as end:
@@ -59,7 +48,13 @@ def run(command: Callable[[], int]) -> int:
         return _came[-1]  # numpy and torch make an ImportError of a Ctrl-C while they are imported
     finally:
         for number in taken:
-            signal.signal(number, handlers[number][0])
+            signal.signal(number, defaults[number])
+
+
+def break_off(number: int, frame: FrameType | None) -> None:
+    """Handler of a signal that cuts a command short."""
+    _came.append(INTERRUPTED if number == signal.SIGINT else TERMINATED)
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
 def unmasked(work: Callable[[], T]) -> T:

@@ -214,21 +214,24 @@ def server(options: argparse.Namespace) -> str | None:
 def token(options: argparse.Namespace, all_rights: bool = False) -> str | None:
     """The token given, the first in the file given, or that of the environment.
 
-    ``all_rights``: a token in a file is used only if it has them all. Raises UsageError.
+    ``all_rights``: a token in a file is used only if it has them all. The file is read once: it
+    may be a pipe. Raises UsageError.
     """
     if options.token_file is None:
         given: str | None = options.token or os.environ.get(TOKEN_VARIABLE)
         return given
     from clients.errors import UsageError
     from facodec.reasons import shown
-    from streaming.wire.tokens import read_token_file
+    from streaming.wire.tokens import Grant, read_token_file
 
     if options.token is not None:
         raise UsageError("--token and --token-file both say who asks: leave one of them out")
-    try:
-        found = read_token_file(options.token_file)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    if not hasattr(options, "tokens"):
+        try:
+            options.tokens = read_token_file(options.token_file)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    found: list[tuple[str, Grant]] = options.tokens
     for token, grant in found:
         if grant.is_everything or not all_rights:
             return token

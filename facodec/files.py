@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import shutil
 import stat
@@ -18,20 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
-from threading import Timer
 from typing import Any, BinaryIO, cast
 
+from facodec.pipes import CHUNK, open_to_write, patiently, spooled, waiting
 from facodec.reasons import ABSENT, REASONS, FileError, shown, why
-
-log = logging.getLogger(__name__)
 
 STANDARD = Path("-")
 """Standard input or output, in place of a file."""
-LARGEST_PIPE = 4 << 30
-"""Bytes taken from a pipe, which are kept in a temporary file."""
-CHUNK = 1 << 20
-PATIENCE = 2.0
-"""Seconds of waiting for the other end of a pipe without a word."""
 LARGEST_TEXT = 64 << 20
 """Bytes of a document, table or report that is read."""
 
@@ -46,7 +38,7 @@ def open_input(path: Path) -> BinaryIO:
     with file:
         if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
             raise FileError(f"{shown(path)} is a device, not a file")
-        return _spooled(file, path)
+        return spooled(file, path)
 
 
 def open_stream(path: Path) -> BinaryIO:
@@ -97,14 +89,14 @@ def need_input(path: Path) -> None:
             raise FileError(f"cannot read {shown(path)}: {REASONS[errno.EACCES]}")
 
 
-def need_plain(path: Path, *, or_pipe: bool = False) -> None:
+def need_plain(path: Path) -> None:
     """Raise FileError for what is there and no plain file: a device may have no end, and opening a
-    pipe that was found in a folder would wait for who writes into it."""
+    pipe would wait for who writes into it, and give nothing the second time."""
     try:
         kind = path.stat().st_mode
     except (OSError, ValueError):
         return  # whoever opens it says why
-    if not (stat.S_ISREG(kind) or (or_pipe and stat.S_ISFIFO(kind))):
+    if not stat.S_ISREG(kind):
         named = "folder" if stat.S_ISDIR(kind) else "pipe" if stat.S_ISFIFO(kind) else "device"
         raise FileError(f"{shown(path)} is a {named}, not a file")
 
@@ -170,6 +162,11 @@ def need_folder(path: Path) -> None:
         raise FileError(f"cannot write into the folder {shown(path)}: {why(error)}") from error
 
 
+def is_open_ended(path: Path) -> bool:
+    """Whether there is a pipe or a device, which is written to as it is."""
+    return path.exists() and not path.is_file()
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace the content of ``path`` by ``data``, wholly or not at all. Raises FileError."""
     with Replacement(path) as aside:
@@ -186,9 +183,10 @@ class Replacement(RawIOBase):
     context manager without an exception; :meth:`discard` leaves the older file as it was.
 
     A link keeps its name and the file it points to is replaced; standard output (``-``), a pipe
-    or a device gets everything at :meth:`commit`. It is seekable and unbuffered. ``failure``: the
-    first error of a write, of which the others can be consequences; whoever writes through a
-    library that swallows errors asks for it. Raises FileError.
+    or a device is opened now, as a shell does, and gets everything at :meth:`commit`. It is
+    seekable and unbuffered. ``failure``: the first error of a write, of which the others can be
+    consequences; whoever writes through a library that swallows errors asks for it. Raises
+    FileError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -196,12 +194,15 @@ class Replacement(RawIOBase):
         self.path = path
         self.failure: FileError | None = None
         self._place = need_writable(path)
-        self._copies = path == STANDARD or (self._place.exists() and not self._place.is_file())
+        self._copies = path == STANDARD or is_open_ended(self._place)
         self._aside: Path | None = None
         self._file: BinaryIO | None = None
+        self._out: int | None = None
+        """Descriptor of the pipe or device."""
         try:
             self._file = self._create()
         except OSError as error:
+            self.discard()
             raise self._fail(error) from error
 
     def write(self, data: Any) -> int:
@@ -266,6 +267,10 @@ class Replacement(RawIOBase):
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
+        if self._out is not None:
+            with suppress(OSError):
+                os.close(self._out)
+            self._out = None
         if self._aside is not None:
             with suppress(OSError):
                 self._aside.unlink()
@@ -291,6 +296,8 @@ class Replacement(RawIOBase):
 
     def _create(self) -> BinaryIO:
         if self._copies:
+            if self.path != STANDARD:
+                self._out = open_to_write(self.path)
             return cast(BinaryIO, tempfile.TemporaryFile(buffering=0))
         place = self._place
         number, name = tempfile.mkstemp(prefix=".facodec-", dir=place.parent)
@@ -300,15 +307,14 @@ class Replacement(RawIOBase):
 
     def _copy_out(self) -> None:
         self._open.seek(0)
-        if self.path == STANDARD:
-            sys.stdout.flush()
-            shutil.copyfileobj(self._open, sys.stdout.buffer, CHUNK)
-            sys.stdout.buffer.flush()
-            return
-        with patiently(self._place):
-            out = self._place.open("wb")
-        with out:
-            shutil.copyfileobj(self._open, out, CHUNK)
+        with waiting():
+            if self._out is None:
+                sys.stdout.flush()
+                shutil.copyfileobj(self._open, sys.stdout.buffer, CHUNK)
+                sys.stdout.buffer.flush()
+                return
+            with os.fdopen(self._out, "wb", closefd=False) as out:
+                shutil.copyfileobj(self._open, out, CHUNK)
 
     def _fail(self, error: OSError) -> FileError:
         found = FileError(f"cannot write {shown(self.path)}: {why(error)}")
@@ -353,36 +359,3 @@ def _open_to_read(path: Path, buffering: int) -> BinaryIO:
         raise FileError(f"{shown(path)} is a folder, not a file")
     with patiently(path):
         return path.open("rb", buffering)
-
-
-@contextmanager
-def patiently(path: Path) -> Iterator[None]:
-    """While this opens a pipe, a wait for its other end is told once."""
-    if not path.is_fifo():
-        yield
-        return
-    telling = Timer(PATIENCE, log.warning, ("%s is a pipe: waiting for its other end", shown(path)))
-    telling.daemon = True
-    telling.start()
-    try:
-        yield
-    finally:
-        telling.cancel()
-
-
-def _spooled(pipe: BinaryIO, path: Path) -> BinaryIO:
-    """The content of a pipe in a temporary file."""
-    kept = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - handed out open
-    try:
-        while data := pipe.read(CHUNK):
-            kept.write(data)
-            if kept.tell() > LARGEST_PIPE:
-                raise FileError(f"{shown(path)} gives more than {LARGEST_PIPE >> 30} GiB")
-        kept.seek(0)
-    except OSError as error:
-        kept.close()
-        raise FileError(f"cannot keep what {shown(path)} gives: {why(error)}") from error
-    except BaseException:
-        kept.close()
-        raise
-    return kept

@@ -29,7 +29,7 @@ def load(model: str | Path = BUNDLED_MODEL, device: str = "cpu", backend: str = 
     """
     if backend not in BACKENDS:
         raise ValueError(f"expected a backend of {', '.join(BACKENDS)}, got {backend!r}")
-    _check_device(device)
+    need_device(device)
     folder = weights_folder(model)
     return family_of(folder).load(folder, device, backend)
 
@@ -50,7 +50,8 @@ def weights_folder(model: str | Path) -> Path:
     return folder
 
 
-def _check_device(device: str) -> None:
+def need_device(device: str) -> None:
+    """Raises ValueError early for a device that PyTorch cannot use here."""
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -6,6 +6,8 @@ import errno
 import os
 
 ABSENT = "does not exist"
+LONGEST_SHOWN = 1000
+"""Characters of a name that a sentence shows."""
 REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -25,8 +27,11 @@ class FileError(ValueError):
 
 def shown(path: object) -> str:
     """The name of a file as text that any output can show: bytes that are no UTF-8 and control
-    characters are escaped."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in str(path))
+    characters are escaped, and the middle of a very long one is left out."""
+    text = str(path)
+    if len(text) > LONGEST_SHOWN:
+        text = f"{text[: LONGEST_SHOWN // 2]} ... {text[-LONGEST_SHOWN // 2 :]}"
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def why(error: BaseException) -> str:

@@ -81,9 +81,9 @@ def _without_strays(points: Points) -> Points:
     """Points but those whose delay both neighbours, which agree with each other, belie: windows
     overlap, so what was heard elsewhere in truth was heard there by more than one."""
     before, own, behind = points[:-2, 1], points[1:-1, 1], points[2:, 1]
-    apart = np.minimum(np.abs(own - before), np.abs(own - behind)) > NEAR
+    apart = np.minimum(np.abs(own - before), np.abs(own - behind))
     stray = np.zeros(len(points), bool)
-    stray[1:-1] = apart & (np.abs(before - behind) < NEAR)
+    stray[1:-1] = (apart > BACK_WITHIN) & (np.abs(before - behind) < apart / 2)
     return points[~stray]
 
 

@@ -197,7 +197,7 @@ def voices(codec: Codec, folder: Path, pairs: int, seed: int) -> list[dict[str, 
     """Similarity of conversions to their targets, whose references are whole, noisy or short."""
     from benchmarks.speech.speakers import find_utterances, make_pairs
 
-    chosen = make_pairs(find_utterances(folder), pairs, seed)
+    chosen = make_pairs(find_utterances(folder), pairs, seed, folder)
     rows = [
         _similarities(codec, pair, seed + i) for i, pair in enumerate(progress(chosen, "voices"))
     ]

@@ -15,6 +15,7 @@ from benchmarks.kit.common import progress, whole_number, write_json
 from facodec.config import CODE_BITS, CODE_LAYERS, HOP, MIN_LAYERS, SAMPLE_RATE
 from facodec.extras import need
 from facodec.files import need_folder
+from facodec.reasons import shown
 
 if TYPE_CHECKING:
     from facodec import Codec
@@ -127,7 +128,10 @@ def measure(
         rows = []
         for clip, audio in progress(speech, name):
             decoded = run(audio)
-            rows.append(judge(audio, decoded))
+            try:
+                rows.append(judge(audio, decoded))
+            except ValueError as error:
+                raise ValueError(f"{shown(clip)}: {error}") from error
             if out:
                 _keep(out / name.replace(" ", "_"), clip, decoded)
         results[name] = {"kbps": rate, **mean(rows)}

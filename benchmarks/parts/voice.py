@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     codec = facodec.load(args.model)
     found = find_utterances(args.data)
     converts = {"conversion", "words"} & set(args.parts)
-    pairs = make_pairs(found, args.pairs, args.seed) if converts else []
+    pairs = make_pairs(found, args.pairs, args.seed, args.data) if converts else []
     report: Report = {"model": codec.name, "notes": []}
     if args.steer is not None:
         _steer(codec, args.steer)
@@ -204,9 +204,10 @@ def add_reidentification(report: Report, codec: Codec, found: list[Utterance], s
     from benchmarks.speech.reidentify import cut_pieces, measure_reidentification
 
     pieces = cut_pieces(found)
-    if len({piece.speaker for piece in pieces}) < 2:
+    if (count := len({piece.speaker for piece in pieces})) < 2:
         report["notes"].append(
-            "re-identification left out: expected two speakers or more with two pieces of speech"
+            "re-identification left out: expected two speakers or more with two pieces of speech, "
+            f"got {count}"
         )
         return
     if codec.speakers is None:

@@ -9,21 +9,30 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from facodec.config import SAMPLE_RATE
 from facodec.reasons import shown
-from facodec.training.corpus import find_files, read_each
+from facodec.training.corpus import SHORTEST, find_files, leave_out, read_each, too_short
 
 Audio = NDArray[np.float32]
 
 
 def clips(folder: Path, most: int | None = None) -> list[tuple[str, Audio]]:
     """Speech files below ``folder`` as (name, samples at 16 kHz); ``most`` of them, spread over
-    the folder so that many speakers take part."""
+    the folder so that many speakers take part. Shorter ones than training takes, which PESQ and
+    STOI cannot judge either, are left out, by name; a folder without others is a ValueError."""
     files = find_files(folder)
     if most is not None and most < len(files):
         files = [files[i * len(files) // most] for i in range(most)]
-    found = list(_read(files, folder))
+    read = list(_read(files, folder))
+    found = [(name, audio) for name, audio in read if len(audio) >= SHORTEST]
     if not found:
-        raise ValueError(f"no file below {shown(folder)} can be read")
+        raise too_short(folder, SHORTEST, max((len(audio) for _, audio in read), default=0))
+    for name, audio in read:
+        if len(audio) < SHORTEST:
+            leave_out(
+                f"{shown(name)}: expected at least {SHORTEST / SAMPLE_RATE:g} s, "
+                f"got {len(audio) / SAMPLE_RATE:.2g} s"
+            )
     return found
 
 

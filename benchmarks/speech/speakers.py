@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import SAMPLE_RATE
-from facodec.reasons import FileError
+from facodec.reasons import FileError, shown
 from facodec.training.corpus import find_files, leave_out, need_opening, read_each, read_speech
 from facodec.training.phones import read_manifest
 
@@ -61,7 +61,7 @@ class Pair:
 
 def find_utterances(folder: Path) -> list[Utterance]:
     """All files below ``folder``: ``<speaker>/*.wav``; those straight in it are a speaker each.
-    One that is no sound is left out, by name."""
+    One that is no sound is left out, by name; a folder without others is a ValueError."""
     sexes, children = read_sexes(folder), read_children(folder)
     found = []
     for path in find_files(folder):
@@ -73,6 +73,8 @@ def find_utterances(folder: Path) -> list[Utterance]:
         speaker = path.parent.name if path.parent != folder else path.stem
         sex, child = sexes.get(speaker, UNKNOWN), speaker in children
         found.append(Utterance(path, speaker, sex, child))
+    if not found:
+        raise ValueError(f"no file below {shown(folder)} can be read")
     return found
 
 
@@ -97,16 +99,20 @@ def by_speaker(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
     return dict(grouped)
 
 
-def make_pairs(utterances: Sequence[Utterance], count: int, seed: int = 0) -> list[Pair]:
+def make_pairs(
+    utterances: Sequence[Utterance], count: int, seed: int = 0, folder: Path | None = None
+) -> list[Pair]:
     """``count`` pairs of different speakers, taking turns between the directions (f>m, m>m, ...);
-    a pair of speakers comes again only when all have had their turn."""
+    a pair of speakers comes again only when all have had their turn. Raises ValueError, with the
+    name of the folder that they lie in, where there is too little speech."""
     rng = np.random.default_rng(seed)
     speakers = by_speaker(utterances)
     targets = {name for name, own in speakers.items() if _draw_reference(own, rng)}
     couples = [(s, t) for s, t in permutations(sorted(speakers), 2) if t in targets]
     if not couples:
+        where = "" if folder is None else f" below {shown(folder)}"
         raise ValueError(
-            f"expected two speakers, one of them with {REFERENCE_SECONDS:g} s of speech, "
+            f"expected two speakers{where}, one of them with {REFERENCE_SECONDS:g} s of speech, "
             f"got {len(speakers)}, {len(targets)} of them with that much"
         )
     pairs: list[Pair] = []

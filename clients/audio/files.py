@@ -16,7 +16,7 @@ import soundfile
 
 from clients.errors import UsageError
 from facodec.config import SAMPLE_RATE
-from facodec.files import STANDARD, Replacement, need_writable
+from facodec.files import STANDARD, Replacement, is_open_ended, need_writable
 from facodec.reasons import FileError, shown
 from facodec.sound.reading import AudioReader, Resampler, read_audio
 
@@ -44,9 +44,10 @@ class AudioWriter:
 
     The format follows from the suffix (wav, flac, ogg, mp3; wav for standard output, ``-``). An
     older file of this name is replaced when this is closed and samples have come: whoever fails
-    before that destroys nothing. ``partial``: a file that ended early, by an exception or a full
-    disk, is put in its place too, complete up to there; else it is discarded. Use it as a context
-    manager. Raises FileError where it cannot be written.
+    before that destroys nothing. A pipe is opened at once, and gets all of it in the end.
+    ``partial``: a file that ended early, by an exception or a full disk, is put in its place too,
+    complete up to there; else it is discarded. Use it as a context manager. Raises FileError where
+    it cannot be written.
     """
 
     def __init__(self, path: str | Path, *, partial: bool = True) -> None:
@@ -56,6 +57,8 @@ class AudioWriter:
         self._aside: Replacement | None = None
         self._file: soundfile.SoundFile | None = None
         self._format = need_sound_output(self.path)
+        if is_open_ended(self.path):
+            self._aside = Replacement(self.path)
 
     def write(self, samples: np.ndarray) -> None:
         """Append samples (n,), full scale 1.0; louder is clipped."""
@@ -85,7 +88,8 @@ class AudioWriter:
                 self._end(keep=self._partial)
 
     def _open(self) -> soundfile.SoundFile:
-        self._aside = Replacement(self.path)
+        if self._aside is None:
+            self._aside = Replacement(self.path)
         kind, subtype = self._format
         return soundfile.SoundFile(
             _Quiet(self._aside), "w", SAMPLE_RATE, 1, subtype=subtype, format=kind
@@ -103,7 +107,7 @@ class AudioWriter:
         if file is not None:
             with suppress(soundfile.SoundFileError):
                 file.close()
-        if aside.failure is not None and not (self._partial and self.samples):
+        if file is None or (aside.failure is not None and not (self._partial and self.samples)):
             keep = False
         if keep:
             aside.commit()

@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 
 from clients.errors import UsageError
-from facodec.files import need_plain, patiently
+from facodec.files import need_plain
 from facodec.reasons import FileError, shown, why
 
 
@@ -17,9 +17,8 @@ def client_context(url: str, ca: str | None) -> ssl.SSLContext | None:
         return None
     try:
         if ca is not None:
-            need_plain(Path(ca), or_pipe=True)
-            with patiently(Path(ca)):
-                return ssl.create_default_context(cafile=ca)
+            need_plain(Path(ca))
+            return ssl.create_default_context(cafile=ca)
         return ssl.create_default_context()
     except ssl.SSLError:
         raise UsageError(f"{shown(ca)} holds no certificate in PEM form") from None

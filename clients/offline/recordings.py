@@ -92,14 +92,15 @@ def decode_file(source: Path, target: Path, part: Part, *, voice: str | None,
     """``.fac`` file -> sound file. ``voice``: see :func:`timbre_of`. Raises ClientError or
     FileError."""
     keep_apart([target], [source, voice_file(voice)])
-    writer = AudioWriter(target, partial=False)
-    with open_playback(source, part, voice=voice, model=model) as playback:
-        seconds = playback.seconds
-        with writer, progress("decoding", seconds) as bar:
-            for audio in playback.pieces():
-                writer.write(audio)
-                bar.update(len(audio) / SAMPLE_RATE)
-            playback.check_heard(writer.samples)
+    with (
+        AudioWriter(target, partial=False) as writer,
+        open_playback(source, part, voice=voice, model=model) as playback,
+        progress("decoding", playback.seconds) as bar,
+    ):
+        for audio in playback.pieces():
+            writer.write(audio)
+            bar.update(len(audio) / SAMPLE_RATE)
+        playback.check_heard(writer.samples)
     return Decoded(writer.samples, playback.damaged)
 
 

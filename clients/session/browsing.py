@@ -9,7 +9,7 @@ import threading
 import webbrowser
 from collections.abc import Mapping
 
-from clients.session.talk import ending_signals
+from clients.session.signals import signals_told
 
 NO_BROWSER_VARIABLE = "FACODEC_NO_BROWSER"
 ELSEWHERE = ("CI", "SSH_CONNECTION", "SSH_TTY", NO_BROWSER_VARIABLE)
@@ -41,15 +41,11 @@ async def show_until_enter(url: str) -> None:
         sys.stdin.readline()
         over.set()
 
-    numbers = ending_signals()
-    for number in numbers:
-        loop.add_signal_handler(number, over.set)
     loop.add_reader(sys.stdin, on_enter)
     # A thread of its own: some browsers return when they are closed, and nobody waits for that.
     threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
     try:
-        await over.wait()
+        with signals_told(over.set):
+            await over.wait()
     finally:
         loop.remove_reader(sys.stdin)
-        for number in numbers:
-            loop.remove_signal_handler(number)

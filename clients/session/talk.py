@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from clients.session.keys import keys
 from clients.session.live_options import LiveOptions, is_recording
 from clients.session.local_server import LocalServer
 from clients.session.run import LiveRun
+from clients.session.signals import signals_told
 from clients.session.status import Progress, Reporter
 from clients.session.talkers import RememberedTalkers, SourceTalker
 from clients.session.voicing import offered
@@ -51,7 +51,7 @@ def run_live(options: argparse.Namespace, role: Role, room: str | None = None) -
 
 async def interruptible(run: LiveRun) -> Progress:
     """Run; Ctrl-C, SIGTERM or the terminal's closing ends the input and lets the rest come out, a
-    second one ends all."""
+    second one ends all. A wait for a pipe is ended by the first."""
     task = asyncio.ensure_future(run.run())
     told = False
 
@@ -62,24 +62,13 @@ async def interruptible(run: LiveRun) -> Progress:
         told = True
         run.stop()
 
-    loop = asyncio.get_running_loop()
-    numbers = ending_signals()
-    for number in numbers:
-        loop.add_signal_handler(number, on_signal)
-    try:
-        return await task
-    except asyncio.CancelledError as error:
-        raise KeyboardInterrupt from error
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
-def ending_signals() -> list[signal.Signals]:
-    """Signals that end a command in good order. SIGHUP counts unless ``nohup`` had it ignored: a
-    server of our own must not stay behind."""
-    hangs_up = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
-    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
+    with signals_told(on_signal):
+        try:
+            return await task
+        except asyncio.CancelledError as error:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                raise  # a signal broke the loop off, and it leaves by itself
+            raise KeyboardInterrupt from error
 
 
 async def _live(options: argparse.Namespace, role: Role, room: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,22 +10,22 @@ from pathlib import Path
 from clients.errors import ClientError
 from clients.library.packets import CodesPacket, Packet, VoicePacket
 from facodec.config import HOP
-from facodec.files import need_writable
 from facodec.identity import ModelIdentity
 from facodec.reasons import shown
 from facodec.recording.blocks import Header
 from facodec.recording.timeline import Timeline
-from facodec.recording.writing import RecordingFile
+from facodec.recording.writing import RecordingFile, open_ahead
 
 
 class Tape:
     """A ``.fac`` file that takes the packets of one session after another; a context manager,
-    which ends the file however it is left. ``append``: go on at the end of what is there."""
+    which ends the file however it is left. ``append``: go on at the end of what is there. A pipe is
+    opened at once: in a session nobody waits for who reads it."""
 
     def __init__(
         self, path: Path, *, append: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        need_writable(path)
+        self._opened = open_ahead(path)
         self.path = path
         self.name = shown(path)
         self._append = append
@@ -45,7 +46,8 @@ class Tape:
             return ""
         self._model = model
         header = Header(model, started=int(time.time()))
-        self._file = RecordingFile(self.path, header, append=self._append)
+        given, self._opened = self._opened, None
+        self._file = RecordingFile(self.path, header, append=self._append, opened=given)
         self._timeline = Timeline(self._file.position)
         return self._file.remark
 
@@ -71,6 +73,7 @@ class Tape:
         """Write what waits and the end. Raises FileError."""
         if self._file is not None:
             self._file.close()
+        self._close_unused()
 
     def __enter__(self) -> Tape:
         return self
@@ -78,3 +81,9 @@ class Tape:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._file is not None:
             self._file.__exit__(kind, error, trace)
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._opened is not None:
+            os.close(self._opened)
+            self._opened = None

@@ -9,7 +9,6 @@ export const DEFAULTS = {
 const SILENT = 1e-3;
 const CAUGHT_UP = 5;
 const LONGEST_PERIOD = 0.01;
-const PART = 0.05;
 const MOST_LOWS = 256;
 
 class SampleRing {
@@ -198,26 +197,30 @@ export class PlayoutBuffer {
     return changed;
   }
 
-  /** Speech with a period cut out of each part of it, as long as there is too much. */
+  /** Speech with periods cut out, high voices' more often than low ones', while there is too much. */
   #shortened(samples, excess) {
     const overlap = this.#samples(this.#set.overlap);
     const shortest = this.#samples(this.#set.shortestSplice);
-    const size = this.#samples(PART);
+    const size = overlap + this.#samples(LONGEST_PERIOD);
     const out = new Float32Array(samples.length);
     let [at, end, left] = [0, 0, excess];
-    while (at < samples.length) {
-      const rest = samples.length - at;
-      const part = samples.subarray(at, at + (rest < 2 * size ? rest : size));
-      const shorter = shorten(part, overlap, shortest, Math.min(left, this.#period(part)));
-      left -= part.length - shorter.length;
-      out.set(shorter, end);
-      end += shorter.length;
-      at += part.length;
+    while (left >= shortest && samples.length - at >= overlap + shortest) {
+      const begin = samples.subarray(at, at + size);
+      const seam = shorten(begin, overlap, shortest, left);
+      const cut = begin.length - seam.length;
+      const piece = Math.max(begin.length, CAUGHT_UP * cut);
+      const rest = samples.subarray(at + begin.length, at + piece);
+      out.set(seam, end);
+      out.set(rest, end + seam.length);
+      end += seam.length + rest.length;
+      at = Math.min(at + piece, samples.length);
+      left -= cut;
     }
-    return out.subarray(0, end);
+    out.set(samples.subarray(at), end);
+    return out.subarray(0, end + samples.length - at);
   }
 
-  /** Most that is cut out of a packet of speech, or repeated, at once. */
+  /** Most that is repeated of a packet at once. */
   #period(samples) {
     return Math.max(this.#samples(LONGEST_PERIOD), Math.floor(samples.length / CAUGHT_UP));
   }

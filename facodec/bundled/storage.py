@@ -1,8 +1,8 @@
 """Reading and writing weights of the live model.
 
 float16 on disk, or 8 bits and a scale for each row where that says them exactly; float32 in memory.
-Beside them ``model.json`` holds the sizes of the model and
-``train.json`` the settings it was trained with.
+Beside them ``model.json`` holds the sizes of the model and the weights' SHA-256, since the model's
+identity tells nothing of its decoder; ``train.json`` the settings it was trained with.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +22,39 @@ from torch.overrides import TorchFunctionMode
 from facodec.bundled.eight_bits import Bytes, in_bytes, linear_weights
 from facodec.bundled.model import LiveModel
 from facodec.config import LiveConfig
-from facodec.files import write_bytes, write_text
+from facodec.files import read_json, write_bytes, write_text
 from facodec.reasons import FileError, shown
-from facodec.weights.reading import read_config, read_tensors
+from facodec.weights.reading import LARGEST_JSON, config_of, read_tensors
 
 WEIGHTS = "live.safetensors"
 SIZES = "model.json"
 SCALE = ".scale"
 """Added to the name of a matrix in 8 bits, names its scales."""
+DIGEST = "sha256"
 FILLS = re.compile(r"[a-z][a-z_]*_")
 """Names of functions that change a tensor in place."""
 
 
 def save_live(model: LiveModel, folder: Path) -> None:
-    """Write the weights as safetensors, and the sizes beside them."""
+    """Write the weights as safetensors, and the sizes and their digest beside them."""
     folder.mkdir(parents=True, exist_ok=True)
     stored = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
     for name, weight in linear_weights(model).items():
         if (found := in_bytes(weight.detach().cpu())) is not None:
             stored[name], stored[name + SCALE] = found.whole.contiguous(), found.scale
-    write_bytes(folder / WEIGHTS, save(stored))
-    write_text(folder / SIZES, json.dumps(asdict(model.config), indent=2) + "\n")
+    data = save(stored)
+    beside = asdict(model.config) | {DIGEST: sha256(data).hexdigest()}
+    write_bytes(folder / WEIGHTS, data)
+    write_text(folder / SIZES, json.dumps(beside, indent=2) + "\n")
 
 
 def load_live(folder: Path) -> LiveModel:
-    """Read what :func:`save_live` wrote; missing, unexpected, mis-shaped or invalid weights are a
-    FileError naming them."""
-    config = read_config(folder / SIZES, LiveConfig)
-    weights = _widened(read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    """Read what :func:`save_live` wrote; missing, unexpected, mis-shaped, damaged or invalid
+    weights are a FileError naming them. Without a digest beside them they are read as they are."""
+    values = read_json(folder / SIZES, LARGEST_JSON)
+    told = values.pop(DIGEST, None) if isinstance(values, dict) else None
+    config = config_of(values, folder / SIZES, LiveConfig)
+    weights = _widened(read_tensors(folder / WEIGHTS, told), folder / WEIGHTS)
     _check_fit(config, weights, folder)
     model = LiveModel(config)
     try:

@@ -19,7 +19,7 @@ from facodec.reasons import named_why
 
 log = logging.getLogger(__name__)
 
-LAYOUT = "2"
+LAYOUT = "3"
 """Raised when exporting writes more than before."""
 WEIGHTS = ("*.safetensors", "*.bin", "model.json")
 

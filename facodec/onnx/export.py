@@ -30,6 +30,7 @@ from facodec.onnx.fixed import ENDLESS, REACH
 from facodec.onnx.graphs import Graph, graphs_of
 from facodec.published.model import Ns3Model
 from facodec.weights.hashing import identity_of
+from facodec.weights.reading import digest_of
 
 FORMAT = "facodec.onnx/1"
 OPSET = 18
@@ -65,6 +66,7 @@ def export(
         aside = Path(place)
         for name, graph in graphs.items():
             _write(graph, aside / f"{name}.onnx")
+            description["graphs"][name]["sha256"] = digest_of(aside / f"{name}.onnx")
         write_text(aside / SIDECAR, json.dumps(description, indent=1) + "\n")
         if precision == "int8":
             quantize(aside)
@@ -79,6 +81,7 @@ def quantize(folder: Path) -> None:
     description = read_json(sidecar, LARGEST_TEXT)
     for graph in description["graphs"].values():
         _quantize(folder / graph["file"])
+        graph["sha256"] = digest_of(folder / graph["file"])
     write_text(sidecar, json.dumps(description | {"precision": "int8"}, indent=1) + "\n")
 
 

@@ -23,6 +23,7 @@ from facodec.onnx.fixed import ENDLESS, REACH
 from facodec.published.model import Ns3Model
 from facodec.published.timbre import RunningTimbre, TimbreEncoder, TimbreTracker
 from facodec.reasons import shown
+from facodec.weights.reading import check_digest
 
 LARGEST_JSON = 1 << 20
 LARGEST_STATE = 1 << 24
@@ -46,7 +47,7 @@ class StepGraph:
     """A graph that takes a frame a call, with its state."""
 
     def __init__(self, folder: Path, description: dict[str, Any]) -> None:
-        self._session = _session(folder / description["file"])
+        self._session = _session(folder, description)
         self.delay: int = description["delay"]
         self.states: dict[str, dict[str, Any]] = description["states"]
         _check_states(self.states)
@@ -102,7 +103,7 @@ class OnnxModel(nn.Module):
         graphs = description["graphs"]
         self.encoder = StepGraph(folder, graphs["encoder"])
         self.decoder = StepGraph(folder, graphs["decoder"])
-        self._talker = _session(folder / graphs["talker"]["file"])
+        self._talker = _session(folder, graphs["talker"])
         self._place = nn.Parameter(torch.zeros(0), requires_grad=False)  # tells the device
 
     def steps(self: M, backend: str = "auto") -> M:
@@ -336,9 +337,11 @@ def _check_states(states: dict[str, dict[str, Any]]) -> None:
         raise ValueError(f"expected states of at most {LARGEST_STATE} numbers, got {sum(sizes)}")
 
 
-def _session(path: Path) -> Any:
-    runtime = needed("onnxruntime")
+def _session(folder: Path, graph: dict[str, Any]) -> Any:
+    runtime, path = needed("onnxruntime"), folder / graph["file"]
     need_plain(path)
+    if "sha256" in graph:
+        check_digest(path, graph["sha256"])
     options = runtime.SessionOptions()
     # A step is too small to share between threads.
     options.intra_op_num_threads = options.inter_op_num_threads = 1

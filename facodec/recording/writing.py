@@ -7,7 +7,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from facodec.bitstream import check_codes
 from facodec.config import HOP
-from facodec.files import STANDARD, mode_for, need_writable
+from facodec.files import STANDARD, is_open_ended, mode_for, need_writable
+from facodec.pipes import open_to_write, waiting
 from facodec.reasons import FileError, shown, why
 from facodec.recording.blocks import (
     BLOCK_FRAMES,
@@ -113,24 +114,39 @@ class BlockWriter:
         self.size += len(data)
 
 
+def open_ahead(path: Path) -> int | None:
+    """Descriptor of the pipe or device that a recording is to go into, once somebody reads it; None
+    for a file, and standard output. Raises FileError."""
+    need_writable(path)
+    if path == STANDARD or not is_open_ended(path):
+        return None
+    try:
+        return open_to_write(path)
+    except OSError as error:
+        raise FileError(f"cannot write {shown(path)}: {why(error)}") from error
+
+
 class RecordingFile:
     """A ``.fac`` file that grows by whole blocks and can be read at any time.
 
     It takes the place of an older file when its first block is written; ``append`` goes on at the
     end of that instead, cutting off what is not whole, and says so in ``remark``. A pipe or device
-    is written to as it is. Ending it, also by an exception, writes what waits and the end mark.
-    One process writes at a time. After a write that failed (``failure``), as on a full disk, the
-    file ends with its last whole block and takes no more. Raises FileError.
+    is written to as it is; ``opened``: see :func:`open_ahead`. Ending it, also by an exception,
+    writes what waits and the end mark. One process writes at a time. After a write that failed
+    (``failure``), as on a full disk, the file ends with its last whole block and takes no more.
+    Raises FileError.
     """
 
-    def __init__(self, path: Path, header: Header, *, append: bool = False) -> None:
+    def __init__(
+        self, path: Path, header: Header, *, append: bool = False, opened: int | None = None
+    ) -> None:
         self.path = path
         self.failure: FileError | None = None
         self.remark = ""
         self._header = header
         self._place = need_writable(path)
         self._aside: Path | None = None
-        self._number: int | None = None
+        self._number = opened
         """Number of the open file."""
         self._size = 0
         self._regular = True
@@ -138,7 +154,7 @@ class RecordingFile:
         self._ended = False
         self.appended_at = 0
         """The sample that this begins at: after what was there before."""
-        if append and self._place.exists():
+        if append and self._place.exists() and opened is None:
             self._go_on()
 
     @property
@@ -198,10 +214,10 @@ class RecordingFile:
 
     def _create(self) -> None:
         place = self._place
-        self._regular = self.path != STANDARD and (not place.exists() or place.is_file())
+        self._regular = self.path != STANDARD and not is_open_ended(place)
         if not self._regular:
-            standard = self.path == STANDARD
-            self._number = os.dup(1) if standard else os.open(place, os.O_WRONLY | os.O_CLOEXEC)
+            if self._number is None:
+                self._number = os.dup(1) if self.path == STANDARD else open_to_write(self.path)
             return
         self._number, name = tempfile.mkstemp(prefix=".facodec-", dir=place.parent)
         self._aside = Path(name)
@@ -269,8 +285,9 @@ class RecordingFile:
         assert self._number is not None
         left = memoryview(data)
         try:
-            while left:
-                left = left[os.write(self._number, left) :]
+            with nullcontext() if self._regular else waiting():
+                while left:
+                    left = left[os.write(self._number, left) :]
             if self._aside is not None and self._size:
                 # The header and a first block: there is something to keep.
                 os.replace(self._aside, self._place)

@@ -31,6 +31,7 @@ EXAMPLES = """examples:
                                                             (and with --data the voices that
                                                             weights/voices.json notes)
 """
+DIGITS = 9
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--valid", type=Path, help="folder of other speech to measure on and to listen to"
     )
     parser.add_argument(
-        "--report-every", type=int, default=1000, help="steps between such reports, default 1000"
+        "--report-every",
+        type=_whole,
+        default=1000,
+        metavar="STEPS",
+        help="steps between such reports, default 1000",
     )
     parser.add_argument("--config", type=Path, help="settings as JSON (see a run's config.json)")
     parser.add_argument(
@@ -51,16 +56,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stage", choices=STAGES, help="what is trained; decoder: on codes of --init, which stay"
     )
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after about this")
+    parser.add_argument("--minutes", type=_minutes, default=math.inf, help="stop after about this")
     parser.add_argument("--export", type=Path, metavar="DIR", help="write the weights there")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--threads", type=_whole, metavar="N", help="CPU threads")
     for field in fields(TrainConfig):
         if field.type in ("int", "float"):
             kind = int if field.type == "int" else float
             name = "--" + field.name.replace("_", "-")
             parser.add_argument(name, type=kind, help=f"default {field.default}")
     parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in float32")
+
+
+def _whole(text: str) -> int:
+    """For argparse: a number of things."""
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS and int(text)):
+        most = 10**DIGITS - 1
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {most}, got {text}")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    """For argparse: minutes, which may be endless."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"expected minutes, more than 0, got {text}")
+    return value
 
 
 def settings(args: argparse.Namespace) -> TrainConfig:
@@ -77,8 +101,12 @@ def run(args: argparse.Namespace) -> int:
     import numpy  # noqa: F401 - torch's own import of it swallows a Ctrl-C
     import torch
 
+    from facodec.loading import need_device
+
     if args.data is None and args.export is None:
-        raise ValueError("nothing to do: give --data DIR to train, or --export DIR")
+        sentence = "nothing to do: give --data DIR to train, or --export DIR"
+        raise argparse.ArgumentError(None, sentence)
+    need_device(args.device)
     for folder in (args.data, args.valid):
         if folder is not None:
             need_speech(folder)
@@ -95,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> None:
     from facodec.training.corpus import find_files, read_each
-    from facodec.training.loop import Trainer
+    from facodec.training.loop import Trainer, need_checkpoint
     from facodec.training.report import PAGE, keep_examples, validate, write_page
 
     initial, helpers, config = None, None, settings(args)
@@ -104,6 +132,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.valid is not None and next(read_each(find_files(args.valid)), None) is None:
         raise ValueError(f"no file below {shown(args.valid)} can be read")  # before the work
     need_folder(args.run)
+    need_checkpoint(args.run, config)
     if args.init:
         initial, helpers = _start_from(args.init)  # before speech is packed, which takes hours
         config = replace(config, own_pitch_from=0, convert_from=0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -27,8 +26,10 @@ from facodec.training.corpus import (
     SHORTEST,
     find_files,
     listing_of,
+    made_whole,
     read_each,
     read_speech,
+    too_short,
     write_array,
 )
 from facodec.training.noise import spoil
@@ -93,8 +94,8 @@ def _packed(
     key = hashlib.sha256(names).hexdigest()[:12]
     target = cache / f"{folder.name}-{'noisy' if noisy else 'coded'}-{key}"
     if not (target / "index.json").exists():
-        target.mkdir(parents=True, exist_ok=True)
-        _write(folder, files, target, codec, noisy)
+        with made_whole(target):
+            _write(folder, files, target, codec, noisy)
     return open_coded(target)
 
 
@@ -138,7 +139,11 @@ def _write(folder: Path, files: list[Path], target: Path, codec: Codec, noisy: b
     names: dict[str, int] = {}
     random = np.random.default_rng(len(files))
     another = _Others(files, random)
-    for path, audio in _long_enough(files):
+    longest = 0
+    for path, audio in read_each(tqdm(files, desc="encoding", unit="file", disable=None)):
+        longest = max(longest, len(audio))
+        if len(audio) < SHORTEST:
+            continue
         heard = spoil(audio, another, random) if noisy else audio
         frames = codec.encode(heard)
         samples.append(_integers(audio))
@@ -150,7 +155,7 @@ def _write(folder: Path, files: list[Path], target: Path, codec: Codec, noisy: b
         name = path.parent.name if path.parent != folder else path.stem
         speakers.append(names.setdefault(name, len(names)))
     if not lengths:
-        raise ValueError(f"no file below {folder} holds {SHORTEST / SAMPLE_RATE} s of speech")
+        raise too_short(folder, SHORTEST, longest)
     write_array(target / "samples.npy", np.concatenate(samples))
     if noisy:
         write_array(target / "spoiled.npy", np.concatenate(spoiled))
@@ -162,12 +167,6 @@ def _write(folder: Path, files: list[Path], target: Path, codec: Codec, noisy: b
 
 def _integers(audio: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.round(np.clip(audio, -1.0, 1.0) * 32767.0).astype(np.int16)
-
-
-def _long_enough(files: list[Path]) -> Iterator[tuple[Path, NDArray[np.float32]]]:
-    for path, audio in read_each(tqdm(files, desc="encoding", unit="file", disable=None)):
-        if len(audio) >= SHORTEST:
-            yield path, audio
 
 
 class _Others:

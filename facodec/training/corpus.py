@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,15 +117,16 @@ class _Prepared:
     phones: Phones
 
 
-def _prepare(path: Path, text: str | None) -> _Prepared | str | None:
-    """Prepares a file for packing: None if it is too short, and a sentence if it is damaged."""
+def _prepare(path: Path, text: str | None) -> _Prepared | str | int:
+    """Prepares a file for packing: its samples if they are too few, and a sentence if it is
+    damaged."""
     torch.set_num_threads(1)
     try:
         samples = read_speech(path)
     except FileError as error:
         return str(error)
     if len(samples) < SHORTEST:
-        return None
+        return len(samples)
     integers = np.round(np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
     # Half a hop early: the frame's sub-frames lie around its start, and less has to be foreseen.
     pitch = track_pitch(np.pad(samples, (HOP // 2, 0))[: len(samples)])
@@ -141,7 +144,8 @@ def pack(folder: Path, cache: Path, workers: int = 2) -> Corpus:
     key = hashlib.sha256(names).hexdigest()[:12]
     target = cache / f"{folder.name}-{key}"
     if not (target / "index.json").exists():
-        _write(folder, files, texts, target, workers)
+        with made_whole(target):
+            _write(folder, files, texts, target, workers)
     return open_packed(target)
 
 
@@ -156,6 +160,32 @@ def open_packed(target: Path) -> Corpus:
     )
 
 
+@contextmanager
+def made_whole(folder: Path) -> Iterator[None]:
+    """A folder that is made now, before the work that fills it; where that fails, it is gone again,
+    as are those made for it."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # others may have put something there meanwhile
+            for each in made[1:]:
+                each.rmdir()
+        raise
+
+
+def too_short(folder: Path, least: int, longest: int) -> ValueError:
+    """The error of a folder whose files hold ``longest`` samples at most, where ``least`` are
+    needed."""
+    return ValueError(
+        f"too little speech below {shown(folder)}: expected a file of at least "
+        f"{least / SAMPLE_RATE:g} s, got none that can be read of more than "
+        f"{longest / SAMPLE_RATE:.2g} s"
+    )
+
+
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Writes an array as NumPy does, wholly or not at all. Raises FileError."""
     with Replacement(path) as aside:
@@ -165,21 +195,20 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 def _write(
     folder: Path, files: list[Path], texts: dict[Path, str], target: Path, workers: int
 ) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    utterances, speakers = [], []
+    utterances, speakers, longest = [], [], 0
     names: dict[str, int] = {}
     for path, prepared in _prepared(files, texts, workers):
         if isinstance(prepared, str):
             leave_out(prepared)
             continue
-        if prepared is None:
+        if isinstance(prepared, int):
+            longest = max(longest, prepared)
             continue
         name = path.parent.name if path.parent != folder else path.stem
         utterances.append(prepared)
         speakers.append(names.setdefault(name, len(names)))
     if not utterances:
-        seconds = SHORTEST / SAMPLE_RATE
-        raise ValueError(f"no file below {shown(folder)} holds {seconds} s of speech")
+        raise too_short(folder, SHORTEST, longest)
     for part in ("samples", "pitch", "phones"):
         whole = np.concatenate([getattr(u, part) for u in utterances])
         write_array(target / f"{part}.npy", whole)
@@ -191,7 +220,7 @@ def _write(
 
 def _prepared(
     files: list[Path], texts: dict[Path, str], workers: int
-) -> Iterator[tuple[Path, _Prepared | str | None]]:
+) -> Iterator[tuple[Path, _Prepared | str | int]]:
     with ProcessPoolExecutor(max_workers=workers) as pool:
         results = pool.map(_prepare, files, [texts.get(path) for path in files], chunksize=8)
         pairs = zip(files, results, strict=True)

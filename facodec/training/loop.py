@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +36,11 @@ from facodec.weights.reading import read_pickled
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
+HELD = (
+    *("step", "sizes", "model", "average", "optimizer", "networks", "usage"),
+    *("random", "torch_random", "sampler"),
+)
+"""Names of all that a checkpoint holds."""
 SHOWN = ("mel", "pitch", "kept")
 """Losses that the progress bar shows, where the stage has them."""
 
@@ -170,14 +177,8 @@ class Trainer:
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
         state = read_checkpoint(path)
-        try:
+        with _sentences(path):
             self._restore(state)
-        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            reason = f"it has no {error}" if isinstance(error, KeyError) else error
-            raise FileError(
-                f"{shown(path)} is not a checkpoint of such a run: {reason}; train into another "
-                "folder, or with the settings that it was made with"
-            ) from error
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step = int(state["step"])
@@ -225,6 +226,37 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise FileError(f"{shown(path)}: expected a checkpoint, got {type(state).__name__}")
     return state
+
+
+def need_checkpoint(folder: Path, config: TrainConfig) -> None:
+    """Raises FileError early where a run's folder has a checkpoint that cannot be gone on from: one
+    that is damaged, is none, or is of a model of other sizes."""
+    path = folder / CHECKPOINT
+    if not os.path.lexists(path):
+        return
+    state = read_checkpoint(path)
+    with _sentences(path):
+        for name in HELD:
+            state[name]
+        sizes = LiveConfig(**state["sizes"])
+        if config.stage == "detail" and sizes.detail_space != config.detail_space:
+            raise ValueError(
+                f"expected detail_space {config.detail_space}, got {sizes.detail_space}"
+            )
+        LiveModel(sizes).load_state_dict(state["model"])
+
+
+@contextmanager
+def _sentences(path: Path) -> Iterator[None]:
+    """Makes a FileError of what goes wrong with what a checkpoint holds."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise FileError(
+            f"{shown(path)} is not a checkpoint of such a run: {reason}; train into another "
+            "folder, or with the settings that it was made with"
+        ) from error
 
 
 def _load_fitting(networks: nn.Module, weights: dict[str, torch.Tensor]) -> None:

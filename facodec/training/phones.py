@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from functools import cache
 from importlib.util import find_spec
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import HOP, SAMPLE_RATE
-from facodec.files import LARGEST_TEXT, read_text
+from facodec.files import LARGEST_TEXT, need_plain, read_text
 from facodec.reasons import FileError, shown
 
 MANIFEST = "manifest.tsv"
@@ -39,9 +40,10 @@ Phones = NDArray[np.int8]
 
 def read_manifest(folder: Path) -> list[dict[str, str]]:
     """Rows of the ``manifest.tsv`` in the folder or beside it, ``path`` made absolute where there
-    is one; none without it."""
+    is one; none without it. Raises FileError for one that is no table."""
     for path in (folder / MANIFEST, folder.absolute().parent / MANIFEST):
-        if path.is_file():
+        if os.path.lexists(path):
+            need_plain(path)
             lines = io.StringIO(read_text(path, LARGEST_TEXT), newline="")
             rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
             try:
@@ -64,7 +66,8 @@ def find_transcripts(folder: Path, files: list[Path]) -> dict[Path, str]:
     for path in files:
         beside = path.with_suffix(".txt")
         text = listed.get(str(path.resolve()), "")
-        if beside.is_file():
+        if os.path.lexists(beside):
+            need_plain(beside)
             text = read_text(beside, LARGEST_TRANSCRIPT)
         if text.strip():
             found[path] = text

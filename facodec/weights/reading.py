@@ -12,6 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ LARGEST_FILE = 8 << 30
 LARGEST_JSON = 1 << 20
 LARGEST_WIDTH, MOST_BLOCKS = 2048, 64
 """Largest sizes of a model; ours has a width of 256 and 5 blocks."""
+CHUNK = 1 << 20
 SLACK = 1 << 16
 """Bytes that tensors may have more than their file, for alignment."""
 
@@ -36,11 +38,12 @@ class WeightsError(FileError):
     """A file of weights is missing, damaged, or not what it should be; the text says why."""
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, told: object = None) -> dict[str, Tensor]:
     """All tensors of a ``.safetensors`` or PyTorch file by name, on the CPU.
 
-    Raises WeightsError for a file that is neither, holds numbers that are not finite, would run
-    code, or would take more memory than its size.
+    ``told``: the SHA-256 that the file beside a ``.safetensors`` file has for it, None where it has
+    none. Raises WeightsError for a file that is neither, is not as ``told``, holds numbers that are
+    not finite, would run code, or would take more memory than its size.
     """
     if path.suffix != ".safetensors":
         found = read_pickled(path)
@@ -51,6 +54,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         tensors = {str(name): tensor for name, tensor in found.items()}
     else:
         _check_size(path)
+        if told is not None:
+            check_digest(path, told)
         try:
             tensors = safetensors.torch.load_file(path)
         except Exception as error:  # its own errors have no common base
@@ -85,10 +90,35 @@ def read_pickled(path: Path, device: str = "cpu") -> Any:
     return found
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file. Raises WeightsError."""
+    found = sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(CHUNK):
+                found.update(piece)
+    except OSError as error:
+        raise WeightsError(f"cannot read {shown(path)}: {why(error)}") from error
+    return found.hexdigest()
+
+
+def check_digest(path: Path, told: object) -> None:
+    """Raises WeightsError where a file is not the one whose SHA-256 was noted beside it."""
+    if (found := digest_of(path)) != told:
+        raise WeightsError(
+            f"{shown(path)} is damaged, or not the file that was written with those beside it: "
+            f"expected the SHA-256 {str(told)[:64]}, got {found}"
+        )
+
+
 def read_config(path: Path, kind: type[Config]) -> Config:
     """Sizes of a model, a dataclass of whole numbers, from JSON; 0 is taken where it is what is
     meant without a number. Raises FileError."""
-    values = read_json(path, LARGEST_JSON)
+    return config_of(read_json(path, LARGEST_JSON), path, kind)
+
+
+def config_of(values: object, path: Path, kind: type[Config]) -> Config:
+    """Sizes of a model from what :func:`read_config` reads, which lay in ``path``."""
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(values, dict) or set(values) - known:
         named = sorted(set(values) - known) if isinstance(values, dict) else type(values).__name__
@@ -130,12 +160,16 @@ def _check_archive(path: Path, size: int) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
+            # PyTorch itself does not look at the checksums.
+            damaged = archive.testzip() if unpacked <= size + SLACK else None
     except zipfile.BadZipFile:
         return  # of the older format, or damaged
     except Exception as error:  # damage meets any line of the reader of a foreign format
         raise _no_tensors(path, error) from error
     if unpacked > size + SLACK:
         raise WeightsError(f"{shown(path)} would unpack from {size} to {unpacked} bytes")
+    if damaged is not None:
+        raise WeightsError(f"{shown(path)} is damaged: {shown(damaged)} in it has another checksum")
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -22,8 +22,6 @@ SILENT = 1e-3
 """Largest sample, -60 dB of full scale, of what counts as silence."""
 CAUGHT_UP = 5
 """One of so many samples is left out to play 25 % faster."""
-PART = 0.05
-"""Seconds of a long packet of which one period each is cut out."""
 JITTERS = 3.0
 """Margin that a pause is shortened to, beyond the reserve, in mean deviations of packets."""
 LONGEST_PERIOD = 0.01
@@ -237,21 +235,22 @@ class PlayoutBuffer:
         return changed
 
     def _period(self, samples: np.ndarray) -> int:
-        """Most that is cut out of a packet of speech, or repeated, at once."""
+        """Most that is repeated of a packet at once."""
         return max(self._samples(LONGEST_PERIOD), len(samples) // CAUGHT_UP)
 
     def _shortened(self, samples: np.ndarray, excess: int) -> np.ndarray:
-        """A packet of speech with a period cut out of each part of it, as long as there is too
-        much."""
-        size = self._samples(PART)
+        """A packet of speech with periods cut out, high voices' more often than low ones', as long
+        as there is too much."""
+        overlap, shortest = self._splice_lengths()
         parts = []
-        while len(samples):
-            end = len(samples) if len(samples) < 2 * size else size
-            part, samples = samples[:end], samples[end:]
-            shorter = shorten(part, *self._splice_lengths(), min(excess, self._period(part)))
-            excess -= len(part) - len(shorter)
-            parts.append(shorter)
-        return np.concatenate(parts)
+        while excess >= shortest and len(samples) >= overlap + shortest:
+            begin = samples[: overlap + self._samples(LONGEST_PERIOD)]
+            seam = shorten(begin, overlap, shortest, excess)
+            cut = len(begin) - len(seam)
+            end = max(len(begin), CAUGHT_UP * cut)
+            parts += [seam, samples[len(begin) : end]]
+            samples, excess = samples[end:], excess - cut
+        return np.concatenate([*parts, samples])
 
     def _spliced(self, samples: np.ndarray, now: float) -> np.ndarray:
         """A packet that takes the delay a little nearer to what it should be."""

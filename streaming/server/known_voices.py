@@ -51,8 +51,6 @@ class Voices:
     name."""
 
     def __init__(self, directory: str | None, most: int | None = None) -> None:
-        if most is not None and directory is None:
-            raise ValueError("--keep-voices says how many voices: give --voices DIR too")
         self._folder = Path(directory or "")
         self._most = most
         self._lock = threading.Lock()

@@ -18,6 +18,7 @@ from aioquic.quic.connection import QuicConnection
 from streaming.server.connections import REQUEST_TIMEOUT, Arrival, Arrivals, OnRefusal
 from streaming.server.gate import Visitor
 from streaming.server.http import FIRST_MESSAGE, Refusal
+from streaming.server.outbox import OVERHEAD
 from streaming.server.pace import Allowance
 from streaming.server.settings import ServerSettings
 from streaming.wire.protocol import COMPACT_SUBPROTOCOL
@@ -37,6 +38,8 @@ LONG_HEADER = 0x80
 class QuicPeerSocket(QuicSocket):
     """A client's connection, from its first packet on. ``arrivals``: counts it; ``on_open``: is
     called when both ends have agreed on keys."""
+
+    overhead = OVERHEAD
 
     def __init__(
         self,

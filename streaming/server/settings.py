@@ -106,6 +106,8 @@ class ServerSettings:
     def _check_access(self) -> None:
         if self.record_rooms and self.record is None:
             raise ValueError("--record-room says which rooms: give --record DIR too")
+        if self.keep_voices is not None and self.voices is None:
+            raise ValueError("--keep-voices says how many voices: give --voices DIR too")
         for token in self.tokens:
             check_token(token)
         Origins(self.allow_origins)

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from facodec.files import need_plain, patiently
+from facodec.files import need_plain
 from facodec.reasons import shown, why
 from streaming.server.settings import ServerSettings
 
@@ -30,14 +30,13 @@ def server_context(settings: ServerSettings) -> ssl.SSLContext:
     named = f"certificate {shown(cert)}" + (f" and key {shown(key)}" if key else "")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     for path in filter(None, (cert, key)):
-        need_plain(Path(path), or_pipe=True)
+        need_plain(Path(path))
 
     def no_password() -> str:
         raise ValueError(f"the TLS key in {shown(key or cert)} is locked: give one that is not")
 
     try:
-        with patiently(Path(cert)), patiently(Path(key or cert)):
-            context.load_cert_chain(cert, key, password=no_password)
+        context.load_cert_chain(cert, key, password=no_password)
     except ssl.SSLError as error:
         if error.reason in (None, "NO_START_LINE"):
             reason = "expected a PEM file with a certificate and its private key"

@@ -13,9 +13,10 @@ from streaming.wire.linkwatch import ALONE, FULL, LinkWatch
 
 LONG, LONGEST = 8, 16
 """Frames a packet at most with all layers, 87.5 ms more delay than one, and without detail."""
-PATIENCE, MOST_PATIENCE, IMPATIENCE = 5.0, 60.0, 2.0
+PATIENCE, MOST_PATIENCE, IMPATIENCE = 1.0, 60.0, 2.0
 """Seconds that a link must have been good before a step is taken back; so many times as long, up to
-the most, each time that the step had to be taken again."""
+the most, each time that the step had to be taken again soon, and so many times less long where that
+was not so."""
 TRY_AFTER = 5.0
 """Seconds that a link must have been late until packets are sent one by one, to see whether it is
 the link that is slow or the way that is long; then twice as long, and so on, up to the most."""
@@ -52,7 +53,7 @@ class LinkControl:
         self.is_full = False
         self._steps, self._at = steps, 0
         self._good_since: float | None = None
-        self._eased = float("-inf")
+        self._eased: float | None = None
         self._patience = PATIENCE
         self._late_since: float | None = None
         self._trying_until: int | None = None
@@ -77,8 +78,7 @@ class LinkControl:
         elif self._good_since is None:
             self._good_since = now
         if watch.is_slow and self._at + 1 < len(self._steps):
-            if now - self._eased < 2 * self._patience:
-                self._patience = min(IMPATIENCE * self._patience, MOST_PATIENCE)
+            self._learn_patience(now)
             self._at += 1
             watch.restart()  # what was sent before says nothing of what this brings
             return True
@@ -99,6 +99,15 @@ class LinkControl:
         elif now - self._late_since >= self._try_after:
             self._trying_until = watch.alone + ALONE + 1
             self._try_after = min(2 * self._try_after, MOST_PATIENCE)
+
+    def _learn_patience(self, now: float) -> None:
+        """Waits longer before a step is taken back where one that was is taken again soon, and less
+        long where that held."""
+        if self._eased is None:
+            return
+        times = IMPATIENCE if now - self._eased < 2 * self._patience else 1 / IMPATIENCE
+        self._patience = min(max(PATIENCE, times * self._patience), MOST_PATIENCE)
+        self._eased = None
 
     def _may_ease(self, now: float) -> bool:
         good = self._good_since

@@ -11,8 +11,10 @@ SLOW, STANDING = 0.1, 0.3
 went before, or an acknowledgement that comes late, passes."""
 DRAINED = 0.02
 """Seconds by which a link that takes more than it gets is less late after that time."""
-GRACE = 0.5
-"""Seconds after a link stood still for which it says nothing that what it got before is late."""
+GRACE, STILL = 0.5, 0.3
+"""Seconds after a link stood still for which it says nothing that what it got before is late, and
+of taking nothing more of that after which it stands still again: an acknowledgement that was lost
+comes by itself, long before TCP sends again what was lost."""
 GOOD = 0.06
 """A message that is late by less, s, is not late: receivers may acknowledge after 40 ms."""
 PACE_OVER, RATE_OVER = 0.5, 2.0
@@ -79,17 +81,16 @@ class LinkWatch:
             self._taken.popleft()
         oldest = self._waiting[0][0] if self._waiting else now
         late = now - oldest - self._base
-        # Nothing was taken for as long as it is behind: it stands still, as in an outage or while
-        # TCP repeats what was lost. Where the last was late too, it is slow.
-        still = 0 < late <= now - self._last_taken + LOOK
-        self._stands_still = still and self._last_took - self._base < GOOD
+        stopped = 0 < late <= now - self._last_taken + LOOK
+        self._stands_still = self._is_still(oldest, late, stopped=stopped)
         self.lag = max(0.0, late, self._expected(unacknowledged) if late > GOOD else 0.0)
         if self._stands_still and late > GOOD:
             self._stood_still, self._behind_since = now, None
         elif not self._waiting:
             self._behind_since = None
         elif late >= SLOW:
-            self._note_late(oldest, self.lag)
+            # What has stopped may be an outage: that shows before SLOW and STANDING are over.
+            self._note_late(oldest, SLOW if stopped else self.lag)
 
     def restart(self) -> None:
         """Begins anew to see whether the link is slow, as packets cost less from here on."""
@@ -99,7 +100,7 @@ class LinkWatch:
     def is_slow(self) -> bool:
         """Whether the link takes less than is handed to it: for 0.3 s it never was behind by less
         than 0.1, as CoDel tells a queue that stands from one that drains (Nichols and Jacobson,
-        2012), or it is behind by 0.2."""
+        2012), or it is behind by 0.2 though it takes something."""
         return self._behind_since is not None and self._now - self._behind_since >= STANDING
 
     @property
@@ -139,6 +140,15 @@ class LinkWatch:
             self._times_alone.append(seconds)
             if len(self._times_alone) == ALONE and min(self._times_alone) > self._base + GOOD:
                 self._base = min(self._times_alone)
+
+    def _is_still(self, oldest: float, late: float, *, stopped: bool) -> bool:
+        """Whether the link takes nothing, as in an outage or while TCP repeats what was lost.
+        ``oldest``, ``late``: when that was handed over which waits longest, and how late it is;
+        ``stopped``: whether nothing was taken for so long, so that there was no queue before."""
+        if stopped and self._last_took - self._base >= GOOD:  # the last was late too
+            return late >= SLOW + STANDING
+        again = self._now - self._last_taken >= STILL and oldest <= self._stood_still
+        return stopped or (again and late > 0)
 
     def _note_late(self, since: float, late: float) -> None:
         """Notes that data handed over then is late."""

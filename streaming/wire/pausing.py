@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from facodec.config import HOP, SAMPLE_RATE
 
 HOP_SECONDS = HOP / SAMPLE_RATE
@@ -10,6 +12,9 @@ LATE = 0.01
 STEP = 2
 """Frames made in one go where they cannot be taken back: when the packet comes after all, those
 that were not needed are so much delay at most."""
+LATELY = 8
+"""Packets whose lengths tell what is to be expected: a long one that followed a stall is soon
+forgotten."""
 MOST_AHEAD = 88
 """Frames that are made before they are told: more than that is a lost connection."""
 PASSED = 0.5
@@ -23,14 +28,14 @@ class PauseClock:
     :meth:`on_speech`.
 
     ``late``: seconds that a packet may be late without frames in its place. ``step``: frames made
-    in one go, None for as many as the largest packet had.
+    in one go, None for as many as the largest packet had lately.
     """
 
     def __init__(self, late: float = LATE, step: int | None = STEP) -> None:
         self.ahead = 0
         """Frames made and not told yet."""
         self._late, self._step = late, step
-        self._largest = 1
+        self._lengths = deque([1], maxlen=LATELY)
         self._since: float | None = None
         self._made = 0
 
@@ -39,7 +44,7 @@ class PauseClock:
         passed while they were: a packet's frames of them at most are taken off the next pause,
         none after :meth:`take_back`."""
         made = self.ahead
-        self._largest = max(self._largest, frames)
+        self._lengths.append(frames)
         self.ahead = min(made, self._largest)
         self._since = None
         return made
@@ -76,6 +81,11 @@ class PauseClock:
         if self._since is None or self._made >= MOST_AHEAD:
             return None
         return max(0.0, self._first() + self._made * HOP_SECONDS - now)
+
+    @property
+    def _largest(self) -> int:
+        """Frames of the largest packet lately."""
+        return max(self._lengths)
 
     def _pace(self) -> int:
         """Frames made in one go."""

@@ -22,6 +22,7 @@ from websockets.frames import Close
 
 from streaming.wire.binary import is_codes
 from streaming.wire.protocol import COMPACT_SUBPROTOCOL
+from streaming.wire.underway import Underway
 
 LENGTH = struct.Struct("<I")
 STREAM = 0
@@ -50,19 +51,13 @@ LOGGER = "quic"
 ABNORMAL = 1006
 
 
-def on_the_way(space: QuicPacketSpace) -> int:
-    """Bytes of packets that are on the path and newer than any that was acknowledged: older ones
-    are lost or come out of order, which says nothing of how fast the path takes them."""
-    newest = space.largest_acked_packet
-    sent = space.sent_packets.items()
-    return sum(packet.sent_bytes for n, packet in sent if n > newest and packet.in_flight)
-
-
 class QuicSocket(QuicConnectionProtocol):
     """One connection, as sessions use a WebSocket. ``largest``: bytes of a message that may come,
     ``first``: of the first one."""
 
     subprotocol = COMPACT_SUBPROTOCOL
+    overhead = 0
+    """Bytes that count for each message that is not acknowledged, beside its own."""
 
     def __init__(
         self, quic: QuicConnection, stream_handler: Any = None, *, largest: int, first: int
@@ -81,6 +76,7 @@ class QuicSocket(QuicConnectionProtocol):
         self._unread_bytes = 0
         self._changed = asyncio.Event()
         self._written = 0
+        self._underway = Underway(self.overhead)
         self._finishing = False
         self._end: ConnectionClosed | None = None
         self._pings = 0
@@ -102,10 +98,11 @@ class QuicSocket(QuicConnectionProtocol):
 
     @property
     def unacknowledged(self) -> int:
-        """Bytes handed over that wait for the path, or are on it and not acknowledged."""
-        waiting = self._unsent + sum(map(len, self._quic._datagrams_pending))
-        space = self._quic._spaces.get(Epoch.ONE_RTT)  # whose keys are those of messages
-        return waiting + (0 if space is None else on_the_way(space))
+        """Bytes of messages handed over that wait for the path, or are on it and not acknowledged:
+        neither they nor any packet after them. An older one is lost or comes out of order, which
+        says nothing of how fast the path takes them."""
+        space = self._space
+        return self._underway.unacknowledged(-1 if space is None else space.largest_acked_packet)
 
     @property
     def waiting(self) -> int:
@@ -143,13 +140,16 @@ class QuicSocket(QuicConnectionProtocol):
             return
         if len(message) <= LARGEST_DATAGRAM and is_codes(message) and self.lossy:
             self._quic.send_datagram_frame(message)
+            self._underway.add_datagram(len(message))
             pending = self._quic._datagrams_pending
             while len(pending) > MOST_PENDING:
                 pending.popleft()
+                self._underway.drop_oldest()
         elif self._quic.configuration.is_client or STREAM in self._quic._streams:
             # A client that has opened no stream is told by the close alone.
             self._quic.send_stream_data(STREAM, LENGTH.pack(len(message)) + message)
             self._written += LENGTH.size + len(message)
+            self._underway.add_to_stream(len(message), self._written)
         self._transmit_soon()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:  # type: ignore[override]
@@ -189,6 +189,12 @@ class QuicSocket(QuicConnectionProtocol):
 
     # ------------------------------------------------------------------------- what aioquic calls
 
+    def transmit(self) -> None:
+        super().transmit()
+        waiting, space = len(self._quic._datagrams_pending), self._space
+        newest = next(reversed(space.sent_packets), -1) if space is not None else -1
+        self._underway.note_sent(waiting, self._sent_on_stream, newest)
+
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
         self.received += 1
         self.bytes_received += len(data)
@@ -213,10 +219,20 @@ class QuicSocket(QuicConnectionProtocol):
     # -------------------------------------------------------------------------------------- inside
 
     @property
+    def _space(self) -> QuicPacketSpace | None:
+        """Packets with the keys of messages."""
+        return self._quic._spaces.get(Epoch.ONE_RTT)
+
+    @property
+    def _sent_on_stream(self) -> int:
+        """Bytes on the stream that have been sent, once at least; all, when it is over."""
+        stream = self._quic._streams.get(STREAM)
+        return self._written if stream is None else stream.sender.highest_offset
+
+    @property
     def _unsent(self) -> int:
         """Bytes on the stream that have not been sent yet."""
-        stream = self._quic._streams.get(STREAM)
-        return 0 if stream is None else self._written - stream.sender.highest_offset
+        return self._written - self._sent_on_stream
 
     @property
     def _is_full(self) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,16 @@ def test_a_file_goes_before_the_environment(tokens: str) -> None:
     assert options.token(asked("--token", "typed")) == "typed"
     assert options.token(asked("--token-file", tokens)) == "guest-token"
     assert options.token(asked("--token-file", tokens), all_rights=True) == "owner-token"
+
+
+def test_tokens_come_out_of_a_pipe_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "tokens"
+    os.mkfifo(pipe)
+    feeder = threading.Thread(target=lambda: pipe.write_text("owner-token\n"))
+    feeder.start()
+    given = asked("--token-file", str(pipe))
+    assert [options.token(given) for _ in range(3)] == ["owner-token"] * 3
+    feeder.join(20)
 
 
 def test_a_file_without_such_a_token_is_told(tokens: str) -> None:

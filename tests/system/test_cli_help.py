@@ -73,6 +73,10 @@ def test_no_command_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -> 
         (["talk", "--gate", "3"], "a number from -90 to 0, got 3"),
         (["publish"], "required: ROOM"),
         (["serve", "--port", "x"], "invalid int value"),
+        (["train", "--run", "r", "--minutes", "nan"], "expected minutes, more than 0, got nan"),
+        (["train", "--run", "r", "--minutes", "soon"], "expected minutes, more than 0, got soon"),
+        (["train", "--run", "r", "--threads", "-1"], "number from 1 to 999999999, got -1"),
+        (["train", "--run", "r", "--report-every", "0"], "number from 1 to 999999999, got 0"),
         (["tlak"], "did you mean 'talk'?"),
         (["encode", "a.wav", "a.fac", "--layer", "3"], "did you mean '--layers'?"),
         (["convert", "--voise", "hazel"], "did you mean '--voice'"),
@@ -98,6 +102,8 @@ def test_wrong_words_are_usage_errors(
         (["talk", "--serve", "--reconnect"], "--reconnect is for"),
         (["talk", "--input", "a.wav", "--output", "a.wav"], "must be different files"),
         (["serve", "--port", "70000"], "expected a port in 0..65535"),
+        (["serve", "--keep-voices", "3"], "give --voices DIR too"),
+        (["train", "--run", "no/run"], "nothing to do: give --data DIR"),
         (["top", "--token", "a", "--token-file", "b"], "leave one of them out"),
         (["top", "--token-file", "no/such"], "there is no file no/such"),
         (["talk", "--server", "ws://h", "--token-file", "/dev/zero"], "/dev/zero is a device"),
@@ -130,6 +136,7 @@ def test_failures_are_a_sentence_and_status_1(
         (["decode", str(folder / "text.fac"), out], "is not a .fac file"),
         (["play", str(folder / "no.fac")], "there is no file"),
         (["bench", "load", "--server", "http://x:1"], "is no server address; one is ws://x:1"),
+        (["train", "--run", out, "--data", str(folder), "--device", "tpu"], "device 'tpu' cannot"),
         (["verify", str(folder / "none")], "the model cannot be loaded"),
     ):
         assert main(words) == 1

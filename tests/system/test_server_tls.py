@@ -22,9 +22,10 @@ from websockets.exceptions import InvalidStatus
 from clients.errors import NotAuthorized, ServerUnreachable, UsageError
 from clients.library.connection import connect
 from facodec.codec import Codec
+from facodec.reasons import FileError
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
-from streaming.server.tls import fingerprint, own_certificate, own_names
+from streaming.server.tls import fingerprint, own_certificate, own_names, server_context
 from streaming.wire.protocol import Hello
 
 ROOT = Path(__file__).parents[2]
@@ -181,6 +182,16 @@ def test_certificates_that_cannot_be_used(tmp_path: Path, content: str | None) -
         path.write_text(content)
     with pytest.raises(UsageError, match=str(path)):
         asyncio.run(echo("wss://127.0.0.1:1", np.zeros(200, np.float32), ca=str(path)))
+
+
+def test_a_certificate_out_of_a_pipe_is_refused(tmp_path: Path) -> None:
+    """A certificate is read more than once."""
+    pipe = str(tmp_path / "pipe.pem")
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="pem is a pipe, not a file"):
+        asyncio.run(echo("wss://127.0.0.1:1", np.zeros(200, np.float32), ca=pipe))
+    with pytest.raises(FileError, match="pem is a pipe, not a file"):
+        server_context(ServerSettings(tls_cert=pipe))
 
 
 def test_a_token_that_cannot_travel_is_no_traceback() -> None:

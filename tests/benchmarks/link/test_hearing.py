@@ -44,6 +44,9 @@ def test_a_window_that_is_alike_elsewhere_by_chance_does_not_count() -> None:
     kept = hearing._without_strays(np.stack((times, delay), axis=1))
     assert kept[:, 1].tolist() == [0.1, 0.1, 0.12, 0.1, 0.9, 0.9, 0.1]
     assert len(hearing._without_strays(np.zeros((1, 2)))) == 1
+    near = np.array([0.13, 0.13, 0.25, 0.13, 0.18, 0.23, 0.2])  # a vowel's next period; a rise
+    kept = hearing._without_strays(np.stack((times[:7], near), axis=1))
+    assert kept[:, 1].tolist() == [0.13, 0.13, 0.13, 0.18, 0.23, 0.2]
 
 
 def test_what_was_not_heard_has_no_delay() -> None:

@@ -110,8 +110,14 @@ def test_pairs_are_of_two_speakers_with_a_long_enough_reference(talkers: Path) -
 
 
 def test_one_speaker_makes_no_pair(talkers: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected two speakers.*got 1, "):
-        make_pairs(find_utterances(talkers / "ann")[:1], 2)
+    with pytest.raises(ValueError, match=r"expected two speakers below .*ann, one.*got 1, "):
+        make_pairs(find_utterances(talkers / "ann")[:1], 2, folder=talkers / "ann")
+
+
+def test_a_folder_of_nothing_that_can_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"no sound")
+    with pytest.raises(ValueError, match=f"no file below {tmp_path} can be read"):
+        find_utterances(tmp_path)
 
 
 def test_pairs_are_grouped_by_sex() -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import soundfile
 from clients.audio.files import AudioWriter, keep_apart, read_audio
 from clients.errors import UsageError
 from clients.offline.recordings import encode_file
-from facodec import files
+from facodec import files, pipes
 from facodec.files import (
     Replacement,
     need_folder,
@@ -58,13 +59,27 @@ def test_a_pipe_is_read(tmp_path: Path) -> None:
     feeder.join()
 
 
+def test_a_pipe_is_opened_before_the_work_and_gets_nothing_of_what_failed(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe.wav", []
+    os.mkfifo(pipe)
+    for fails in (True, False):
+        reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+        reader.start()
+        with suppress(ValueError), AudioWriter(pipe, partial=False) as out:  # which waits for it
+            out.write(np.zeros(1_600, np.float32))
+            if fails:
+                raise ValueError
+        reader.join(20)
+    assert [len(data) for data in read] == [0, 44 + 3 * 1_600]
+
+
 def test_waiting_for_the_other_end_of_a_pipe_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe, told = tmp_path / "pipe", threading.Event()
     os.mkfifo(pipe)
-    monkeypatch.setattr(files, "PATIENCE", 0.0)
-    monkeypatch.setattr(files.log, "filters", [lambda record: told.set() or True])
+    monkeypatch.setattr(pipes, "PATIENCE", 0.0)
+    monkeypatch.setattr(pipes.log, "filters", [lambda record: told.set() or True])
     for wait, other in (
         (lambda: read_bytes(pipe, 9), lambda: pipe.write_bytes(b"x")),
         (lambda: write_bytes(pipe, b"x"), lambda: pipe.read_bytes()),
@@ -125,6 +140,7 @@ def test_a_circle_of_links_and_a_name_too_long(tmp_path: Path) -> None:
 def test_names_are_shown_escaped() -> None:
     assert shown(os.fsdecode(b"b\xffd\x1b[31m\n.wav")) == "b\\xffd\\x1b[31m\\n.wav"
     assert shown("jörg.wav") == "jörg.wav"
+    assert shown("x" * 9_000 + ".wav") == f"{'x' * 500} ... {'x' * 496}.wav"
 
 
 def test_a_flac_of_unknown_length_is_read_whole(tmp_path: Path) -> None:

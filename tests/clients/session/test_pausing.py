@@ -16,7 +16,7 @@ from facodec.config import HOP
 from facodec.link.bands import BandMeter, decibel
 from facodec.link.comfort import BYTES
 from facodec.link.pauses import MEMORY, pause_frames
-from streaming.wire.pausing import MOST_AHEAD
+from streaming.wire.pausing import LATELY, MOST_AHEAD
 
 HOP_S = HOP / 16000
 
@@ -151,6 +151,20 @@ def test_what_was_made_for_a_packet_that_was_late_gives_way_to_it(frames: int) -
     late = codes(2 * frames, frames)
     assert pacer.take(late, at) == [Surplus(2 * frames), late]
     assert pacer.take(pause(3 * frames, frames), at + length)[0].frames == frames  # type: ignore[union-attr]
+
+
+def test_a_long_packet_after_a_stall_does_not_make_later_pauses_late() -> None:
+    pacer = PausePacer()
+    pacer.take(codes(0, 12), 0.0)
+    seq, now = 12, 0.0
+    for _ in range(LATELY):
+        now += 4 * HOP_S
+        pacer.take(codes(seq, 4), now)
+        seq += 4
+    pacer.take(pause(seq, 4), now)
+    assert pacer.wait(now) == pytest.approx(4 * HOP_S + SOON)
+    piece = pacer.due(now + 4 * HOP_S + SOON + 1e-6)
+    assert piece is not None and piece.frames == 4
 
 
 def test_a_pause_that_is_told_late_goes_on_in_its_time() -> None:

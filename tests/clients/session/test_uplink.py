@@ -24,7 +24,7 @@ from clients.session.uplink import LinkCounters, Uplink
 from facodec.config import HOP, SAMPLE_RATE
 from streaming.wire import protocol
 from streaming.wire.linkcontrol import LONG as MOST_FRAMES
-from streaming.wire.linkcontrol import LONGEST, Step, steps
+from streaming.wire.linkcontrol import LONGEST, LinkControl, Step, steps
 from streaming.wire.linkwatch import LinkWatch
 from streaming.wire.protocol import Clock, LatencyInfo, Limits, Ready
 from streaming.wire.transport import unacknowledged
@@ -168,7 +168,7 @@ def test_on_a_link_of_1_3_times_the_rate_of_long_packets_the_lag_stays_under_400
     assert told.counters.dropped == 0
 
 
-@pytest.mark.parametrize(("kbps", "most"), [(4.0, 1.4), (6.24, 1.2), (9.0, 0.5)])
+@pytest.mark.parametrize(("kbps", "most"), [(4.0, 1.4), (6.24, 1.2), (9.0, 0.51)])
 def test_on_a_link_that_is_too_slow_the_oldest_is_dropped_and_the_lag_stays_bounded(
     kbps: float, most: float
 ) -> None:
@@ -227,6 +227,51 @@ def test_a_link_that_stood_still_is_not_slow(length: float) -> None:
     assert told.counters.steps == 0
 
 
+@pytest.mark.parametrize(("first", "length"), [(0.3, 1.0), (0.9, 1.7), (1.0, 4.0)])
+def test_an_acknowledgement_that_comes_late_does_not_end_an_outage(
+    first: float, length: float
+) -> None:
+    """TCP repeats the last one before it long before what was lost."""
+    watch, control = LinkWatch(), LinkControl(steps(4, may_leave_out_detail=True))
+    sent, begin = 0, 5.0
+    on_the_way: deque[tuple[float, int]] = deque()
+    for index in range(1, 800):
+        now = index * PERIOD
+        while on_the_way and on_the_way[0][0] <= now:
+            on_the_way.popleft()
+        if index % 4 == 0 and not control.is_full:
+            sent += 30
+            came = now + 0.045
+            if begin <= now < begin + length:
+                came = begin + (length if any(on_the_way) else first)
+            on_the_way.append((came, 30))
+        watch.look(now, sent, sum(size for _, size in on_the_way))
+        assert not control.decide(now, watch)
+    assert sent > 3600 and not control.is_full
+
+
+@pytest.mark.parametrize("late", [0.0, 0.065, 0.095])
+@pytest.mark.parametrize("length", [0.5, 1.0, 5.0])
+def test_an_acknowledgement_that_is_late_before_an_outage_does_not_make_it_a_slow_link(
+    late: float, length: float
+) -> None:
+    """Receivers take their time, and looks are apart."""
+    watch, control = LinkWatch(), LinkControl(steps(4, may_leave_out_detail=True))
+    sent, begin = 0, 5.0
+    on_the_way: deque[tuple[float, int]] = deque()
+    for index in range(1, 1000):
+        now = index * PERIOD
+        while on_the_way and on_the_way[0][0] <= now:
+            on_the_way.popleft()
+        if index % 4 == 0 and not control.is_full:
+            sent += 30
+            came = now + 0.045 + late * (begin - 4 * PERIOD <= now < begin)
+            on_the_way.append((begin + length if begin <= now < begin + length else came, 30))
+        watch.look(now, sent, sum(size for _, size in on_the_way))
+        assert not control.decide(now, watch)
+    assert not control.is_full
+
+
 @pytest.mark.parametrize("more", [0.05, 0.1, 0.3])
 def test_a_way_that_becomes_longer_is_no_slow_link(more: float) -> None:
     link = FakeLink([(0, 1e6)], longer=(5.0, more))
@@ -242,6 +287,18 @@ def test_steps_back_that_fail_are_tried_more_and_more_rarely() -> None:
     link = FakeLink([(0, 1.3 * rate_of(MOST_FRAMES))])
     told = talk(link, 300)
     assert told.counters.steps < 20
+
+
+def test_after_a_fade_packets_are_soon_as_short_as_before_again_and_again() -> None:
+    """As at the edge of a cell: each time the link takes 2 kbit/s for a second."""
+    fades = [10.0 + 10 * number for number in range(6)]
+    rates = [(0.0, 64e3)] + [each for at in fades for each in ((at, 2e3), (at + 1, 64e3))]
+    link = FakeLink(rates, lean=True)
+    told = talk(link, 70, frames=4)
+    assert told.counters.steps >= 6
+    for at in fades:
+        assert {count for time, count in link.packets if at + 6 < time < at + 10} == {4}
+    assert told.counters.reduced < 0.25 * 70 / PERIOD
 
 
 def test_a_file_is_never_dropped() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from pathlib import Path
 from typing import cast
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from facodec.bundled.eight_bits import LARGEST, in_bytes, linear_weights, round_weights, rounded
 from facodec.bundled.model import LiveModel
 from facodec.bundled.steps.image import image_of
-from facodec.bundled.storage import SCALE, WEIGHTS, load_live, save_live
+from facodec.bundled.storage import DIGEST, SCALE, SIZES, WEIGHTS, load_live, save_live
 from facodec.codec import Codec
 from facodec.config import HOP
 from facodec.native import compiled
@@ -75,6 +76,9 @@ def test_scales_that_are_missing_are_told(model: LiveModel, tmp_path: Path, dama
     if damage == "short":
         tensors["head.weight" + SCALE] = scale[1:].clone()
     save_file(tensors, tmp_path / WEIGHTS)
+    sizes = json.loads((tmp_path / SIZES).read_text())
+    del sizes[DIGEST]  # which would tell first
+    (tmp_path / SIZES).write_text(json.dumps(sizes))
     with pytest.raises(FileError, match=r"scale for each row of head\.weight"):
         load_live(tmp_path)
 

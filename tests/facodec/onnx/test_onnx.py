@@ -318,6 +318,21 @@ def test_a_damaged_description_is_a_sentence(live_graphs: Path, tmp_path: Path) 
         load_exported(tmp_path)
 
 
+def test_a_graph_with_a_bit_that_changed_is_refused(live_graphs: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "graphs"
+    shutil.copytree(live_graphs, copy)
+    data = bytearray((copy / "decoder.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / "decoder.onnx").write_bytes(data)
+    with pytest.raises(ValueError, match=r"decoder\.onnx is damaged"):
+        load_exported(copy)
+    older = json.loads((copy / SIDECAR).read_text())
+    for graph in older["graphs"].values():
+        del graph["sha256"]
+    (copy / SIDECAR).write_text(json.dumps(older))
+    load_exported(copy)
+
+
 def test_an_export_that_fails_leaves_the_older_graphs(
     live_graphs: Path, untrained: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

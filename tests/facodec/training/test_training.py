@@ -17,15 +17,17 @@ import soundfile
 import torch
 
 import facodec
+from benchmarks.speech.clips import clips
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.reasons import FileError
 from facodec.sound.writing import write_wav
 from facodec.training.cli import add_arguments, run
+from facodec.training.coded import pack_coded
 from facodec.training.config import TrainConfig
 from facodec.training.corpus import Corpus, find_files, listing_of, pack, read_each, read_speech
 from facodec.training.enrolment import speaker_timbres
-from facodec.training.loop import Trainer, learning_rate
+from facodec.training.loop import CHECKPOINT, HELD, Trainer, learning_rate, need_checkpoint
 from facodec.training.perturb import perturb
 from facodec.training.phones import MANIFEST, read_manifest
 from facodec.training.report import averaged_model, read_log, write_page
@@ -342,6 +344,38 @@ def test_a_bad_checkpoint_is_a_sentence(corpus: Corpus, tmp_path: Path) -> None:
             Trainer(corpus, TINY, tmp_path)
 
 
+def test_a_bad_checkpoint_is_told_before_speech_is_packed(folder: Path, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    asked = parser.parse_args(["--data", str(folder), "--run", str(tmp_path / "run")])
+    (tmp_path / "run").mkdir()
+    need_checkpoint(tmp_path / "run", TrainConfig())
+    of_another_size = dict.fromkeys(HELD) | {"sizes": {"bands": 64}, "model": {}}
+    for state in ({"step": 1}, dict.fromkeys(HELD), of_another_size):
+        torch.save(state, tmp_path / "run" / CHECKPOINT)
+        with pytest.raises(FileError, match=r"checkpoint\.pt is not a checkpoint of such a run"):
+            run(asked)
+    (tmp_path / "run" / CHECKPOINT).write_bytes(b"PK")
+    with pytest.raises(FileError, match=r"checkpoint\.pt: not a file of plain tensors"):
+        run(asked)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_too_little_speech_is_told_by_its_folder_and_leaves_nothing(
+    live: Codec, hello: np.ndarray, tmp_path: Path
+) -> None:
+    (tmp_path / "few").mkdir()
+    soundfile.write(tmp_path / "few" / "a.wav", hello[:1_600], 16_000)
+    sentence = "few: expected a file of at least 0.5 s, got none .* of more than 0.1 s"
+    with pytest.raises(ValueError, match=sentence):
+        pack(tmp_path / "few", tmp_path / "runs" / "cache", workers=1)
+    with pytest.raises(ValueError, match=sentence):
+        pack_coded(tmp_path / "few", tmp_path / "runs" / "cache", live)
+    with pytest.raises(ValueError, match=sentence):
+        clips(tmp_path / "few")
+    assert os.listdir(tmp_path) == ["few"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -418,6 +452,16 @@ def test_links_to_nothing_and_pipes_are_left_out_by_name(
 def test_a_damaged_table_of_transcripts_is_named(table: bytes, tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_bytes(table)
     with pytest.raises(FileError, match=r"manifest\.tsv is damaged"):
+        read_manifest(tmp_path)
+
+
+def test_a_table_that_is_none_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).mkdir()
+    with pytest.raises(FileError, match=r"manifest\.tsv is a folder, not a file"):
+        read_manifest(tmp_path)
+    (tmp_path / MANIFEST).rmdir()
+    (tmp_path / MANIFEST).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileError, match=r"there is no file .*manifest\.tsv"):
         read_manifest(tmp_path)
 
 

@@ -18,7 +18,8 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 
-from facodec.bundled.storage import SIZES, WEIGHTS, load_live
+from facodec.bundled.model import LiveModel
+from facodec.bundled.storage import DIGEST, SIZES, WEIGHTS, load_live, save_live
 from facodec.config import LiveConfig
 from facodec.identity import ModelIdentity
 from facodec.loading import load
@@ -53,7 +54,7 @@ def test_sizes_that_are_no_model(sizes: str, sentence: str, tmp_path: Path) -> N
 def test_sizes_are_compared_with_the_weights_before_memory_is_taken(tmp_path: Path) -> None:
     """A model of these sizes would take 13 GB; this process may have less."""
     shutil.copy(bundled_path() / WEIGHTS, tmp_path)
-    sizes = json.loads((bundled_path() / SIZES).read_text())
+    sizes = _sizes_alone(bundled_path())
     big = {name: 64 if name.endswith("_blocks") else 2048 for name in sizes}
     (tmp_path / SIZES).write_text(json.dumps(big))
     program = (
@@ -74,8 +75,59 @@ def test_weights_that_are_not_finite(tmp_path: Path) -> None:
     name = next(iter(tensors))
     tensors[name].view(-1)[0] = float("nan")
     save_tensors(tensors, tmp_path / "m" / WEIGHTS)
+    (tmp_path / "m" / SIZES).write_text(json.dumps(_sizes_alone(tmp_path / "m")))
     with pytest.raises(FileError, match="not finite"):
         load_live(tmp_path / "m")
+
+
+def test_a_bit_that_changed_is_noticed_where_a_digest_lies_beside_the_weights(
+    tmp_path: Path,
+) -> None:
+    """A number of the decoder, which no identity tells of."""
+    shutil.copytree(bundled_path(), tmp_path / "m")
+    path = tmp_path / "m" / WEIGHTS
+    place = _place_of_a_decoders_number(path)
+    flip_a_bit(path, place)
+    with pytest.raises(
+        WeightsError, match=r"live\.safetensors is damaged.*SHA-256 [0-9a-f]{64}, g"
+    ):
+        load_live(tmp_path / "m")
+    (tmp_path / "m" / SIZES).write_text(json.dumps(_sizes_alone(tmp_path / "m")))
+    assert load(tmp_path / "m").identity == load().identity
+    save_live(load_live(tmp_path / "m"), tmp_path / "again")
+    load_live(tmp_path / "again")
+    flip_a_bit(tmp_path / "again" / WEIGHTS, place)
+    with pytest.raises(WeightsError, match="is damaged"):
+        load_live(tmp_path / "again")
+
+
+def test_a_bit_that_changed_in_an_archive_is_noticed(tmp_path: Path) -> None:
+    """PyTorch reads them without a look at their checksums."""
+    torch.save({"a": torch.zeros(10_000)}, tmp_path / "x.bin")
+    flip_a_bit(tmp_path / "x.bin", 20_000)
+    with pytest.raises(WeightsError, match=r"x\.bin is damaged: x/data/0 in it has another"):
+        read_pickled(tmp_path / "x.bin")
+
+
+def flip_a_bit(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def _place_of_a_decoders_number(path: Path) -> int:
+    """Byte of a safetensors file in which a number begins that only the decoder uses."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    parts = json.loads(data[8 : 8 + size])
+    name = next(name for name in parts if name.startswith(tuple(LiveModel.decoding_parts)))
+    return 8 + size + int(parts[name]["data_offsets"][0])
+
+
+def _sizes_alone(folder: Path) -> dict[str, int]:
+    """The sizes of a model without the digest of its weights, as in older folders."""
+    values = json.loads((folder / SIZES).read_text())
+    return {name: value for name, value in values.items() if name != DIGEST}
 
 
 def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:

@@ -196,6 +196,27 @@ def test_delay_that_no_gap_announced_is_caught_up_with_too() -> None:
     assert levels[-1] < 0.015 * RATE + PACKET + 0.025 * RATE
 
 
+@pytest.mark.parametrize("hertz", [110.0, 170.0, 230.0])
+@pytest.mark.parametrize("packet", [800, 1600])
+def test_high_voices_are_caught_up_with_as_fast_as_low_ones(hertz: float, packet: int) -> None:
+    """A pitch that glides is like itself one period on, and less so after two."""
+    at = np.arange(5 * RATE) / RATE
+    phase = 2 * np.pi * hertz * at - 10 * np.cos(2 * np.pi * 3 * at)
+    voice = sum(0.1 * np.sin(number * phase) for number in range(1, 12)).astype(np.float32)
+    buffer, sent = PlayoutBuffer(), 0
+    for index in range(int(3 * RATE) // 160):
+        now = index * 160 / RATE
+        while sent <= now * RATE + (0.135 * RATE if now >= 1 else 0):
+            buffer.push(voice[sent : sent + packet], now)
+            sent += packet
+        buffer.pull(160)
+        if now < 1.5:
+            begun = buffer.counters.cut
+        elif now < 2:
+            cut = buffer.counters.cut - begun
+    assert 0.16 <= cut / (0.5 * RATE) <= 0.24  # packets are more or less often
+
+
 def test_jitter_of_20_ms_runs_dry_no_more_often_for_the_haste_after_gaps() -> None:
     late = np.clip(np.random.default_rng(7).normal(0.05, 0.02, int(60 / PERIOD)), 0, None)
     arrivals = list(np.maximum.accumulate(np.array(steady(60.0)) + late))

@@ -10,10 +10,6 @@ from typing import Any
 import pytest
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
-from aioquic.quic.packet import QuicPacketType
-from aioquic.quic.packet_builder import QuicSentPacket
-from aioquic.quic.recovery import QuicPacketSpace
-from aioquic.tls import Epoch
 from websockets.exceptions import ConnectionClosed
 
 from streaming.server.tls import own_certificate
@@ -25,7 +21,6 @@ from streaming.wire.quic import (
     LARGEST_DATAGRAM,
     MOST_PENDING,
     QuicSocket,
-    on_the_way,
 )
 
 PATIENCE = 20.0
@@ -131,22 +126,34 @@ def test_a_lost_datagram_stays_lost_and_the_stream_is_sent_again(certificate: Pa
     run(scenario())
 
 
-def test_a_lost_packet_does_not_pass_for_a_slow_path() -> None:
-    space = QuicPacketSpace()
-    for number, in_flight in ((4, True), (5, True), (6, True), (7, False), (8, True)):
-        space.sent_packets[number] = QuicSentPacket(
-            epoch=Epoch.ONE_RTT,
-            in_flight=in_flight,
-            is_ack_eliciting=True,
-            is_crypto_packet=False,
-            packet_number=number,
-            packet_type=QuicPacketType.ONE_RTT,
-            sent_bytes=60,
-        )
-    assert on_the_way(space) == 240
-    del space.sent_packets[5]
-    space.largest_acked_packet = 5  # 4 has not come, and will hardly come any more
-    assert on_the_way(space) == 120
+def test_probes_are_no_messages(certificate: Path) -> None:
+    """Nothing that goes out while the path carries nothing makes a difference."""
+
+    async def scenario() -> None:
+        ends = await Ends(certificate).meet()
+        ends.client.send_now(TOLD)
+        assert await ends.server.recv() == TOLD
+        while ends.client.unacknowledged:
+            await asyncio.sleep(0)
+        ends.up.drops = lambda data: True
+        for message in (CODES, TOLD):
+            ends.client.send_now(message)
+        before, carried = ends.client.unacknowledged, len(ends.up.carried)
+        assert before == len(CODES) + len(TOLD)
+        quic = vars(ends.client)["_quic"]
+        for number in range(3):
+            quic.send_ping(1000 + number)
+            ends.client.transmit()
+            assert ends.client.unacknowledged == before
+        assert len(ends.up.carried) > carried
+        ends.up.drops = lambda data: False
+        ends.client.send_now(CODES)
+        assert await ends.server.recv() == CODES  # and no older one
+        while ends.client.unacknowledged:
+            await asyncio.sleep(0)
+        ends.part()
+
+    run(scenario())
 
 
 def test_last_words_arrive_though_packets_are_lost(certificate: Path) -> None:
