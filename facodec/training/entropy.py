@@ -52,7 +52,7 @@ def learn(corpus: CodedCorpus, model: ModelIdentity, steps: int, seed: int = 0) 
     predictor = Predictor()
     optimizer = torch.optim.Adam(predictor.parameters(), lr=FASTEST)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, FASTEST, steps, pct_start=0.1)
-    for _ in trange(steps, desc="learning", unit="step"):
+    for _ in trange(steps, desc="learning", unit="step", disable=None):
         at = torch.randint(len(codes), (BATCH,))
         loss = predictor(_past(codes, place[at], at), codes[at]).mean()
         optimizer.zero_grad()
