@@ -15,7 +15,7 @@ from benchmarks.kit.subjects import Subject, plain_model
 
 PRECISIONS = {
     "float32": (4, "float32"),
-    "8 bits": (1, "float32"),
+    "float16": (2, "float32"),
     "bf16": (2, "bfloat16"),
     "int8": (1, "bfloat16"),
 }
@@ -23,15 +23,15 @@ PRECISIONS = {
 bfloat16, whose rate is measured."""
 PRECISION_OF = {
     "float32": "float32",
-    "native": "8 bits",
+    "native": "float16",
     "onnx": "float32",
     "bf16": "bf16",
     "int8": "int8",
 }
-"""Precision by backend. ``native`` reads the weights as they are stored, computing in float32."""
+"""Precision by backend. ``native`` keeps the weights as they are stored, computing in float32."""
 REDUCED = {
-    ("live", "encode"): ("8 bits",),
-    ("live", "decode"): ("8 bits",),
+    ("live", "encode"): ("float16",),
+    ("live", "decode"): ("float16",),
     ("ns3", "decode"): ("bf16", "int8"),
 }
 """Backends with smaller weights: the encoder's of ``ns3`` stay, for the codes' sake."""
