@@ -16,6 +16,8 @@ LARGEST = 127
 SCALE_BITS = 16
 """Significant bits of a scale: with the 7 of a weight no more than float32 has, so that products of
 both are exact."""
+ALL = ("",)
+"""The name that the names of all parts begin with."""
 EXCEPT = ("content_quantizer", "detail_quantizer")
 """Parts whose weights stay: they are small, and decide between words."""
 
@@ -55,10 +57,12 @@ def linear_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def round_weights(model: nn.Module) -> None:
-    """Rounds the weights of a model to 8 bits; those that are so stay as they are."""
-    for weight in linear_weights(model).values():
-        weight.copy_(rounded(weight).values)
+def round_weights(model: nn.Module, parts: tuple[str, ...] = ALL) -> None:
+    """Rounds the weights of a model's parts, by their names, to 8 bits; those that are so stay as
+    they are."""
+    for name, weight in linear_weights(model).items():
+        if name.startswith(parts):
+            weight.copy_(rounded(weight).values)
 
 
 def _whole(matrix: Tensor, scale: Tensor) -> Tensor:

@@ -196,7 +196,7 @@ def _start_from(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None
 
 
 def _export(run: Path, target: Path, data: Path | None) -> None:
-    from facodec.bundled.eight_bits import round_weights
+    from facodec.bundled.eight_bits import ALL, round_weights
     from facodec.bundled.storage import save_live
     from facodec.training.loop import CHECKPOINT
     from facodec.training.report import averaged_model
@@ -205,10 +205,11 @@ def _export(run: Path, target: Path, data: Path | None) -> None:
     if not (run / CHECKPOINT).exists():
         raise ValueError(f"{run} holds no {CHECKPOINT}: train there first")
     model, step = averaged_model(run / CHECKPOINT)
-    round_weights(model)
+    config = TrainConfig.load(run / "config.json")
+    round_weights(model, model.decoding_parts if config.stage == "decoder" else ALL)
     before = _identity_in(target)
     save_live(model, target)
-    TrainConfig.load(run / "config.json").save(target / "train.json")
+    config.save(target / "train.json")
     made = identity_of(model)
     print(f"weights of step {step} written to {target}: {made}")
     if before not in (None, made):
