@@ -92,7 +92,8 @@ class ContentObjective(DetailObjective):
         self, batch: CodedBatch, content: Quantized, own: Tensor, detail: Tensor, commit: Tensor
     ) -> ContentLosses:
         c, size = self.config, len(detail)
-        spoken, colour = self._speak_all(batch, content.words, own, detail)
+        codes, envelopes, colour = self._with_conversions(batch, content.words, own, detail)
+        spoken = self._audio(codes, envelopes)
         said, converted = spoken[:size], spoken[size:]
         meant = batch.audio[:, WARM_UP * HOP : -HOP]
         with self._cast(batch):
@@ -125,32 +126,6 @@ class ContentObjective(DetailObjective):
             to_source=to_source,
             content_commit=content.loss,
         )
-
-    def _speak_all(
-        self, batch: CodedBatch, content: Tensor, own: Tensor, detail: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The sound of the batch and, behind it, of the conversions of its first rows, whose words
-        are ``own`` and which hear no detail; and the mean distance of the latter's envelopes from
-        those before the training."""
-        size, rows = len(detail), len(own)
-        source, target = batch.timbre[:rows], batch.other[:rows]
-        changed = self.before.convert_codes(batch.codes[:rows], source, target)
-        timbre = self.before.convert_timbre(source, target)
-        silent = torch.zeros_like(detail[:rows])
-        codes = torch.cat((batch.codes, changed))
-        with self._cast(batch):
-            envelopes = self._spoken(
-                self.model,
-                codes[:, 0],
-                torch.cat((content, own)),
-                torch.cat((detail, silent)),
-                torch.cat((batch.timbre, timbre)).unsqueeze(1),
-            )
-        with torch.no_grad():
-            wanted = self._speak_of(self.before, changed, silent, timbre)
-        pairs = zip(envelopes[:2], wanted[:2], strict=True)
-        colour = sum((F.l1_loss(a[size:], b) for a, b in pairs), detail.new_zeros(()))
-        return self._audio(codes, envelopes), colour
 
     def _heard(self, converted: Tensor, batch: CodedBatch) -> tuple[Tensor, ...]:
         """Conversions (R, N) as the teachers hear them: the distance of words from the source's,

@@ -84,25 +84,10 @@ class DetailObjective(DecoderObjective):
             detail, commit = self.words.quantize(self.chain, latent, kept, restart)
         else:
             detail = latent * (kept > 0).to(latent).view(-1, 1, 1)
-        source, target = batch.timbre[:rows], batch.other[:rows]
-        changed = self.before.convert_codes(batch.codes[:rows], source, target)
-        timbre = self.before.convert_timbre(source, target)
-        # Conversions, which hear no detail, go through the decoder beside the rest.
-        envelopes = self._speak_of(
-            self.model,
-            torch.cat((batch.codes, changed)),
-            torch.cat((detail, torch.zeros_like(detail[:rows]))),
-            torch.cat((batch.timbre, timbre)),
-        )
+        with self._cast(batch):
+            content = self._content(self.model, batch.codes)
+        _, envelopes, kept_apart = self._with_conversions(batch, content, content[:rows], detail)
         ours = tuple(e[: len(detail)] for e in envelopes)
-        converted = tuple(e[len(detail) :] for e in envelopes)
-        with torch.no_grad():
-            silent = torch.zeros_like(detail[:rows])
-            wanted = self._speak_of(self.before, changed, silent, timbre)
-        kept_apart = sum(
-            (F.l1_loss(a, b) for a, b in zip(converted[:2], wanted[:2], strict=True)),
-            latent.new_zeros(()),
-        )
         said, meant = self._audio(batch.codes, ours), batch.audio[:, WARM_UP * HOP : -HOP]
         with self._cast(batch):
             mel = self._distance(said, meant)
@@ -127,13 +112,33 @@ class DetailObjective(DecoderObjective):
             self.words.in_use(),
         )
 
-    def _speak_of(
-        self, model: LiveModel, codes: Tensor, detail: Tensor, timbre: Tensor
-    ) -> tuple[Tensor, ...]:
-        with torch.autocast(detail.device.type, torch.bfloat16, enabled=self.config.bf16):
-            return self._spoken(
-                model, codes[:, 0], self._content(model, codes), detail, timbre.unsqueeze(1)
+    def _with_conversions(
+        self, batch: CodedBatch, content: Tensor, own: Tensor, detail: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+        """Codes (B + R, 6, T) and envelopes (B + R, 2 T, bands) of the batch and, behind it, of the
+        conversions of its first R rows, whose words of content are ``own`` (R, T, width) and which
+        hear no detail; and the mean distance of the latter's from those before the training."""
+        size, rows = len(detail), len(own)
+        source, target = batch.timbre[:rows], batch.other[:rows]
+        changed = self.before.convert_codes(batch.codes[:rows], source, target)
+        timbre = self.before.convert_timbre(source, target)
+        silent, codes = torch.zeros_like(detail[:rows]), torch.cat((batch.codes, changed))
+        with self._cast(batch):
+            envelopes = self._spoken(
+                self.model,
+                codes[:, 0],
+                torch.cat((content, own)),
+                torch.cat((detail, silent)),
+                torch.cat((batch.timbre, timbre)).unsqueeze(1),
             )
+            with torch.no_grad():
+                before = self._content(self.before, changed)
+                wanted = self._spoken(
+                    self.before, changed[:, 0], before, silent, timbre.unsqueeze(1)
+                )
+        pairs = zip(envelopes[:2], wanted[:2], strict=True)
+        apart = sum((F.l1_loss(a[size:], b) for a, b in pairs), detail.new_zeros(()))
+        return codes, envelopes, apart
 
     def _audio(self, codes: Tensor, envelopes: tuple[Tensor, ...]) -> Tensor:
         """The sound of the frames of codes (B, 6, T) that are compared."""

