@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,11 @@ def test_saving_and_loading_live_weights(tmp_path: Path, untrained: Codec) -> No
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, rtol=1e-3, atol=1e-6)
     (tmp_path / "live.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"live\.safetensors is damaged"):
+        facodec.load(tmp_path)
+    sizes = json.loads((tmp_path / "model.json").read_text())
+    del sizes["sha256"]
+    (tmp_path / "model.json").write_text(json.dumps(sizes))
     with pytest.raises(ValueError, match=r"live\.safetensors: not a file of plain tensors"):
         facodec.load(tmp_path)
 
