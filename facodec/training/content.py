@@ -24,7 +24,7 @@ from facodec.training.decoding import WARM_UP, CodedBatch, CodedSampler, Decoder
 from facodec.training.detail import DETAIL, DetailObjective
 from facodec.training.losses import level_difference
 from facodec.training.perturb import perturb
-from facodec.training.quantize import CodebookKeeper, Quantized, quantize
+from facodec.training.quantize import CodebookKeeper, Quantized, disagreement, quantize
 from facodec.training.voice_heard import load_speaker_encoder
 from facodec.training.words_heard import load_whisper_encoder
 
@@ -44,6 +44,17 @@ class ContentLosses(DecoderLosses):
     to_target: Tensor | float = 0.0
     to_source: Tensor | float = 0.0
     content_commit: Tensor | float = 0.0
+    agree: Tensor | float = 0.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """Content of a batch as heard from changed voices; ``own`` (R, T, width), the words of its
+    R rows as they are in use; and ``agree``, how far those rows' latents are apart."""
+
+    content: Quantized
+    own: Tensor
+    agree: Tensor
 
 
 class ContentObjective(DetailObjective):
@@ -67,15 +78,15 @@ class ContentObjective(DetailObjective):
             mels, _, _ = self.model.features(F.pad(batch.heard, (HISTORY, 0)))
         restart = step % self.config.restart_every == 0
         with self._cast(batch):
-            content, own = self._said(mels, rows, restart)
-            latent = self._latent(self.model, mels, content.words)
+            said = self._said(mels, rows, restart)
+            latent = self._latent(self.model, mels, said.content.words)
         kept = self._layers_kept(len(latent))
         detail, commit = self.words.quantize(self.chain, latent, kept, restart)
-        return self._losses_of(batch, content, own, detail, commit)
+        return self._losses_of(batch, said, detail, commit)
 
-    def _said(self, mels: Tensor, rows: int, restart: bool) -> tuple[Quantized, Tensor]:
-        """Content as heard from ``mels``, some of them perturbed; and for conversions the words of
-        the first ``rows`` as they are in use."""
+    def _said(self, mels: Tensor, rows: int, restart: bool) -> Said:
+        """Content as heard from ``mels``, some of them perturbed, and from the first ``rows`` as
+        they are."""
         perturbed = perturb(mels, self.config.perturb, self.random)
         latent = self._content_latent(self.model, torch.cat((perturbed, mels[:rows])))
         everything = torch.full((len(latent),), CONTENT_LAYERS, device=mels.device)
@@ -86,26 +97,31 @@ class ContentObjective(DetailObjective):
         if restart:
             keeper.restart(chain, vectors)
         size = len(mels)
-        return Quantized(said.words[:size], said.loss, said.codes), said.words[size:]
+        agree = disagreement(chain, latent[:rows], latent[size:])
+        content = Quantized(said.words[:size], said.loss, said.codes)
+        return Said(content, said.words[size:], agree)
 
     def _losses_of(
-        self, batch: CodedBatch, content: Quantized, own: Tensor, detail: Tensor, commit: Tensor
+        self, batch: CodedBatch, said: Said, detail: Tensor, commit: Tensor
     ) -> ContentLosses:
         c, size = self.config, len(detail)
-        codes, envelopes, colour = self._with_conversions(batch, content.words, own, detail)
+        codes, envelopes, colour = self._with_conversions(
+            batch, said.content.words, said.own, detail
+        )
         spoken = self._audio(codes, envelopes)
-        said, converted = spoken[:size], spoken[size:]
+        ours, converted = spoken[:size], spoken[size:]
         meant = batch.audio[:, WARM_UP * HOP : -HOP]
         with self._cast(batch):
-            mel = self._distance(said, meant)
-        verdict = self.judges(said, meant)
-        level = level_difference(said, meant) + level_difference(converted, meant[: len(own)])
+            mel = self._distance(ours, meant)
+        verdict = self.judges(ours, meant)
+        level = level_difference(ours, meant) + level_difference(converted, meant[: len(converted)])
         words, likeness, to_target, to_source = self._heard(converted, batch)
         total = (
             c.mel_weight * mel
             + c.level_weight * level
             + c.decoder_kept_weight * colour
-            + c.commit_weight * (commit + content.loss)
+            + c.commit_weight * (commit + said.content.loss)
+            + c.agree_weight * said.agree
             + c.words_weight * words
             + c.likeness_weight * likeness
             + verdict.total
@@ -124,7 +140,8 @@ class ContentObjective(DetailObjective):
             likeness=likeness,
             to_target=to_target,
             to_source=to_source,
-            content_commit=content.loss,
+            content_commit=said.content.loss,
+            agree=said.agree,
         )
 
     def _heard(self, converted: Tensor, batch: CodedBatch) -> tuple[Tensor, ...]:

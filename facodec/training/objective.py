@@ -13,12 +13,11 @@ from facodec.bundled.features import HISTORY
 from facodec.bundled.model import VOICE_DIM, LiveModel, Pasts, scale_mels
 from facodec.bundled.talker import PITCH_REFERENCE
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, DETAIL_LAYERS, HOP
-from facodec.quantizer import VectorQuantizer
 from facodec.training.batches import Batch
 from facodec.training.config import TrainConfig
 from facodec.training.losses import MelDistance, level_difference, pitch_targets
 from facodec.training.perturb import perturb
-from facodec.training.quantize import Chain, CodebookKeeper, Quantized, quantize
+from facodec.training.quantize import Chain, CodebookKeeper, Quantized, disagreement, quantize
 from facodec.training.reader import PhoneListener, PhoneReader
 from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, VoiceCritic, frozen
 
@@ -223,7 +222,7 @@ class Objective:
             told = self.judge(F.normalize(voice, dim=-1), speaker)
             content, _ = model.content_latent(mels, self._past("content", rows))
         with frozen(model.content_quantizer, self.reader):
-            kept = self._disagreement(content, some.content)
+            kept = disagreement(model.content_quantizer, content, some.content)
             everything = torch.full((rows,), CONTENT_LAYERS, device=mels.device)
             words = quantize(model.content_quantizer, content, everything, True)[0].words
             said = self.reader(words, batch.phone[:rows])
@@ -260,14 +259,6 @@ class Objective:
         scores = self.critic(torch.cat((real, made)), torch.cat((own, wanted)))
         return F.relu(1.0 - scores[: len(real)]).mean() + F.relu(1.0 + scores[len(real) :]).mean()
 
-    def _disagreement(self, content: Tensor, wanted: Tensor) -> Tensor:
-        """1 - cosine, as the first codebook sees them, of content and what it should have been
-        (B, T, width); the latter gets no gradient."""
-        first = self.model.content_quantizer.layers[0]
-        assert isinstance(first, VectorQuantizer)
-        ours, theirs = first.in_proj(content).float(), first.in_proj(wanted).float().detach()
-        return 1.0 - F.cosine_similarity(ours, theirs, dim=-1).mean()
-
     # ------------------------------------------------------------------ encoder
 
     def _codes(self, heard: Heard, mels: Tensor, step: int) -> tuple[Quantized, Quantized, Tensor]:
@@ -279,7 +270,7 @@ class Objective:
         latent, _ = model.content_latent(perturbed, self._past("content", size))
         everything = torch.full((size,), CONTENT_LAYERS)
         content = self._quantize("content", latent, everything, step)
-        agree = self._disagreement(latent, heard.content)
+        agree = disagreement(model.content_quantizer, latent, heard.content)
         detail_latent, _ = model.detail_latent(
             heard.mels, content.words, self._past("detail", size)
         )

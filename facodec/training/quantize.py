@@ -110,3 +110,11 @@ def _quantize_shared(
     passed = heard + (z - z.detach() if switched_on else z) * told
     spread = z.detach().var().clamp_min(1e-6)
     return Quantized(chain.out_proj(passed), loss / spread, torch.stack(codes, dim=-1)), vectors
+
+
+def disagreement(chain: ResidualQuantizer, ours: Tensor, wanted: Tensor) -> Tensor:
+    """1 - cosine, as the first codebook sees them, of latents (B, T, dim) and of those they should
+    have been; the latter get no gradient."""
+    first = cast(VectorQuantizer, chain.layers[0])
+    seen, meant = first.in_proj(ours).float(), first.in_proj(wanted).float().detach()
+    return 1.0 - F.cosine_similarity(seen, meant, dim=-1).mean()

@@ -69,11 +69,12 @@ def test_conversions_get_nearer_to_what_is_wanted(
     assert all(-1 <= one["to_source"] <= 1 and one["words_used"] > 0 for one in losses)
 
 
-def test_both_teachers_reach_the_branch_through_its_words(
+def test_teachers_and_changed_voices_reach_the_branch(
     corpus: CodedCorpus, codec: Codec, tmp_path: Path
 ) -> None:
-    silent = dict.fromkeys(("mel", "level", "decoder_kept", "commit", "words", "likeness"), 0.0)
-    for name in ("words", "likeness"):
+    silent = dict.fromkeys(("mel", "level", "decoder_kept", "commit", "agree"), 0.0)
+    silent |= dict.fromkeys(("words", "likeness"), 0.0)
+    for name in ("words", "likeness", "agree"):
         weights = {f"{key}_weight": value for key, value in {**silent, name: 1.0}.items()}
         alone = replace(SMALL, **weights)  # type: ignore[arg-type]
         training = trainer(corpus, codec, tmp_path / name, alone)
