@@ -95,7 +95,9 @@ def measure(args: argparse.Namespace, result: Result) -> None:
         carried.append((row, heard))
         say(f"link: {number} of {len(talks)}, {row['path']}, {row['codec']}")
     # Not meanwhile: to judge takes what computing time there is.
-    result["rows"] += [bench.judge(*each) for each in carried]
+    for number, each in enumerate(carried, start=1):
+        result["rows"].append(bench.judge(*each))
+        say(f"link: {number} of {len(talks)} judged")
 
 
 def side_by_side(
