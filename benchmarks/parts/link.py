@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXAMPLES = """\
-  sudo facodec bench link --data speech/valid        all paths, about a quarter of an hour
+  sudo facodec bench link --data speech/valid        all paths, about half an hour
   sudo facodec bench link --path clean --path loss-5 just these
   sudo facodec bench link --path kbit-12 --codec v2-4 --seconds 600
   sudo facodec bench link --side down                the path lies between server and listener
