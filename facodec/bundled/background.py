@@ -1,5 +1,5 @@
 """Stationary noise of a recording that a voice is enrolled from: the model takes it for a part of
-the voice, so it is taken down first. Offset and hum are no noise here: the model does not hear them.
+the voice, so it is taken down first. Offset and hum, which the model does not hear, are none.
 
 The gains are Wiener's on a-priori ratios found as decisions on the frame before direct (Ephraim &
 Malah, IEEE Trans. ASSP 32, 1984); the noise is that of the quietest frames.
