@@ -152,7 +152,9 @@ def test_a_flac_of_unknown_length_is_read_whole(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_audio(path), read_audio(HELLO))
 
 
-@pytest.mark.parametrize("suffix", [".ogg", ".flac", ".wav", ".mp3", ".caf", ".rf64", ".au", ".w64"])
+@pytest.mark.parametrize(
+    "suffix", [".ogg", ".flac", ".wav", ".mp3", ".caf", ".rf64", ".au", ".w64"]
+)
 def test_all_links_of_a_chain_are_read(suffix: str, tmp_path: Path) -> None:
     first, second = read_audio(HELLO)[:50_000], read_audio(REPLY)[:30_000]
     for name, sound in (("a", first), ("b", second)):
