@@ -235,6 +235,13 @@ def test_all_channels_are_heard(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_audio(path), 0.05, atol=1e-6)
 
 
+def test_channels_that_cancel_each_other_are_heard(tmp_path: Path) -> None:
+    """One of the two cables of a microphone was wired the wrong way round."""
+    path, sound = tmp_path / "wired.wav", read_audio(HELLO)
+    soundfile.write(path, np.stack([0.9 * sound, -sound], axis=1), 16000, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(path), -sound, atol=1e-6)
+
+
 # ---------------------------------------------------------------------------------------- writing
 
 
