@@ -13,16 +13,16 @@ from streaming.server.origins import Origins, is_loopback
 from streaming.wire.tokens import check_token, readable_by_others
 
 TOKEN_VARIABLE = "FACODEC_TOKEN"
-MOST, LONGEST = 1_000_000_000, 7 * 24 * 3600
-"""Largest number, and seconds, that a limit may be: what is longer is surely not meant."""
+MOST = 1_000_000_000
+"""Largest number, and most seconds, that a limit may be: as good as none."""
 BOUNDS = (
     (1, MOST, "", "token_tries keep_voices max_sessions max_rooms max_subscribers max_listeners"),
     (1, MOST, "", "max_unknown message_rate"),
     (1, 1024, "", "threads"),
     (1024, MOST, "", "max_message"),
-    (0.001, LONGEST, " s", "backlog outbox enroll hello_timeout idle_timeout room_wait"),
-    (0.001, LONGEST, " s", "ping_interval ping_timeout"),
-    (0, LONGEST, " s", "drain token_wait park"),
+    (0.001, MOST, " s", "backlog outbox enroll hello_timeout idle_timeout room_wait"),
+    (0.001, MOST, " s", "ping_interval ping_timeout"),
+    (0, MOST, " s", "drain token_wait park"),
     (0, MOST, "", "address_connections address_sessions address_publishers address_listeners"),
 )
 """Limits, by name, with the least and the most that each may be; None where there is none."""
