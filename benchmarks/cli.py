@@ -4,9 +4,11 @@ is imported when it is asked for."""
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from benchmarks.registry import PARTS, part_module
+from clients.options import CA_VARIABLE, TOKEN_VARIABLE
 from clients.parsing import Parser
 from facodec.extras import need
 from facodec.files import need_folder, need_speech, need_writable
@@ -57,11 +59,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_given(args: argparse.Namespace) -> None:
     """Before a quarter of an hour of work: what is to be read is there, what is to be written can
-    be, and an address is one. Raises FileError and ConnectError."""
+    be, and a server answers. Raises FileError and ConnectError."""
     if (server := getattr(args, "server", None)) is not None:
-        from clients.library.addresses import check_address
+        from clients.library.asking import ask
 
-        check_address(server)
+        token, ca = (os.environ.get(name) for name in (TOKEN_VARIABLE, CA_VARIABLE))
+        ask(server, "/healthz", token=token, ca=ca)
     for name in ("data", "probe_data"):
         if (given := getattr(args, name, None)) is not None:
             need_speech(given)

@@ -6,6 +6,8 @@ import argparse
 import math
 import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from facodec.config import HIGHEST_PITCH, LOWEST_PITCH, SAMPLE_RATE
@@ -242,6 +244,11 @@ def ca(options: argparse.Namespace) -> str | None:
     """The file of certificates given, or that of the environment."""
     given: str | None = options.ca or os.environ.get(CA_VARIABLE) or None
     return given
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """For argparse: whole numbers from ``low`` to ``high``."""
+    return partial(_between, low=low, high=high)
 
 
 def interval(text: str) -> float:

@@ -162,6 +162,13 @@ def need_folder(path: Path) -> None:
         raise FileError(f"cannot write into the folder {shown(path)}: {why(error)}") from error
 
 
+def need_place(path: Path) -> None:
+    """See that a folder is there, or can be made, for files to be written into; makes none. Raises
+    FileError."""
+    above = (path, *path.absolute().parents)
+    need_folder(next(each for each in above if os.path.lexists(each)))
+
+
 def is_open_ended(path: Path) -> bool:
     """Whether there is a pipe or a device, which is written to as it is."""
     return path.exists() and not path.is_file()

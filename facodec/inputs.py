@@ -10,6 +10,7 @@ from torch import Tensor
 from facodec.arrays import Codes, Timbre, as_array, as_samples, check_timbre
 from facodec.bitstream import check_codes
 from facodec.bundled.background import without_background
+from facodec.bundled.conditioning import condition
 from facodec.bundled.levels import levelled, speech_level
 from facodec.config import ABSENT, CODE_LAYERS, HOP
 from facodec.identity import AGAIN, Array, ModelIdentity, belonging, model_of, need_model
@@ -56,7 +57,7 @@ class Inputs:
         """Audio (N,) of a voice -> (1, N) for the model, at the level that it hears voices at."""
         samples = as_samples(audio)
         clear = without_background(samples)
-        return self._audio(levelled(clear, speech_level(clear)))
+        return self._audio(levelled(clear, speech_level(condition(clear))))
 
     def _audio(self, audio: ArrayLike | Tensor) -> Tensor:
         samples = as_samples(audio)

@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.kit.common import whole_number
 from benchmarks.speech.words import (
     SENTENCES,
     VOICES,
@@ -82,10 +83,13 @@ def silenced(codec: Codec, frames: Frames, lost: Mask, repeated: Mask | None = N
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--frames", type=int, default=4, help="frames in a packet (%(default)s)")
-    parser.add_argument("--redundancy", type=int, default=REDUNDANCY, metavar="N",
+    parser.add_argument(
+        "--frames", type=whole_number, default=4, help="frames in a packet (%(default)s)"
+    )
+    parser.add_argument("--redundancy", type=whole_number, default=REDUNDANCY, metavar="N",
                         help="packets from one to its repeat (%(default)s)")  # fmt: skip
-    parser.add_argument("--sentences", type=int, default=len(SENTENCES), help="how many sentences")
+    parser.add_argument("--sentences", type=whole_number, default=len(SENTENCES),
+                        help="how many sentences")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

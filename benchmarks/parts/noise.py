@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.kit.common import Result, add_common, progress, run_part
+from benchmarks.kit.common import Result, add_common, progress, run_part, whole_number
 from benchmarks.kit.present import Table
 from facodec.config import HOP, SAMPLE_RATE
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="live", help="name or folder (default: live)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of speech, for voices")
     parser.add_argument(
-        "--pairs", type=int, default=40, help="of source and reference (default 40)"
+        "--pairs", type=whole_number, default=40, help="of source and reference (default 40)"
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kit.common import add_common
+from clients.audio.files import keep_apart
 from facodec.files import LARGEST_TEXT, read_json, write_text
 from facodec.reasons import shown
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    keep_apart([args.html, args.docs, args.save_baseline], [args.report])
     made = load(args.report)
     try:
         return _write(args, made)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from clients.options import whole_number
+
 EXAMPLES = """\
   facodec train-entropy --data speech/train --valid speech/valid --output facodec/weights/live
   facodec train-entropy --model runs/export --data speech/train --output runs/export"""
@@ -32,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("runs/cache"),
         help="where coded speech is kept (%(default)s)",
     )
-    parser.add_argument("--steps", type=int, default=3000, help="steps of learning (%(default)s)")
+    parser.add_argument(
+        "--steps",
+        type=whole_number(100, 1_000_000),
+        default=3000,
+        help="steps of learning (%(default)s)",
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -55,16 +62,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     import facodec
-    from facodec.files import need_folder, need_speech
+    from facodec.files import need_folder, need_place, need_speech
     from facodec.link.entropy import load_tables
     from facodec.training import entropy
     from facodec.training.coded import pack_coded
 
-    if arguments.steps < 100:
-        raise ValueError(f"expected at least 100 steps, got {arguments.steps}")
     for folder in ([] if arguments.data is None else [arguments.data]) + arguments.valid:
         need_speech(folder)
     need_folder(arguments.output)
+    need_place(arguments.cache)
     codec = facodec.load(arguments.model)
     if arguments.data is not None:
         corpus = pack_coded(arguments.data, arguments.cache, codec)

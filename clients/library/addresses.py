@@ -19,9 +19,10 @@ NO_ADDRESS = (InvalidURI, ValueError, OverflowError)
 """Raised for an address that is none."""
 QUIC = "quic://"
 """Beginning of an address for QUIC."""
-SCHEMES = {"": "ws", "http": "ws", "https": "wss"}
+SCHEMES = {"": "ws", "ws": "ws", "wss": "wss", "http": "ws", "https": "wss", "quic": "quic"}
 """Beginnings of addresses that people type or copy from a browser, and those that are meant."""
-_PORT = re.compile(r"^wss?://[^/?@]*:([0-9]{1,9})(?:[/?]|$)")
+_SCHEME = re.compile(rf"({'|'.join(filter(None, SCHEMES))}):/*", re.IGNORECASE)
+_PORT = re.compile(r"^(?:wss?|quic)://[^/?@]*:([0-9]{1,9})(?:[/?]|$)", re.IGNORECASE)
 _PLACE = re.compile(r"[\w.:\[\]-]{1,80}(?:/[\w./-]{0,80})?", re.ASCII)
 
 
@@ -76,6 +77,10 @@ def is_loopback(host: str) -> bool:
 def _parts(url: str) -> WebSocketURI:
     if len(url) > LONGEST_ADDRESS:
         raise ValueError("too long")
+    if " " in url or not url.isprintable():  # of which the parser drops some
+        raise ValueError("a space or a control character")
+    if (port := _PORT.search(without_secrets(url))) and not int(port[1]):  # taken for none given
+        raise ValueError("no such port")
     # Host, port and path are written as in the address of a WebSocket.
     parts = parse_uri(f"wss://{url[len(QUIC) :]}" if is_quic(url) else url)
     parts.host.encode("idna")
@@ -86,10 +91,13 @@ def _parts(url: str) -> WebSocketURI:
 
 def _like(url: str) -> str:
     """An address of a server: that which may be meant by one that is none, else the default."""
-    scheme, _, place = without_secrets(url).partition("?")[0].rpartition("://")
-    meant = f"{SCHEMES.get(scheme.lower(), '')}://{place}"
+    typed = without_secrets(url).partition("?")[0]
+    scheme, place = "", typed.removeprefix("://")
+    if begun := _SCHEME.match(typed):
+        scheme, place = begun[1].lower(), typed[begun.end() :]
+    meant = f"{SCHEMES[scheme]}://{place}"
     try:
         _parts(meant)
     except NO_ADDRESS:
         return DEFAULT_URL
-    return meant if _PLACE.fullmatch(place) else DEFAULT_URL
+    return meant if _PLACE.fullmatch(place) and "//" not in place else DEFAULT_URL

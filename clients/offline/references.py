@@ -118,8 +118,8 @@ def read_reference(path: Path) -> Reference:
     """
     if path.suffix == SUFFIX:
         raise ClientError(
-            f"{shown(path)} is a saved voice, not a recording: those in ~/.config/facodec/voices "
-            "are used by name"
+            f"{shown(path)} is a saved voice, not a recording: saved ones are used by name, and "
+            "`facodec voices` lists them"
         )
     chosen = MostSpeech()
     for piece in AudioReader(path).pieces():

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -189,7 +190,8 @@ def _check(options: argparse.Namespace) -> None:
     recordings = map(voices.voice_file, _spoken(options))
     inputs = [path for path in (getattr(options, "input", None), *recordings) if path is not None]
     outputs = [getattr(options, name, None) for name in ("output", "save_input")]
-    keep_apart(outputs, inputs)
+    trust = [Path(name) for name in (options.token_file, given.ca(options)) if name]
+    keep_apart(outputs, [*inputs, *trust])
     for path in inputs:
         need_input(path)
     for path in filter(None, outputs):

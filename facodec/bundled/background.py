@@ -1,5 +1,5 @@
 """Stationary noise of a recording that a voice is enrolled from: the model takes it for a part of
-the voice, so it is taken down first.
+the voice, so it is taken down first. Offset and hum, which the model does not hear, are none.
 
 The gains are Wiener's on a-priori ratios found as decisions on the frame before direct (Ephraim &
 Malah, IEEE Trans. ASSP 32, 1984); the noise is that of the quietest frames.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from facodec.bundled.conditioning import condition
 from facodec.bundled.levels import RANGE, TINY
 
 Samples = NDArray[np.float32]
@@ -31,21 +32,26 @@ KEPT = 0.9
 def without_background(samples: Samples) -> Samples:
     """Samples (n,) with their noise taken down where speech is less than 16 dB above it."""
     window = np.hanning(WINDOW + 1)[:-1]
-    padded = np.pad(samples, WINDOW)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::STEP] * window
-    spectra = np.fft.rfft(frames)
-    powers = np.square(np.abs(spectra))
+    powers = np.square(np.abs(_spectra(condition(samples), window)))
     edge = WINDOW // STEP  # frames that reach beyond the ends
     noise, ratio = _noise(powers[edge:-edge] if len(powers) > 2 * edge else powers)
     if ratio >= CLEAN:
         return samples
+    spectra = _spectra(samples - samples.mean(), window)  # an offset that gains move is a sound
     parts = np.fft.irfft(spectra * _gains(powers, MORE * noise + TINY), WINDOW) * window
-    out, weight = np.zeros(len(padded)), np.full(len(padded), TINY)
+    out, weight = np.zeros(len(samples) + 2 * WINDOW), np.full(len(samples) + 2 * WINDOW, TINY)
     for number, part in enumerate(parts):
         place = slice(number * STEP, number * STEP + WINDOW)
         out[place] += part
         weight[place] += window**2
     return np.asarray((out / weight)[WINDOW : WINDOW + len(samples)], dtype=np.float32)
+
+
+def _spectra(samples: Samples, window: Powers) -> NDArray[np.complex128]:
+    padded = np.pad(samples, WINDOW)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::STEP] * window
+    spectra: NDArray[np.complex128] = np.fft.rfft(frames)
+    return spectra
 
 
 def _noise(powers: Powers) -> tuple[Powers, float]:

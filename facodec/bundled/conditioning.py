@@ -9,8 +9,11 @@ row, in float64; over whole hops they are products of matrices, which is the sam
 from __future__ import annotations
 
 import math
+from functools import cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facodec.config import HOP, SAMPLE_RATE
@@ -95,3 +98,19 @@ class Conditioning(nn.Module):
             state = state @ self.enter[HOP:] + entering[:, hop]
         inputs = torch.cat((hops, torch.stack(states, dim=1)), dim=2)
         return (inputs @ self.forced).flatten(1).to(audio.dtype), state
+
+
+def condition(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A whole recording (n,) as the encoder hears it: without offset and hum."""
+    if not len(samples):
+        return samples
+    audio = torch.from_numpy(np.pad(samples, (0, -len(samples) % HOP))).unsqueeze(0)
+    module = _conditioning()
+    begun = module.settled(audio, module.initial_state(1), torch.ones(1, dtype=torch.bool))
+    heard: NDArray[np.float32] = module(audio, begun)[0][0, : len(samples)].numpy()
+    return heard
+
+
+@cache
+def _conditioning() -> Conditioning:
+    return Conditioning()

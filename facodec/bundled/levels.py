@@ -28,8 +28,9 @@ def speech_level(samples: Samples) -> float:
 
 def levelled(samples: Samples, level: float) -> Samples:
     """Samples (n,) whose speech has this level, brought to a usual one, or near it where their
-    loudest would pass full scale."""
+    loudest would pass full scale; without their offset, which would pass it too."""
     gain = 10 ** ((NORMAL - level) / 20)
-    loudest = max(float(np.abs(samples).max(initial=0.0)), TINY)
-    brought: Samples = samples * np.float32(min(gain, 1 / loudest))
+    centred = samples - np.float32(samples.mean(dtype=np.float64) if len(samples) else 0.0)
+    loudest = max(float(np.abs(centred).max(initial=0.0)), TINY)
+    brought: Samples = centred * np.float32(min(gain, 1 / loudest))
     return brought

@@ -30,6 +30,8 @@ MAGIC = {
     b"RIFF": "wav",
     b"ID3": "mp3",
 }
+CANCELLED = 0.05
+"""Share of its power below which the loudest channel counts as cancelled by the others."""
 SYNC_ADTS, SYNC_LAYER = 0xF0, 0xF6
 TRANSPORT_PACKET = 188
 
@@ -74,13 +76,26 @@ def _decoded(
                     )
                 for whole in resampler.resample(frame):
                     channels = whole.to_ndarray().reshape(-1, whole.layout.nb_channels)
-                    with np.errstate(over="ignore", invalid="ignore"):  # told by who reads
-                        mono = channels.mean(axis=1, dtype="float32")
-                    yield mono, whole.sample_rate
+                    yield mixed(channels), whole.sample_rate
     except (av.FFmpegError, ValueError, RuntimeError, EOFError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{shown(path)} is damaged: {_reason(error)}") from error
+
+
+def mixed(channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Samples (n, c) of all channels as their mean (n,), or as the loudest of them where they
+    cancel each other, as two do of which one was wired the wrong way round."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by who reads
+        mono: NDArray[np.float32] = channels.mean(axis=1, dtype=np.float32)
+        count = channels.shape[1]
+        if count == 1 or not len(mono):
+            return mono
+        powers = np.square(channels, dtype=np.float64).mean(axis=0)
+        alone = powers.max() / count**2  # in the mean, of the loudest if the others were silent
+        if np.square(mono, dtype=np.float64).mean() < CANCELLED * alone:
+            return np.ascontiguousarray(channels[:, powers.argmax()])
+    return mono
 
 
 def _reason(error: Exception) -> str:

@@ -23,6 +23,9 @@ WAVS, DS64 = (RIFF, b"RF64", b"BW64"), 20
 ATOM, ATOM_FIRST = 8, b"ftyp"
 """An MP4 file's atoms: bytes of length and kind, and the kind of the first (ISO 14496-12)."""
 CAF, CAF_HEAD, CHUNK_HEAD = b"caff", 8, 12
+AU, AU_HEAD, AU_UNSAID = b".snd", 24, 0xFFFFFFFF
+W64, W64_HEAD = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00", 24
+"""First bytes of a Sony Wave64 file: a GUID; its length follows."""
 MP3_COUNTS = (b"Xing", b"Info")
 """Marks of a first frame that says how many follow ..."""
 MP3_BEFORE = (36, 21, 13)
@@ -94,6 +97,10 @@ def _later_starts(data: mmap.mmap, size: int) -> list[int]:
         return _mp4_starts(data, size)
     if data[:4] == CAF:
         return _caf_starts(data, size)
+    if data[:4] == AU:
+        return _au_starts(data, size)
+    if data[:16] == W64:
+        return _w64_starts(data, size)
     if data[:3] == b"ID3" or _is_mp3_frame(data, 0):
         return _mp3_starts(data)
     return []
@@ -132,7 +139,9 @@ def _wav_starts(data: mmap.mmap, size: int) -> list[int]:
         (length,) = struct.unpack_from("<I", data, at + 4)
         if data[at : at + 4] != RIFF and at <= size - DS64 - 8:
             (length,) = struct.unpack_from("<Q", data, at + DS64)
-        at += 8 + length + length % 2
+        at += 8 + length
+        if data[at : at + 4] not in WAVS:  # not all writers fill up to even lengths
+            at += length % 2
         if at > size - 12 or data[at : at + 4] not in WAVS or data[at + 8 : at + 12] != WAVE:
             break
         starts.append(at)
@@ -166,6 +175,32 @@ def _caf_starts(data: mmap.mmap, size: int) -> list[int]:
         if length < 0:  # to the end of the file
             break
         at += CHUNK_HEAD + length
+        if data[at + 1 : at + 1 + len(CAF)] == CAF:  # some fill up to an even length
+            at += 1
+    return starts
+
+
+def _au_starts(data: mmap.mmap, size: int) -> list[int]:
+    starts: list[int] = []
+    at = 0
+    while at <= size - AU_HEAD and len(starts) < MOST_LINKS:
+        head, length = struct.unpack_from(">II", data, at + len(AU))
+        at += head + length
+        if length == AU_UNSAID or not head or data[at : at + len(AU)] != AU:
+            break
+        starts.append(at)
+    return starts
+
+
+def _w64_starts(data: mmap.mmap, size: int) -> list[int]:
+    starts: list[int] = []
+    at = 0
+    while at <= size - W64_HEAD and len(starts) < MOST_LINKS:
+        (length,) = struct.unpack_from("<Q", data, at + len(W64))
+        at += length
+        if not length or data[at : at + len(W64)] != W64:
+            break
+        starts.append(at)
     return starts
 
 

@@ -211,6 +211,4 @@ def _read(sound: soundfile.SoundFile, window: Window, path: Path) -> Iterator[tu
                 raise FileError(f"cannot read {shown(path)}: {why(window.failure)}")
             if not len(piece):
                 return
-            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told later
-                mono = piece.mean(axis=1)
-            yield mono, rate
+            yield containers.mixed(piece), rate

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facodec.extras import need
-from facodec.files import need_folder, need_speech
+from facodec.files import need_folder, need_place, need_speech
 from facodec.reasons import FileError, shown
 from facodec.training.config import STAGES, TrainConfig
 
@@ -132,6 +132,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.valid is not None and next(read_each(find_files(args.valid)), None) is None:
         raise ValueError(f"no file below {shown(args.valid)} can be read")  # before the work
     need_folder(args.run)
+    need_place(_cache(args.run))
     need_checkpoint(args.run, config)
     if args.init:
         initial, helpers = _start_from(args.init)  # before speech is packed, which takes hours
@@ -167,12 +168,17 @@ def _corpus(args: argparse.Namespace, config: TrainConfig) -> Corpus | CodedCorp
     from facodec.training.coded import pack_coded
     from facodec.training.corpus import pack
 
-    cache = args.run.parent / "cache"
+    cache = _cache(args.run)
     if config.stage == "all":
         return pack(args.data, cache)
     if args.init is None:
         raise ValueError(f"stage {config.stage!r} needs a model to go on from: give --init MODEL")
     return pack_coded(args.data, cache, facodec.load(args.init), noisy=config.noisy > 0)
+
+
+def _cache(run: Path) -> Path:
+    """Folder of the packed speech, which runs beside each other share."""
+    return run.parent / "cache"
 
 
 def _start_from(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:

@@ -2,7 +2,8 @@
 
 ``speakers.safetensors`` beside a model's weights, made by ``facodec train --export DIR --data
 SPEECH``: a mean timbre (255,), principal axes (k, 255), and for each speaker the coordinates on
-them, then the median pitch in octaves, (n, k + 1) float16; in its metadata the model's identity.
+them, then the median pitch in octaves, (n, k + 1) float16; in its metadata the model's identity and
+a SHA-256, as voices have.
 A voice is drawn from a normal distribution of the coordinates of those speakers whose pitch is low,
 or of those whose pitch is high. It lies in the space of the axes, so that its likeness to every one
 of the speakers is known from their coordinates, and it is drawn again where it is like one of them.
@@ -19,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facodec.config import TIMBRE_DIM
-from facodec.files import read_bytes, write_bytes
 from facodec.identity import ModelIdentity, ModelMismatch, need_model
 from facodec.reasons import FileError, shown
-from facodec.weights.timbres import LARGEST_FILE, MAKE_ANEW, identity_told
+from facodec.weights.timbres import MAKE_ANEW, read_vectors, write_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,17 +149,13 @@ def load_speakers(folder: Path, model: ModelIdentity) -> Speakers | None:
     path = folder / VECTORS
     if not path.exists():
         return None
-    from safetensors.numpy import load
-
-    data = read_bytes(path, LARGEST_FILE)
+    found, made = read_vectors(path, "speakers")
     try:
-        found = load(data)
         parts = [_checked(found[name], name) for name in ("mean", "axes", "coordinates")]
         _check_sizes(*parts)
-    except Exception as error:  # its own errors have no common base
+    except (KeyError, ValueError) as error:
         raise FileError(f"cannot read speakers from {shown(path)}: {error}") from error
     try:
-        made = identity_told(data, path)
         need_model(f"{shown(path)}: its speakers were", made, model, MAKE_ANEW)
     except ModelMismatch as error:
         raise FileError(str(error)) from error
@@ -168,14 +164,12 @@ def load_speakers(folder: Path, model: ModelIdentity) -> Speakers | None:
 
 def save_speakers(folder: Path, speakers: Speakers, model: ModelIdentity) -> None:
     """Write the distribution of a model's speakers, in place of one that was there."""
-    from safetensors.numpy import save
-
     parts: dict[str, NDArray[Any]] = {
         "mean": speakers.mean.astype(np.float32),
         "axes": np.ascontiguousarray(speakers.axes, np.float32),
         "coordinates": speakers.coordinates.astype(np.float16),
     }
-    write_bytes(folder / VECTORS, save(parts, metadata={"identity": str(model)}))
+    write_vectors(folder / VECTORS, parts, model)
 
 
 def _checked(array: NDArray[Any], name: str) -> Numbers:

@@ -13,6 +13,19 @@ from streaming.server.origins import Origins, is_loopback
 from streaming.wire.tokens import check_token, readable_by_others
 
 TOKEN_VARIABLE = "FACODEC_TOKEN"
+MOST = 1_000_000_000
+"""Largest number, and most seconds, that a limit may be: as good as none."""
+BOUNDS = (
+    (1, MOST, "", "token_tries keep_voices max_sessions max_rooms max_subscribers max_listeners"),
+    (1, MOST, "", "max_unknown message_rate"),
+    (1, 1024, "", "threads"),
+    (1024, MOST, "", "max_message"),
+    (0.001, MOST, " s", "backlog outbox enroll hello_timeout idle_timeout room_wait"),
+    (0.001, MOST, " s", "ping_interval ping_timeout"),
+    (0, MOST, " s", "drain token_wait park"),
+    (0, MOST, "", "address_connections address_sessions address_publishers address_listeners"),
+)
+"""Limits, by name, with the least and the most that each may be; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -79,26 +92,11 @@ class ServerSettings:
                 raise ValueError(f"expected a port in 0..65535, got {port}")
         if not self.models:
             raise ValueError("expected at least one model, got none")
-        counts = ("max_sessions", "max_rooms", "max_subscribers", "max_listeners", "max_unknown")
-        for name in ("threads", "token_tries", "keep_voices", *counts):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"expected {name} of 1 or more, got {value}")
-        if self.max_message < 1024:
-            raise ValueError(f"expected max_message of 1024 or more, got {self.max_message}")
-        if not self.message_rate > 0:
-            raise ValueError(f"expected message_rate above 0, got {self.message_rate}")
-        times = ("backlog", "outbox", "enroll", "hello_timeout", "idle_timeout", "room_wait")
-        for name in (*times, "ping_interval", "ping_timeout"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected {name} above 0 s, got {getattr(self, name)}")
-        for name in ("drain", "token_wait", "park"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"expected {name} of 0 s or more, got {getattr(self, name)}")
-        for name in ("connections", "sessions", "publishers", "listeners"):
-            name = f"address_{name}"
-            if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"expected {name} of 0 or more, got {getattr(self, name)}")
+        for least, most, unit, names in BOUNDS:
+            for name in names.split():
+                value = getattr(self, name)
+                if value is not None and not least <= value <= most:
+                    raise ValueError(f"expected {name} of {least} to {most}{unit}, got {value}")
         if self.log_level not in LEVELS:
             levels = ", ".join(LEVELS)
             raise ValueError(f"expected log_level to be one of {levels}, got {self.log_level}")

@@ -98,6 +98,8 @@ def test_no_recording_is_destroyed_by_what_is_made_of_it(
         ["publish", "room", "--input", str(me), "--save-input", out],
         ["decode", str(fac), out, *voice],
         ["encode", str(me), out],
+        ["listen", "room", "--output", out, "--token-file", str(me)],
+        ["listen", "room", "--output", out, "--ca", str(me)],
     ):
         assert main(words) == 2
         assert "would replace the file that is read" in capsys.readouterr().err

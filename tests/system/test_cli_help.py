@@ -217,6 +217,8 @@ def test_a_folder_of_speech_that_is_none_is_told_before_the_work(
         ["export", "--out", "file/graphs"],
         ["train", "--data", ".", "--run", "run", "--export", "file/weights"],
         ["train-entropy", "--data", ".", "--output", "file/weights"],
+        ["train-entropy", "--data", ".", "--output", ".", "--cache", "file", "--model", "none"],
+        ["train-entropy", "--data", ".", "--output", ".", "--cache", "file/x", "--model", "none"],
     ],
 )
 def test_a_place_that_cannot_be_written_is_told_before_the_work(
@@ -244,6 +246,25 @@ def test_no_parser_takes_abbreviations() -> None:
     found = [each for parser in (_top_parser(), *commands) for each in parsers(parser)]
     assert len(found) > len(COMMANDS) + 15
     assert all(isinstance(each, Parser) and not each.allow_abbrev for each in found)
+
+
+def test_every_number_has_bounds() -> None:
+    """No option takes what is infinite or no number; serve, train and export ask their settings."""
+    commands = {name: _parser(name, import_module(module_of(name))) for name in COMMANDS}
+    free = []
+    for name in COMMANDS.keys() - {"serve", "train", "export"}:
+        for part in filled(commands[name]):
+            for action in part._actions:
+                free += [f"{part.prog} {action.dest}"] * (action.type in (int, float))
+    assert not free
+
+
+def filled(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its parts, with the options that they get when they are used."""
+    for part in parsers(parser):
+        with pytest.raises(SystemExit):
+            part.parse_args(["--help"])
+        yield part
 
 
 def test_the_version() -> None:

@@ -162,6 +162,9 @@ def test_the_report_command(
     path.write_text(json.dumps(made))
     assert load(path) == made
     page = tmp_path / "page.html"
+    for option in ("--html", "--docs", "--save-baseline"):
+        assert main(["bench", "report", str(path), option, str(path)]) == 2
+        assert "would replace the file that is read" in capsys.readouterr().err
     assert main(["bench", "report", str(path), "--html", str(page)]) == 0
     assert "load: not measured: no server" in capsys.readouterr().out
     assert page.read_text().startswith("<!doctype html>")

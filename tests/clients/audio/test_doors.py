@@ -152,7 +152,9 @@ def test_a_flac_of_unknown_length_is_read_whole(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_audio(path), read_audio(HELLO))
 
 
-@pytest.mark.parametrize("suffix", [".ogg", ".flac", ".wav", ".mp3", ".caf", ".rf64"])
+@pytest.mark.parametrize(
+    "suffix", [".ogg", ".flac", ".wav", ".mp3", ".caf", ".rf64", ".au", ".w64"]
+)
 def test_all_links_of_a_chain_are_read(suffix: str, tmp_path: Path) -> None:
     first, second = read_audio(HELLO)[:50_000], read_audio(REPLY)[:30_000]
     for name, sound in (("a", first), ("b", second)):
@@ -161,6 +163,24 @@ def test_all_links_of_a_chain_are_read(suffix: str, tmp_path: Path) -> None:
     chained.write_bytes(b"".join((tmp_path / f"{n}{suffix}").read_bytes() for n in "aba"))
     parts = [read_audio(tmp_path / f"{name}{suffix}") for name in "aba"]
     np.testing.assert_array_equal(read_audio(chained), np.concatenate(parts))
+
+
+def test_links_of_odd_length_need_no_byte_between(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, read_audio(HELLO)[:20_001], 16000, "PCM_U8")
+    alone, data = read_audio(path), bytearray(path.read_bytes()[:-1])
+    data[4:8] = (len(data) - 8).to_bytes(4, "little")
+    path.write_bytes(2 * data)
+    np.testing.assert_array_equal(read_audio(path), np.tile(alone, 2))
+
+
+def test_links_of_odd_length_may_have_a_byte_between(tmp_path: Path) -> None:
+    path = tmp_path / "a.caf"
+    soundfile.write(path, read_audio(HELLO)[:20_001], 16000, "PCM_S8")
+    alone, data = read_audio(path), path.read_bytes()
+    assert len(data) % 2 or data.endswith(b"\0")
+    path.write_bytes(2 * (data + bytes(len(data) % 2)))
+    np.testing.assert_array_equal(read_audio(path), np.tile(alone, 2))
 
 
 def test_more_links_than_are_read_is_a_sentence(
@@ -213,6 +233,13 @@ def test_all_channels_are_heard(tmp_path: Path) -> None:
     sound[:, 7] = 0.4
     soundfile.write(path, sound, 16000, subtype="FLOAT")
     np.testing.assert_allclose(read_audio(path), 0.05, atol=1e-6)
+
+
+def test_channels_that_cancel_each_other_are_heard(tmp_path: Path) -> None:
+    """One of the two cables of a microphone was wired the wrong way round."""
+    path, sound = tmp_path / "wired.wav", read_audio(HELLO)
+    soundfile.write(path, np.stack([0.9 * sound, -sound], axis=1), 16000, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(path), -sound, atol=1e-6)
 
 
 # ---------------------------------------------------------------------------------------- writing

@@ -31,7 +31,8 @@ def test_what_cannot_be_learned_is_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "train-entropy" in train_entropy.EXAMPLES
-    assert main(["train-entropy", "--output", str(tmp_path), "--steps", "99"]) == 1
-    assert "expected at least 100 steps, got 99" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train-entropy", "--output", str(tmp_path), "--steps", "99"])
+    assert "expected a whole number from 100 to 1000000, got 99" in capsys.readouterr().err
     assert main(["train-entropy", "--output", str(tmp_path)]) == 1
     assert "holds no tables" in capsys.readouterr().err

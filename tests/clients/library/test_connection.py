@@ -575,6 +575,12 @@ def test_addresses_that_are_none(url: str) -> None:
         ("two words", "ws://127.0.0.1:8765"),
         ("ftp://host", "ws://127.0.0.1:8765"),
         ("http://host:99999", "ws://127.0.0.1:8765"),
+        ("ws:/host", "ws://host"),
+        ("WSS:host:1", "wss://host:1"),
+        ("quic:host", "quic://host"),
+        ("://host", "ws://host"),
+        ("ws://a b", "ws://127.0.0.1:8765"),
+        ("ws://host\n", "ws://127.0.0.1:8765"),
     ],
 )
 def test_an_address_that_is_nearly_one_is_told_with_the_right_one(typed: str, meant: str) -> None:
@@ -584,7 +590,13 @@ def test_an_address_that_is_nearly_one_is_told_with_the_right_one(typed: str, me
 
 
 @pytest.mark.parametrize(
-    ("address", "port"), [("ws://a:99999", "99999"), ("wss://b:65536/x", "65536")]
+    ("address", "port"),
+    [
+        ("ws://a:99999", "99999"),
+        ("wss://b:65536/x", "65536"),
+        ("ws://c:0", "0"),
+        ("quic://d:00", "00"),
+    ],
 )
 def test_a_port_that_is_none_is_told(address: str, port: str) -> None:
     with pytest.raises(ConnectError) as refused:

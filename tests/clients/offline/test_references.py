@@ -124,5 +124,7 @@ def test_any_cut_of_the_input_chooses_the_same() -> None:
 
 
 def test_a_saved_voice_is_no_recording(tmp_path: Path) -> None:
-    with pytest.raises(ClientError, match=r"a\.voice is a saved voice, not a recording"):
+    with pytest.raises(
+        ClientError, match=r"a\.voice is a saved voice, .* by name, and `facodec voices`"
+    ):
         read_reference(tmp_path / "a.voice")

@@ -44,6 +44,15 @@ def test_noise_is_taken_down_and_speech_is_not(kind: str, hello: np.ndarray) -> 
     assert 10 * np.log10(after / before) < -10.0
 
 
+@pytest.mark.parametrize("offset", [0.01, 0.3])
+def test_an_offset_is_no_noise(offset: float, hello: np.ndarray) -> None:
+    moved = hello + np.float32(offset)
+    assert without_background(moved) is moved
+    spoiled = mix(hello, noise("white", len(hello)), 10.0)
+    cleared, shifted = (without_background(spoiled + np.float32(x)) for x in (0.0, offset))
+    np.testing.assert_allclose(shifted, cleared, rtol=0, atol=1e-3)
+
+
 def test_voices_from_noise_are_nearer_to_their_own(speech_folder: Path, live: Codec) -> None:
     gains = []
     long = (a for a in map(read_speech, find_files(speech_folder)) if len(a) > 8 * 16_000)

@@ -95,6 +95,9 @@ def test_offset_and_hum_change_nothing(live: Codec, hello: np.ndarray, disturban
     assert np.mean(voiced[0] != voiced[1]) < 0.01
     assert clean.timbre[:-1] @ disturbed.timbre[:-1] > 0.99
     assert abs(clean.timbre[-1] - disturbed.timbre[-1]) < 0.05
+    for quieter in (1.0, 0.5):  # a voice is enrolled from what was cleared and brought to a level
+        enrolled = [live.voice((quieter * hello + n).astype(np.float32)) for n in (0.0, added)]
+        assert enrolled[0][:-1] @ enrolled[1][:-1] > 0.99
 
 
 @pytest.mark.parametrize("kind", ["offset", "hum", "tone", "chord", "noise"])

@@ -359,6 +359,10 @@ def test_a_bad_checkpoint_is_told_before_speech_is_packed(folder: Path, tmp_path
     with pytest.raises(FileError, match=r"checkpoint\.pt: not a file of plain tensors"):
         run(asked)
     assert not (tmp_path / "cache").exists()
+    (tmp_path / "run" / CHECKPOINT).unlink()
+    (tmp_path / "cache").touch()
+    with pytest.raises(FileError, match=r"cannot write into the folder .*cache: it is no folder"):
+        run(argparse.Namespace(**vars(asked) | {"init": "none"}))
 
 
 def test_too_little_speech_is_told_by_its_folder_and_leaves_nothing(

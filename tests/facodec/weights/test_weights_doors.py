@@ -20,13 +20,16 @@ from safetensors.torch import save_file as save_tensors
 
 from facodec.bundled.model import LiveModel
 from facodec.bundled.storage import DIGEST, SIZES, WEIGHTS, load_live, save_live
+from facodec.codec import Codec
 from facodec.config import LiveConfig
 from facodec.identity import ModelIdentity
 from facodec.loading import load
 from facodec.reasons import FileError
 from facodec.weights import bundled_path
 from facodec.weights.reading import WeightsError, read_config, read_pickled, read_tensors
-from facodec.weights.timbres import NOTES, VECTORS, load_voices, voice_notes
+from facodec.weights.speakers import VECTORS as SPEAKERS
+from facodec.weights.speakers import load_speakers, save_speakers
+from facodec.weights.timbres import NOTES, VECTORS, load_voices, save_voices, voice_notes
 
 GIGABYTES = 6 << 30
 NOBODY = 65534
@@ -214,3 +217,16 @@ def test_notes_that_are_none(tmp_path: Path) -> None:
         (tmp_path / NOTES).write_text(text)
         with pytest.raises(FileError, match=r"voices\.json is damaged"):
             voice_notes(tmp_path)
+
+
+def test_a_bit_that_changed_in_voices_or_speakers_is_noticed(tmp_path: Path, live: Codec) -> None:
+    assert live.speakers is not None
+    save_voices(tmp_path, live.voices, live.identity)
+    save_speakers(tmp_path, live.speakers, live.identity)
+    for name, read in ((VECTORS, load_voices), (SPEAKERS, load_speakers)):
+        assert read(tmp_path, live.identity)
+        data = bytearray((tmp_path / name).read_bytes())
+        data[-100] ^= 1
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(FileError, match=rf"{name}: it is damaged, or not as it was written"):
+            read(tmp_path, live.identity)

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import argparse
+import math
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
-from streaming.server.settings import TOKEN_VARIABLE, ServerSettings, add_arguments, from_arguments
+from streaming.server.settings import (
+    BOUNDS,
+    TOKEN_VARIABLE,
+    ServerSettings,
+    add_arguments,
+    from_arguments,
+)
+
+NUMBERS = ("int", "float", "int | None")
 
 
 def parse(*words: str) -> ServerSettings:
@@ -37,17 +47,23 @@ def test_options_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "says"),
     [
         ("--port 70000", r"0\.\.65535"),
-        ("--max-sessions 0", "of 1 or more"),
-        ("--backlog 0", "above 0 s"),
-        ("--drain -1", "of 0 (s )?or more"),
+        ("--max-sessions 0", "of 1 to"),
+        ("--backlog 0", r"of 0\.001 to"),
+        ("--drain -1", "of 0 to"),
         ("--max-message 10", "1024"),
         ("--host 0.0.0.0", "--token-file"),
         ("--host studio.lan", "--open"),
-        ("--token-tries 0", "of 1 or more"),
-        ("--token-wait -1", "of 0 (s )?or more"),
-        ("--address-sessions -1", "of 0 (s )?or more"),
-        ("--address-listeners -1", "of 0 (s )?or more"),
-        ("--address-connections -1", "of 0 (s )?or more"),
+        ("--token-tries 0", "of 1 to"),
+        ("--token-wait -1", "of 0 to"),
+        ("--address-sessions -1", "of 0 to"),
+        ("--address-listeners -1", "of 0 to"),
+        ("--address-connections -1", "of 0 to"),
+        ("--park inf", "of 0 to 1000000000 s, got inf"),
+        ("--drain 1e300", "of 0 to 1000000000 s"),
+        ("--ping-interval nan", r"of 0\.001 to 1000000000 s, got nan"),
+        ("--message-rate inf", "of 1 to 1000000000, got inf"),
+        ("--threads 99999999", "threads of 1 to 1024"),
+        ("--max-rooms 99999999999", "of 1 to 1000000000"),
         ("--token ключ", "expected a token"),
         ("--allow-origin null", "expected an origin"),
         ("--trusted-proxy nginx", "expected a trusted proxy"),
@@ -57,6 +73,17 @@ def test_options_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nonsense_is_refused(words: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         parse(*words.split())
+
+
+def test_every_number_has_bounds() -> None:
+    """Infinite ones, and those that are no number, are refused wherever one can be given."""
+    ports = {"port", "quic_port"}
+    names = {f.name for f in fields(ServerSettings) if f.type in NUMBERS} - ports
+    assert names == {name for *_, bounded in BOUNDS for name in bounded.split()}
+    for name in names:
+        for value in (math.inf, math.nan):
+            with pytest.raises(ValueError, match=rf"expected {name} of .* got {value}"):
+                ServerSettings(**{name: value})
 
 
 @pytest.mark.parametrize(
