@@ -15,23 +15,24 @@ from benchmarks.kit.subjects import Subject, plain_model
 
 PRECISIONS = {
     "float32": (4, "float32"),
-    "float16": (2, "float32"),
+    "8 bits": (1, "float32"),
     "bf16": (2, "bfloat16"),
     "int8": (1, "bfloat16"),
 }
 """Bytes of a weight, and the rate that operations count at; those in int8 are no slower than in
-bfloat16, whose rate is measured."""
+bfloat16, whose rate is measured; those in 8 bits with a scale a row are made float32 for it."""
 PRECISION_OF = {
     "float32": "float32",
-    "native": "float16",
+    "native": "8 bits",
     "onnx": "float32",
     "bf16": "bf16",
     "int8": "int8",
 }
-"""Precision by backend. ``native`` keeps the weights as they are stored, computing in float32."""
+"""Precision by backend. ``native`` keeps the bundled weights as they are stored, computing in
+float32."""
 REDUCED = {
-    ("live", "encode"): ("float16",),
-    ("live", "decode"): ("float16",),
+    ("live", "encode"): ("8 bits",),
+    ("live", "decode"): ("8 bits",),
     ("ns3", "decode"): ("bf16", "int8"),
 }
 """Backends with smaller weights: the encoder's of ``ns3`` stay, for the codes' sake."""

@@ -98,8 +98,8 @@ def test_limits_are_what_takes_longer() -> None:
     for row in result["rows"]:
         assert row["limit_ms"] == max(row["read_ms"], row["compute_ms"]) > 0
     assert [(row["side"], row["precision"], row["measured_ms"]) for row in result["rows"]] == [
-        ("encode", "float32", 2.0), ("encode", "float16", None),
-        ("decode", "float32", None), ("decode", "float16", None),
+        ("encode", "float32", 2.0), ("encode", "8 bits", None),
+        ("decode", "float32", None), ("decode", "8 bits", None),
     ]  # fmt: skip
     (table,) = limits.tables(result)
     assert len(table.rows) == 4
