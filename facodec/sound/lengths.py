@@ -94,7 +94,9 @@ def _of_aiff(view: _View) -> Length:
             if said >= there or not _is_sound(view, at + CHUNK + said, ">I"):
                 return _cut(said, there)
             most = struct.pack(">I", UNSAID)
-            return Length({4: most, common + 2: most, at + 4: struct.pack(">I", there)})
+            return Length(
+                {4: most, common + 2: most, at + 4: struct.pack(">I", min(there, UNSAID))}
+            )
     return Length()
 
 
@@ -114,7 +116,7 @@ def _of_sds(view: _View) -> Length:
     packets, most = 0, (1 << 21) // each + 1
     while packets < most and view.read(SDS_HEAD + packets * SDS_PACKET, 4)[::3] == b"\xf0\x02":
         packets += 1
-    there = min(each * min(packets, (view.size - SDS_HEAD) // SDS_PACKET), (1 << 21) - 1)
+    there = min(each * min(packets, max(0, view.size - SDS_HEAD) // SDS_PACKET), (1 << 21) - 1)
     if there - each < said <= there:
         return Length()
     right = bytes((there & 127, there >> 7 & 127, there >> 14))
@@ -173,7 +175,7 @@ def _is_sound(view: _View, at: int, order: str) -> bool:
 
 
 def _cut(said: int, there: int, unsaid: int = UNSAID) -> Length:
-    return Length(there=1.0 if said >= unsaid or said <= there else max(0, there) / said)
+    return Length(there=1.0 if said >= unsaid or said <= there else max(0, there) / max(1, said))
 
 
 MAT4_MARKS = tuple(struct.pack("<i", kind) for kind in (0, 10, 20, 30, 40)) + tuple(

@@ -3,6 +3,7 @@ nothing that is read is ever destroyed."""
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import signal
@@ -31,7 +32,7 @@ from facodec.files import (
     write_bytes,
 )
 from facodec.reasons import FileError, shown
-from facodec.sound import links, reading
+from facodec.sound import lengths, links, reading
 from facodec.sound.reading import AudioReader
 
 HELLO = Path(__file__).parents[2] / "data" / "hello.flac"
@@ -252,6 +253,22 @@ def test_a_file_that_was_cut_off_is_read_up_to_there_and_told(
     assert 24_500 < len(got) < 25_500
     np.testing.assert_array_equal(got, wanted[: len(got)])
     assert "cut was cut off: it is read up to there, 50 %" in caplog.text
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_any_header_can_be_looked_at(kind: str, tmp_path: Path) -> None:
+    path, random = tmp_path / "a", np.random.default_rng(0)
+    soundfile.write(path, np.zeros(1000), 16000, format=kind)
+    data = path.read_bytes()
+    for _ in range(1000):
+        damaged = bytearray(data[: random.integers(1, 2000)])
+        for _ in range(random.integers(3)):
+            place = random.integers(min(len(damaged), HEADERS[kind]))
+            damaged[place : place + 4] = random.choice(
+                [b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff" * 4]
+            )
+        assert 0 <= lengths.look(io.BytesIO(damaged), 0, len(damaged)).there <= 1
+    assert lengths.look(io.BytesIO(data[:12]), 0, 12).there <= 1
 
 
 def test_a_tag_after_flac_is_no_damage(tmp_path: Path) -> None:
