@@ -26,7 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     need("server")
     from clients.offline.recordings import decode_file, part_of, report
+    from clients.offline.voicebook import say
+    from clients.session.idle import idle_devices
 
+    for sentence in idle_devices(arguments):
+        say(sentence)
     part, given = part_of(arguments), {"voice": arguments.voice, "model": arguments.model}
     if arguments.output is not None:
         decoded = decode_file(arguments.input, arguments.output, part, **given)

@@ -80,8 +80,11 @@ def _play(arguments: argparse.Namespace) -> int:
     need("server")
     from clients.audio.files import keep_apart, need_sound_output
     from clients.offline.playing import play, sentence_in
-    from clients.offline.voicebook import voice_file
+    from clients.offline.voicebook import say, voice_file
+    from clients.session.idle import idle_devices
 
+    for sentence in idle_devices(arguments):
+        say(sentence)
     keep_apart([arguments.output], [voice_file(arguments.voice)])
     if arguments.output is not None:
         need_sound_output(arguments.output)

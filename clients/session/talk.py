@@ -17,6 +17,7 @@ from clients.errors import ClientError, ServerError, UsageError
 from clients.library.addresses import is_quic
 from clients.library.connection import check_server
 from clients.offline import voicebook as voices
+from clients.session.idle import idle_options
 from clients.session.keys import keys
 from clients.session.live_options import LiveOptions, is_recording
 from clients.session.local_server import LocalServer
@@ -75,6 +76,8 @@ async def interruptible(run: LiveRun) -> Progress:
 async def _live(options: argparse.Namespace, role: Role, room: str | None) -> None:
     reporter = Reporter(as_json=options.json)
     serve = getattr(options, "serve", False)
+    for sentence in idle_options(options, role, given.server(options) or given.DEFAULT_URL):
+        reporter.say(sentence)
     async with AsyncExitStack() as stack:
         local = None
         if getattr(options, "local", False):

@@ -10,6 +10,8 @@ import struct
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from typing import Any, BinaryIO
 
+from facodec.sound.lengths import look
+
 PAGE, FIRST_PAGE = b"OggS", 0x02
 """Start of an Ogg page, and the flag of one that begins a stream (RFC 3533)."""
 PAGE_HEADER = 27
@@ -31,8 +33,9 @@ MP3_COUNTS = (b"Xing", b"Info")
 MP3_BEFORE = (36, 21, 13)
 """... and bytes from that frame's start to them, by version and channels."""
 MOST_LINKS = 10_000
-WAV_HEAD = 4096
-NOWHERE = -8
+AIFF, AIFF_KINDS = b"FORM", (b"AIFF", b"AIFC")
+FLAC_TAG = 128
+"""Bytes of a tag (ID3v1) that some programs put after FLAC, whose reader calls it damage."""
 
 
 def find_links(file: BinaryIO) -> list[tuple[int, int]]:
@@ -43,18 +46,22 @@ def find_links(file: BinaryIO) -> list[tuple[int, int]]:
         return []
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         starts = [0, *_later_starts(data, size)]
+        if data[:4] == FLAC[:4] and data[-FLAC_TAG:][:3] == b"TAG":
+            size -= FLAC_TAG
     return list(zip(starts, [*starts[1:], size], strict=True))
 
 
 class Window(RawIOBase):
     """The bytes ``start`` to ``end`` of a file as a file of their own. ``failure``: why reading
-    stopped early, as libsndfile does not pass errors on."""
+    stopped early, as libsndfile does not pass errors on; ``there``: the share of the sound that its
+    header speaks of. A length there that is too short is read as the true one."""
 
     def __init__(self, file: BinaryIO, start: int, end: int) -> None:
         super().__init__()
         self.failure: OSError | None = None
         self._file, self._start, self._end, self._at = file, start, end, 0
-        self._unsaid = _unsaid_length(file, start)
+        length = look(file, start, end)
+        self._amended, self.there = length.amended, length.there
 
     def readinto(self, buffer: Any) -> int:
         left = max(0, self._end - self._start - self._at)
@@ -65,9 +72,10 @@ class Window(RawIOBase):
         except OSError as error:
             self.failure = error
             return 0
-        for place in range(self._unsaid, self._unsaid + 4):
-            if 0 <= place - self._at < got:
-                wanted[place - self._at] = 0xFF
+        for first, right in self._amended.items():
+            for place, value in enumerate(right, first - self._at):
+                if 0 <= place < got:
+                    wanted[place] = value
         self._at += got
         return int(got)
 
@@ -93,6 +101,8 @@ def _later_starts(data: mmap.mmap, size: int) -> list[int]:
         return _flac_starts(data)
     if data[:4] in WAVS:
         return _wav_starts(data, size)
+    if data[:4] == AIFF and data[8:12] in AIFF_KINDS:
+        return _aiff_starts(data, size)
     if data[4:8] == ATOM_FIRST:
         return _mp4_starts(data, size)
     if data[:4] == CAF:
@@ -143,6 +153,20 @@ def _wav_starts(data: mmap.mmap, size: int) -> list[int]:
         if data[at : at + 4] not in WAVS:  # not all writers fill up to even lengths
             at += length % 2
         if at > size - 12 or data[at : at + 4] not in WAVS or data[at + 8 : at + 12] != WAVE:
+            break
+        starts.append(at)
+    return starts
+
+
+def _aiff_starts(data: mmap.mmap, size: int) -> list[int]:
+    starts: list[int] = []
+    at = 0
+    while at <= size - 12 and len(starts) < MOST_LINKS:
+        (length,) = struct.unpack_from(">I", data, at + 4)
+        at += 8 + length
+        if data[at : at + 4] != AIFF:
+            at += length % 2
+        if data[at : at + 4] != AIFF or data[at + 8 : at + 12] not in AIFF_KINDS:
             break
         starts.append(at)
     return starts
@@ -219,19 +243,3 @@ def _is_mp3_frame(data: mmap.mmap, at: int) -> bool:
     """Whether a frame header of MPEG layer III may stand there."""
     head = data[at : at + 4]
     return len(head) == 4 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[2] < 0xF0
-
-
-def _unsaid_length(file: BinaryIO, start: int) -> int:
-    """Offset, from ``start``, at which a WAV file says that its samples take 0 bytes: whoever wrote
-    it was ended before the length was known. Read as the largest length, it means up to the end."""
-    file.seek(start)
-    head = file.read(WAV_HEAD)
-    if head[:4] != RIFF or head[8:12] != WAVE:
-        return NOWHERE
-    at = 12
-    while at <= len(head) - 8:
-        (length,) = struct.unpack_from("<I", head, at + 4)
-        if head[at : at + 4] == b"data":
-            return at + 4 if not length else NOWHERE
-        at += 8 + length + length % 2
-    return NOWHERE

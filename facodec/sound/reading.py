@@ -6,6 +6,7 @@ links of a chained file are read, and rates, levels and lengths have bounds.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -21,6 +22,8 @@ from facodec.files import open_input
 from facodec.reasons import FileError, shown, why
 from facodec.sound import containers
 from facodec.sound.links import MOST_LINKS, Window, find_links
+
+log = logging.getLogger(__name__)
 
 Samples = NDArray[np.float32]
 
@@ -201,6 +204,9 @@ def _link(window: Window, path: Path, start: int) -> Iterator[tuple[Samples, int
 def _read(sound: soundfile.SoundFile, window: Window, path: Path) -> Iterator[tuple[Samples, int]]:
     rate, channels = int(sound.samplerate), int(sound.channels)
     frames = max(1, min(rate, MOST_PIECE // channels))
+    if window.there < 1:
+        sentence = "%s was cut off: it is read up to there, %.0f %% of what its header speaks of"
+        log.warning(sentence, shown(path), 100 * window.there)
     with sound:
         while True:
             try:

@@ -3,6 +3,7 @@ nothing that is read is ever destroyed."""
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import signal
@@ -31,7 +32,7 @@ from facodec.files import (
     write_bytes,
 )
 from facodec.reasons import FileError, shown
-from facodec.sound import links, reading
+from facodec.sound import lengths, links, reading
 from facodec.sound.reading import AudioReader
 
 HELLO = Path(__file__).parents[2] / "data" / "hello.flac"
@@ -153,7 +154,7 @@ def test_a_flac_of_unknown_length_is_read_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "suffix", [".ogg", ".flac", ".wav", ".mp3", ".caf", ".rf64", ".au", ".w64"]
+    "suffix", [".ogg", ".flac", ".wav", ".mp3", ".caf", ".rf64", ".au", ".w64", ".aiff"]
 )
 def test_all_links_of_a_chain_are_read(suffix: str, tmp_path: Path) -> None:
     first, second = read_audio(HELLO)[:50_000], read_audio(REPLY)[:30_000]
@@ -204,6 +205,76 @@ def test_a_wav_whose_header_was_never_completed(size: int, tmp_path: Path) -> No
     wanted = read_audio(path)
     path.write_bytes(data)
     np.testing.assert_array_equal(read_audio(path), wanted)
+
+
+HEADERS = {"WAV": 44, "RF64": 100, "AIFF": 54, "AU": 24, "MAT4": 72, "SDS": 21}
+"""Bytes before the samples that say how many there are."""
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_header_whose_length_is_too_short(kind: str, tmp_path: Path) -> None:
+    """A recorder was ended before it wrote the last length."""
+    path, short, sound = tmp_path / "a", tmp_path / "b", read_audio(HELLO)
+    soundfile.write(path, sound[:50_000], 16000, format=kind)
+    soundfile.write(short, sound[:20_000], 16000, format=kind)
+    wanted = read_audio(path)
+    head = short.read_bytes()[: HEADERS[kind]]
+    path.write_bytes(head + path.read_bytes()[len(head) :])
+    np.testing.assert_array_equal(read_audio(path), wanted)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "AU"])
+def test_tags_after_the_samples_are_no_sound(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a"
+    soundfile.write(path, read_audio(HELLO)[:50_000], 16000, format=kind)
+    wanted, data = read_audio(path), path.read_bytes()
+    order = "little" if kind == "WAV" else "big"
+    whole = b"MARK" + (4000).to_bytes(4, order) + bytes(4000)
+    for tail in (b"TAG" + b"x" * 125, *([whole, whole[:3000]] if kind != "AU" else [])):
+        path.write_bytes(data + tail)
+        np.testing.assert_allclose(read_audio(path)[: len(wanted)], wanted)
+        assert len(read_audio(path)) - len(wanted) < 128
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_file_that_was_cut_off_is_read_up_to_there_and_told(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "cut"
+    soundfile.write(path, read_audio(HELLO)[:50_000], 16000, format=kind)
+    wanted = read_audio(path)
+    assert not caplog.records
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    got = read_audio(path)
+    assert 24_500 < len(got) < 25_500
+    np.testing.assert_array_equal(got, wanted[: len(got)])
+    assert "cut was cut off: it is read up to there, 50 %" in caplog.text
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_any_header_can_be_looked_at(kind: str, tmp_path: Path) -> None:
+    path, random = tmp_path / "a", np.random.default_rng(0)
+    soundfile.write(path, np.zeros(1000), 16000, format=kind)
+    data = path.read_bytes()
+    for _ in range(1000):
+        damaged = bytearray(data[: random.integers(1, 2000)])
+        for _ in range(random.integers(3)):
+            place = random.integers(min(len(damaged), HEADERS[kind]))
+            damaged[place : place + 4] = random.choice(
+                [b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff" * 4]
+            )
+        assert 0 <= lengths.look(io.BytesIO(damaged), 0, len(damaged)).there <= 1
+    assert lengths.look(io.BytesIO(data[:12]), 0, 12).there <= 1
+
+
+def test_a_tag_after_flac_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "tagged.flac"
+    path.write_bytes(HELLO.read_bytes() + b"TAG" + bytes(125))
+    np.testing.assert_array_equal(read_audio(path), read_audio(HELLO))
 
 
 @pytest.mark.parametrize("rate", [1, 2_000_000])
