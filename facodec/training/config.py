@@ -121,6 +121,8 @@ class TrainConfig:
     """In stage ``content``: of conversions' voices being heard as their targets'."""
     likeness_margin: float = 0.3
     """In stage ``content``: by how much, as cosines, that voice is to be nearer to the target."""
+    silence_weight: float = 0.0
+    """In stage ``decoder``: of silence staying below -85 dB of full scale in every voice."""
     noisy: float = 0.0
     """In stages ``decoder`` and ``detail``: share of what is drawn that the encoder hears in noise
     and reverberation; the decoder is to say it without."""

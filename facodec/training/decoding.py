@@ -30,6 +30,10 @@ from facodec.training.quantize import CodebookKeeper
 
 WARM_UP = 30
 """Frames at the start of a crop that only fill the decoder's past."""
+SILENT, SILENCE_FRAMES = 10.0**-8.5, 40
+"""Mean square that silence may have as spoken, and frames of it, from the first of a stream."""
+HISSES = (0.0, 1e-4, 3e-4)
+"""Standard deviations of the noise in what counts as silence."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class DecoderLosses:
     periodicity: Tensor | float = 0.0
     commit: Tensor | float = 0.0
     words_used: Tensor | float = 1.0
+    silence: Tensor | float = 0.0
 
     def numbers(self) -> dict[str, float]:
         return {name: float(torch.as_tensor(value).detach()) for name, value in vars(self).items()}
@@ -130,6 +135,7 @@ class DecoderObjective:
         self.networks = nn.ModuleDict({"before": self.before})
         self.keepers: dict[str, CodebookKeeper] = {}
         self.random = torch.Generator().manual_seed(config.seed)
+        self._silent_codes = self._codes_of_silence() if config.silence_weight else None
 
     def __call__(self, batch: CodedBatch, step: int) -> DecoderLosses:
         device = self.model.average_first.device
@@ -144,9 +150,15 @@ class DecoderObjective:
         ours, theirs = ours[:, WARM_UP * HOP :], theirs[:, WARM_UP * HOP :]
         mel, level = self.distance(ours, theirs), level_difference(ours, theirs)
         kept = self._kept(batch)
+        silence = self._silence(batch.other) if c.silence_weight else mel.new_zeros(())
         total = c.mel_weight * mel + c.level_weight * level + c.decoder_kept_weight * kept
+        total = total + c.silence_weight * silence
         verdict = self.judges(ours, theirs)
-        return DecoderLosses(total + verdict.total, mel, level, kept, *verdict[1:])
+        total = total + verdict.total
+        return DecoderLosses(
+            total, mel, level, kept, verdict.pesq, verdict.stoi, verdict.periodicity,
+            silence=silence,
+        )  # fmt: skip
 
     def _speak(self, codes: Tensor, timbre: Tensor) -> Tensor:
         """codes (B, 6, T) -> audio (B, 200 T), the first hop being the one before the codes."""
@@ -171,6 +183,24 @@ class DecoderObjective:
             content = model.content_quantizer.decode(parts[1])
             detail = model.detail_quantizer.decode(parts[2])
         return model.envelopes(parts[0][..., 0], content, detail, timbre.unsqueeze(1), past)[0]
+
+    def _silence(self, timbre: Tensor) -> Tensor:
+        """Mean of the bels by which silence, converted to timbre (B, 256), is louder than it may
+        be."""
+        assert self._silent_codes is not None
+        codes = self._silent_codes[torch.arange(len(timbre)) % len(self._silent_codes)]
+        audio = self._speak(codes.to(timbre.device), timbre)
+        power = audio.unflatten(1, (-1, HOP)).square().mean(-1)
+        louder: Tensor = (power.clamp_min(SILENT) / SILENT).log10().mean()
+        return louder
+
+    def _codes_of_silence(self) -> Tensor:
+        """Codes (H, 6, T) of silence with each of :data:`HISSES`, as conversions have them."""
+        noise = torch.randn(len(HISSES), SILENCE_FRAMES * HOP, generator=self.random)
+        hisses = (noise * torch.tensor(HISSES).unsqueeze(1)).to(self.model.average_first)
+        with torch.no_grad():
+            codes = self.model.encode(hisses)
+        return self.model.convert_codes(codes, None, self.model.average_first)
 
     def _with_less_detail(self, codes: Tensor) -> Tensor:
         """Codes as they are heard: some rows without detail, some with a part of it."""

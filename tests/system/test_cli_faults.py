@@ -131,10 +131,10 @@ def test_a_second_ctrl_c_does_not_wait_for_a_frozen_server(tmp_path: Path) -> No
     server.process.send_signal(signal.SIGSTOP)
     command.tell(signal.SIGINT)
     command.tell(signal.SIGTERM)
-    status, _ = command.end()
+    status, errors = command.end()
     server.process.send_signal(signal.SIGCONT)
     server.stop()
-    assert status == 130
+    assert status == 130, errors
     assert soundfile.info(out).frames > 0
 
 

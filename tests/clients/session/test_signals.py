@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 
 from clients import ending
+from clients.session import signals
 from clients.session.run import LiveRun
 from clients.session.signals import signals_told
 from clients.session.talk import interruptible
@@ -23,7 +24,9 @@ def send(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_are_told_to_the_event_loop_unless_it_cannot_answer(number: signal.Signals) -> None:
+def test_signals_are_told_to_the_event_loop_unless_it_cannot_answer(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = signal.getsignal(number)
 
     async def command() -> None:
@@ -34,6 +37,11 @@ def test_signals_are_told_to_the_event_loop_unless_it_cannot_answer(number: sign
             with pytest.raises(KeyboardInterrupt) as broken_off, pipes.waiting():
                 send(number)
             os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)  # at once after the one before: both are told
+            for _ in range(2):
+                await told.get()
+            os.kill(os.getpid(), number)
+            monkeypatch.setattr(signals, "PATIENCE", 0.0)
             with pytest.raises(KeyboardInterrupt):  # the loop has not come to the one before
                 send(number)
         terminated = ending.status_of(broken_off.value) == 143
