@@ -7,6 +7,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Callable
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from typing import Any, BinaryIO
 
@@ -19,7 +20,7 @@ FLAC = b"fLaC\x00\x00\x00\x22"
 """Start of a FLAC stream: the marker and the header of STREAMINFO, 34 bytes (RFC 9639)."""
 FLAC_LAST = b"fLaC\x80\x00\x00\x22"
 """Beginning of FLAC where no other metadata block follows."""
-RIFF, WAVE = b"RIFF", b"WAVE"
+RIFF, WAVE, RIFF_HEAD = b"RIFF", b"WAVE", 12
 WAVS, DS64 = (RIFF, b"RF64", b"BW64"), 20
 """Kinds of WAV files, and where those that may be larger than 4 GB have their length."""
 ATOM, ATOM_FIRST = 8, b"ftyp"
@@ -100,17 +101,17 @@ def _later_starts(data: mmap.mmap, size: int) -> list[int]:
     if data[:4] == FLAC[:4]:
         return _flac_starts(data)
     if data[:4] in WAVS:
-        return _wav_starts(data, size)
+        return _joined(data, size - RIFF_HEAD, _after_wav)
     if data[:4] == AIFF and data[8:12] in AIFF_KINDS:
-        return _aiff_starts(data, size)
+        return _joined(data, size - RIFF_HEAD, _after_aiff)
     if data[4:8] == ATOM_FIRST:
         return _mp4_starts(data, size)
     if data[:4] == CAF:
         return _caf_starts(data, size)
     if data[:4] == AU:
-        return _au_starts(data, size)
+        return _joined(data, size - AU_HEAD, _after_au)
     if data[:16] == W64:
-        return _w64_starts(data, size)
+        return _joined(data, size - W64_HEAD, _after_w64)
     if data[:3] == b"ID3" or _is_mp3_frame(data, 0):
         return _mp3_starts(data)
     return []
@@ -142,34 +143,50 @@ def _flac_starts(data: mmap.mmap) -> list[int]:
     return sorted(found)
 
 
-def _wav_starts(data: mmap.mmap, size: int) -> list[int]:
+def _joined(
+    data: mmap.mmap, last: int, following: Callable[[mmap.mmap, int], int | None]
+) -> list[int]:
+    """Where the files after the first begin, each of which says where it ends: ``following`` gives
+    from the beginning of one that of the next, None where there is none. ``last``: the last place
+    where one may begin."""
     starts: list[int] = []
-    at = 0
-    while size >= 12 and len(starts) < MOST_LINKS:
-        (length,) = struct.unpack_from("<I", data, at + 4)
-        if data[at : at + 4] != RIFF and at <= size - DS64 - 8:
-            (length,) = struct.unpack_from("<Q", data, at + DS64)
-        at += 8 + length
-        if data[at : at + 4] not in WAVS:  # not all writers fill up to even lengths
-            at += length % 2
-        if at > size - 12 or data[at : at + 4] not in WAVS or data[at + 8 : at + 12] != WAVE:
-            break
-        starts.append(at)
+    at: int | None = 0
+    while at is not None and at <= last and len(starts) < MOST_LINKS:
+        at = following(data, at)
+        if at is not None:
+            starts.append(at)
     return starts
 
 
-def _aiff_starts(data: mmap.mmap, size: int) -> list[int]:
-    starts: list[int] = []
-    at = 0
-    while at <= size - 12 and len(starts) < MOST_LINKS:
-        (length,) = struct.unpack_from(">I", data, at + 4)
-        at += 8 + length
-        if data[at : at + 4] != AIFF:
-            at += length % 2
-        if data[at : at + 4] != AIFF or data[at + 8 : at + 12] not in AIFF_KINDS:
-            break
-        starts.append(at)
-    return starts
+def _after_wav(data: mmap.mmap, at: int) -> int | None:
+    (length,) = struct.unpack_from("<I", data, at + 4)
+    if data[at : at + 4] != RIFF and at <= len(data) - DS64 - 8:
+        (length,) = struct.unpack_from("<Q", data, at + DS64)
+    at += 8 + length
+    if data[at : at + 4] not in WAVS:  # not all writers fill up to even lengths
+        at += length % 2
+    return at if data[at : at + 4] in WAVS and data[at + 8 : at + 12] == WAVE else None
+
+
+def _after_aiff(data: mmap.mmap, at: int) -> int | None:
+    (length,) = struct.unpack_from(">I", data, at + 4)
+    at += 8 + length
+    if data[at : at + 4] != AIFF:
+        at += length % 2
+    return at if data[at : at + 4] == AIFF and data[at + 8 : at + 12] in AIFF_KINDS else None
+
+
+def _after_au(data: mmap.mmap, at: int) -> int | None:
+    head, length = struct.unpack_from(">II", data, at + len(AU))
+    at += head + length
+    said = length != AU_UNSAID and head
+    return at if said and data[at : at + len(AU)] == AU else None
+
+
+def _after_w64(data: mmap.mmap, at: int) -> int | None:
+    (length,) = struct.unpack_from("<Q", data, at + len(W64))
+    at += length
+    return at if length and data[at : at + len(W64)] == W64 else None
 
 
 def _mp4_starts(data: mmap.mmap, size: int) -> list[int]:
@@ -201,30 +218,6 @@ def _caf_starts(data: mmap.mmap, size: int) -> list[int]:
         at += CHUNK_HEAD + length
         if data[at + 1 : at + 1 + len(CAF)] == CAF:  # some fill up to an even length
             at += 1
-    return starts
-
-
-def _au_starts(data: mmap.mmap, size: int) -> list[int]:
-    starts: list[int] = []
-    at = 0
-    while at <= size - AU_HEAD and len(starts) < MOST_LINKS:
-        head, length = struct.unpack_from(">II", data, at + len(AU))
-        at += head + length
-        if length == AU_UNSAID or not head or data[at : at + len(AU)] != AU:
-            break
-        starts.append(at)
-    return starts
-
-
-def _w64_starts(data: mmap.mmap, size: int) -> list[int]:
-    starts: list[int] = []
-    at = 0
-    while at <= size - W64_HEAD and len(starts) < MOST_LINKS:
-        (length,) = struct.unpack_from("<Q", data, at + len(W64))
-        at += length
-        if not length or data[at : at + len(W64)] != W64:
-            break
-        starts.append(at)
     return starts
 
 
