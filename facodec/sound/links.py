@@ -146,9 +146,9 @@ def _flac_starts(data: mmap.mmap) -> list[int]:
 def _joined(
     data: mmap.mmap, last: int, following: Callable[[mmap.mmap, int], int | None]
 ) -> list[int]:
-    """Where the files after the first begin, each of which says where it ends: ``following`` gives
-    from the beginning of one that of the next, None where there is none. ``last``: the last place
-    where one may begin."""
+    """Beginnings of the files after the first, each of which says where it ends: ``following``
+    gives from the beginning of one that of the next, None where there is none. ``last``: the last
+    place, in bytes, where one may begin."""
     starts: list[int] = []
     at: int | None = 0
     while at is not None and at <= last and len(starts) < MOST_LINKS:
