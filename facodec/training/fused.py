@@ -64,6 +64,11 @@ def content_latent(model: LiveModel, mels: Tensor) -> Tensor:
     return stack(model.content, scale_mels(mels) @ model.lifter).float()
 
 
+def timbre_frames(model: LiveModel, mels: Tensor) -> Tensor:
+    """log-mels (B, T, 80) -> what the timbre is made of (B, T, width)."""
+    return stack(model.timbre, scale_mels(mels)).float()
+
+
 def detail_latent(model: LiveModel, mels: Tensor, content: Tensor) -> Tensor:
     """log-mels (B, T, 80) and content words (B, T, width) -> what is left to say (B, T, width)."""
     return stack(model.detail, torch.cat((scale_mels(mels), content), dim=-1)).float()

@@ -20,9 +20,7 @@ from facodec.training.perturb import perturb
 from facodec.training.quantize import Chain, CodebookKeeper, Quantized, disagreement, quantize
 from facodec.training.reader import PhoneListener, PhoneReader
 from facodec.training.speakers import SpeakerAdversary, SpeakerJudge, VoiceCritic, frozen
-
-AVERAGE_VOICE_RATE = 0.01
-"""Rate at which the average voice, the prior of a running timbre, follows the batches."""
+from facodec.training.timbre import follow, moments
 
 
 @dataclass(frozen=True)
@@ -309,9 +307,7 @@ class Objective:
         logs = torch.log2(batch.reference_pitch.clamp_min(1.0) / PITCH_REFERENCE)
         octaves = (logs * voiced).sum(1, keepdim=True) / (voiced.sum(1, keepdim=True) + 1.0)
         model = self.model
-        with torch.no_grad():
-            model.average_first.lerp_(first.mean(0), AVERAGE_VOICE_RATE)
-            model.average_second.lerp_(second.mean(0), AVERAGE_VOICE_RATE)
+        follow(model, first, second)
         return model.timbre_vector(first, second, octaves).float()
 
     def _voice_of(self, mels: Tensor, voiced: Tensor) -> Tensor:
@@ -323,11 +319,7 @@ class Objective:
         """Moments (B, width) of the timbre branch over voiced frames and one average frame."""
         model = self.model
         hidden, _ = model.timbre(scale_mels(mels), self._past("timbre", len(mels)))
-        weight = voiced.sum(1, keepdim=True) + 1.0
-        share, rest = (voiced / weight).unsqueeze(-1), 1.0 / weight
-        first = (hidden.float() * share).sum(1) + rest * model.average_first
-        second = (hidden.float().square() * share).sum(1) + rest * model.average_second
-        return first, second
+        return moments(model, hidden, voiced, 1.0)
 
     # ------------------------------------------------------------------ decoder
 

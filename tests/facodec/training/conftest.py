@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -18,12 +20,16 @@ def codec() -> Codec:
 
 
 @pytest.fixture(scope="module")
-def corpus(
-    tmp_path_factory: pytest.TempPathFactory, codec: Codec, hello: np.ndarray, reply: np.ndarray
-) -> CodedCorpus:
-    """An utterance of each of two speakers, with its codes."""
+def speech(tmp_path_factory: pytest.TempPathFactory, hello: np.ndarray, reply: np.ndarray) -> Path:
+    """An utterance of each of two speakers."""
     folder = tmp_path_factory.mktemp("speech")
     for speaker, audio in (("she", hello), ("he", reply)):
         (folder / speaker).mkdir()
         soundfile.write(folder / speaker / "a.flac", audio, 16_000)
-    return pack_coded(folder, tmp_path_factory.mktemp("cache"), codec)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(speech: Path, tmp_path_factory: pytest.TempPathFactory, codec: Codec) -> CodedCorpus:
+    """Coded corpus of those utterances."""
+    return pack_coded(speech, tmp_path_factory.mktemp("cache"), codec)

