@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -44,6 +44,8 @@ NOISY_EACH = 4
 VOICEPRINTS, LONGEST = "voiceprints.npy", 240
 """File of the voices in a packed folder, and frames of each utterance that they are heard from."""
 
+NOBODY = np.zeros((0, DIM), np.float32)
+
 
 @dataclass(frozen=True)
 class CodedCorpus:
@@ -62,7 +64,7 @@ class CodedCorpus:
     names: tuple[str, ...]
     noisy: NDArray[np.bool_]
     spoiled: NDArray[np.int16]
-    voiceprints: NDArray[np.float32]
+    voiceprints: NDArray[np.float32] = field(default_factory=NOBODY.copy)
 
     def said(self, first: int, count: int) -> NDArray[np.int16]:
         """Samples (200 count,) from a frame on, without noise."""
@@ -140,7 +142,7 @@ def open_coded(target: Path) -> CodedCorpus:
         names=tuple(index["names"]),
         noisy=np.full(len(index["lengths"]), noisy),
         spoiled=np.load(target / "spoiled.npy") if noisy else np.zeros(0, np.int16),
-        voiceprints=np.load(prints) if prints.exists() else np.zeros((0, DIM), np.float32),
+        voiceprints=np.load(prints) if prints.exists() else NOBODY,
     )
 
 
