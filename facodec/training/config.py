@@ -117,6 +117,8 @@ class TrainConfig:
     """In stages ``decoder`` and ``detail``: weight of frames being as periodic as recorded."""
     words_weight: float = 0.0
     """In stage ``content``: of conversions' words being heard as the source's."""
+    reading_weight: float = 0.0
+    """In stage ``content``: of what that teacher hears in recordings being read off content."""
     likeness_weight: float = 0.0
     """In stage ``content``: of conversions' voices being heard as their targets'."""
     likeness_margin: float = 0.3

@@ -27,9 +27,11 @@ from facodec.training.detail import DETAIL, DetailObjective
 from facodec.training.losses import level_difference
 from facodec.training.perturb import perturb
 from facodec.training.quantize import CodebookKeeper, Quantized, disagreement, quantize
+from facodec.training.reader import WordsReader
 from facodec.training.teachers import Teachers
 from facodec.training.timbre import follow, moments
 from facodec.training.voiceprint import DIM
+from facodec.training.words_heard import WIDTH
 
 CONTENT = ("content", "content_quantizer")
 """Parts that are trained besides those of stage ``detail``."""
@@ -53,6 +55,7 @@ class ContentLosses(DecoderLosses):
     content_commit: Tensor | float = 0.0
     agree: Tensor | float = 0.0
     told: Tensor | float = 0.0
+    reading: Tensor | float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class ContentObjective(DetailObjective):
         device = model.average_first.device
         self.keepers = {"content": CodebookKeeper(CONTENT_LAYERS, CODEBOOK_SIZE)}
         self.teachers = Teachers(config).to(device)
+        self.reader = WordsReader(model.config.content_width, WIDTH).to(device)
+        self.networks["reader"] = self.reader
         self._content_latent = fused.fused(fused.content_latent, config.fuse)
         self._timbre_frames = fused.fused(fused.timbre_frames, config.fuse)
         if self.trains_timbre:
@@ -150,7 +155,9 @@ class ContentObjective(DetailObjective):
         verdict = self.judges(ours, meant)
         level = level_difference(ours, meant) + level_difference(converted, meant[: len(converted)])
         with self._cast(batch):
-            heard = self.teachers(converted, batch.audio[:, WARM_UP * HOP : -HOP], batch.voiceprint)
+            words = self.teachers.words_of(meant)
+            heard = self.teachers(converted, meant, words, batch.voiceprint)
+            reading = self.reader(said.content.words[:, WARM_UP:-1], words)
         told = self._told(batch)
         silence = self._silence(batch.other[:VOICES]) if c.silence_weight else mel.new_zeros(())
         total = (
@@ -163,6 +170,7 @@ class ContentObjective(DetailObjective):
             + c.likeness_weight * heard.likeness
             + c.voiceprint_weight * heard.voiceprint
             + c.told_weight * told
+            + c.reading_weight * reading
             + c.silence_weight * silence
             + verdict.total
         )
@@ -180,6 +188,7 @@ class ContentObjective(DetailObjective):
             content_commit=said.content.loss,
             agree=said.agree,
             told=told,
+            reading=reading,
             **vars(heard),
         )
 

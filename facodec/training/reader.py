@@ -14,6 +14,7 @@ WIDTH = 128
 SPAN = 13
 """Frames read at once: a causal code can tell a phone only when it has been heard."""
 LISTENER_WIDTH, LISTENER_SPAN = 192, 5
+READER_WIDTH = 256
 
 
 class PhoneReader(nn.Module):
@@ -50,6 +51,23 @@ class PhoneListener(nn.Module):
         for layer in self.layers:
             hidden = F.gelu(layer(hidden))
         return _error(self.name(hidden.transpose(1, 2)), phone)
+
+
+class WordsReader(nn.Module):
+    """Content words around a frame -> what the teacher of words hears there."""
+
+    def __init__(self, dim: int, heard: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.around = nn.Conv1d(dim, READER_WIDTH, SPAN, padding=SPAN // 2)
+        self.name = nn.Conv1d(READER_WIDTH, heard, 3, padding=1)
+
+    def forward(self, content: Tensor, heard: Tensor) -> Tensor:
+        """content (B, T, dim) and what is heard in the same time (B, n, heard) -> mean distance, 1
+        less the cosine."""
+        hidden = F.gelu(self.around(self.norm(content).transpose(1, 2)))
+        read = F.interpolate(self.name(hidden).float(), heard.shape[1], mode="linear")
+        return 1.0 - F.cosine_similarity(read.transpose(1, 2), heard, dim=-1).mean()
 
 
 def _error(logits: Tensor, phone: Tensor) -> Tensor:

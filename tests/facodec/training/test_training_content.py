@@ -18,6 +18,7 @@ from facodec.training.config import TrainConfig
 from facodec.training.content import CONTENT, TIMBRE
 from facodec.training.detail import DETAIL
 from facodec.training.loop import Trainer
+from facodec.training.reader import WordsReader
 from tests.conftest import missing
 
 SMALL = TrainConfig(
@@ -75,7 +76,7 @@ def test_teachers_and_changed_voices_reach_the_branch(
 ) -> None:
     silent = dict.fromkeys(("mel", "level", "decoder_kept", "commit", "agree"), 0.0)
     silent |= dict.fromkeys(("words", "likeness"), 0.0)
-    for name in ("words", "likeness", "agree"):
+    for name in ("words", "reading", "likeness", "agree"):
         weights = {f"{key}_weight": value for key, value in {**silent, name: 1.0}.items()}
         alone = replace(SMALL, **weights)  # type: ignore[arg-type]
         training = trainer(corpus, codec, tmp_path / name, alone)
@@ -147,3 +148,21 @@ def test_it_goes_on_exactly(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -
         whole.train_step()
     pairs = zip(whole.model.state_dict().values(), again.model.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_words_are_read_off_content() -> None:
+    torch.manual_seed(0)
+    heard = torch.randn(2, 40, 12)
+    content = torch.nn.functional.interpolate(heard.transpose(1, 2), 64, mode="linear")
+    given = content.transpose(1, 2).clone().requires_grad_()
+    reader = WordsReader(12, 12)
+    optimizer = torch.optim.Adam(reader.parameters(), 1e-2)
+    losses = []
+    for _ in range(60):
+        loss = reader(given, heard)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[0] > 0.8 and losses[-1] < 0.3
+    assert given.grad is not None and bool(given.grad.abs().sum() > 0)
