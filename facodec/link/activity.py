@@ -52,7 +52,7 @@ HANGOVER, LONG_HANGOVER, LONG = 12, 24, 8
 """Hops held after speech, and after more than :data:`LONG` hops of it in a row."""
 SURE, SURE_HANGOVER, SURE_LONG_HANGOVER = 26.0, 3, 6
 """dB of loud sounds above the noise from which fewer hops are held, and these."""
-MOMENT, MOMENT_HANGOVER = 3, 4
+MOMENT, MOMENT_HANGOVER = 5, 4
 """Hops in a row that noise alone may stand out, and those held after them at most."""
 
 
@@ -75,7 +75,7 @@ class VoiceActivity:
         self._slower: Powers = np.zeros(BANDS)
         self._floor: Powers = np.zeros(BANDS)
         self._steady = SteadyNoise()
-        self._loud = QUIET
+        self._loud = self._loud_before = QUIET
         self._soft = 0
         self._run = 0
         self._held = 0
@@ -111,11 +111,25 @@ class VoiceActivity:
         self._level = self._level + SMOOTH * (levels - self._level)
         self._slower = self._slower + SLOWER * (levels - self._slower)
         self._follow()
-        noise = self._steady.push(self._level, voiced=voiced)
-        self._floor = self._floor if noise is None else noise
+        if (noise := self._steady.push(self._level, voiced=voiced)) is not None:
+            self._correct(noise)
+        if self._steady.hops <= 1:
+            self._loud_before = self._loud
         fast = self._level - self._floor - BIAS
         slow = self._slower - self._floor - SLOWER_BIAS
         return max(float(np.clip(each, 0.0, LARGEST).mean()) for each in (fast, slow))
+
+    def _correct(self, noise: Powers) -> None:
+        """Levels (8,) were noise for a while, which says nothing of how loud who talks is and is
+        not held on to."""
+        self._floor = noise
+        self._loud = max(self._loud, self._loud_before)
+        if self._is_sure():
+            self._held = 0
+
+    def _is_sure(self) -> bool:
+        """Whether who talks is far above the noise."""
+        return self._loud - _level(10.0 ** (self._floor / 10.0)) > SURE
 
     def _follow(self) -> None:
         """Moves the floor a hop on."""
@@ -130,7 +144,7 @@ class VoiceActivity:
     def _hold(self, speech: bool) -> bool:
         if speech:
             self._run += 1
-            sure = self._loud - _level(10.0 ** (self._floor / 10.0)) > SURE
+            sure = self._is_sure()
             short, long = (SURE_HANGOVER, SURE_LONG_HANGOVER) if sure else (HANGOVER, LONG_HANGOVER)
             short = min(short, MOMENT_HANGOVER) if self._run <= MOMENT else short
             self._held = max(self._held, long if self._run > LONG else short)
@@ -146,34 +160,30 @@ class SteadyNoise:
 
     def __init__(self) -> None:
         self._known = False
+        self.hops = 0
+        """Since when it may have been noise alone."""
         self._begin()
 
     def _begin(self) -> None:
-        self._hops = self._voiced = 0
+        self.hops = self._voiced = 0
         self._sum: Powers = np.zeros(BANDS)
         self._lowest, self._highest = np.inf, -np.inf
 
     def push(self, level: Powers, *, voiced: bool) -> Powers | None:
         """Smoothed dB (8,) of a hop -> those of the noise, where it is certain now."""
         mean = float(level.mean())
-        if max(self._highest, mean) - min(self._lowest, mean) > STEADY:
+        within, enough = (STEADY, STEADY_FOR) if self._known else (AT_FIRST, AT_FIRST_FOR)
+        if max(self._highest, mean) - min(self._lowest, mean) > within:
             self._begin()
-        self._hops += 1
+        self.hops += 1
         self._voiced += voiced
         self._sum = self._sum + level
         self._lowest, self._highest = min(self._lowest, mean), max(self._highest, mean)
-        return self._found()
-
-    def _found(self) -> Powers | None:
-        at_first = not self._known and self._hops == AT_FIRST_FOR
-        within = AT_FIRST if at_first else STEADY
-        if not at_first and self._hops < STEADY_FOR:
+        if self.hops < enough:
             return None
-        steady = self._highest - self._lowest <= within and self._voiced <= HARDLY * self._hops
-        noise = self._sum / self._hops if steady else None
-        self._known = self._known or steady
-        if not at_first:
-            self._begin()
+        noise = self._sum / self.hops if self._voiced <= HARDLY * self.hops else None
+        self._known = self._known or noise is not None
+        self._begin()
         return noise
 
 
