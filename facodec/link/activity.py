@@ -2,7 +2,8 @@
 
 Each band's level is held against a floor that follows the noise where there is no speech, and
 hardly rises where there is; what stays as it is for long is noise, however loud. What stands out of
-the floor, in the mean over the bands, by much for a moment or by less for longer, is speech; for what the bundled model calls voiced, the notion by which the talker's voice is learned
+the floor, in the mean over the bands, by much for a moment or by less for longer, is speech; for
+what the bundled model calls voiced, the notion by which the talker's voice is learned
 (:mod:`facodec.bundled.talker`), half of that is enough. What is far softer than the talker's loud
 sounds is no speech. After speech the decision holds on, longer after longer speech, so that soft
 ends of words are never cut; for less where speech is so far above the noise that they are seen.
