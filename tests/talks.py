@@ -176,6 +176,7 @@ class Talk:
         self._pacer, self._playout = PausePacer(), PlayoutBuffer()
         self._surplus = 0
         self._random = np.random.default_rng(0)
+        self._voice = self._random.normal(size=TIMBRE_DIM).astype(np.float32)
         self._timers = [0, 0]
         self._arrivals: list[tuple[float, float]] = []
         self._heard: list[tuple[float, float]] = []
@@ -235,7 +236,7 @@ class Talk:
         if any(self._speaks(number) for number in numbers.tolist()):
             codes = np.zeros((6, self._frames), np.int64)
             codes[1], codes[2] = (numbers + 1) % 1024, (numbers + 1) // 1024
-            timbre = self._random.normal(size=TIMBRE_DIM).astype(np.float32)
+            timbre = self._voice + self._random.normal(0, 0.2, TIMBRE_DIM).astype(np.float32)
             for _ in self._publisher.voice(timbre, exact=False) if self._voices else ():
                 raise AssertionError("an estimate waits for codes")
             _finish(self._uplink.send_codes(codes, self._clock.now))

@@ -170,12 +170,13 @@ class VoiceBudget:
     a stream, and after it one in 2.5 s, which is 0.4 kbit/s. The newest waits for its turn.
 
     On a narrow link a voice puts off what follows it by 0.1 s and more. So where there are
-    ``pauses`` it waits for one, but not for ever.
+    ``pauses`` an estimate like the last one waits for one, but not for ever.
     """
 
     def __init__(self, pauses: bool = False) -> None:
-        self._waits = PAUSE_WITHIN if pauses else 0
+        self._pauses = pauses
         self._wished: Timbre | None = None
+        self._last: Timbre | None = None
         self._sent = self._next = 0
 
     def wish(self, item: Timbre) -> None:
@@ -186,10 +187,10 @@ class VoiceBudget:
         """Returns the estimate that may go out before the next frames, so many, if any; none while
         it is to be held back."""
         frame, self._sent = self._sent, self._sent + frames
-        waits = self._waits if frame >= FIRST_SECOND else 0
-        if hold or not frames or frame < self._next + waits:
+        if hold or self._wished is None or not frames or frame < self._next:
             return None
-        return self._take(frame)
+        may_wait = frame < self._next + PAUSE_WITHIN and self._pauses
+        return None if may_wait and self._is_alike(self._wished) else self._take(frame)
 
     def due_in_pause(self, *, hold: bool = False) -> Timbre | None:
         """Returns the estimate that may go out while nothing else does, if any."""
@@ -199,15 +200,25 @@ class VoiceBudget:
         wished, self._wished = self._wished, None
         if wished is None:
             return None
+        self._last = wished
         in_first = frame < FIRST_SECOND
         self._next = min(frame + EARLY_GAP, FIRST_SECOND) if in_first else frame + LATER_GAP
         return wished
+
+    def _is_alike(self, wished: Timbre) -> bool:
+        """Whether a voice is an estimate and hardly another than the last."""
+        if wished.exact or self._last is None:
+            return False
+        a, b = wished.vector, self._last.vector
+        return float(a @ b) >= ALIKE * float(np.linalg.norm(a) * np.linalg.norm(b))
 
 
 FIRST_SECOND, EARLY_GAP, LATER_GAP = 80, 40, 200
 """Frames of the first second, and from one voice to the next in it and after it."""
 PAUSE_WITHIN = 600
 """Frames that are sent until a voice does not wait for a pause any more: 7.5 s."""
+ALIKE = 0.9
+"""Cosine of an estimate to the last from which it waits: as of two recordings of one person."""
 
 
 def _append(held: Sound | Frames | None, item: Sound | Frames) -> Sound | Frames:
