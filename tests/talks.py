@@ -117,7 +117,8 @@ class Heard:
 class Talk:
     """``speaks``: whether somebody speaks in a frame. ``frames``: frames a packet. ``sound``:
     whether the listener hears sound that the server makes. ``down``: whether the path lies behind
-    the server; ``live``: whether who listens says that it hears live."""
+    the server; ``live``: whether who listens says that it hears live; ``voices``: whether there are
+    estimates of the talker's voice."""
 
     def __init__(
         self,
@@ -128,10 +129,12 @@ class Talk:
         sound: bool = False,
         down: bool = False,
         live: bool = True,
+        voices: bool = True,
     ) -> None:
         self._clock = Clock()
         clock = lambda: self._clock.now  # noqa: E731 - a clock
         self._speaks, self._frames, self._sound = speaks, frames, sound
+        self._voices = voices
         clean = Path("near", "")
         self._up = Connection(self._clock, clean if down else path, self._at_server)
         self._down = Connection(self._clock, path if down else clean, self._at_listener)
@@ -173,6 +176,7 @@ class Talk:
         self._pacer, self._playout = PausePacer(), PlayoutBuffer()
         self._surplus = 0
         self._random = np.random.default_rng(0)
+        self._voice = self._random.normal(size=TIMBRE_DIM).astype(np.float32)
         self._timers = [0, 0]
         self._arrivals: list[tuple[float, float]] = []
         self._heard: list[tuple[float, float]] = []
@@ -232,8 +236,8 @@ class Talk:
         if any(self._speaks(number) for number in numbers.tolist()):
             codes = np.zeros((6, self._frames), np.int64)
             codes[1], codes[2] = (numbers + 1) % 1024, (numbers + 1) // 1024
-            timbre = self._random.normal(size=TIMBRE_DIM).astype(np.float32)
-            for _ in self._publisher.voice(timbre, exact=False):
+            timbre = self._voice + self._random.normal(0, 0.2, TIMBRE_DIM).astype(np.float32)
+            for _ in self._publisher.voice(timbre, exact=False) if self._voices else ():
                 raise AssertionError("an estimate waits for codes")
             _finish(self._uplink.send_codes(codes, self._clock.now))
         else:

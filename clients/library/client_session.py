@@ -200,6 +200,9 @@ class ClientSession:
                 tell, noise = False, b""
         if tell:
             yield self._tell_pause(noise)
+        estimate = self._encoding.estimate_in_pause(hold=self._holds_voices)
+        if estimate is not None:
+            yield self._message(estimate)
 
     def _tell_pause(self, noise: bytes = b"") -> bytes:
         self._untold = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-KEPT = 16
+KEPT = 8
 """Answers remembered; the oldest make room, so a drifting clock is followed."""
 
 

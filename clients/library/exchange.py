@@ -44,7 +44,7 @@ PRESENCE = {
     "away": "the publisher's connection was lost: the room waits for it",
     "back": "the publisher is back",
 }
-CLOCK_FIRST, CLOCK_EVERY = 3, 2.0
+CLOCK_FIRST, CLOCK_EVERY = 3, 4.0
 """Questions asked before the session is handed out, and s between later ones."""
 CLOCK_PATIENCE = 2.0
 MAX_PACKETS = 1024

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
-PING_INTERVAL = 5.0
 MAX_MESSAGE = 1 << 20
 FRAME_BYTES, TLS_BYTES = 6, 22
 """Bytes that WebSocket and TLS add to a message, or nearly."""
@@ -81,8 +80,7 @@ async def open_socket(
             compression=None,
             open_timeout=OPEN_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,
-            ping_interval=PING_INTERVAL,
-            ping_timeout=None,  # watched by Session; a pong may wait in line behind media
+            ping_interval=None,  # watched by Session, which asks for the time
             max_size=MAX_MESSAGE,
         )
     except ProxyError as error:

@@ -59,7 +59,7 @@ class ClientWire:
         if self._offered is not None and ready.coder == self._offered.identity:
             self._coder = self._offered
         if ready.voices == "compact":
-            self._voices = VoiceBudget()
+            self._voices = VoiceBudget(bool(ready.pauses))
             self._framing.compact_voices = True
         self.pauses = bool(ready.pauses)
         self.fewer_layers = bool(ready.fewer_layers)
@@ -105,6 +105,11 @@ class ClientWire:
     def due_estimate(self, frames: int, *, hold: bool) -> Voice | None:
         """The estimate that is to go before a packet of so many frames, unless it is held back."""
         due = None if self._voices is None else self._voices.due(frames, hold=hold)
+        return None if due is None else Voice.estimate(due.vector)
+
+    def estimate_in_pause(self, *, hold: bool) -> Voice | None:
+        """The estimate that is to go while frames are left out, unless it is held back."""
+        due = None if self._voices is None else self._voices.due_in_pause(hold=hold)
         return None if due is None else Voice.estimate(due.vector)
 
     @staticmethod

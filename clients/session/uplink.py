@@ -138,6 +138,8 @@ class Uplink:
             self._counters.dropped += frames
             return
         await self.flush()
+        # A voice that has the link for itself puts off nothing.
+        self._session.hold_voices(hold=not self._watch.is_idle)
         await self._session.send_pause(frames, noise)
         self.look()
 

@@ -1,8 +1,9 @@
 """Voice activity: whether a hop has to be sent, from the sound heard so far alone.
 
 Each band's level is held against a floor that follows the noise where there is no speech, and
-hardly rises where there is. What stands out of the floor, in the mean over the bands, is speech;
-for what the bundled model calls voiced, the notion by which the talker's voice is learned
+hardly rises where there is; what stays as it is for long is noise, however loud. What stands out of
+the floor, in the mean over the bands, by much for a moment or by less for longer, is speech; for
+what the bundled model calls voiced, the notion by which the talker's voice is learned
 (:mod:`facodec.bundled.talker`), half of that is enough. What is far softer than the talker's loud
 sounds is no speech. After speech the decision holds on, longer after longer speech, so that soft
 ends of words are never cut; for less where speech is so far above the noise that they are seen.
@@ -26,11 +27,20 @@ FALL, FOLLOW = 0.1, 0.02
 while there is none."""
 SMOOTH = 0.3
 """Share of a new level in the one that the floor follows: noise alone jumps by several dB."""
-BIAS = 1.4
+BIAS = 1.6
 """dB above the floor, which is the mean of the noise, that its own unrest explains."""
+SLOWER, SLOWER_BIAS = 0.1, 0.9
+"""As these two, of a level that tells soft speech from noise where it lasts."""
 STARTING = 8
 """Hops over which the floor is first guessed: their quietest."""
-OUTSTANDING, VOICED = 0.12, 0.06
+STEADY, STEADY_FOR = 2.0, 64
+"""dB within which the mean of the bands stays for so many hops, 0.8 s, where all is noise: speech
+moves by more within a word."""
+AT_FIRST, AT_FIRST_FOR = 1.2, 16
+"""As these two before any noise is known, as their quietest is far below the mean of noise."""
+HARDLY = 0.1
+"""Share of voiced hops up to which that is noise."""
+OUTSTANDING, VOICED = 0.11, 0.06
 """Mean over the bands of the dB above the noise that make speech, and voiced speech."""
 LARGEST = 12.0
 """dB that one band counts at most: a tone or a click in one band is not speech."""
@@ -41,8 +51,10 @@ FORGET, SOFTER, SOFT_FOR, FORGET_SOON = 0.02, 15.0, 40, 0.5
 nearer to it after which that is more, as who talks has moved away or whispers."""
 HANGOVER, LONG_HANGOVER, LONG = 12, 24, 8
 """Hops held after speech, and after more than :data:`LONG` hops of it in a row."""
-SURE, SURE_HANGOVER, SURE_LONG_HANGOVER = 33.0, 4, 8
+SURE, SURE_HANGOVER, SURE_LONG_HANGOVER = 26.0, 3, 6
 """dB of loud sounds above the noise from which fewer hops are held, and these."""
+MOMENT, MOMENT_HANGOVER = 5, 4
+"""Hops in a row that noise alone may stand out, and those held after them at most."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +73,10 @@ class VoiceActivity:
         self._meter = BandMeter()
         self._heard = 0
         self._level: Powers = np.zeros(BANDS)
+        self._slower: Powers = np.zeros(BANDS)
         self._floor: Powers = np.zeros(BANDS)
-        self._loud = QUIET
+        self._steady = SteadyNoise()
+        self._loud = self._loud_before = QUIET
         self._soft = 0
         self._run = 0
         self._held = 0
@@ -74,8 +88,8 @@ class VoiceActivity:
         """Whether to send this hop (200,); ``prosody``: its code, where the bundled model made
         it."""
         self.powers = self._meter.push(hop)
-        above = self._above(decibel(self.powers))
         voiced = prosody is not None and prosody // LEVELS != UNVOICED
+        above = self._above(decibel(self.powers), voiced=voiced)
         enough = self._settings.voiced if voiced else self._settings.outstanding
         level = _level(self.powers)
         stands_out = level > QUIET and above > enough
@@ -90,12 +104,36 @@ class VoiceActivity:
         step = FORGET if self._soft < SOFT_FOR else FORGET_SOON
         self._loud = max(self._loud - step, level)
 
-    def _above(self, levels: Powers) -> float:
+    def _above(self, levels: Powers, *, voiced: bool) -> float:
         """Mean over the bands of the dB that levels (8,) stand out of the noise."""
         self._heard += 1
         if self._heard == 1:
-            self._level, self._floor = levels, levels
+            self._level, self._slower, self._floor = levels, levels, levels
         self._level = self._level + SMOOTH * (levels - self._level)
+        self._slower = self._slower + SLOWER * (levels - self._slower)
+        self._follow()
+        if (noise := self._steady.push(self._level, voiced=voiced)) is not None:
+            self._correct(noise)
+        if self._steady.hops <= 1:
+            self._loud_before = self._loud
+        fast = self._level - self._floor - BIAS
+        slow = self._slower - self._floor - SLOWER_BIAS
+        return max(float(np.clip(each, 0.0, LARGEST).mean()) for each in (fast, slow))
+
+    def _correct(self, noise: Powers) -> None:
+        """Levels (8,) were noise for a while, which says nothing of how loud who talks is and is
+        not held on to."""
+        self._floor = noise
+        self._loud = max(self._loud, self._loud_before)
+        if self._is_sure():
+            self._held = 0
+
+    def _is_sure(self) -> bool:
+        """Whether who talks is far above the noise."""
+        return self._loud - _level(10.0 ** (self._floor / 10.0)) > SURE
+
+    def _follow(self) -> None:
+        """Moves the floor a hop on."""
         difference = self._level - self._floor
         if self._heard <= STARTING:
             self._floor = np.minimum(self._floor, self._level)
@@ -103,19 +141,51 @@ class VoiceActivity:
             self._floor = self._floor + FOLLOW * difference
         else:
             self._floor = self._floor + np.minimum(RISE, FALL * difference)
-        fast = self._level - self._floor - BIAS
-        return float(np.clip(fast, 0.0, LARGEST).mean())
 
     def _hold(self, speech: bool) -> bool:
         if speech:
             self._run += 1
-            sure = self._loud - _level(10.0 ** (self._floor / 10.0)) > SURE
+            sure = self._is_sure()
             short, long = (SURE_HANGOVER, SURE_LONG_HANGOVER) if sure else (HANGOVER, LONG_HANGOVER)
+            short = min(short, MOMENT_HANGOVER) if self._run <= MOMENT else short
             self._held = max(self._held, long if self._run > LONG else short)
             return True
         self._run = 0
         self._held -= self._held > 0
         return self._held > 0
+
+
+class SteadyNoise:
+    """Finds the mean of noise that is taken for speech, as it began or grew louder at once: what
+    stays as it is and is hardly voiced is no speech."""
+
+    def __init__(self) -> None:
+        self._known = False
+        self.hops = 0
+        """Since when it may have been noise alone."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.hops = self._voiced = 0
+        self._sum: Powers = np.zeros(BANDS)
+        self._lowest, self._highest = np.inf, -np.inf
+
+    def push(self, level: Powers, *, voiced: bool) -> Powers | None:
+        """Smoothed dB (8,) of a hop -> those of the noise, where it is certain now."""
+        mean = float(level.mean())
+        within, enough = (STEADY, STEADY_FOR) if self._known else (AT_FIRST, AT_FIRST_FOR)
+        if max(self._highest, mean) - min(self._lowest, mean) > within:
+            self._begin()
+        self.hops += 1
+        self._voiced += voiced
+        self._sum = self._sum + level
+        self._lowest, self._highest = min(self._lowest, mean), max(self._highest, mean)
+        if self.hops < enough:
+            return None
+        noise = self._sum / self.hops if self._voiced <= HARDLY * self.hops else None
+        self._known = self._known or noise is not None
+        self._begin()
+        return noise
 
 
 def _level(powers: Powers) -> float:

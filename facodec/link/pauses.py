@@ -1,8 +1,9 @@
 """Frames in place of those that were not sent in a pause, for who wants a frame for every hop.
 
 What was sent last before a pause is noise, as the decision holds on after speech
-(:mod:`facodec.link.activity`). Its quietest frames follow one another in a shuffled order: one
-frame held for long would hum. All is a function of those frames and of the place in the stream.
+(:mod:`facodec.link.activity`). The quietest of the last frames follow one another in a shuffled
+order: one frame held for long would hum. All is a function of those frames and of the place in the
+stream.
 
 One decoder speaks speech and pauses, so that the noise keeps its colour from the one to the other.
 """
@@ -16,7 +17,7 @@ from facodec.bitstream import Codes
 from facodec.bundled.prosody import LEVELS
 
 MEMORY = 12
-"""Frames before a pause that it is made of, all of them held after speech: 150 ms."""
+"""Frames before a pause of which it is made, 150 ms: the quietest were held after speech."""
 SHUFFLE = 2_654_435_761
 """Odd, near 2^32 divided by the golden ratio: its multiples spread evenly."""
 

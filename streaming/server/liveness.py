@@ -24,7 +24,12 @@ class Standstill:
 
 
 class Liveness:
-    """Asks every ``every`` s and notes how long no answer has come. Times are monotonic seconds."""
+    """Asks who has not been heard for ``every`` s, others more rarely, and notes how long no answer
+    has come. Times are monotonic seconds."""
+
+    HEARD_EVERY = 5.0
+    """Seconds between pings to who is heard: where its way up is slow, they alone may tell it that
+    the server is there."""
 
     HELD_EVERY = 1.0
     """Seconds between pings to a client that is not read. Its answers cannot be seen, but its
@@ -32,20 +37,27 @@ class Liveness:
 
     def __init__(self, every: float, now: float) -> None:
         self._every = every
-        self._asked = now
+        self._asked = self._heard = now
         self._since: float | None = None
 
     def look(self, now: float, *, answered: bool, reading: bool) -> bool:
         """Whether it is time to send a ping. ``answered``: something has come since the last
         look. ``reading``: the client has been read all the time since."""
         if answered:
-            self._since = None
-        if now - self._asked < (self._every if reading else self.HELD_EVERY):
+            self._since, self._heard = None, now
+        if now - self._asked < self._patience(now, reading):
             return False
         self._asked = now
         if self._since is None:
             self._since = now
         return True
+
+    def _patience(self, now: float, reading: bool) -> float:
+        """Seconds from one ping to the next."""
+        if not reading:
+            return self.HELD_EVERY
+        unheard = now - self._heard >= self._every
+        return self._every if unheard else max(self._every, self.HEARD_EVERY)
 
     def silent(self, now: float) -> float:
         """Seconds that the oldest ping without an answer has waited; 0 when there is none."""

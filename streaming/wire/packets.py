@@ -47,7 +47,7 @@ class Packetizer:
         self._seq = first_frame
         self._framing = framing or Framing()
         self._agreed = agreed or Agreed()
-        self._voices = VoiceBudget() if self._agreed.compact else None
+        self._voices = VoiceBudget(self._agreed.pauses) if self._agreed.compact else None
         redundancy = self._agreed.redundancy
         self._repeats = None if redundancy is None else Repeats(redundancy)
         self._untold = False
@@ -68,7 +68,7 @@ class Packetizer:
         packets = [] if due is None else self._announce(due)
         self._stamps = stamps if self._agreed.stamp_every == 1 else stamps or self._stamps
         if isinstance(item, Pause) and self._agreed.pauses:
-            return [*packets, *self.flush(), *self._skip(item)]
+            return [*packets, *self.flush(), *self._skip(item), *self._voice_in_pause()]
         if self._untold:
             packets += self._tell_pause(b"")
         if self._is_packet(item):
@@ -107,6 +107,10 @@ class Packetizer:
         self.frames_out += item.told
         self._untold = self._agreed.lossy and (self._untold or item.told > 0)
         return [] if item.noise is None else self._tell_pause(item.noise)
+
+    def _voice_in_pause(self) -> list[tuple[bytes, int]]:
+        due = None if self._voices is None else self._voices.due_in_pause()
+        return [] if due is None else self._announce(due)
 
     def _tell_pause(self, noise: bytes) -> list[tuple[bytes, int]]:
         self._untold = False
@@ -163,10 +167,16 @@ class Packetizer:
 
 class VoiceBudget:
     """Lets voices go out so seldom that they cost little: two in the first second that is sent of
-    a stream, and after it one in 2.5 s, which is 0.4 kbit/s. The newest waits for its turn."""
+    a stream, and after it one in 2.5 s, which is 0.4 kbit/s. The newest waits for its turn.
 
-    def __init__(self) -> None:
+    On a narrow link a voice puts off what follows it by 0.1 s and more. So where there are
+    ``pauses`` an estimate like the last one waits for one, but not for ever.
+    """
+
+    def __init__(self, pauses: bool = False) -> None:
+        self._pauses = pauses
         self._wished: Timbre | None = None
+        self._last: Timbre | None = None
         self._sent = self._next = 0
 
     def wish(self, item: Timbre) -> None:
@@ -179,14 +189,36 @@ class VoiceBudget:
         frame, self._sent = self._sent, self._sent + frames
         if hold or self._wished is None or not frames or frame < self._next:
             return None
+        may_wait = frame < self._next + PAUSE_WITHIN and self._pauses
+        return None if may_wait and self._is_alike(self._wished) else self._take(frame)
+
+    def due_in_pause(self, *, hold: bool = False) -> Timbre | None:
+        """Returns the estimate that may go out while nothing else does, if any."""
+        return None if hold or self._sent < self._next else self._take(self._sent)
+
+    def _take(self, frame: int) -> Timbre | None:
         wished, self._wished = self._wished, None
+        if wished is None:
+            return None
+        self._last = wished
         in_first = frame < FIRST_SECOND
         self._next = min(frame + EARLY_GAP, FIRST_SECOND) if in_first else frame + LATER_GAP
         return wished
 
+    def _is_alike(self, wished: Timbre) -> bool:
+        """Whether a voice is an estimate and hardly another than the last."""
+        if wished.exact or self._last is None:
+            return False
+        a, b = wished.vector, self._last.vector
+        return float(a @ b) >= ALIKE * float(np.linalg.norm(a) * np.linalg.norm(b))
+
 
 FIRST_SECOND, EARLY_GAP, LATER_GAP = 80, 40, 200
 """Frames of the first second, and from one voice to the next in it and after it."""
+PAUSE_WITHIN = 600
+"""Frames that are sent until a voice does not wait for a pause any more: 7.5 s."""
+ALIKE = 0.9
+"""Cosine of an estimate to the last from which it waits: as of two recordings of one person."""
 
 
 def _append(held: Sound | Frames | None, item: Sound | Frames) -> Sound | Frames:

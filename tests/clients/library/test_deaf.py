@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from clients.errors import ConnectionLost
-from clients.library import exchange, socket
+from clients.library import exchange
 from clients.library.connection import connect
 from clients.library.packets import CodesPacket
 from clients.session.live_options import LiveOptions
@@ -34,12 +34,12 @@ def run(work: Any) -> Any:
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "SILENCE", 1.0)
-    monkeypatch.setattr(socket, "PING_INTERVAL", 0.1)
+    monkeypatch.setattr(exchange, "CLOCK_EVERY", 0.1)
 
 
 def test_a_server_that_has_gone_deaf_is_noticed(untrained: Codec) -> None:
     async def waits_for_a_publisher() -> None:
-        settings = ServerSettings(port=0, max_sessions=9)
+        settings = ServerSettings(port=0, max_sessions=9, ping_interval=0.1)
         async with Server(settings, {"live": untrained}) as server, Relay(server.url) as relay:
             session = connect(relay.url, role="subscribe", room="a", ready_timeout=None)
             opening = asyncio.ensure_future(session.__aenter__())

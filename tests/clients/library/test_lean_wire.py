@@ -191,3 +191,37 @@ def test_a_server_of_version_1_is_spoken_to_in_version_1(
     assert np.array_equal(codes_of(packets), codes)
     with pytest.raises(ValueError, match="one that does not"):
         run(session.send_pause(1))
+
+
+def test_where_there_are_pauses_voices_that_are_alike_wait_for_one(
+    live: Codec, hello: np.ndarray
+) -> None:
+    """Three go out: the next would wait for 2.5 s of what is sent, then for a pause."""
+    voice = np.asarray(live.encode(hello).timbre)
+    other = np.roll(voice, 1)
+    options: dict[str, Any] = {"room": "tea", "voices": "compact", "pauses": True}
+
+    async def scenario() -> list[Packet]:
+        async with (
+            server(live) as running,
+            connect(running.url, role="publish", input="codes", **options) as out,
+            connect(running.url, role="subscribe", output="codes", **options) as listener,
+        ):
+            for at in range(1000):
+                said = (voice if at < 90 else other) * (1 + at / 1000)
+                await out.send_voice(said, exact=False)
+                if 300 <= at < 320:
+                    await out.send_pause(1)
+                else:
+                    await out.send_codes(np.full((6, 1), at))
+            await out.finish()
+            return await everything(listener)
+
+    frames, places = 0, []
+    for packet in run(scenario()):
+        if isinstance(packet, VoicePacket):
+            places.append(frames)
+        elif isinstance(packet, (CodesPacket, PausePacket)):
+            frames += packet.codes.shape[1] if isinstance(packet, CodesPacket) else packet.frames
+    first, another, in_pause = places
+    assert (first, another) == (0, 91) and 300 <= in_pause <= 321

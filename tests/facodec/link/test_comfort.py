@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.speech.activity import Mix, conversation, decide, noise, score, with_noise
-from facodec.config import HOP
+from facodec.config import HOP, SAMPLE_RATE
 from facodec.link.activity import VoiceActivity
 from facodec.link.bands import BANDS, BandMeter, decibel
 from facodec.link.comfort import BYTES, LEAST_HOPS, ComfortNoise, Describer, Description
@@ -61,6 +61,37 @@ def test_who_goes_on_in_a_whisper_is_heard_again_soon(mix: Mix) -> None:
 def test_silence_and_steady_noise_are_not_sent() -> None:
     assert not decide(np.zeros(80 * HOP, np.float32)).any()
     assert decide(0.01 * noise("pink", 20))[400:].mean() < 0.2
+
+
+@pytest.mark.parametrize("kind", ["white", "pink"])
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_is_known_soon_after_the_start(kind: str, seed: int) -> None:
+    sent = decide(0.01 * noise(kind, 4, seed=seed))
+    assert sent[48:].mean() < 0.1
+
+
+def test_noise_that_grows_louder_at_once_is_told_from_speech_within_two_seconds() -> None:
+    steady = 0.01 * noise("pink", 20)
+    steady[8 * SAMPLE_RATE :] *= 2
+    rise = 8 * SAMPLE_RATE // HOP
+    assert decide(steady)[rise + 160 :].mean() < 0.1
+
+
+def test_who_begins_at_once_is_heard(mix: Mix) -> None:
+    noisy = with_noise(mix, noise("pink", 20), 20)
+    begins = [n for n in range(0, 1200, 30) if mix.speech[n : n + 10].all()]
+    sent = [decide(noisy.audio[n * HOP : (n + 80) * HOP]) for n in begins]
+    label = [noisy.speech[n : n + 80] for n in begins]
+    assert np.mean([(a & ~b).sum() / a.sum() for a, b in zip(label, sent, strict=True)]) < 0.06
+
+
+def test_a_held_vowel_is_no_noise() -> None:
+    hum = 0.001 * noise("white", 4)
+    time = np.arange(len(hum) - SAMPLE_RATE) / SAMPLE_RATE
+    vowel = sum(np.sin(2 * np.pi * 140 * n * time) / n for n in range(1, 20))
+    hum[SAMPLE_RATE:] += 0.05 * np.asarray(vowel, np.float32)
+    codes = [0] * 80 + [400] * 240
+    assert decide(hum, codes)[84:].all()
 
 
 def test_what_the_model_calls_voiced_needs_less_to_be_sent() -> None:

@@ -13,13 +13,21 @@ from streaming.wire.protocol import ProtocolError
 CHECK_EVERY = 0.5
 
 
-def test_who_answers_is_never_silent() -> None:
-    liveness, asked = Liveness(every=5.0, now=0.0), []
-    for now in range(0, 60):
+def test_who_is_heard_is_asked_rarely_and_never_silent() -> None:
+    liveness, asked = Liveness(every=2.0, now=0.0), []
+    for now in range(60):
         if liveness.look(float(now), answered=True, reading=True):
             asked.append(now)
         assert liveness.silent(float(now)) == 0.0
     assert asked == list(range(5, 60, 5))
+
+
+def test_who_is_not_heard_is_asked_soon() -> None:
+    liveness, asked = Liveness(every=2.0, now=0.0), []
+    for now in range(30):
+        if liveness.look(float(now), answered=now <= 12, reading=True):
+            asked.append(now)
+    assert asked == [5, 10, *range(14, 30, 2)]
 
 
 def test_silence_counts_from_the_first_ping_without_an_answer() -> None:
