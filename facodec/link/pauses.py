@@ -18,6 +18,9 @@ from facodec.bundled.prosody import LEVELS
 
 MEMORY = 12
 """Frames before a pause of which it is made, 150 ms: the quietest were held after speech."""
+HELD = 4
+"""Frames before a pause that are noise for sure, of which those a step louder count too: the level
+code is coarse, and one frame that is quieter by chance would make the whole pause so."""
 SHUFFLE = 2_654_435_761
 """Odd, near 2^32 divided by the golden ratio: its multiples spread evenly."""
 
@@ -28,8 +31,9 @@ def pause_frames(before: NDArray[np.integer], first: int, count: int) -> Codes:
     layers, known = before.shape
     if not known:
         return np.zeros((layers, count), np.int64)
-    levels = before[0] % LEVELS
-    quiet = np.array(before[:, levels == levels.min()], np.int64)
+    above = before[0] % LEVELS - (before[0] % LEVELS).min()
+    at_end = np.arange(known) >= known - HELD
+    quiet = np.array(before[:, (above == 0) | ((above == 1) & at_end)], np.int64)
     quiet[0] %= LEVELS  # unvoiced
     places = (np.arange(first, first + count, dtype=np.uint64) * SHUFFLE % (1 << 32)) >> 16
     return np.ascontiguousarray(quiet[:, (places % quiet.shape[1]).astype(np.int64)])

@@ -108,7 +108,7 @@ def test_a_pause_sounds_as_loud_as_what_it_stands_for(
 
 
 def test_no_frame_of_a_pause_is_voiced_or_loud() -> None:
-    before = np.array([[8 * 40 + 5, 2, 8 * 3 + 2, 3], *([[1, 2, 3, 4]] * 5)])
+    before = np.array([[8 * 40 + 5, 2, 8 * 3 + 2, 4], *([[1, 2, 3, 4]] * 5)])
     made = pause_frames(before, 7, 100)
     assert set(made[0].tolist()) == {2} and set(made[1].tolist()) == {2, 3}
     assert np.array_equal(pause_frames(before, 10, 97), made[:, 3:])
