@@ -51,7 +51,7 @@ FORGET, SOFTER, SOFT_FOR, FORGET_SOON = 0.02, 15.0, 40, 0.5
 nearer to it after which that is more, as who talks has moved away or whispers."""
 HANGOVER, LONG_HANGOVER, LONG = 12, 24, 8
 """Hops held after speech, and after more than :data:`LONG` hops of it in a row."""
-SURE, SURE_HANGOVER, SURE_LONG_HANGOVER = 26.0, 3, 6
+SURE, SURE_HANGOVER, SURE_LONG_HANGOVER = 26.0, 4, 8
 """dB of loud sounds above the noise from which fewer hops are held, and these."""
 MOMENT, MOMENT_HANGOVER = 5, 4
 """Hops in a row that noise alone may stand out, and those held after them at most."""
