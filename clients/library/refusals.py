@@ -26,6 +26,8 @@ from streaming.wire.refusal import read_close_reason
 USUAL_PORT = urlsplit(DEFAULT_URL).port
 REFUSALS = range(400, 600)
 """Codes of closes that are HTTP statuses, over QUIC in place of an answer to the upgrade."""
+BEHIND_PROXY = (502, 504)
+"""Statuses of a proxy whose server cannot be reached, as while that starts again."""
 LONGEST_SENTENCE = 200
 NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 """OpenSSL's reasons, of its versions, where what answers speaks no TLS."""
@@ -62,6 +64,11 @@ def explain_status(url: str, status: int, says: str, advice: float | None) -> Co
     if status == 503:
         later = f"try again in {advice:g} s" if advice is not None else "try again later"
         return ServerFull(f"the server at {url} is full{says}: {later}, or use another", advice)
+    if status in BEHIND_PROXY:
+        return ServerUnreachable(
+            f"the server at {url} does not answer the proxy before it (HTTP {status}): "
+            "see that it runs, or try again later"
+        )
     if status == 401:
         return NotAuthorized(
             f"the server at {url} wants a token{says}: give it with $FACODEC_TOKEN or --token"

@@ -20,12 +20,13 @@ from facodec.recording.writing import RecordingFile, open_ahead
 class Tape:
     """A ``.fac`` file that takes the packets of one session after another; a context manager,
     which ends the file however it is left. ``append``: go on at the end of what is there. A pipe is
-    opened at once: in a session nobody waits for who reads it."""
+    opened at once: in a session nobody waits for who reads it. A file that cannot be gone on with
+    is refused at once too, not when somebody talks."""
 
     def __init__(
         self, path: Path, *, append: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._opened = open_ahead(path)
+        self._opened = open_ahead(path, append=append)
         self.path = path
         self.name = shown(path)
         self._append = append

@@ -9,6 +9,8 @@ from facodec.recording.blocks import MOST_SAMPLES
 PAUSE = 0.5
 """Seconds by which frames have to be captured later than they would lie: then there is a gap, as
 where a microphone was off. Less is the jitter of clocks."""
+LEAST = PAUSE / 2
+"""Seconds of a gap at least that came in time as well as in the stamps: less is jitter."""
 LEAK = 0.01
 """Share by which the clock of who talks is followed with each packet."""
 
@@ -20,6 +22,7 @@ class Timeline:
         self.position = position
         self._expected: int | None = None
         self._anchor: float | None = None
+        self._came = 0.0
         self._arrived: float | None = None
 
     @property
@@ -43,15 +46,19 @@ class Timeline:
         elif self._arrived is not None:
             start += max(0, round((now - self._arrived) * SAMPLE_RATE) - length)
         if captured is not None:
-            waited = 0.0 if self._arrived is None else now - self._arrived
-            start += self._pause(captured - (start + length) / SAMPLE_RATE, waited)
+            end = (start + length) / SAMPLE_RATE
+            start += self._pause(captured - end, now - end)
         self.position = start + length
         self._expected, self._arrived = seq + frames, now
         return start
 
-    def _pause(self, anchor: float, waited: float) -> int:
+    def _pause(self, anchor: float, came: float) -> int:
         """Samples by which frames come late, given when the recording would have begun by their
-        capture time. Never more than was ``waited`` for them, whatever the stamps say."""
+        capture time and by when they came. Few packets are stamped, so what was waited for counts
+        since the first of them; never more than that, whatever the stamps say."""
+        if self._anchor is None:
+            self._came = came
+        self._came = min(self._came, came)
         if self._anchor is None or anchor < self._anchor:  # a file comes faster than speech
             self._anchor = anchor
             return 0
@@ -59,6 +66,7 @@ class Timeline:
         if not late > PAUSE:
             self._anchor += LEAK * late
             return 0
-        pause = min(late, max(0.0, waited))
+        pause = min(late, came - self._came)
+        pause = pause if pause > LEAST else 0.0
         self._anchor += late - pause
         return round(pause * SAMPLE_RATE)

@@ -114,16 +114,36 @@ class BlockWriter:
         self.size += len(data)
 
 
-def open_ahead(path: Path) -> int | None:
+def open_ahead(path: Path, *, append: bool = False) -> int | None:
     """Descriptor of the pipe or device that a recording is to go into, once somebody reads it; None
-    for a file, and standard output. Raises FileError."""
-    need_writable(path)
+    for a file, and standard output. Raises FileError, also for a file that nothing can be appended
+    to."""
+    place = need_writable(path)
     if path == STANDARD or not is_open_ended(path):
+        if append and path != STANDARD and place.exists():
+            with Recording(place) as before:
+                _need_appendable(before, shown(path))
         return None
     try:
         return open_to_write(path)
     except OSError as error:
         raise FileError(f"cannot write {shown(path)}: {why(error)}") from error
+
+
+def _need_appendable(before: Recording, named: str) -> str:
+    """Read a recording that is to be gone on with. Returns what is lost at its end, if anything.
+    Raises FileError for one that nothing can be appended to."""
+    if before.version != 3:
+        raise FileError(
+            f"{named} is of version {before.version}, which cannot be appended to: "
+            "decode and encode it anew"
+        )
+    lost = [item for item in before.items() if isinstance(item, Lost)]
+    if lost and not lost[-1].cut:
+        raise FileError(f"{named} is damaged, so nothing is appended: {lost[-1]}")
+    if before.scan.end + HOP > MOST_SAMPLES:
+        raise FileError(f"{named} is a day long, and takes no more")
+    return str(lost[-1]) if lost else ""
 
 
 class RecordingFile:
@@ -243,24 +263,15 @@ class RecordingFile:
         named = shown(self.path)
         with Recording(self._place) as before:
             model = before.header.model
-            if before.version != 3:
-                raise FileError(
-                    f"{named} is of version {before.version}, which cannot be appended to: "
-                    "decode and encode it anew"
-                )
-            if model != self._header.model:
+            if model != self._header.model and before.version == 3:
                 raise FileError(
                     f"{named} holds codes of model {model}: those of {self._header.model} cannot "
                     "be appended"
                 )
-            lost = [item for item in before.items() if isinstance(item, Lost)]
+            lost = _need_appendable(before, named)
             scan = before.scan
-        if lost and not lost[-1].cut:
-            raise FileError(f"{named} is damaged, so nothing is appended: {lost[-1]}")
-        if scan.end + HOP > MOST_SAMPLES:
-            raise FileError(f"{named} is a day long, and takes no more")
         if lost:
-            self.remark = f"{named}: {lost[-1]}; going on there"
+            self.remark = f"{named}: {lost}; going on there"
         self.appended_at = scan.end
         self._size = scan.whole
         assert self._number is not None

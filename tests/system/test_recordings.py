@@ -176,6 +176,14 @@ def test_appending_needs_a_recording_of_the_same_model(
 ) -> None:
     assert main(["listen", "tea", "--append", "--output", str(tmp_path / "a.wav")]) == 2
     assert "--append needs --output FILE.fac" in capsys.readouterr().err
+    bad = tmp_path / "bad.fac"
+    with RecordingFile(bad, Header(live.identity)) as file:
+        file.push(np.zeros((6, 400), np.int64))
+    bad.write_bytes(data := bad.read_bytes().replace(b"FBLK", b"FBLX", 1))
+    nowhere = ["--server", "ws://127.0.0.1:1"]
+    assert main(["listen", "tea", "--append", "--output", str(bad), *nowhere]) == 1
+    assert "bad.fac is damaged, so nothing is appended" in capsys.readouterr().err
+    assert bad.read_bytes() == data
     with RecordingFile(tmp_path / "a.fac", Header(ModelIdentity("ns3", "f" * 12))) as file:
         file.push(np.zeros((6, 1), np.int64))
     with pytest.raises(ValueError, match="cannot be appended"):

@@ -292,6 +292,8 @@ def test_an_unknown_host() -> None:
         (403, Forbidden, "does not let this client in .speak better."),
         (429, ServerFull, "wants this address to wait .speak better.: try again later"),
         (404, WrongProtocol, "HTTP 404 .speak better."),
+        (502, ServerUnreachable, "does not answer the proxy before it .HTTP 502."),
+        (504, ServerUnreachable, "does not answer the proxy before it .HTTP 504."),
     ],
 )
 def test_refusals_before_the_upgrade(status: int, kind: type[ClientError], sentence: str) -> None:

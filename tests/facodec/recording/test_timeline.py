@@ -31,6 +31,31 @@ def test_a_microphone_that_was_off_leaves_a_gap() -> None:
     assert [b - a for a, b in itertools.pairwise(starts[50:])] == [1_600] * 49
 
 
+def test_what_was_dropped_leaves_a_gap_though_few_packets_are_stamped() -> None:
+    """A microphone over a link that stood still for 3 s."""
+    line = Timeline()
+    captured = [FRAME * 4 * n + 3.0 * (n > 40) for n in range(1, 101)]
+    starts = [
+        line.place(4 * n, 4, at if n % 16 == 0 else None, at + 0.05)
+        for n, at in enumerate(captured)
+    ]
+    gaps = [b - a - 800 for a, b in itertools.pairwise(starts)]
+    assert [n for n, gap in enumerate(gaps) if gap] == [47]
+    assert gaps[47] == pytest.approx(3.0 * 16_000, abs=200)
+
+
+def test_a_first_packet_that_waited_for_its_session_leaves_none() -> None:
+    line = Timeline()
+    line.place(0, 80, 0.0, 0.0)
+    line.restart()
+    begin = line.place(0, 4, 1.0, 9.0)
+    starts = [
+        line.place(4 * n, 4, 9.0 + 0.05 * n if n % 16 == 0 else None, 9.0 + 0.051 * n)
+        for n in range(1, 60)
+    ]
+    assert starts == [begin + 800 * n for n in range(1, 60)]
+
+
 def test_clocks_that_differ_leave_none() -> None:
     """200 parts in a million, for five hours."""
     line = Timeline()
