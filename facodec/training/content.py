@@ -155,9 +155,12 @@ class ContentObjective(DetailObjective):
         verdict = self.judges(ours, meant)
         level = level_difference(ours, meant) + level_difference(converted, meant[: len(converted)])
         with self._cast(batch):
-            words = self.teachers.words_of(meant)
+            # Without a reader only the words of what is converted count.
+            words = self.teachers.words_of(meant if c.reading_weight else meant[: len(converted)])
             heard = self.teachers(converted, meant, words, batch.voiceprint)
-            reading = self.reader(said.content.words[:, WARM_UP:-1], words)
+            reading = mel.new_zeros(())
+            if c.reading_weight:
+                reading = self.reader(said.content.words[:, WARM_UP:-1], words)
         told = self._told(batch)
         silence = self._silence(batch.other[:VOICES]) if c.silence_weight else mel.new_zeros(())
         total = (

@@ -109,7 +109,7 @@ class VoicePrint(nn.Module):
     def _along(
         self, x: Tensor, name: str, padding: int = 0, stride: int = 1, dilation: int = 1
     ) -> Tensor:
-        bias = getattr(self, f"{name}.bias".replace(".", "_"), None)
+        bias = self._find(f"{name}.bias")
         return F.conv1d(x, self._of(f"{name}.weight"), bias, stride, padding, dilation)
 
     def _normed(self, x: Tensor, name: str, number: str = "") -> Tensor:
@@ -118,13 +118,17 @@ class VoicePrint(nn.Module):
 
     def _batch_norm(self, x: Tensor, name: str) -> Tensor:
         mean, variance = self._of(f"{name}.running_mean"), self._of(f"{name}.running_var")
-        weight, bias = (
-            getattr(self, f"{name}.{part}".replace(".", "_"), None) for part in ("weight", "bias")
-        )
+        weight, bias = self._find(f"{name}.weight"), self._find(f"{name}.bias")
         return F.batch_norm(x, mean, variance, weight, bias, eps=EPSILON)
 
+    def _find(self, name: str) -> Tensor | None:
+        value: Tensor | None = getattr(self, name.replace(".", "_"), None)
+        return value
+
     def _of(self, name: str) -> Tensor:
-        value: Tensor = getattr(self, name.replace(".", "_"))
+        value = self._find(name)
+        if value is None:
+            raise KeyError(name)
         return value
 
 
