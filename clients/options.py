@@ -84,7 +84,7 @@ def add_codec(parser: argparse.ArgumentParser) -> None:
         "--no-pauses",
         dest="pauses",
         action="store_false",
-        help="with --local: send frames in which nobody speaks too",
+        help="with --local: frames in which nobody speaks travel too",
     )
 
 

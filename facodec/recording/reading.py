@@ -106,6 +106,8 @@ class Recording:
         self._old: tuple[Codes, Timbre] | None = None
         try:
             magic = self._window.ahead(len(MAGIC))
+            if not magic:
+                raise FileError(f"{self._named} is not a .fac file: it is empty")
             if magic not in VERSIONS:
                 raise FileError(f"{self._named} is not a .fac file: it does not start with FACODEC")
             self.version = VERSIONS[magic]

@@ -28,9 +28,9 @@ class FacFile:
     model: ModelIdentity
     samples: int
 
-    def write(self, path: Path) -> int:
+    def write(self, path: Path | str) -> int:
         """Writes a ``.fac`` file, wholly or not at all; returns its bytes. Raises FileError."""
-        with Replacement(path) as aside:
+        with Replacement(Path(path)) as aside:
             writer = BlockWriter(aside.write, Header(self.model))
             writer.voice(self.timbre, exact=True)
             writer.push(self.codes)
@@ -38,15 +38,15 @@ class FacFile:
         return writer.size
 
     @classmethod
-    def read(cls, path: Path) -> FacFile:
+    def read(cls, path: Path | str) -> FacFile:
         """Read a ``.fac`` file of any version; one without an ``identity`` says the model's name
         alone. A FileError for one that is missing, damaged, cut short or not yet ended, and for
         one with gaps or several voices: :class:`facodec.recording.reading.Recording` reads
         those."""
-        with Recording(path) as recording:
+        with Recording(Path(path)) as recording:
             codes, timbre = _contents(recording)
             if not recording.ended:
-                raise FileError(f"{shown(path)} is damaged or cut short: it has no end")
+                raise FileError(f"{shown(recording.path)} is damaged or cut short: it has no end")
             model = recording.header.model
         return cls(belonging(codes, model), belonging(timbre, model), model, recording.samples)
 

@@ -179,6 +179,7 @@ def _corpus(args: argparse.Namespace, config: TrainConfig) -> Corpus | CodedCorp
         facodec.load(args.init),
         noisy=config.noisy > 0,
         voiceprints=config.stage == "content" and config.voiceprint_weight > 0,
+        speeds=config.speeds,
     )
 
 

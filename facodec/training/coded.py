@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import soxr
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -43,6 +46,9 @@ NOISY_EACH = 4
 """Files of which one is packed in noise too."""
 VOICEPRINTS, LONGEST = "voiceprints.npy", 240
 """File of the voices in a packed folder, and frames of each utterance that they are heard from."""
+
+AT = "@"
+"""Stands between the name of a speaker and the speed of what he becomes another speaker by."""
 
 NOBODY = np.zeros((0, DIM), np.float32)
 
@@ -81,36 +87,50 @@ class CodedCorpus:
 
 
 def pack_coded(
-    folder: Path, cache: Path, codec: Codec, noisy: bool = False, voiceprints: bool = False
+    folder: Path,
+    cache: Path,
+    codec: Codec,
+    noisy: bool = False,
+    voiceprints: bool = False,
+    speeds: Iterable[float] = (),
 ) -> CodedCorpus:
     """Packs the speech below ``folder`` with its codes into a sub-folder of ``cache``, or opens
     what is there; another model, or other files, make another folder.
 
     ``noisy`` adds a part of it once more, with the codes of what is heard in noise and
     reverberation; ``voiceprints`` adds what the second teacher of voices hears, for which the extra
-    ``teachers`` has to be installed.
+    ``teachers`` has to be installed. For each of ``speeds`` all of it is there once more, played at
+    so many times its speed, as the speech of another speaker, ``NAME@SPEED``: voices that nobody
+    has (Ko et al. 2015; for speakers Yamamoto et al. 2019).
     """
-    places = [_packed(folder, find_files(folder), cache, codec)]
+    files = find_files(folder)
+    places = [_packed(folder, files, cache, codec)]
+    places += [_packed(folder, files, cache, codec, speed=speed) for speed in speeds]
     if noisy:
-        places.append(_packed(folder, find_files(folder)[::NOISY_EACH], cache, codec, True))
+        places.append(_packed(folder, files[::NOISY_EACH], cache, codec, noisy=True))
     if voiceprints:
         for place in places:
             _add_voiceprints(place)
-    corpora = [open_coded(place) for place in places]
-    return _joined(*corpora) if noisy else corpora[0]
+    return reduce(_joined, map(open_coded, places))
 
 
 def _packed(
-    folder: Path, files: list[Path], cache: Path, codec: Codec, noisy: bool = False
+    folder: Path,
+    files: list[Path],
+    cache: Path,
+    codec: Codec,
+    noisy: bool = False,
+    speed: float = 1.0,
 ) -> Path:
     listing = "\n".join(listing_of(folder, files))
     model = identity_of(cast(LiveModel, codec.model))
     names = f"{FORMAT}\n{model}\n{listing}".encode("utf-8", "surrogateescape")
     key = hashlib.sha256(names).hexdigest()[:12]
-    target = cache / f"{folder.name}-{'noisy' if noisy else 'coded'}-{key}"
+    kind = "noisy" if noisy else "coded" if speed == 1.0 else f"coded@{speed:g}"
+    target = cache / f"{folder.name}-{kind}-{key}"
     if not (target / "index.json").exists():
         with made_whole(target):
-            _write(folder, files, target, codec, noisy)
+            _write(folder, files, target, codec, noisy, speed)
     return target
 
 
@@ -146,32 +166,37 @@ def open_coded(target: Path) -> CodedCorpus:
     )
 
 
-def _joined(clean: CodedCorpus, noisy: CodedCorpus) -> CodedCorpus:
-    """One corpus of two, whose speakers go by their names."""
-    numbers = {name: i for i, name in enumerate(clean.names)}
-    speakers = np.array([numbers[noisy.names[i]] for i in noisy.speakers])
-    frames = int(clean.lengths.sum())
+def _joined(first: CodedCorpus, second: CodedCorpus) -> CodedCorpus:
+    """One corpus of two, whose speakers go by their names; what is noisy is to be second."""
+    names = tuple(dict.fromkeys((*first.names, *second.names)))
+    numbers = {name: i for i, name in enumerate(names)}
+    speakers = np.array([numbers[second.names[i]] for i in second.speakers], dtype=np.int64)
+    frames = int(first.lengths.sum())
     return CodedCorpus(
-        samples=np.concatenate((clean.samples, noisy.samples)),
-        codes=np.concatenate((clean.codes, noisy.codes)),
-        timbres=np.concatenate((clean.timbres, noisy.timbres)),
-        starts=np.concatenate((clean.starts, noisy.starts + frames)),
-        lengths=np.concatenate((clean.lengths, noisy.lengths)),
-        speakers=np.concatenate((clean.speakers, speakers)),
-        names=clean.names,
-        noisy=np.concatenate((clean.noisy, noisy.noisy)),
-        spoiled=noisy.spoiled,
-        voiceprints=np.concatenate((clean.voiceprints, noisy.voiceprints)),
+        samples=np.concatenate((first.samples, second.samples)),
+        codes=np.concatenate((first.codes, second.codes)),
+        timbres=np.concatenate((first.timbres, second.timbres)),
+        starts=np.concatenate((first.starts, second.starts + frames)),
+        lengths=np.concatenate((first.lengths, second.lengths)),
+        speakers=np.concatenate((first.speakers, speakers)),
+        names=names,
+        noisy=np.concatenate((first.noisy, second.noisy)),
+        spoiled=second.spoiled,
+        voiceprints=np.concatenate((first.voiceprints, second.voiceprints)),
     )
 
 
-def _write(folder: Path, files: list[Path], target: Path, codec: Codec, noisy: bool) -> None:
+def _write(
+    folder: Path, files: list[Path], target: Path, codec: Codec, noisy: bool, speed: float
+) -> None:
     samples, spoiled, codes, timbres, lengths, speakers = [], [], [], [], [], []
     names: dict[str, int] = {}
     random = np.random.default_rng(len(files))
     another = _Others(files, random)
     longest = 0
     for path, audio in read_each(tqdm(files, desc="encoding", unit="file", disable=None)):
+        if speed != 1.0:
+            audio = at_speed(audio, speed)
         longest = max(longest, len(audio))
         if len(audio) < SHORTEST:
             continue
@@ -184,6 +209,8 @@ def _write(folder: Path, files: list[Path], target: Path, codec: Codec, noisy: b
         timbres.append(frames.timbre)
         lengths.append(len(audio) // HOP)
         name = path.parent.name if path.parent != folder else path.stem
+        if speed != 1.0:
+            name = f"{name}{AT}{speed:g}"
         speakers.append(names.setdefault(name, len(names)))
     if not lengths:
         raise too_short(folder, SHORTEST, longest)
@@ -194,6 +221,13 @@ def _write(folder: Path, files: list[Path], target: Path, codec: Codec, noisy: b
     write_array(target / "timbres.npy", np.stack(timbres))
     index = {"lengths": lengths, "speakers": speakers, "names": list(names), "noisy": noisy}
     write_text(target / "index.json", json.dumps(index))
+
+
+def at_speed(audio: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
+    """Audio (N,) played at ``speed`` times its own, pitch and formants with it, cut to whole
+    frames."""
+    played: NDArray[np.float32] = soxr.resample(audio, SAMPLE_RATE * speed, SAMPLE_RATE)
+    return played[: len(played) // HOP * HOP]
 
 
 def _integers(audio: NDArray[np.float32]) -> NDArray[np.int16]:

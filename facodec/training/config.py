@@ -20,9 +20,15 @@ SHARES = (
     "decay", "average", "no_detail", "no_detail_converted", "truncate", "perturb", "convert",
     "own_pitch",
 )  # fmt: skip
-AT_MOST = {"batch": 4096, "frames": 8000, "reference_frames": 8000} | dict.fromkeys(SHARES, 1)
+AT_MOST = {
+    "batch": 4096,
+    "frames": 8000,
+    "reference_frames": 8000,
+    "told_rows": 4096,
+} | dict.fromkeys(SHARES, 1)
 """Largest values: a batch must fit into memory, and shares end at 1; of others :data:`LARGEST`."""
 LARGEST = 2**31 - 1
+SLOWEST, FASTEST = 0.5, 2.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,11 @@ class TrainConfig:
     """In stage ``detail``: compile what lies between the products; takes a C++ compiler."""
     speaker_weights: dict[str, float] = field(default_factory=dict)
     """In stages ``decoder`` and ``detail``: how likely a second of a speaker is drawn, by patterns
-    of names; the first that matches counts, 0 leaves a speaker out."""
+    of names; the first that matches counts, 0 leaves a speaker out. Patterns of a name are for its
+    other speeds too."""
+    speeds: list[float] = field(default_factory=list)
+    """In stages other than ``all``: at which speeds all speech is there once more, as of other
+    speakers, ``NAME@SPEED``."""
     batch: int = 16
     frames: int = 80
     reference_frames: int = 160
@@ -128,6 +138,8 @@ class TrainConfig:
     above 0 timbre is trained too."""
     told_weight: float = 0.0
     """With it: of that teacher's view of a speaker being told by the timbre."""
+    told_rows: int = 0
+    """With it: further recordings in each batch, of any speakers alike, of which that is asked."""
     silence_weight: float = 0.0
     """In stages ``decoder`` and ``content``: of silence staying below -85 dB of full scale in every
     voice."""
@@ -148,6 +160,9 @@ class TrainConfig:
             least, most = AT_LEAST.get(name, 0), AT_MOST.get(name, LARGEST)
             if isinstance(value, (int, float)) and not least <= value <= most:
                 raise ValueError(f"expected {name} from {least} to {most}, got {value!r}")
+        for speed in self.speeds:
+            if not isinstance(speed, (int, float)) or not SLOWEST <= speed <= FASTEST:
+                raise ValueError(f"expected speeds from {SLOWEST:g} to {FASTEST:g}, got {speed!r}")
         for name, weight in self.speaker_weights.items():
             if not isinstance(weight, (int, float)) or not 0.0 <= weight < math.inf:
                 raise ValueError(f"expected a weight of at least 0 for {name!r}, got {weight!r}")

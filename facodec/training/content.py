@@ -93,8 +93,11 @@ class ContentObjective(DetailObjective):
         if not self.words.placed:
             self.words.start(self.chain)
         rows = max(1, int(len(batch.codes) * self.config.convert))
+        told = batch.timbre.new_zeros(())
         if self.trains_timbre:
-            timbre = self._timbre(batch)
+            timbres = self._timbres(batch)
+            told = self._told(timbres, batch.voiceprint)
+            timbre = timbres[: len(batch.codes)]
             batch = replace(batch, timbre=timbre, other=timbre.roll(1, 0))
         mels = self._mels(batch.heard)
         restart = step % self.config.restart_every == 0
@@ -105,23 +108,24 @@ class ContentObjective(DetailObjective):
             latent = self._latent(self.model, mels, said.content.words)
         kept = self._layers_kept(len(latent))
         detail, commit = self.words.quantize(self.chain, latent, kept, restart)
-        return self._losses_of(batch, said, detail, commit)
+        return self._losses_of(batch, said, detail, commit, told)
 
     def _mels(self, audio: Tensor) -> Tensor:
         with torch.no_grad():
             mels: Tensor = self.model.features(F.pad(audio, (HISTORY, 0)))[0]
         return mels
 
-    def _timbre(self, batch: CodedBatch) -> Tensor:
-        """Timbre (B, 256) of the references, as a running estimate has it, their pitch as it was
-        told; the average voice follows."""
+    def _timbres(self, batch: CodedBatch) -> Tensor:
+        """Timbres (C, 256) of the references, as running estimates have them, those of the batch
+        with their pitch as it was told; the average voice follows."""
         mels = self._mels(batch.reference)
         speech = is_speech(mels, batch.reference_pitch)
         with self._cast(batch):
             hidden = self._timbre_frames(self.model, mels)
         first, second = moments(self.model, hidden, speech, PRIOR_FRAMES)
         follow(self.model, first, second)
-        return self.model.timbre_vector(first, second, batch.timbre[:, VOICE_DIM:]).float()
+        octaves = F.pad(batch.timbre[:, VOICE_DIM:], (0, 0, 0, len(first) - len(batch.timbre)))
+        return self.model.timbre_vector(first, second, octaves).float()
 
     def _said(self, mels: Tensor, rows: int, restart: bool) -> Said:
         """Content as heard from ``mels``, some of them perturbed, and from the first ``rows`` as
@@ -141,7 +145,7 @@ class ContentObjective(DetailObjective):
         return Said(content, said.words[size:], agree)
 
     def _losses_of(
-        self, batch: CodedBatch, said: Said, detail: Tensor, commit: Tensor
+        self, batch: CodedBatch, said: Said, detail: Tensor, commit: Tensor, told: Tensor
     ) -> ContentLosses:
         c, size = self.config, len(detail)
         codes, envelopes, colour = self._with_conversions(
@@ -157,11 +161,10 @@ class ContentObjective(DetailObjective):
         with self._cast(batch):
             # Without a reader only the words of what is converted count.
             words = self.teachers.words_of(meant if c.reading_weight else meant[: len(converted)])
-            heard = self.teachers(converted, meant, words, batch.voiceprint)
+            heard = self.teachers(converted, meant, words, batch.voiceprint[:size])
             reading = mel.new_zeros(())
             if c.reading_weight:
                 reading = self.reader(said.content.words[:, WARM_UP:-1], words)
-        told = self._told(batch)
         silence = self._silence(batch.other[:VOICES]) if c.silence_weight else mel.new_zeros(())
         total = (
             c.mel_weight * mel
@@ -195,9 +198,7 @@ class ContentObjective(DetailObjective):
             **vars(heard),
         )
 
-    def _told(self, batch: CodedBatch) -> Tensor:
-        """Distance of what timbres tell of a voice from what the verifier hears."""
-        if not self.trains_timbre:
-            return batch.timbre.new_zeros(())
-        told = self.teller(batch.timbre[:, :VOICE_DIM])
-        return 1.0 - F.cosine_similarity(told, batch.voiceprint, dim=-1).mean()
+    def _told(self, timbres: Tensor, voiceprints: Tensor) -> Tensor:
+        """Distance of what timbres (C, 256) tell from what the verifier hears (C, 192)."""
+        told = self.teller(timbres[:, :VOICE_DIM])
+        return 1.0 - F.cosine_similarity(told, voiceprints, dim=-1).mean()

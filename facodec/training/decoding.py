@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from facodec.bundled import prosody
 from facodec.bundled.model import LiveModel
 from facodec.config import ABSENT, CONTENT_LAYERS, DETAIL_LAYERS, HOP, MIN_LAYERS
-from facodec.training.coded import CodedCorpus
+from facodec.training.coded import AT, CodedCorpus
 from facodec.training.config import TrainConfig
 from facodec.training.judges import Judges
 from facodec.training.losses import MelDistance, level_difference
@@ -43,8 +43,9 @@ NOTHING = torch.zeros(0)
 class CodedBatch:
     """audio (B, 200 T); heard (B, 200 T), which the codes are of: the same, or in noise; codes
     (B, 6, T); timbre (B, 256) of another utterance of the speaker where there is one; other
-    (B, 256) of another speaker. With voiceprints also reference (B, 200 R), what that other
-    utterance sounds like, its pitch classes (B, R), and voiceprint (B, 192), whose voice it is."""
+    (B, 256) of another speaker. With voiceprints also reference (C, 200 R), what that other
+    utterance sounds like, its pitch classes (C, R), and voiceprint (C, 192), whose voice it is:
+    C is B and ``config.told_rows``, of other speakers."""
 
     audio: Tensor
     heard: Tensor
@@ -96,6 +97,7 @@ class CodedSampler:
         self._of_speaker: dict[int, list[int]] = {}
         for i, speaker in enumerate(corpus.speakers):
             self._of_speaker.setdefault(int(speaker), []).append(i)
+        self._speakers = np.flatnonzero(weights)
 
     def draw(self) -> CodedBatch:
         c, corpus = self.config, self.corpus
@@ -104,11 +106,12 @@ class CodedSampler:
         siblings = [self._sibling(int(i)) for i in chosen]
         timbres, references = corpus.timbres[siblings], {}
         if len(corpus.voiceprints):
-            _, reference, said = self._crops(siblings, c.reference_frames)
+            told = siblings + self._of_anybody(c.told_rows)
+            _, reference, said = self._crops(told, c.reference_frames)
             references = {
                 "reference": reference,
                 "reference_pitch": prosody.split(said[:, 0])[0],
-                "voiceprint": torch.from_numpy(corpus.voiceprints[siblings]),
+                "voiceprint": torch.from_numpy(corpus.voiceprints[told]),
             }
         return CodedBatch(
             audio=audio,
@@ -134,6 +137,11 @@ class CodedSampler:
             codes[row, :, :count] = corpus.codes[first : first + count].T
         said, other = (torch.from_numpy(a) / 32767.0 for a in (audio, heard))
         return said, other, torch.from_numpy(codes)
+
+    def _of_anybody(self, count: int) -> list[int]:
+        """Utterances of speakers who are all as likely."""
+        speakers = self.random.choice(self._speakers, size=count) if count else ()
+        return [int(self.random.choice(self._of_speaker[int(one)])) for one in speakers]
 
     def _sibling(self, utterance: int) -> int:
         """Another utterance of the speaker, or for a half of all the same: in a live stream the
@@ -257,4 +265,7 @@ def trained(model: LiveModel) -> Iterator[nn.Parameter]:
 
 
 def _weight(name: str, weights: dict[str, float]) -> float:
-    return next((value for pattern, value in weights.items() if fnmatch(name, pattern)), 1.0)
+    names = name, name.split(AT)[0]
+    return next(
+        (w for pattern, w in weights.items() if any(fnmatch(n, pattern) for n in names)), 1.0
+    )

@@ -11,7 +11,6 @@ import pty
 import subprocess
 import sys
 import termios
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from facodec.streams.conversion import raised
 from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
 from tests.exactness import assert_equal_audio
+from tests.loops import LoopThread
 
 HELLO = Path(__file__).parents[1] / "data" / "hello.flac"
 FACODEC = [sys.executable, "-m", "clients.cli"]
@@ -47,19 +47,11 @@ PATIENCE = 60.0
 @pytest.fixture(scope="module")
 def server(live: Codec) -> Iterator[Server]:
     """A server in a thread of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
+    loop = LoopThread()
     running = Server(ServerSettings(port=0, max_sessions=8), {live.name: live})
-
-    def wait(work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, loop).result(PATIENCE)
-
-    wait(running.start())
+    loop.wait(running.start())
     yield running
-    wait(running.stop())
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
+    loop.wait(running.stop())
     loop.close()
 
 

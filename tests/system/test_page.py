@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import io
@@ -11,7 +10,6 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +22,7 @@ import soundfile
 
 from benchmarks.kit.browser import ELSEWHERE, Browser, Tab
 from clients.cli import PAGE
+from facodec import bitstream
 from facodec.codec import Codec
 from facodec.config import SAMPLE_RATE
 from facodec.profiles import read_profile
@@ -31,11 +30,24 @@ from streaming.server.listening import Server
 from streaming.server.settings import ServerSettings
 from tests import traces
 from tests.conftest import ROOT
+from tests.loops import LoopThread
 from tests.relay import Relay
 from tests.streaming.wire.test_protocol_document import EXAMPLES, from_hex
 
 TOKEN = "a-secret"
 WITHOUT_VECTORS = "WebAssembly.validate = () => false"
+VECTORS = json.loads((ROOT / "tests" / "streaming" / "wire" / "vectors.json").read_text())
+NEVER_ASKED_FOR = {"repeat", "layers", "t"}
+"""Parts of messages that no page sends or asks for."""
+READ_VECTOR = """Promise.all(['/framing.js', '/msgpack.js'].map((name) => import(name))).then(
+    ([{ CodedFraming }, { pack }]) => {
+        const { side, first, hex, message } = %s, framing = new CodedFraming();
+        const bytes = (text) => Uint8Array.from(text.match(/../g), (pair) => parseInt(pair, 16));
+        if (side === 'client') return [...framing.pack({ ...message, data: bytes(message.data) })];
+        framing.unpack(pack({ type: 'ready', first, layers: %d }).slice().buffer);
+        const { seq, frames } = framing.unpack(bytes(hex).buffer);
+        return { seq, frames: frames.map((frame) => [...frame]) };
+    })"""
 HAS_CODEC = "import('/codec-thread.js').then(({ codecOfPage }) => codecOfPage() !== null)"
 
 
@@ -43,9 +55,7 @@ class Running:
     """A server with the page, in a thread of its own."""
 
     def __init__(self, codec: Codec, **options: Any) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
+        self._loop = LoopThread()
         self._codec, self._options = codec, options
         self.server = self._start(0)
         self.page = self.server.page_url or ""
@@ -53,23 +63,23 @@ class Running:
     def _start(self, port: int) -> Server:
         settings = ServerSettings(port=port, page=str(PAGE), max_sessions=8, **self._options)
         server = Server(settings, {self._codec.name: self._codec})
-        self._await(server.start())
+        self._loop.wait(server.start())
         return server
 
     def restart(self) -> None:
         port = int(self.page.rstrip("/").rpartition(":")[2])
-        self._await(self.server.stop())
+        self._loop.wait(self.server.stop())
         self.server = self._start(port)
 
     @contextlib.contextmanager
     def relayed(self) -> Iterator[Relay]:
         """A relay between the page and the server, with the page at its address."""
         relay = Relay(self.server.url)
-        self._await(relay.__aenter__())
+        self._loop.wait(relay.__aenter__())
         try:
             yield relay
         finally:
-            self._await(relay.__aexit__())
+            self._loop.wait(relay.__aexit__())
 
     def call(self, function: Callable[[], None]) -> None:
         """Calls a function in the thread of the server."""
@@ -77,17 +87,11 @@ class Running:
         async def work() -> None:
             function()
 
-        self._await(work())
+        self._loop.wait(work())
 
     def close(self) -> None:
-        self._await(self.server.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._loop.wait(self.server.stop())
         self._loop.close()
-
-    def _await(self, work: Any) -> None:
-        waited: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        waited.result(60)
 
 
 @pytest.fixture(scope="module")
@@ -434,6 +438,21 @@ def test_the_page_reads_and_writes_the_messages_of_the_protocol(modules: Tab) ->
         .map((bytes) => [...pack(unpack(bytes.buffer))]))""")
     for text, bytes_ in zip(texts, again, strict=True):
         assert msgpack.unpackb(bytes(bytes_)) == msgpack.unpackb(bytes.fromhex(text))
+
+
+def test_the_page_packs_and_unpacks_codes_as_the_vectors_do(modules: Tab) -> None:
+    codes = [v for v in VECTORS if v["message"]["type"] == "codes"]
+    vectors = [v for v in codes if not NEVER_ASKED_FOR & {*v["message"]}]
+    assert [v["side"] for v in vectors] == 2 * ["client"] + 3 * ["server"]
+    for vector in vectors:
+        message = vector["message"]
+        data = bytes.fromhex(message["data"])
+        found = modules.run(READ_VECTOR % (json.dumps(vector), len(data) * 8 // 10 // message["n"]))
+        if vector["side"] == "client":
+            assert bytes(found).hex() == vector["hex"]
+        else:
+            assert found["seq"] == message["seq"]
+            assert bitstream.pack(np.array(found["frames"]).T) == data
 
 
 def test_a_voice_of_ones_own_is_recorded_told_apart_and_kept(

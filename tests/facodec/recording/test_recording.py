@@ -102,10 +102,11 @@ def test_a_whole_file_at_once(tmp_path: Path) -> None:
         (whole[: -blocks.HEAD - blocks.CHECKSUM], "it has no end"),
         (whole[:3_000] + b"x" + whole[3_001:], "block 2 is damaged, 0:02.00 to 0:04.00"),
         (b"RIFF" + whole, r"not a \.fac file"),
+        (b"", r"not a \.fac file: it is empty"),
     ):
         path.write_bytes(data)
         with pytest.raises(FileError, match=sentence):
-            FacFile.read(path)
+            FacFile.read(str(path))
     write(path, (0, 3), (700, 3))
     with pytest.raises(FileError, match="has gaps"):
         FacFile.read(path)

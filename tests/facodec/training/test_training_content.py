@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -131,9 +132,25 @@ def test_its_timbre_is_the_running_estimate(
     """Nearly that of the crop alone as a stream has it, which also has a short memory."""
     training = trainer(verified, codec, tmp_path, VERIFIED)
     batch = training.sampler.draw()
-    found = training.objective._timbre(batch).detach()[:, :-1].numpy()
+    found = training.objective._timbres(batch).detach()[:, :-1].numpy()
     for row, audio in enumerate(batch.reference.numpy()):
         assert float(found[row] @ codec.encode(audio).timbre[:-1]) > 0.9
+
+
+def test_more_references_are_told_of_speakers_who_are_all_as_likely(
+    verified: CodedCorpus, codec: Codec, tmp_path: Path
+) -> None:
+    config = replace(VERIFIED, told_rows=60, speaker_weights={"h*": 1e-6})
+    training = trainer(verified, codec, tmp_path, config)
+    batch = training.sampler.draw()
+    assert len(batch.reference) == len(batch.voiceprint) == config.batch + 60
+    voices = [verified.voiceprints[verified.speakers == i] for i in range(2)]
+    of_one = np.array([(row == voices[0]).all(1).any() for row in batch.voiceprint.numpy()])
+    assert 15 < of_one[config.batch :].sum() < 45
+    timbres = training.objective._timbres(batch).detach()
+    assert timbres.shape == (config.batch + 60, 256)
+    assert torch.equal(timbres[: config.batch, -1], batch.timbre[:, -1])
+    assert np.isfinite(training.train_step()["total"])
 
 
 def test_it_goes_on_exactly(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:

@@ -122,6 +122,25 @@ def test_speakers_are_drawn_by_their_weights(corpus: CodedCorpus) -> None:
         CodedSampler(corpus, replace(SMALL, speaker_weights={"*": 0.0}))
 
 
+def test_at_other_speeds_speakers_are_others(
+    folder: Path, tmp_path: Path, codec: Codec, corpus: CodedCorpus
+) -> None:
+    more = pack_coded(folder, tmp_path, codec, noisy=True, speeds=[0.8, 1.25])
+    assert more.names == tuple(f"{n}{at}" for at in ("", "@0.8", "@1.25") for n in corpus.names)
+    count = len(corpus.lengths)
+    assert more.speakers[:count].tolist() == corpus.speakers.tolist()
+    assert more.noisy.tolist() == [False] * 3 * count + [True]
+    for at, speed in ((count, 0.8), (2 * count, 1.25)):
+        lengths = more.lengths[at : at + count] * speed
+        assert np.abs(lengths - corpus.lengths).max() < 2
+        moved = more.timbres[at : at + count, -1] - corpus.timbres[:, -1]  # of pitch, in octaves
+        np.testing.assert_allclose(moved, np.log2(speed), atol=0.06)
+    weights = {"h*@0.8": 0.5, "h*": 0.0, "*@*": 3.0}
+    chances = CodedSampler(more, replace(SMALL, speaker_weights=weights))._chances / more.lengths
+    of = {name: chances[more.speakers == i].max() for i, name in enumerate(more.names)}
+    assert [round(v / max(of.values()), 3) for v in of.values()] == [0, 0.333, 0.167, 1, 0, 1]
+
+
 def test_detail_is_left_out_from_the_end(corpus: CodedCorpus, codec: Codec) -> None:
     model = facodec.load("live", backend="float32").model
     config = replace(SMALL, batch=64, no_detail=0.3, truncate=0.4)
