@@ -105,7 +105,7 @@ class LiveNetwork(nn.Module):
     )  # fmt: skip
     """Modules that only turn codes into sound: other weights in them leave codes and timbres
     their meaning."""
-    steer = 0.3
+    steer = 0.6
     """Distance that a conversion goes beyond the target's timbre, away from the source's, of which
     the codes still give a little away: more is more like the target, and fewer words are
     understood."""

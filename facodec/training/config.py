@@ -141,8 +141,7 @@ class TrainConfig:
     told_rows: int = 0
     """With it: further recordings in each batch, of any speakers alike, of which that is asked."""
     silence_weight: float = 0.0
-    """In stages ``decoder`` and ``content``: of silence staying below -85 dB of full scale in every
-    voice."""
+    """In stages other than ``all``: of silence staying below -85 dB of full scale in any voice."""
     noisy: float = 0.0
     """In stages ``decoder`` and ``detail``: share of what is drawn that the encoder hears in noise
     and reverberation; the decoder is to say it without."""

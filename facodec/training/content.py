@@ -23,7 +23,7 @@ from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
 from facodec.training import fused
 from facodec.training.config import TrainConfig
 from facodec.training.decoding import WARM_UP, CodedBatch, CodedSampler, DecoderLosses
-from facodec.training.detail import DETAIL, DetailObjective
+from facodec.training.detail import DETAIL, VOICES, DetailObjective
 from facodec.training.losses import level_difference
 from facodec.training.perturb import perturb
 from facodec.training.quantize import CodebookKeeper, Quantized, disagreement, quantize
@@ -37,8 +37,6 @@ CONTENT = ("content", "content_quantizer")
 """Parts that are trained besides those of stage ``detail``."""
 TIMBRE = ("timbre", "voice_head")
 """Parts that are trained too where a second teacher verifies speakers."""
-VOICES = 3
-"""Rows of each batch in whose voices silence is spoken."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ from facodec.training.words import MovingWords, place_words, principal_component
 
 DETAIL = ("detail", "detail_quantizer")
 """Parts that are trained besides the decoder."""
+VOICES = 3
+"""Rows of each batch in whose voices silence is spoken."""
 FILLING = 3
 """Frames of synthesis before the first that is compared: responses of those before still sound."""
 
@@ -93,11 +95,13 @@ class DetailObjective(DecoderObjective):
             mel = self._distance(said, meant)
         level = level_difference(said, meant)
         verdict = self.judges(said, meant)
+        silence = self._silence(batch.other[:VOICES]) if c.silence_weight else mel.new_zeros(())
         total = (
             c.mel_weight * mel
             + c.level_weight * level
             + c.decoder_kept_weight * kept_apart
             + c.commit_weight * commit
+            + c.silence_weight * silence
             + verdict.total
         )
         return DecoderLosses(
@@ -110,6 +114,7 @@ class DetailObjective(DecoderObjective):
             verdict.periodicity,
             commit,
             self.words.in_use(),
+            silence,
         )
 
     def _with_conversions(
