@@ -49,7 +49,7 @@ TOO_QUIET = -70.0
 are alike those at -26 dB by .996 at -46, .965 at -56, .86 at -66 and .63 at -76 (cosines, five
 speakers), from floats by 1.000."""
 GOOD_SECONDS, GOOD_SPEECH, GOOD_SNR = 3.0, 1.0, 16.0
-SEVERAL = 0.78
+SEVERAL = 0.86
 """Likeness of parts of a recording below which several people talk in it, as measured in
 :data:`facodec.bundled.several_talkers.SEVERAL`, which this does not import: it needs no PyTorch."""
 LONGEST, PART = 60, 5

@@ -39,9 +39,9 @@ TYPICAL = 90
 """Percentile of the speakers' own distances from the mean that a voice stays within."""
 PITCH_EDGE = 5
 """Percentile from either end of their pitches that it stays within."""
-LIKENESS = 0.8
+LIKENESS = 0.88
 """Cosine to any speaker, and to any other voice to keep clear of, that a voice stays below."""
-FAR = 0.3
+FAR = 0.52
 """Cosine to the talker that a voice stays below."""
 TRIES = 2000
 Timbre = NDArray[np.float32]
