@@ -107,8 +107,7 @@ class LiveNetwork(nn.Module):
     their meaning."""
     steer = 0.6
     """Distance that a conversion goes beyond the target's timbre, away from the source's, of which
-    the codes still give a little away: more is more like the target, and fewer words are
-    understood."""
+    the codes still give a little away."""
 
     def __init__(self, config: LiveConfig | None = None) -> None:
         super().__init__()

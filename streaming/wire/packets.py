@@ -217,7 +217,7 @@ FIRST_SECOND, EARLY_GAP, LATER_GAP = 80, 40, 200
 """Frames of the first second, and from one voice to the next in it and after it."""
 PAUSE_WITHIN = 600
 """Frames that are sent until a voice does not wait for a pause any more: 7.5 s."""
-ALIKE = 0.95
+ALIKE = 0.9
 """Cosine of an estimate to the last from which it waits: as of two recordings of one person."""
 
 

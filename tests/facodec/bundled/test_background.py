@@ -56,7 +56,7 @@ def test_an_offset_is_no_noise(offset: float, hello: np.ndarray) -> None:
 def test_voices_from_noise_are_nearer_to_their_own(speech_folder: Path, live: Codec) -> None:
     gains = []
     long = (a for a in map(read_speech, find_files(speech_folder)) if len(a) > 8 * 16_000)
-    for clean in islice((audio[: 10 * 16_000] for audio in long), 3):
+    for clean in islice((audio[: 10 * 16_000] for audio in long), 5):
         spoiled = mix(clean, noise("pink", len(clean)), 10.0)
         own = live.voice(clean)
         as_it_is = as_numpy(live.model.voice(live._audio(spoiled)))  # type: ignore[attr-defined]
