@@ -188,6 +188,10 @@ class Talk:
         return next(r for r in self.reports if r["type"] == "summary")
 
 
+SILENT = 1e-3
+"""Share of the loudest amplitude below which there is nothing to be found."""
+
+
 def find(pattern: Audio, among: Audio) -> tuple[int, float]:
     """Returns the offset in ``among`` where the pattern is, and the normalised correlation
     there."""
@@ -196,7 +200,8 @@ def find(pattern: Audio, among: Audio) -> tuple[int, float]:
     products = np.fft.irfft(spectrum, size)[: len(among) - len(pattern) + 1]
     energy = np.cumsum(np.concatenate([[0.0], among.astype(np.float64) ** 2]))
     local = np.sqrt(energy[len(pattern) :] - energy[: len(energy) - len(pattern)])
-    likeness = products / np.maximum(local * np.linalg.norm(pattern), 1e-6)
+    least = max(SILENT * float(local.max()), 1e-6)  # of less, rounding is what is compared
+    likeness = products / np.maximum(local, least) / max(float(np.linalg.norm(pattern)), 1e-6)
     best = int(np.argmax(likeness))
     return best, float(likeness[best])
 
