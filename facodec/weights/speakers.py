@@ -43,6 +43,9 @@ LIKENESS = 0.88
 """Cosine to any speaker, and to any other voice to keep clear of, that a voice stays below."""
 FAR = 0.52
 """Cosine to the talker that a voice stays below."""
+DISTINCT = 1.6
+"""How much further from the speakers' mean a voice is than it was drawn: what the codes still give
+away of the talker is heard less in a voice that is more its own."""
 TRIES = 2000
 Timbre = NDArray[np.float32]
 Numbers = NDArray[np.float64]
@@ -107,7 +110,7 @@ class Speakers:
         return [_Group.of(self.coordinates[part]) for part in (~high, high) if part.sum() > 1]
 
     def _voice(self, point: Numbers) -> Timbre:
-        learned = self.mean + point[:-1] @ self.axes
+        learned = self.mean + DISTINCT * (point[:-1] @ self.axes)
         learned /= np.linalg.norm(learned)
         return np.append(learned, point[-1]).astype(np.float32)
 
