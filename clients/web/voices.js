@@ -12,7 +12,7 @@ export const SECONDS = 10;
 const KEPT = "facodec.voices";
 const BLOCK = 320; // samples, 20 ms
 const CLIPPED = 0.99;
-const ALONE = 0.78; // docs/protocol.md, Voices
+const ALONE = 0.86; // docs/protocol.md, Voices
 
 /** The sample sentence, or `samples`, in a voice: (n,) samples. */
 export async function tryVoice({ voice, identity, shift }, token, samples = null) {
