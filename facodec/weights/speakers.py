@@ -44,8 +44,8 @@ LIKENESS = 0.88
 FAR = 0.52
 """Cosine to the talker that a voice stays below."""
 DISTINCT = 1.6
-"""How much further from the speakers' mean a voice is than it was drawn: what the codes still give
-away of the talker is heard less in a voice that is more its own."""
+"""Distance of a voice from the speakers' mean, of the one at which it was drawn: what the codes
+still give away of the talker is heard less in a voice that is more its own."""
 TRIES = 2000
 Timbre = NDArray[np.float32]
 Numbers = NDArray[np.float64]

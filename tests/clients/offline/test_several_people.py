@@ -14,6 +14,7 @@ from facodec.bundled.several_talkers import likeness_of_groups
 from facodec.streams.batching import run_alone
 from streaming.engine.pipeline import Enroll
 from streaming.wire.media import Sound, Timbre
+from tests.conftest import ROOT
 
 ONE, OTHER = (read_audio(BUNDLED[name]) for name in ("slt", "rms"))
 """A woman's and a man's, made with Flite."""
@@ -21,6 +22,9 @@ BOTH = np.concatenate([ONE, OTHER])
 
 
 def test_one_threshold_for_all() -> None:
+    page = (ROOT / "clients" / "web" / "voices.js").read_text()
+    assert f"const ALONE = {SEVERAL};" in page
+    assert f"Below {SEVERAL} several people talk" in (ROOT / "docs" / "protocol.md").read_text()
     assert SEVERAL == several_talkers.SEVERAL
 
 
