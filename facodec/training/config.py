@@ -29,6 +29,7 @@ AT_MOST = {
 """Largest values: a batch must fit into memory, and shares end at 1; of others :data:`LARGEST`."""
 LARGEST = 2**31 - 1
 SLOWEST, FASTEST = 0.5, 2.0
+"""Times its own speed that speech may be played at: beyond them it is hardly a voice."""
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,15 @@ class TrainConfig:
             least, most = AT_LEAST.get(name, 0), AT_MOST.get(name, LARGEST)
             if isinstance(value, (int, float)) and not least <= value <= most:
                 raise ValueError(f"expected {name} from {least} to {most}, got {value!r}")
+        if self.speeds and self.stage == "all":
+            raise ValueError("expected speeds only in other stages than 'all'")
         for speed in self.speeds:
-            if not isinstance(speed, (int, float)) or not SLOWEST <= speed <= FASTEST:
-                raise ValueError(f"expected speeds from {SLOWEST:g} to {FASTEST:g}, got {speed!r}")
+            fits = isinstance(speed, (int, float)) and SLOWEST <= speed <= FASTEST
+            if not fits or speed == 1.0 or self.speeds.count(speed) > 1:
+                raise ValueError(
+                    f"expected speeds from {SLOWEST:g} to {FASTEST:g}, each another and none 1, "
+                    f"got {self.speeds!r}"
+                )
         for name, weight in self.speaker_weights.items():
             if not isinstance(weight, (int, float)) or not 0.0 <= weight < math.inf:
                 raise ValueError(f"expected a weight of at least 0 for {name!r}, got {weight!r}")

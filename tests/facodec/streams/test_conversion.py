@@ -7,9 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from facodec.bundled.talker import STRANGER
 from facodec.codec import Codec
 from facodec.config import TIMBRE_DIM
 from facodec.streams.conversion import VOICE_INTERVAL, ConvertedVoice, has_moved
+from tests.conftest import ROOT
 from tests.exactness import assert_equal_audio, assert_equal_numbers
 
 
@@ -23,6 +25,11 @@ def timbre(seed: int) -> np.ndarray:
 def push(source: np.ndarray | None, target: np.ndarray) -> np.ndarray:
     """A rule that is easy to follow: the target, and the source taken away."""
     return np.float32(target) if source is None else np.float32(target - source)
+
+
+def test_the_page_takes_the_same_voices_for_strangers() -> None:
+    page = (ROOT / "clients" / "web" / "conversion.js").read_text()
+    assert f"const STRANGER = {STRANGER};" in page
 
 
 def test_the_target_is_pushed_away_from_the_source(live: Codec) -> None:

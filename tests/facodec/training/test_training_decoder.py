@@ -219,13 +219,18 @@ def test_settings_survive_their_file(tmp_path: Path) -> None:
         {"speaker_weights": {"a": -1}},
         {"speaker_weights": {"a": "x"}},
         {"noisy": 0.2},
+        {"stage": "detail", "speeds": [0.9, 1.0]},
+        {"stage": "detail", "speeds": [0.9, 0.9]},
+        {"stage": "detail", "speeds": [3]},
+        {"stage": "detail", "speeds": ["fast"]},
+        {"speeds": [0.9]},
         {"stage": "decoder", "noisy": 1.0},
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(wrong))
-    with pytest.raises(FileError, match=r"config\.json: expected (a|noisy)"):
+    with pytest.raises(FileError, match=r"config\.json: expected (a|noisy|speeds)"):
         TrainConfig.load(path)
 
 
