@@ -140,9 +140,11 @@ class TrainConfig:
     told_weight: float = 0.0
     """With it: of that teacher's view of a speaker being told by the timbre."""
     told_rows: int = 0
-    """With it: further recordings in each batch, of any speakers alike, of which that is asked."""
+    """With it: further recordings in each batch, of any speakers alike, of which that is asked; as
+    many as ``batch`` or more are the targets of conversions, too."""
     silence_weight: float = 0.0
-    """In stages other than ``all``: of silence staying below -85 dB of full scale in any voice."""
+    """In stages other than ``all``: of silence staying below -85 dB of full scale in any voice, and
+    of noise alone coming out 30 dB quieter in every band."""
     noisy: float = 0.0
     """In stages ``decoder`` and ``detail``: share of what is drawn that the encoder hears in noise
     and reverberation; the decoder is to say it without."""

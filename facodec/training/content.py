@@ -23,7 +23,7 @@ from facodec.config import CODEBOOK_SIZE, CONTENT_LAYERS, HOP
 from facodec.training import fused
 from facodec.training.config import TrainConfig
 from facodec.training.decoding import WARM_UP, CodedBatch, CodedSampler, DecoderLosses
-from facodec.training.detail import DETAIL, VOICES, DetailObjective
+from facodec.training.detail import DETAIL, DetailObjective
 from facodec.training.losses import level_difference
 from facodec.training.perturb import perturb
 from facodec.training.quantize import CodebookKeeper, Quantized, disagreement, quantize
@@ -96,11 +96,11 @@ class ContentObjective(DetailObjective):
             timbres = self._timbres(batch)
             told = self._told(timbres, batch.voiceprint)
             timbre = timbres[: len(batch.codes)]
-            batch = replace(batch, timbre=timbre, other=timbre.roll(1, 0))
+            batch = replace(batch, timbre=timbre, other=timbres[batch.target])
         mels = self._mels(batch.heard)
         restart = step % self.config.restart_every == 0
         if restart and self.config.silence_weight:
-            self._silent_codes = self._codes_of_silence()
+            self.quiet.hear(self.model, self.random)
         with self._cast(batch):
             said = self._said(mels, rows, restart)
             latent = self._latent(self.model, mels, said.content.words)
@@ -122,8 +122,7 @@ class ContentObjective(DetailObjective):
             hidden = self._timbre_frames(self.model, mels)
         first, second = moments(self.model, hidden, speech, PRIOR_FRAMES)
         follow(self.model, first, second)
-        octaves = F.pad(batch.timbre[:, VOICE_DIM:], (0, 0, 0, len(first) - len(batch.timbre)))
-        return self.model.timbre_vector(first, second, octaves).float()
+        return self.model.timbre_vector(first, second, batch.reference_octave).float()
 
     def _said(self, mels: Tensor, rows: int, restart: bool) -> Said:
         """Content as heard from ``mels``, some of them perturbed, and from the first ``rows`` as
@@ -159,11 +158,11 @@ class ContentObjective(DetailObjective):
         with self._cast(batch):
             # Without a reader only the words of what is converted count.
             words = self.teachers.words_of(meant if c.reading_weight else meant[: len(converted)])
-            heard = self.teachers(converted, meant, words, batch.voiceprint[:size])
+            heard = self.teachers(converted, meant, words, *self._voices(batch, meant))
             reading = mel.new_zeros(())
             if c.reading_weight:
                 reading = self.reader(said.content.words[:, WARM_UP:-1], words)
-        silence = self._silence(batch.other[:VOICES]) if c.silence_weight else mel.new_zeros(())
+        silence, noise = self._louder(batch)
         total = (
             c.mel_weight * mel
             + c.level_weight * level
@@ -175,7 +174,7 @@ class ContentObjective(DetailObjective):
             + c.voiceprint_weight * heard.voiceprint
             + c.told_weight * told
             + c.reading_weight * reading
-            + c.silence_weight * silence
+            + c.silence_weight * (silence + noise)
             + verdict.total
         )
         return ContentLosses(
@@ -189,12 +188,22 @@ class ContentObjective(DetailObjective):
             commit=commit,
             words_used=self.words.in_use(),
             silence=silence,
+            noise=noise,
             content_commit=said.content.loss,
             agree=said.agree,
             told=told,
             reading=reading,
             **vars(heard),
         )
+
+    @staticmethod
+    def _voices(batch: CodedBatch, meant: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Sound of the targets (B, M), and what the verifier hears of batch and targets (2, B,
+        192)."""
+        if not len(batch.reference):
+            return meant[batch.target], None
+        prints = batch.voiceprint[: len(meant)], batch.voiceprint[batch.target]
+        return batch.reference[batch.target], torch.stack(prints)
 
     def _told(self, timbres: Tensor, voiceprints: Tensor) -> Tensor:
         """Distance of what timbres (C, 256) tell from what the verifier hears (C, 192)."""

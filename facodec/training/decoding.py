@@ -17,24 +17,23 @@ from fnmatch import fnmatch
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facodec.bundled import prosody
-from facodec.bundled.model import LiveModel
+from facodec.bundled.model import VOICE_DIM, LiveModel
 from facodec.config import ABSENT, CONTENT_LAYERS, DETAIL_LAYERS, HOP, MIN_LAYERS
 from facodec.training.coded import AT, CodedCorpus
 from facodec.training.config import TrainConfig
 from facodec.training.judges import Judges
 from facodec.training.losses import MelDistance, level_difference
 from facodec.training.quantize import CodebookKeeper
+from facodec.training.quiet import Quiet
 
+VOICES = 3
+"""Rows of each batch in whose voices silence and noise are spoken."""
 WARM_UP = 30
 """Frames at the start of a crop that only fill the decoder's past."""
-SILENT, SILENCE_FRAMES = 10.0**-8.5, 40
-"""Mean square that silence may have as spoken, and frames of it, from the first of a stream."""
-HISSES = (0.0, 1e-4, 3e-4)
-"""Standard deviations of the noise in what counts as silence."""
-
 
 NOTHING = torch.zeros(0)
 
@@ -44,16 +43,19 @@ class CodedBatch:
     """audio (B, 200 T); heard (B, 200 T), which the codes are of: the same, or in noise; codes
     (B, 6, T); timbre (B, 256) of another utterance of the speaker where there is one; other
     (B, 256) of another speaker. With voiceprints also reference (C, 200 R), what that other
-    utterance sounds like, its pitch classes (C, R), and voiceprint (C, 192), whose voice it is:
-    C is B and ``config.told_rows``, of other speakers."""
+    utterance sounds like, its pitch classes (C, R) and typical pitch in octaves (C, 1), and
+    voiceprint (C, 192), whose voice it is: C is B and ``config.told_rows``, of other speakers.
+    target (B,): rows, of the batch or the references, whose voice ``other`` is."""
 
     audio: Tensor
     heard: Tensor
     codes: Tensor
     timbre: Tensor
     other: Tensor
+    target: Tensor
     reference: Tensor = NOTHING
     reference_pitch: Tensor = NOTHING
+    reference_octave: Tensor = NOTHING
     voiceprint: Tensor = NOTHING
 
 
@@ -71,6 +73,7 @@ class DecoderLosses:
     commit: Tensor | float = 0.0
     words_used: Tensor | float = 1.0
     silence: Tensor | float = 0.0
+    noise: Tensor | float = 0.0
 
     def numbers(self) -> dict[str, float]:
         return {name: float(torch.as_tensor(value).detach()) for name, value in vars(self).items()}
@@ -97,28 +100,34 @@ class CodedSampler:
         self._of_speaker: dict[int, list[int]] = {}
         for i, speaker in enumerate(corpus.speakers):
             self._of_speaker.setdefault(int(speaker), []).append(i)
-        self._speakers = np.flatnonzero(weights)
+        self._whole = self._with_references(weights) if config.told_rows else []
 
     def draw(self) -> CodedBatch:
         c, corpus = self.config, self.corpus
         chosen = self.random.choice(len(self._chances), size=c.batch, p=self._chances)
         audio, heard, codes = self._crops(chosen, c.frames)
         siblings = [self._sibling(int(i)) for i in chosen]
-        timbres, references = corpus.timbres[siblings], {}
+        told, references = siblings, {}
+        target = np.roll(np.arange(c.batch), 1)
         if len(corpus.voiceprints):
             told = siblings + self._of_anybody(c.told_rows)
+            if c.told_rows >= c.batch:
+                target = c.batch + np.arange(c.batch)
             _, reference, said = self._crops(told, c.reference_frames)
             references = {
                 "reference": reference,
                 "reference_pitch": prosody.split(said[:, 0])[0],
+                "reference_octave": torch.from_numpy(corpus.timbres[told][:, VOICE_DIM:]),
                 "voiceprint": torch.from_numpy(corpus.voiceprints[told]),
             }
+        timbres = corpus.timbres[told]
         return CodedBatch(
             audio=audio,
             heard=heard,
             codes=codes,
-            timbre=torch.from_numpy(timbres),
-            other=torch.from_numpy(np.roll(timbres, 1, axis=0)),
+            timbre=torch.from_numpy(timbres[: c.batch]),
+            other=torch.from_numpy(timbres[target]),
+            target=torch.from_numpy(target),
             **references,
         )
 
@@ -138,10 +147,22 @@ class CodedSampler:
         said, other = (torch.from_numpy(a) / 32767.0 for a in (audio, heard))
         return said, other, torch.from_numpy(codes)
 
+    def _with_references(self, weights: NDArray[np.float64]) -> list[list[int]]:
+        """Utterances that fill a reference, of each speaker who has any."""
+        config, lengths = self.config, self.corpus.lengths
+        whole = [
+            [i for i in utterances if lengths[i] >= config.reference_frames]
+            for speaker, utterances in self._of_speaker.items()
+            if weights[speaker] > 0
+        ]
+        if not any(whole):
+            raise ValueError(f"no utterance fills the {config.reference_frames} reference_frames")
+        return [utterances for utterances in whole if utterances]
+
     def _of_anybody(self, count: int) -> list[int]:
         """Utterances of speakers who are all as likely."""
-        speakers = self.random.choice(self._speakers, size=count) if count else ()
-        return [int(self.random.choice(self._of_speaker[int(one)])) for one in speakers]
+        speakers = self.random.integers(len(self._whole), size=count) if count else ()
+        return [int(self.random.choice(self._whole[int(one)])) for one in speakers]
 
     def _sibling(self, utterance: int) -> int:
         """Another utterance of the speaker, or for a half of all the same: in a live stream the
@@ -167,7 +188,9 @@ class DecoderObjective:
         self.networks = nn.ModuleDict({"before": self.before})
         self.keepers: dict[str, CodebookKeeper] = {}
         self.random = torch.Generator().manual_seed(config.seed)
-        self._silent_codes = self._codes_of_silence() if config.silence_weight else None
+        if config.silence_weight:
+            self.quiet = Quiet(model, self.random)
+            self.networks["quiet"] = self.quiet
 
     def __call__(self, batch: CodedBatch, step: int) -> DecoderLosses:
         device = self.model.average_first.device
@@ -182,14 +205,14 @@ class DecoderObjective:
         ours, theirs = ours[:, WARM_UP * HOP :], theirs[:, WARM_UP * HOP :]
         mel, level = self.distance(ours, theirs), level_difference(ours, theirs)
         kept = self._kept(batch)
-        silence = self._silence(batch.other) if c.silence_weight else mel.new_zeros(())
+        silence, noise = self._louder(batch)
         total = c.mel_weight * mel + c.level_weight * level + c.decoder_kept_weight * kept
-        total = total + c.silence_weight * silence
+        total = total + c.silence_weight * (silence + noise)
         verdict = self.judges(ours, theirs)
         total = total + verdict.total
         return DecoderLosses(
             total, mel, level, kept, verdict.pesq, verdict.stoi, verdict.periodicity,
-            silence=silence,
+            silence=silence, noise=noise,
         )  # fmt: skip
 
     def _speak(self, codes: Tensor, timbre: Tensor) -> Tensor:
@@ -216,23 +239,14 @@ class DecoderObjective:
             detail = model.detail_quantizer.decode(parts[2])
         return model.envelopes(parts[0][..., 0], content, detail, timbre.unsqueeze(1), past)[0]
 
-    def _silence(self, timbre: Tensor) -> Tensor:
-        """Mean of the bels by which silence, converted to timbre (B, 256), is louder than it may
-        be."""
-        assert self._silent_codes is not None
-        codes = self._silent_codes[torch.arange(len(timbre)) % len(self._silent_codes)]
-        audio = self._speak(codes.to(timbre.device), timbre)
-        power = audio.unflatten(1, (-1, HOP)).square().mean(-1)
-        louder: Tensor = (power.clamp_min(SILENT) / SILENT).log10().mean()
+    def _louder(self, batch: CodedBatch) -> tuple[Tensor, Tensor]:
+        """Mean bels by which silence and noise are louder than they may be, in other voices of a
+        batch too."""
+        if not self.config.silence_weight:
+            nothing = batch.other.new_zeros(())
+            return nothing, nothing
+        louder: tuple[Tensor, Tensor] = self.quiet(self.model, self._speak, batch.other[:VOICES])
         return louder
-
-    def _codes_of_silence(self) -> Tensor:
-        """Codes (H, 6, T) of silence with each of :data:`HISSES`, as conversions have them."""
-        noise = torch.randn(len(HISSES), SILENCE_FRAMES * HOP, generator=self.random)
-        hisses = (noise * torch.tensor(HISSES).unsqueeze(1)).to(self.model.average_first)
-        with torch.no_grad():
-            codes = self.model.encode(hisses)
-        return self.model.convert_codes(codes, None, self.model.average_first)
 
     def _with_less_detail(self, codes: Tensor) -> Tensor:
         """Codes as they are heard: some rows without detail, some with a part of it."""

@@ -34,8 +34,6 @@ from facodec.training.words import MovingWords, place_words, principal_component
 
 DETAIL = ("detail", "detail_quantizer")
 """Parts that are trained besides the decoder."""
-VOICES = 3
-"""Rows of each batch in whose voices silence is spoken."""
 FILLING = 3
 """Frames of synthesis before the first that is compared: responses of those before still sound."""
 
@@ -79,6 +77,8 @@ class DetailObjective(DecoderObjective):
 
     def _detail_losses(self, batch: CodedBatch, quantized: bool, step: int) -> DecoderLosses:
         c, rows = self.config, max(1, int(len(batch.codes) * self.config.convert))
+        if c.silence_weight and step % c.restart_every == 0:
+            self.quiet.hear(self.model, self.random)
         latent, kept = self.latent(batch), self._layers_kept(len(batch.codes))
         commit = latent.new_zeros(())
         if quantized:
@@ -95,13 +95,13 @@ class DetailObjective(DecoderObjective):
             mel = self._distance(said, meant)
         level = level_difference(said, meant)
         verdict = self.judges(said, meant)
-        silence = self._silence(batch.other[:VOICES]) if c.silence_weight else mel.new_zeros(())
+        silence, noise = self._louder(batch)
         total = (
             c.mel_weight * mel
             + c.level_weight * level
             + c.decoder_kept_weight * kept_apart
             + c.commit_weight * commit
-            + c.silence_weight * silence
+            + c.silence_weight * (silence + noise)
             + verdict.total
         )
         return DecoderLosses(
@@ -115,6 +115,7 @@ class DetailObjective(DecoderObjective):
             commit,
             self.words.in_use(),
             silence,
+            noise,
         )
 
     def _with_conversions(

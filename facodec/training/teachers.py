@@ -33,7 +33,7 @@ class Heard:
 
 
 class Teachers(nn.Module):
-    """Hear conversions of the first rows of a batch, each in the voice of the row before it."""
+    """Hear conversions of the first rows of a batch."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
@@ -48,32 +48,37 @@ class Teachers(nn.Module):
         return words.float()
 
     def forward(
-        self, converted: Tensor, recorded: Tensor, meant: Tensor, voiceprints: Tensor
+        self,
+        converted: Tensor,
+        recorded: Tensor,
+        meant: Tensor,
+        targets: Tensor,
+        prints: Tensor | None,
     ) -> Heard:
-        """converted (R, N), recorded (B, N), the words and what the verifier heard of those (B, n,
-        384) and (B, 192)."""
-        said = self.listener(converted).float()
-        words = 1.0 - F.cosine_similarity(said, meant[: len(said)], dim=-1)
+        """converted (R, N); of R rows or more: recorded (B, N), its words (B, n, 384), targets
+        (B, M), the sound of the voices, and what the verifier heard of both (2, B, 192)."""
+        rows, said = len(converted), self.listener(converted).float()
+        words = 1.0 - F.cosine_similarity(said, meant[:rows], dim=-1)
         return Heard(
             words.mean(),
-            *self._alike(converted, recorded),
-            *self._verified(converted, voiceprints),
+            *self._alike(converted, recorded[:rows], targets[:rows]),
+            *self._verified(converted, prints),
         )
 
-    def _alike(self, converted: Tensor, recorded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rows, others = len(converted), recorded.roll(1, 0)
+    def _alike(
+        self, converted: Tensor, recorded: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         with torch.autocast(converted.device.type, enabled=False):
             with torch.no_grad():
-                voices = self.speaker(torch.cat((recorded[:rows], others[:rows])), SPANS)
+                source, target = (self.speaker(audio, SPANS) for audio in (recorded, targets))
             voice = self.speaker(converted, SPANS)
-        return self._nearer(voice, voices[rows:], voices[:rows])
+        return self._nearer(voice, target, source)
 
-    def _verified(self, converted: Tensor, voiceprints: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if self.verifier is None:
+    def _verified(self, converted: Tensor, prints: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        if self.verifier is None or prints is None:
             nothing = converted.new_zeros(())
             return nothing, nothing, nothing
-        rows = len(converted)
-        target, source = voiceprints.roll(1, 0)[:rows], voiceprints[:rows]
+        source, target = prints[:, : len(converted)]
         return self._nearer(self.verifier(converted), target, source)
 
     def _nearer(

@@ -265,12 +265,12 @@ def test_other_speech_that_cannot_be_read_is_told_before_the_work(
     assert [path.name for path in tmp_path.iterdir()] == ["valid"]
 
 
-def test_silence_gets_quieter_in_other_voices(
-    corpus: CodedCorpus, codec: Codec, tmp_path: Path
-) -> None:
+def test_silence_and_noise_get_quieter(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
     config = replace(SMALL, silence_weight=5.0)
     training = trainer(corpus, codec, tmp_path, config)
     with torch.no_grad():  # as if noise had been learned
         training.model.head.bias += 12.0
-    losses = [training.train_step()["silence"] for _ in range(SMALL.steps)]
-    assert 0.0 < sum(losses[-3:]) < 0.9 * sum(losses[:3]), losses
+    steps = [training.train_step() for _ in range(SMALL.steps)]
+    for name in ("silence", "noise"):
+        losses = [step[name] for step in steps]
+        assert 0.0 < sum(losses[-3:]) < 0.9 * sum(losses[:3]), losses

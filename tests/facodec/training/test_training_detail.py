@@ -63,12 +63,16 @@ def test_only_detail_and_the_decoder_change(
         assert changed == (name.split(".")[0] in LiveModel.decoding_parts + DETAIL), name
 
 
-def test_silence_gets_quieter_here_too(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
+def test_silence_and_noise_get_quieter_here_too(
+    corpus: CodedCorpus, codec: Codec, tmp_path: Path
+) -> None:
     training = trainer(corpus, codec, tmp_path, replace(SMALL, silence_weight=5.0))
     with torch.no_grad():  # as if noise had been learned
         training.model.head.bias += 12.0
-    losses = [training.train_step()["silence"] for _ in range(SMALL.steps)]
-    assert 0.0 < sum(losses[-3:]) < 0.9 * sum(losses[:3]), losses
+    steps = [training.train_step() for _ in range(SMALL.steps)]
+    for name in ("silence", "noise"):
+        losses = [step[name] for step in steps]
+        assert 0.0 < sum(losses[-3:]) < 0.9 * sum(losses[:3]), losses
 
 
 def test_words_come_after_the_latents_themselves(
