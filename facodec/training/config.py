@@ -137,6 +137,8 @@ class TrainConfig:
     voiceprint_weight: float = 0.0
     """In stage ``content``: of the same for a second teacher, who verifies speakers; where it is
     above 0 timbre is trained too."""
+    colour_weight: float = 0.0
+    """With it: of conversions' mean spectra being their targets'."""
     told_weight: float = 0.0
     """With it: of that teacher's view of a speaker being told by the timbre."""
     told_rows: int = 0

@@ -24,7 +24,7 @@ from facodec.training import fused
 from facodec.training.config import TrainConfig
 from facodec.training.decoding import WARM_UP, CodedBatch, CodedSampler, DecoderLosses
 from facodec.training.detail import DETAIL, DetailObjective
-from facodec.training.losses import level_difference
+from facodec.training.losses import ColourDistance, level_difference
 from facodec.training.perturb import perturb
 from facodec.training.quantize import CodebookKeeper, Quantized, disagreement, quantize
 from facodec.training.reader import WordsReader
@@ -52,6 +52,7 @@ class ContentLosses(DecoderLosses):
     print_to_source: Tensor | float = 0.0
     content_commit: Tensor | float = 0.0
     agree: Tensor | float = 0.0
+    colour: Tensor | float = 0.0
     told: Tensor | float = 0.0
     reading: Tensor | float = 0.0
 
@@ -79,6 +80,7 @@ class ContentObjective(DetailObjective):
         device = model.average_first.device
         self.keepers = {"content": CodebookKeeper(CONTENT_LAYERS, CODEBOOK_SIZE)}
         self.teachers = Teachers(config).to(device)
+        self.colour = ColourDistance().to(device)
         self.reader = WordsReader(model.config.content_width, WIDTH).to(device)
         self.networks["reader"] = self.reader
         self._content_latent = fused.fused(fused.content_latent, config.fuse)
@@ -145,9 +147,7 @@ class ContentObjective(DetailObjective):
         self, batch: CodedBatch, said: Said, detail: Tensor, commit: Tensor, told: Tensor
     ) -> ContentLosses:
         c, size = self.config, len(detail)
-        codes, envelopes, colour = self._with_conversions(
-            batch, said.content.words, said.own, detail
-        )
+        codes, envelopes, kept = self._with_conversions(batch, said.content.words, said.own, detail)
         spoken = self._audio(codes, envelopes)
         ours, converted = spoken[:size], spoken[size:]
         meant = batch.audio[:, WARM_UP * HOP : -HOP]
@@ -158,20 +158,25 @@ class ContentObjective(DetailObjective):
         with self._cast(batch):
             # Without a reader only the words of what is converted count.
             words = self.teachers.words_of(meant if c.reading_weight else meant[: len(converted)])
-            heard = self.teachers(converted, meant, words, *self._voices(batch, meant))
+            voices, prints = self._voices(batch, meant)
+            heard = self.teachers(converted, meant, words, voices, prints)
             reading = mel.new_zeros(())
             if c.reading_weight:
                 reading = self.reader(said.content.words[:, WARM_UP:-1], words)
+        colour = mel.new_zeros(())
+        if c.colour_weight:
+            colour = self.colour(converted, voices[: len(converted)])
         silence, noise = self._louder(batch)
         total = (
             c.mel_weight * mel
             + c.level_weight * level
-            + c.decoder_kept_weight * colour
+            + c.decoder_kept_weight * kept
             + c.commit_weight * (commit + said.content.loss)
             + c.agree_weight * said.agree
             + c.words_weight * heard.words
             + c.likeness_weight * heard.likeness
             + c.voiceprint_weight * heard.voiceprint
+            + c.colour_weight * colour
             + c.told_weight * told
             + c.reading_weight * reading
             + c.silence_weight * (silence + noise)
@@ -181,7 +186,7 @@ class ContentObjective(DetailObjective):
             total=total,
             mel=mel,
             level=level,
-            kept=colour,
+            kept=kept,
             pesq=verdict.pesq,
             stoi=verdict.stoi,
             periodicity=verdict.periodicity,
@@ -191,6 +196,7 @@ class ContentObjective(DetailObjective):
             noise=noise,
             content_commit=said.content.loss,
             agree=said.agree,
+            colour=colour,
             told=told,
             reading=reading,
             **vars(heard),

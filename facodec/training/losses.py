@@ -16,6 +16,9 @@ LOUDNESS_POWER, LOUDNESS_FLOOR = 0.3, 1e-4
 """Loudness grows with the 0.3rd power of intensity (Stevens 1957); taken of amplitudes here, it
 weighs loud bands more than a logarithm and less than the amplitude itself."""
 FLOOR = 1e-5
+COLOUR_WINDOW, COLOUR_BANDS = 512, 40
+LOUD = 10.0**-2
+"""Share of the power of the loudest frame above which a frame is loud: vowels, mostly."""
 
 
 class MelDistance(nn.Module):
@@ -42,6 +45,35 @@ class MelDistance(nn.Module):
             loud = (_loudness(a) - _loudness(b)).abs().mean()
             total = total + logs + LINEAR_WEIGHT * (a - b).abs().mean() + LOUDNESS_WEIGHT * loud
         return total / len(WINDOWS)
+
+
+class ColourDistance(nn.Module):
+    """Mean squared distance of the colours of voices: of their mean log10-mels over loud frames,
+    in bel, whatever their levels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(COLOUR_WINDOW), persistent=False)
+        basis = mel_filterbank(COLOUR_BANDS, COLOUR_WINDOW)
+        self.register_buffer("basis", basis, persistent=False)
+
+    window: Tensor
+    basis: Tensor
+
+    def forward(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        """ours (B, N), theirs (B, M) -> scalar."""
+        colours: Tensor = self._colour(ours) - self._colour(theirs)
+        return colours.square().mean()
+
+    def _colour(self, audio: Tensor) -> Tensor:
+        parts = spectrum(frames(audio, COLOUR_WINDOW) * self.window)
+        powers = parts.square().sum(-1) @ self.basis
+        logs = (powers + FLOOR**2).log10()
+        loudness = powers.detach().sum(-1)
+        loud = (loudness >= LOUD * loudness.amax(1, keepdim=True)).float()
+        loud = (loud / loud.sum(1, keepdim=True)).unsqueeze(-1)
+        mean: Tensor = (logs * loud).sum(1)
+        return mean - mean.mean(1, keepdim=True)
 
 
 def _loudness(mels: Tensor) -> Tensor:

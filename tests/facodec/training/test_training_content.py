@@ -153,6 +153,39 @@ def test_more_references_are_told_of_speakers_who_are_all_as_likely(
     assert np.isfinite(training.train_step()["total"])
 
 
+def test_they_are_the_targets_of_conversions_then(
+    verified: CodedCorpus, codec: Codec, tmp_path: Path
+) -> None:
+    few, many = (replace(VERIFIED, told_rows=n) for n in (1, VERIFIED.batch))
+    batch = trainer(verified, codec, tmp_path / "few", few).sampler.draw()
+    assert torch.equal(batch.target, torch.arange(few.batch).roll(1))
+    training = trainer(verified, codec, tmp_path / "many", many)
+    batch = training.sampler.draw()
+    assert torch.equal(batch.target, torch.arange(many.batch) + many.batch)
+    voices, prints = training.objective._voices(batch, batch.audio)
+    assert torch.equal(voices, batch.reference[many.batch :])
+    assert torch.equal(prints[1], batch.voiceprint[many.batch :])
+    whose = {tuple(row): tuple(timbre) for row, timbre in
+             zip(verified.voiceprints, verified.timbres, strict=True)}  # fmt: skip
+    told = [whose[tuple(row)] for row in batch.voiceprint[batch.target].numpy()]
+    assert np.array_equal(batch.other.numpy(), np.array(told, np.float32))
+
+
+def test_colour_gets_nearer_to_the_targets(
+    verified: CodedCorpus, codec: Codec, tmp_path: Path
+) -> None:
+    config = replace(VERIFIED, told_rows=VERIFIED.batch, colour_weight=20.0)
+    training = trainer(verified, codec, tmp_path, config)
+    losses = [training.train_step()["colour"] for _ in range(SMALL.steps)]
+    assert 0.0 < sum(losses[-4:]) < 0.9 * sum(losses[:4]), losses
+
+
+def test_references_have_to_be_filled(verified: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
+    longer = replace(VERIFIED, told_rows=4, reference_frames=100_000)
+    with pytest.raises(ValueError, match="no utterance fills the 100000"):
+        trainer(verified, codec, tmp_path, longer)
+
+
 def test_it_goes_on_exactly(corpus: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
     whole, part = (trainer(corpus, codec, tmp_path / name) for name in ("whole", "parts"))
     for _ in range(2):
