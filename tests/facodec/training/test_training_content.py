@@ -181,8 +181,8 @@ def test_colour_gets_nearer_to_the_targets(
 
 
 def test_references_have_to_be_filled(verified: CodedCorpus, codec: Codec, tmp_path: Path) -> None:
-    longer = replace(VERIFIED, told_rows=4, reference_frames=100_000)
-    with pytest.raises(ValueError, match="no utterance fills the 100000"):
+    longer = replace(VERIFIED, told_rows=4, reference_frames=4096)
+    with pytest.raises(ValueError, match="no utterance fills the 4096"):
         trainer(verified, codec, tmp_path, longer)
 
 
