@@ -23,7 +23,7 @@ const GUESS_LOWEST = 110;
 const GUESS_HIGHEST = 240;
 const ONSET = 1 / 12;
 const NOTHING_HEARD = 0.02;
-const STRANGER = 0.85;
+const STRANGER = 0.88;
 const SEMITONES = 12;
 const LARGEST = 1e4;
 
