@@ -25,7 +25,7 @@ SEVERAL = 0.86
 """Likeness below which a recording is of several people. Of 112 recordings of one speaker each
 (LibriSpeech, VCTK, speechocean762 and others, 5 to 16 s) 2 are below, 1 of them of the 22 of
 speakers that the weights were not trained on; of 113 recordings of two of them, one after the
-other, in turns of 3 s, or one for a quarter of the time, 97 % (of unseen speakers 91 %)."""
+other, in turns of 3 s, or one for a quarter of the time, 95 % (of unseen speakers 86 %)."""
 
 
 def talkers_alike(model: LiveModel, audio: Tensor) -> float | None:

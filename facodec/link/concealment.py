@@ -32,6 +32,8 @@ GLIDING = 2
 """Frames for a step of 1.7 % that the pitch falls."""
 FADE = 4
 """Frames over which the sound fades out after :data:`HELD`; then it is silent."""
+BACK = 2
+"""Frames over which it fades in again: what comes after a gap begins in the middle of a vowel."""
 
 
 def concealed(last: NDArray[np.integer], missing: int) -> Codes:
@@ -57,10 +59,12 @@ class Fade:
 
     def step(self, audio: NDArray[np.float32], missing: int) -> tuple[NDArray[np.float32], Fade]:
         """audio (200,) of the ``missing``-th frame lost in a row, 0 for one that came -> faded, and
-        what follows. Out in :data:`FADE` frames after :data:`HELD`, back in within one."""
+        what follows. Out in :data:`FADE` frames after :data:`HELD`, back in within :data:`BACK`."""
         if audio.shape != (HOP,):
             raise ValueError(f"expected a hop of {HOP} samples, got {audio.shape}")
-        target = 1.0 if missing <= HELD else max(0.0, 1.0 - (missing - HELD) / FADE)
+        target = max(0.0, 1.0 - max(0, missing - HELD) / FADE)
+        if not missing:
+            target = min(1.0, self.gain + 1.0 / BACK)
         if target == self.gain == 1.0:
             return audio, self
         ramp = self.gain + (target - self.gain) * _RAMP
