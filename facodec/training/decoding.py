@@ -106,20 +106,13 @@ class CodedSampler:
         c, corpus = self.config, self.corpus
         chosen = self.random.choice(len(self._chances), size=c.batch, p=self._chances)
         audio, heard, codes = self._crops(chosen, c.frames)
-        siblings = [self._sibling(int(i)) for i in chosen]
-        told, references = siblings, {}
-        target = np.roll(np.arange(c.batch), 1)
+        told = [self._sibling(int(i)) for i in chosen]
+        target, references = np.roll(np.arange(c.batch), 1), {}
         if len(corpus.voiceprints):
-            told = siblings + self._of_anybody(c.told_rows)
+            told += self._of_anybody(c.told_rows)
             if c.told_rows >= c.batch:
                 target = c.batch + np.arange(c.batch)
-            _, reference, said = self._crops(told, c.reference_frames)
-            references = {
-                "reference": reference,
-                "reference_pitch": prosody.split(said[:, 0])[0],
-                "reference_octave": torch.from_numpy(corpus.timbres[told][:, VOICE_DIM:]),
-                "voiceprint": torch.from_numpy(corpus.voiceprints[told]),
-            }
+            references = self._references(told)
         timbres = corpus.timbres[told]
         return CodedBatch(
             audio=audio,
@@ -130,6 +123,16 @@ class CodedSampler:
             target=torch.from_numpy(target),
             **references,
         )
+
+    def _references(self, told: list[int]) -> dict[str, Tensor]:
+        """Fields of a batch that utterances (C,) are the references of."""
+        _, reference, said = self._crops(told, self.config.reference_frames)
+        return {
+            "reference": reference,
+            "reference_pitch": prosody.split(said[:, 0])[0],
+            "reference_octave": torch.from_numpy(self.corpus.timbres[told][:, VOICE_DIM:]),
+            "voiceprint": torch.from_numpy(self.corpus.voiceprints[told]),
+        }
 
     def _crops(self, chosen: Iterable[int], frames: int) -> tuple[Tensor, Tensor, Tensor]:
         """Somewhere in each utterance, what is said and what is heard (B, 200 T) and the codes

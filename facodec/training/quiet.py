@@ -37,7 +37,11 @@ Speak = Callable[[Tensor, Tensor], Tensor]
 
 
 class Quiet(nn.Module):
-    """Codes of silence and of noise, as the encoder has them, and how loud they are as spoken."""
+    """Codes of silence and of noise, as the encoder has them, and how loud they are as spoken.
+
+    silence (H, 6, T) and noise (K, 6, T) are codes; timbre (K, 256) is the estimate of each noise,
+    allowed (K, bands) the power that may be left of it. All are part of a checkpoint.
+    """
 
     silence: Tensor
     noise: Tensor
